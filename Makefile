@@ -1,0 +1,78 @@
+# Sallyport's commands. `make help` lists them.
+#
+# Every target does all of its own set-up: programs that are missing are installed, downloaded or built, with
+# progress on the terminal, and kept in SALLYPORT_CACHE (default ~/.cache/sallyport), outside the checkout.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export CGO_ENABLED ?= 0
+export GOFLAGS ?= -buildvcs=false
+export SALLYPORT_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sallyport
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+IMAGE ?= sallyport.dev/sallyport:0.1.0
+LDFLAGS := -s -w -X sallyport.dev/sallyport/internal/app.version=$(VERSION)
+
+##@ Use
+
+.PHONY: demo
+demo: ## Play the whole story on a real Kubernetes node and a real Vault, all on this machine (root, Linux).
+	@hack/demo.sh
+
+.PHONY: demo-down
+demo-down: ## Stop the demo's node and Vault; leaves no process, mount, namespace or network device behind.
+	@hack/cluster/down.sh
+
+.PHONY: build
+build: ## Build bin/sallyport, a static binary.
+	@mkdir -p bin
+	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sallyport .
+
+.PHONY: image
+image: build ## Build the container image from the binary that `make build` made, without a registry.
+	@hack/image.sh $(IMAGE)
+
+##@ Check
+
+.PHONY: test
+test: verify lint test-unit test-integration test-e2e ## Everything CI checks: generated files, lint, unit, integration and end-to-end tests.
+
+.PHONY: test-unit
+test-unit: ## Unit tests: no API server, no Vault, no root needed.
+	@hack/test.sh unit
+
+.PHONY: test-integration
+test-integration: ## Controllers, resolver and csi-sanity against a real API server (envtest) and a real Vault.
+	@hack/test.sh integration
+
+.PHONY: test-e2e
+test-e2e: ## The manifests of config/ on a real kubelet with real containers; ends with the canary scan (root, Linux).
+	@hack/test.sh e2e
+
+.PHONY: lint
+lint: ## golangci-lint with depguard, and kube-api-linter on api/.
+	@hack/lint.sh
+
+.PHONY: verify
+verify: ## Fail when a generated file (CRDs, deepcopy, RBAC, gRPC code) is not current, or go.mod is not tidy.
+	@hack/verify.sh
+
+##@ Develop
+
+.PHONY: generate
+generate: ## Regenerate CRDs, deepcopy, RBAC and gRPC code.
+	@hack/generate.sh
+
+.PHONY: tools
+tools: ## Install, download or build every program that the other targets need.
+	@hack/tools.sh all
+
+.PHONY: clean
+clean: demo-down ## Remove what was built in the checkout (the cache stays).
+	@rm -rf bin
+
+.PHONY: help
+help: ## Show this list.
+	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*##/ {printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)

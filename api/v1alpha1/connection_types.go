@@ -1,0 +1,158 @@
+package v1alpha1
+
+import (
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Connection holds the pre-configured inputs for a remote system, such as host, user and password. Any string in its
+// value may hold vault.secret(...), which is fetched from Vault every time a pod mounts the Connection and is never stored.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:categories=sallyport,shortName=conn
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type Connection struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata of the object.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
+
+	// spec is the connection's value and where its secrets come from.
+	// +required
+	Spec ConnectionSpec `json:"spec,omitempty,omitzero"`
+
+	// status is what the controller found when it last checked the Connection.
+	// +optional
+	Status ConnectionStatus `json:"status,omitempty,omitzero"`
+}
+
+// ConnectionList is a list of Connections.
+//
+// +kubebuilder:object:root=true
+type ConnectionList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Connection `json:"items"`
+}
+
+// ConnectionSpec is the connection's value and where its secrets come from.
+type ConnectionSpec struct {
+	// type tells the consumer what kind of system this is, for example SQLORACLE or postgresql. Free text; it is
+	// mounted as the file "type", as the Service Binding specification has it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Type string `json:"type,omitempty"`
+
+	// value is any JSON object. Every string in it, at any depth, may hold references:
+	// vault.secret(key) is the key of the one attached secret that has it; vault.secret(name.key) is the key of the
+	// attached secret of that name; vault.secret(config:path.key) names VaultConfig and path itself.
+	// vault.text("...") is literal text. A string that is one reference and nothing else keeps the secret's JSON type.
+	// +optional
+	// +mapType=atomic
+	Value map[string]apiextensionsv1.JSON `json:"value,omitempty"`
+
+	// vaultSecrets are the secrets that references in value may use.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(s, !has(s.name) || self.exists_one(t, has(t.name) && t.name == s.name))",message="the names of vaultSecrets must be unique"
+	VaultSecrets []VaultSecret `json:"vaultSecrets,omitempty"`
+
+	// refreshInterval is how often a mounted Connection is compared with Vault: a change reaches its pods within this time,
+	// plus two seconds. 60s if not set; at least 5s.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('5s')",message="refreshInterval must be at least 5s"
+	RefreshInterval *metav1.Duration `json:"refreshInterval,omitempty"`
+
+	// allowedServiceAccounts are the service accounts of this namespace whose pods may mount the Connection. If it is
+	// empty, every pod of the namespace may, as with a Secret.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	AllowedServiceAccounts []string `json:"allowedServiceAccounts,omitempty"`
+}
+
+// VaultSecret is one secret in Vault that a Connection uses.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.version) && has(self.kvVersion) && self.kvVersion == 'V1')",message="version needs the KV version 2 engine; KV version 1 keeps no versions"
+type VaultSecret struct {
+	// name by which references in value can call this secret: vault.secret(name.key).
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([-_A-Za-z0-9]*[A-Za-z0-9])?$`
+	Name string `json:"name,omitempty"`
+
+	// vaultConfigRef names the VaultConfig that reads the secret.
+	// +required
+	VaultConfigRef VaultConfigReference `json:"vaultConfigRef,omitempty,omitzero"`
+
+	// enginePath is the mount path of the secrets engine; by default the VaultConfig's.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	EnginePath string `json:"enginePath,omitempty"`
+
+	// secretPath is the path of the secret inside the engine. For KV version 2 both spellings work: with data/, as Vault's
+	// API has it, and without, as its command line has it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	SecretPath string `json:"secretPath,omitempty"`
+
+	// kvVersion overrides the detection of the engine's KV version.
+	// +optional
+	KVVersion KVVersion `json:"kvVersion,omitempty"`
+
+	// version pins a version of a KV version 2 secret; by default the latest is read.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Version *int64 `json:"version,omitempty"`
+}
+
+// ConnectionStatus is what the controller found when it last checked the Connection.
+type ConnectionStatus struct {
+	// conditions are Ready; Reconciling and Stalled while true.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the generation of the spec that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// secrets are the secrets in Vault that the Connection was last resolved from.
+	// +optional
+	// +listType=atomic
+	Secrets []ObservedSecret `json:"secrets,omitempty"`
+}
+
+// ObservedSecret says which version of a secret was last seen, never what is in it.
+type ObservedSecret struct {
+	// vaultConfig that read the secret, as namespace/name.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	VaultConfig string `json:"vaultConfig,omitempty"`
+
+	// path of the secret as Vault's API has it, engine included, for example secret/data/oracle.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	Path string `json:"path,omitempty"`
+
+	// version of the secret; absent for engines that keep no versions.
+	// +optional
+	Version int64 `json:"version,omitempty"`
+
+	// createdTime is when that version was written to Vault; absent for engines that keep no versions.
+	// +optional
+	CreatedTime *metav1.Time `json:"createdTime,omitempty"`
+}

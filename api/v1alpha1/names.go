@@ -1,0 +1,128 @@
+package v1alpha1
+
+// DriverName is the name of the CSI driver that mounts Connections into pods.
+const DriverName = "csi.sallyport.dev"
+
+// Attributes of an inline CSI volume (spec.volumes[].csi.volumeAttributes) that the driver reads.
+const (
+	// AttributeConnection names the Connection in the pod's namespace to mount. Required.
+	AttributeConnection = "connection"
+	// AttributeValuePrefix, followed by an existing top-level key of the Connection's value, replaces that key's
+	// value for this pod. The replacement is taken literally: it is not scanned for references.
+	AttributeValuePrefix = "value."
+)
+
+// Audiences of the service account tokens that a node presents to the resolver. They are Sallyport's own: a token
+// made for one of them opens neither the API server nor Vault.
+const (
+	// AudiencePod is the audience of the mounting pod's token, handed to the driver by the kubelet.
+	AudiencePod = "sallyport.dev"
+	// AudienceNode is the audience of the node plugin's own token.
+	AudienceNode = "sallyport.dev/node"
+)
+
+// AnnotationRerun on a VaultTask runs it once more whenever its value changes. The value that a run answered to is
+// recorded in status.
+const AnnotationRerun = "sallyport.dev/rerun"
+
+// Condition types. Ready is on every kind; Reconciling and Stalled follow kstatus and are present only while true.
+const (
+	// ConditionReady says whether the object can be used now. It is derived from the other conditions.
+	ConditionReady = "Ready"
+	// ConditionReconciling is present, and True, while the controller works towards Ready and expects to get there.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is present, and True, when only a person can make progress possible.
+	ConditionStalled = "Stalled"
+
+	// ConditionReachable on a VaultConfig says whether Vault answers, initialized and unsealed.
+	ConditionReachable = "Reachable"
+	// ConditionAuthenticated on a VaultConfig says whether Vault accepts the configured identity.
+	ConditionAuthenticated = "Authenticated"
+	// ConditionRenewing on a VaultConfig says whether the token's life can still be extended.
+	ConditionRenewing = "Renewing"
+
+	// ConditionComplete on a VaultTask is True when the operation was done, as on a Job.
+	ConditionComplete = "Complete"
+	// ConditionFailed on a VaultTask is True when the operation was given up, as on a Job.
+	ConditionFailed = "Failed"
+)
+
+// Reasons. The same reason appears in the condition, the event and the FailedMount event of a pod, and on the
+// metrics. They are stable: scripts may match on them.
+const (
+	// ReasonSucceeded: nothing is wrong.
+	ReasonSucceeded = "Succeeded"
+	// ReasonProgressing: the controller has not finished its first attempt.
+	ReasonProgressing = "Progressing"
+
+	// ReasonVaultUnreachable: no answer came from Vault: connection refused, time-out, DNS, or an answer that is not Vault's.
+	ReasonVaultUnreachable = "VaultUnreachable"
+	// ReasonVaultSealed: Vault is sealed or not initialized.
+	ReasonVaultSealed = "VaultSealed"
+	// ReasonVaultError: Vault answered with an error of its own (5xx).
+	ReasonVaultError = "VaultError"
+	// ReasonRateLimited: Vault refused because of a quota (429).
+	ReasonRateLimited = "RateLimited"
+	// ReasonTLSFailed: the TLS handshake failed, most often because the CA certificate is the wrong one.
+	ReasonTLSFailed = "TLSFailed"
+	// ReasonAuthFailed: Vault does not accept the token or the login.
+	ReasonAuthFailed = "AuthFailed"
+	// ReasonPermissionDenied: the identity is good, but its policies do not allow the request.
+	ReasonPermissionDenied = "PermissionDenied"
+	// ReasonSecretNotFound: there is nothing at the path in Vault, or the version is deleted or destroyed.
+	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonKeyMissing: the secret has no such key.
+	ReasonKeyMissing = "KeyMissing"
+	// ReasonAmbiguousKey: more than one attached secret has the key.
+	ReasonAmbiguousKey = "AmbiguousKey"
+	// ReasonInvalidExpression: a vault.secret(...) or vault.text(...) cannot be parsed or refers to nothing.
+	ReasonInvalidExpression = "InvalidExpression"
+	// ReasonInvalidRequest: Vault rejected the request as malformed (400), or the engine is of another type.
+	ReasonInvalidRequest = "InvalidRequest"
+	// ReasonInvalidSpec: a field of the object is wrong.
+	ReasonInvalidSpec = "InvalidSpec"
+	// ReasonInvalidFileName: a key of value cannot be the name of a file.
+	ReasonInvalidFileName = "InvalidFileName"
+	// ReasonTooLarge: the files of one volume would exceed the cap.
+	ReasonTooLarge = "TooLarge"
+	// ReasonUnknownOverride: a pod overrides a key that the Connection's value does not have.
+	ReasonUnknownOverride = "UnknownOverride"
+	// ReasonCredentialMissing: the Secret or ConfigMap (or its key) that a VaultConfig refers to does not exist or is empty.
+	ReasonCredentialMissing = "CredentialMissing"
+	// ReasonConfigDisabled: the VaultConfig has enabled: false.
+	ReasonConfigDisabled = "ConfigDisabled"
+	// ReasonConfigNotFound: the VaultConfig does not exist.
+	ReasonConfigNotFound = "ConfigNotFound"
+	// ReasonConnectionNotFound: the Connection does not exist in the pod's namespace.
+	ReasonConnectionNotFound = "ConnectionNotFound"
+	// ReasonNamespaceNotAllowed: the VaultConfig may not be used from this namespace.
+	ReasonNamespaceNotAllowed = "NamespaceNotAllowed"
+	// ReasonNotAllowed: whoever asks may not have the Connection.
+	ReasonNotAllowed = "NotAllowed"
+	// ReasonNoResolver: the node found no resolver that answers.
+	ReasonNoResolver = "NoResolver"
+	// ReasonNodeFull: the volumes of the node already use the memory set aside for them.
+	ReasonNodeFull = "NodeFull"
+	// ReasonInternal: a failure of Sallyport or of the Kubernetes API.
+	ReasonInternal = "Internal"
+
+	// ReasonRenewed: the token was renewed, or will be.
+	ReasonRenewed = "Renewed"
+	// ReasonRenewalDisabled: autoRenew is false.
+	ReasonRenewalDisabled = "RenewalDisabled"
+	// ReasonNotRenewable: the token cannot be renewed, as Vault made it.
+	ReasonNotRenewable = "NotRenewable"
+	// ReasonMaxTTLReached: the token's max TTL allows no further renewal.
+	ReasonMaxTTLReached = "MaxTTLReached"
+	// ReasonNeverExpires: the token has no expiry, so nothing needs to be renewed.
+	ReasonNeverExpires = "NeverExpires"
+	// ReasonLookupDenied: the token may not look itself up, so when it dies is not known, and it is not renewed.
+	ReasonLookupDenied = "LookupDenied"
+	// ReasonRenewalFailed: the last attempt to renew the token failed; it is tried again.
+	ReasonRenewalFailed = "RenewalFailed"
+
+	// ReasonCASMismatch: somebody else wrote the secret between the task's claim and its call.
+	ReasonCASMismatch = "CASMismatch"
+	// ReasonOutcomeUnknown: Vault's answer was lost, and whether the effect happened cannot be told.
+	ReasonOutcomeUnknown = "OutcomeUnknown"
+)

@@ -1,0 +1,183 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// VaultConfig says how to reach one Vault and which identity to use there. Its controller logs in, renews the token
+// before it expires and reports Vault's health.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:categories=sallyport,shortName=vc
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.spec.url`
+// +kubebuilder:printcolumn:name="Auth",type=string,JSONPath=`.status.authMethod`
+// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.token.expireTime`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type VaultConfig struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata of the object.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
+
+	// spec says how to reach Vault and who to be there.
+	// +required
+	Spec VaultConfigSpec `json:"spec,omitempty,omitzero"`
+
+	// status is what the controller found.
+	// +optional
+	Status VaultConfigStatus `json:"status,omitempty,omitzero"`
+}
+
+// VaultConfigList is a list of VaultConfigs.
+//
+// +kubebuilder:object:root=true
+type VaultConfigList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []VaultConfig `json:"items"`
+}
+
+// VaultConfigSpec says how to reach Vault and who to be there.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.caCertificate) && has(self.caCertificateFrom))",message="set caCertificate or caCertificateFrom, not both"
+type VaultConfigSpec struct {
+	// enabled is whether this VaultConfig may be used; true if not set. With false every new use is refused with reason
+	// ConfigDisabled; files that are already mounted stay as they are, and the token is still renewed.
+	// +optional
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// autoRenew is whether the token is renewed before it expires; true if not set. Renewal succeeds only within the
+	// max TTL that Vault gave the token.
+	// +optional
+	AutoRenew *bool `json:"autoRenew,omitempty"`
+
+	// url is Vault's address, an origin without path or query: https://vault.example.com:8200. Plain http is
+	// refused unless the controller was started with this origin in --allowed-vault-urls.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	URL string `json:"url,omitempty"`
+
+	// enginePath is the mount path of the secrets engine used by references that name none, for example secret.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	EnginePath string `json:"enginePath,omitempty"`
+
+	// caCertificate is the PEM bundle of the certificate authorities that may have signed Vault's certificate. Without
+	// it and without caCertificateFrom, Mozilla's root certificates are used.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=262144
+	CACertificate string `json:"caCertificate,omitempty"`
+
+	// caCertificateFrom reads the PEM bundle from a ConfigMap or Secret of this namespace.
+	// +optional
+	CACertificateFrom *CACertificateSource `json:"caCertificateFrom,omitempty"`
+
+	// auth is how to authenticate to Vault. Exactly one method must be set.
+	// +required
+	Auth VaultAuth `json:"auth,omitempty,omitzero"`
+}
+
+// CACertificateSource names where a PEM bundle is kept. Exactly one field must be set.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.configMapKeyRef) != has(self.secretKeyRef)",message="set exactly one of configMapKeyRef and secretKeyRef"
+type CACertificateSource struct {
+	// configMapKeyRef names a key of a ConfigMap in the VaultConfig's namespace.
+	// +optional
+	ConfigMapKeyRef *ConfigMapKeyReference `json:"configMapKeyRef,omitempty"`
+
+	// secretKeyRef names a key of a Secret in the VaultConfig's namespace.
+	// +optional
+	SecretKeyRef *SecretKeyReference `json:"secretKeyRef,omitempty"`
+}
+
+// VaultAuth is how to authenticate to Vault.
+//
+// +kubebuilder:validation:ExactlyOneOf=token
+type VaultAuth struct {
+	// token uses an existing Vault token, kept in a Secret by its owner.
+	// +optional
+	Token *TokenAuth `json:"token,omitempty"`
+}
+
+// TokenAuth uses an existing Vault token.
+type TokenAuth struct {
+	// secretKeyRef names the Secret key that holds the token, in the VaultConfig's namespace. The Secret is read when the
+	// token is first needed, after a failure, and once a minute to see a change.
+	// +required
+	SecretKeyRef SecretKeyReference `json:"secretKeyRef,omitempty,omitzero"`
+}
+
+// VaultConfigStatus is what the controller found.
+type VaultConfigStatus struct {
+	// conditions are Ready, and in detail Reachable, Authenticated and Renewing; Reconciling and Stalled while true.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the generation of the spec that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// authMethod is the auth method in use, for example token.
+	// +optional
+	AuthMethod string `json:"authMethod,omitempty"`
+
+	// vault is what Vault said of itself.
+	// +optional
+	Vault *VaultStatus `json:"vault,omitempty"`
+
+	// token describes the token in use, never the token itself or its accessor.
+	// +optional
+	Token *TokenStatus `json:"token,omitempty"`
+}
+
+// VaultStatus is what Vault said of itself, from sys/health.
+type VaultStatus struct {
+	// version of the Vault server.
+	// +optional
+	Version string `json:"version,omitempty"`
+
+	// sealed is whether Vault is sealed.
+	// +optional
+	Sealed bool `json:"sealed"`
+
+	// clusterName is the name of the Vault cluster.
+	// +optional
+	ClusterName string `json:"clusterName,omitempty"`
+}
+
+// TokenStatus describes a Vault token, from auth/token/lookup-self and auth/token/renew-self.
+type TokenStatus struct {
+	// expireTime is when the token dies if it is not renewed; absent for a token that never expires.
+	// +optional
+	ExpireTime *metav1.Time `json:"expireTime,omitempty"`
+
+	// renewable is whether Vault lets the token be renewed.
+	// +optional
+	Renewable bool `json:"renewable"`
+
+	// policies attached to the token.
+	// +optional
+	// +listType=atomic
+	Policies []string `json:"policies,omitempty"`
+
+	// lastRenewalTime is when the token was last renewed.
+	// +optional
+	LastRenewalTime *metav1.Time `json:"lastRenewalTime,omitempty"`
+
+	// nextRenewalTime is when the token will be renewed.
+	// +optional
+	NextRenewalTime *metav1.Time `json:"nextRenewalTime,omitempty"`
+
+	// maxTTLReached is true when the token's max TTL allows no further renewal: the token dies at expireTime.
+	// +optional
+	MaxTTLReached bool `json:"maxTTLReached,omitempty"`
+}

@@ -1,0 +1,128 @@
+// Package connection reconciles Connections: it resolves each one now and then, as a pod without overrides would, and says in
+// one sentence what is wrong and where. It stores no value.
+package connection
+
+import (
+	"context"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/requeue"
+	"sallyport.dev/sallyport/internal/resolver"
+	"sallyport.dev/sallyport/internal/status"
+)
+
+// +kubebuilder:rbac:groups=sallyport.dev,resources=connections,verbs=get;list;watch
+// +kubebuilder:rbac:groups=sallyport.dev,resources=connections/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Reconciler reconciles Connections.
+type Reconciler struct {
+	client   client.Client
+	engine   *resolver.Engine
+	recorder events.EventRecorder
+
+	mu sync.Mutex
+	// revisions are those that status already speaks of: while one is current, checking costs at most one read per
+	// secret and interval, shared with the volumes that mount it.
+	revisions map[types.NamespacedName]string
+}
+
+// NewReconciler returns a reconciler.
+func NewReconciler(c client.Client, engine *resolver.Engine, recorder events.EventRecorder) *Reconciler {
+	return &Reconciler{client: c, engine: engine, recorder: recorder, revisions: map[types.NamespacedName]string{}}
+}
+
+// SetupWithManager registers the reconciler with a manager.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("connection").
+		For(&v1alpha1.Connection{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.VaultConfig{}, handler.EnqueueRequestsFromMapFunc(r.usersOf), builder.WithPredicates(configChanged)).
+		WithOptions(requeue.Options()).
+		Complete(r)
+}
+
+// Reconcile resolves a Connection once and reports what it found.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	connection := &v1alpha1.Connection{}
+	if err := r.client.Get(ctx, request.NamespacedName, connection); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			r.remember(request.NamespacedName, "")
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !connection.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil
+	}
+	resolved, err := r.engine.Resolve(ctx, connection, nil, r.known(request.NamespacedName))
+	if err == nil && resolved.Unchanged {
+		return ctrl.Result{RequeueAfter: resolved.RefreshAfter}, nil
+	}
+	r.remember(request.NamespacedName, "")
+	if reportErr := r.report(ctx, connection, resolved, err); reportErr != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(reportErr)
+	}
+	if err != nil {
+		return requeue.For(fault.From(err))
+	}
+	r.remember(request.NamespacedName, resolved.Revision)
+	return ctrl.Result{RequeueAfter: resolved.RefreshAfter}, nil
+}
+
+// report stores the outcome in status where it differs, and tells of transitions in an event.
+func (r *Reconciler) report(ctx context.Context, connection *v1alpha1.Connection, resolved *resolver.Resolved, err error) error {
+	before := connection.DeepCopy()
+	connection.Status.ObservedGeneration = connection.Generation
+	if err != nil {
+		status.NotReady(&connection.Status.Conditions, connection.Generation, fault.From(err))
+	} else {
+		connection.Status.Secrets = resolved.Secrets
+		status.Ready(&connection.Status.Conditions, connection.Generation, "every reference can be resolved")
+	}
+	if equality.Semantic.DeepEqual(before.Status, connection.Status) {
+		return nil
+	}
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.client.Status().Patch(ctx, connection, patch); err != nil {
+		return err
+	}
+	if status.Changed(before.Status.Conditions, connection.Status.Conditions, v1alpha1.ConditionReady) {
+		ready := meta.FindStatusCondition(connection.Status.Conditions, v1alpha1.ConditionReady)
+		kind := corev1.EventTypeWarning
+		if ready.Status == metav1.ConditionTrue {
+			kind = corev1.EventTypeNormal
+		}
+		r.recorder.Eventf(connection, nil, kind, ready.Reason, "Check", "%s", status.Note(ready.Message))
+	}
+	return nil
+}
+
+func (r *Reconciler) known(key types.NamespacedName) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.revisions[key]
+}
+
+func (r *Reconciler) remember(key types.NamespacedName, revision string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if revision == "" {
+		delete(r.revisions, key)
+		return
+	}
+	r.revisions[key] = revision
+}

@@ -1,0 +1,139 @@
+// Package vaultconfig reconciles VaultConfigs: it looks after the session with Vault, renews its token before it expires and
+// reports Vault's health. It runs in the leader; every replica has sessions of its own for resolving.
+package vaultconfig
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/requeue"
+	"sallyport.dev/sallyport/internal/status"
+	"sallyport.dev/sallyport/internal/vault"
+)
+
+// healthInterval is how often Vault's health, and with it the credential's Secret, is looked at while all is well.
+const healthInterval = 30 * time.Second
+
+// +kubebuilder:rbac:groups=sallyport.dev,resources=vaultconfigs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=sallyport.dev,resources=vaultconfigs/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=get
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Reconciler reconciles VaultConfigs.
+type Reconciler struct {
+	client   client.Client
+	sessions *vault.Sessions
+	recorder events.EventRecorder
+	clock    clock.PassiveClock
+}
+
+// NewReconciler returns a reconciler.
+func NewReconciler(c client.Client, sessions *vault.Sessions, recorder events.EventRecorder, clk clock.PassiveClock) *Reconciler {
+	return &Reconciler{client: c, sessions: sessions, recorder: recorder, clock: clk}
+}
+
+// SetupWithManager registers the reconciler with a manager.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("vaultconfig").
+		For(&v1alpha1.VaultConfig{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WithOptions(requeue.Options()).
+		Complete(r)
+}
+
+// Reconcile looks at Vault and at the session once and reports what it found.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	config := &v1alpha1.VaultConfig{}
+	if err := r.client.Get(ctx, request.NamespacedName, config); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !config.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil
+	}
+	before := config.DeepCopy()
+	found := r.observe(ctx, config)
+	found.report(&config.Status, config)
+	if !equality.Semantic.DeepEqual(before.Status, config.Status) {
+		// Other controllers do not write this status, but a deposed leader may still be about to: the lock makes it fail.
+		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+		if err := r.client.Status().Patch(ctx, config, patch); err != nil {
+			return ctrl.Result{}, client.IgnoreNotFound(err)
+		}
+		r.announce(before, config)
+	}
+	return r.outcome(found)
+}
+
+// outcome decides when to come back.
+func (r *Reconciler) outcome(found observation) (ctrl.Result, error) {
+	if f := found.fault(); f != nil {
+		return requeue.For(f)
+	}
+	after := healthInterval
+	for _, moment := range []time.Time{found.nextRenewal, found.token.ExpireTime} {
+		if until := moment.Sub(r.clock.Now()); !moment.IsZero() && until > 0 {
+			after = min(after, max(until, 100*time.Millisecond))
+		}
+	}
+	return ctrl.Result{RequeueAfter: after}, nil
+}
+
+// observe looks at Vault and at the session, and renews the token when that is due.
+func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) observation {
+	found := observation{enabled: enabled(config.Spec.Enabled), autoRenew: enabled(config.Spec.AutoRenew)}
+	if found.health, found.healthErr = r.health(ctx, config); found.healthErr != nil {
+		return found
+	}
+	session, err := r.sessions.For(ctx, config)
+	if err != nil {
+		found.authErr = fault.From(err)
+		return found
+	}
+	if next := session.NextRenewal(); found.autoRenew && !next.IsZero() && !r.clock.Now().Before(next) {
+		if err := session.Renew(ctx); err != nil {
+			found.renewErr = fault.From(err)
+		}
+	}
+	found.token = session.Token()
+	found.nextRenewal = session.NextRenewal()
+	if found.renewErr != nil && found.renewErr.Reason == v1alpha1.ReasonAuthFailed {
+		found.authErr, found.renewErr = found.renewErr, nil
+	}
+	return found
+}
+
+// announce tells the story in events, on transitions only and after the status is stored.
+func (r *Reconciler) announce(before, after *v1alpha1.VaultConfig) {
+	for _, conditionType := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionRenewing} {
+		if event, ok := transition(before.Status.Conditions, after.Status.Conditions, conditionType); ok {
+			r.recorder.Eventf(after, nil, event.kind, event.reason, event.action, "%s", status.Note(event.note))
+		}
+	}
+}
+
+// health asks Vault how it is. A Vault that answers but cannot serve is a fault too.
+func (r *Reconciler) health(ctx context.Context, config *v1alpha1.VaultConfig) (vault.Health, *fault.Fault) {
+	health, err := r.sessions.Health(ctx, config)
+	switch {
+	case err != nil:
+		return health, fault.From(err)
+	case !health.Initialized:
+		return health, fault.New(v1alpha1.ReasonVaultSealed, "Vault at %s is not initialized; initialize and unseal it", config.Spec.URL)
+	case health.Sealed:
+		return health, fault.New(v1alpha1.ReasonVaultSealed, "Vault at %s is sealed; unseal it", config.Spec.URL)
+	}
+	return health, nil
+}
+
+// enabled is true unless it is set to false.
+func enabled(flag *bool) bool { return flag == nil || *flag }

@@ -1,0 +1,155 @@
+package vaultconfig
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault"
+)
+
+var now = time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.UTC)
+
+// good is what a healthy Vault and a renewable token look like.
+func good() observation {
+	return observation{
+		enabled: true, autoRenew: true,
+		health: vault.Health{Version: "1.21.1", ClusterName: "vault-main", Initialized: true},
+		token: vault.TokenInfo{
+			ExpireTime: now.Add(time.Hour), Renewable: true, Policies: []string{"default", "shop"},
+		},
+		nextRenewal: now.Add(40 * time.Minute),
+	}
+}
+
+func TestReport(t *testing.T) {
+	for name, test := range map[string]struct {
+		mutate        func(*observation)
+		ready         metav1.ConditionStatus
+		reason        string
+		renewing      metav1.ConditionStatus
+		renewReason   string
+		present       string
+		renewSentence string
+	}{
+		"a healthy config is ready": {
+			mutate: func(*observation) {}, ready: "True", reason: v1alpha1.ReasonSucceeded, renewing: "True", renewReason: v1alpha1.ReasonRenewed},
+		"a disabled config is not ready, and nothing is being worked on": {
+			mutate: func(o *observation) { o.enabled = false },
+			ready:  "False", reason: v1alpha1.ReasonConfigDisabled, renewing: "True", renewReason: v1alpha1.ReasonRenewed},
+		"a Vault that is down is worked on": {
+			mutate: func(o *observation) { o.healthErr = fault.New(v1alpha1.ReasonVaultUnreachable, "no answer") },
+			ready:  "False", reason: v1alpha1.ReasonVaultUnreachable, present: v1alpha1.ConditionReconciling},
+		"a wrong spec is stalled": {
+			mutate: func(o *observation) { o.healthErr = fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.url: …") },
+			ready:  "False", reason: v1alpha1.ReasonInvalidSpec, present: v1alpha1.ConditionStalled},
+		"a rejected token leaves renewal unknown": {
+			mutate: func(o *observation) { o.authErr = fault.Wait(v1alpha1.ReasonAuthFailed, "rejected") },
+			ready:  "False", reason: v1alpha1.ReasonAuthFailed, renewing: "Unknown", renewReason: v1alpha1.ReasonAuthFailed,
+			present: v1alpha1.ConditionReconciling},
+		"a token without expiry needs no renewal": {
+			mutate: func(o *observation) { o.token.ExpireTime = time.Time{} },
+			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "True", renewReason: v1alpha1.ReasonNeverExpires},
+		"a token that may not look itself up is not taken for one that never expires": {
+			mutate: func(o *observation) { o.token = vault.TokenInfo{Opaque: true} },
+			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonLookupDenied},
+		"a token at its max TTL is ready until it dies, and says when": {
+			mutate: func(o *observation) { o.token.MaxTTLReached = true },
+			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonMaxTTLReached,
+			renewSentence: `the token dies at 2026-11-23T13:00:00Z: its max TTL allows no further renewal; put a new token into Secret shop/vault-token, key "token" before that`},
+		"a token that is not renewable says when it dies": {
+			mutate: func(o *observation) { o.token.Renewable = false },
+			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonNotRenewable},
+		"autoRenew: false says when the token dies": {
+			mutate: func(o *observation) { o.autoRenew = false },
+			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonRenewalDisabled},
+		"a failed renewal does not end readiness": {
+			mutate: func(o *observation) { o.renewErr = fault.New(v1alpha1.ReasonVaultError, "500") },
+			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonRenewalFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			config := testConfig()
+			o := good()
+			test.mutate(&o)
+			o.report(&config.Status, config)
+			conditions := config.Status.Conditions
+
+			ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
+			g.Expect(ready).NotTo(BeNil())
+			g.Expect(ready.Status).To(Equal(test.ready))
+			g.Expect(ready.Reason).To(Equal(test.reason))
+			g.Expect(ready.ObservedGeneration).To(Equal(config.Generation))
+			for _, c := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
+				g.Expect(meta.FindStatusCondition(conditions, c) != nil).To(Equal(c == test.present), c)
+			}
+			if renewing := meta.FindStatusCondition(conditions, v1alpha1.ConditionRenewing); test.renewing == "" {
+				g.Expect(renewing).To(BeNil())
+			} else {
+				g.Expect(renewing).NotTo(BeNil())
+				g.Expect(renewing.Status).To(Equal(test.renewing))
+				g.Expect(renewing.Reason).To(Equal(test.renewReason))
+				g.Expect(renewing.Message).To(ContainSubstring(test.renewSentence))
+			}
+
+			again := config.DeepCopy()
+			o.report(&again.Status, again)
+			g.Expect(again.Status).To(Equal(config.Status), "the same world gives the same status, and so no write")
+		})
+	}
+}
+
+func TestAVaultThatIsDownKeepsWhatWasKnownOfTheToken(t *testing.T) {
+	g := NewWithT(t)
+	config := testConfig()
+	good().report(&config.Status, config)
+	down := good()
+	down.healthErr = fault.New(v1alpha1.ReasonVaultUnreachable, "no answer")
+	down.report(&config.Status, config)
+	g.Expect(config.Status.Token).NotTo(BeNil())
+	g.Expect(meta.IsStatusConditionTrue(config.Status.Conditions, v1alpha1.ConditionAuthenticated)).To(BeTrue())
+	g.Expect(config.Status.Vault).To(BeNil())
+}
+
+func TestEventsTellTransitionsOnly(t *testing.T) {
+	g := NewWithT(t)
+	config := testConfig()
+	fresh := config.Status.DeepCopy()
+	good().report(&config.Status, config)
+	e, ok := transition(fresh.Conditions, config.Status.Conditions, v1alpha1.ConditionReady)
+	g.Expect(ok).To(BeTrue())
+	g.Expect(e.kind).To(Equal("Normal"))
+	_, ok = transition(fresh.Conditions, config.Status.Conditions, v1alpha1.ConditionRenewing)
+	g.Expect(ok).To(BeFalse(), "that a token is renewed is no news")
+
+	before := config.Status.DeepCopy()
+	later := good()
+	later.token.ExpireTime = now.Add(2 * time.Hour)
+	later.report(&config.Status, config)
+	for _, c := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionRenewing} {
+		_, ok = transition(before.Conditions, config.Status.Conditions, c)
+		g.Expect(ok).To(BeFalse(), "a renewal is no transition")
+	}
+
+	later.token.MaxTTLReached = true
+	later.report(&config.Status, config)
+	e, ok = transition(before.Conditions, config.Status.Conditions, v1alpha1.ConditionRenewing)
+	g.Expect(ok).To(BeTrue())
+	g.Expect(e.kind).To(Equal("Warning"))
+	g.Expect(e.reason).To(Equal(v1alpha1.ReasonMaxTTLReached))
+}
+
+func testConfig() *v1alpha1.VaultConfig {
+	return &v1alpha1.VaultConfig{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "main", Generation: 4},
+		Spec: v1alpha1.VaultConfigSpec{
+			URL:  "https://vault:8200",
+			Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{SecretKeyRef: v1alpha1.SecretKeyReference{Name: "vault-token", Key: "token"}}},
+		},
+	}
+}

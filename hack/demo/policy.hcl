@@ -1,0 +1,6 @@
+path "secret/data/oracle" {
+  capabilities = ["read"]
+}
+path "secret/metadata/oracle" {
+  capabilities = ["read"]
+}

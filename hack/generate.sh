@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Generates what follows from the sources, at the versions that hack/tools/codegen pins:
+#
+#   api/*/zz_generated.deepcopy.go   deepcopy functions, from the API types
+#   config/crd/bases/*.yaml          CRDs, from the API types
+#   config/rbac/role.yaml            the controller's rights, from the +kubebuilder:rbac markers beside the code that uses them
+#   internal/**/*.pb.go              the gRPC code, from the .proto files
+#
+# Everything is made in a temporary directory first and replaces the old files at the end: a failure changes nothing, and
+# what is no longer generated (the CRD of a kind that is gone) goes away.
+set -euo pipefail
+# shellcheck source=hack/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT"
+
+# The one role that generated rules go to, unless a marker names another with roleName=. A marker with namespace= makes a
+# Role in that namespace, the others a ClusterRole; all of them are in config/rbac/role.yaml.
+ROLE=sallyport-controller
+PROTOS=internal/resolver/api
+
+# path_of NAME prints the directory of a tool, so that progress and errors of its build stay visible.
+path_of() { "$ROOT/hack/tools.sh" --path "$1"; }
+
+# packages DIR… prints ./DIR/... for each directory that holds Go code.
+packages() {
+  local dir
+  for dir in "$@"; do
+    [[ -z $(find "$dir" -name '*.go' -print 2>/dev/null | head -n 1) ]] || echo "./$dir/..."
+  done
+}
+
+generate_api() {
+  say "[1/3] deepcopy functions and CRDs, from api/"
+  "$CONTROLLER_GEN" paths=./api/... object:headerFile=hack/boilerplate.go.txt crd \
+    output:object:dir="$OUT/deepcopy" output:crd:dir="$OUT/crd"
+}
+
+generate_rbac() {
+  local paths=() path
+  say "[2/3] RBAC roles, from the markers in controllers/ and internal/"
+  while read -r path; do paths+=("paths=$path"); done < <(packages controllers internal)
+  ((${#paths[@]} > 0)) || return 0
+  "$CONTROLLER_GEN" "${paths[@]}" rbac:roleName="$ROLE" output:rbac:dir="$OUT/rbac"
+}
+
+generate_grpc() {
+  say "[3/3] gRPC code, from $PROTOS"
+  mkdir -p "$OUT/grpc"
+  PATH=$PLUGINS:$PATH "$BUF" generate . --config hack/buf.yaml --template hack/buf.gen.yaml -o "$OUT/grpc"
+  find "$OUT/grpc" -name '*.pb.go' | while read -r file; do
+    without_strings <"$file" >"$file.new"
+    mv "$file.new" "$file"
+  done
+}
+
+# without_strings takes the String methods of messages out of generated code. They would print a message's content, which
+# is tokens and secrets here; a redacting String has to be written by hand, and without one the code does not compile.
+without_strings() {
+  awk '
+    /^func \(x \*[A-Za-z0-9_]+\) String\(\) string \{$/ {
+      head = $0
+      getline
+      if ($0 ~ /protoimpl\.X\.MessageStringOf\(x\)/) { getline; getline; next }
+      print head
+    }
+    { print }'
+}
+
+# replace DIR PATTERN FROM makes the files of DIR that match PATTERN the same as those in FROM. Files that are the same
+# already are left alone, so that nothing is rebuilt for their sake.
+replace() {
+  local dir=$1 pattern=$2 from=$3 file
+  mkdir -p "$from"
+  if [[ -d $dir ]]; then
+    find "$dir" -maxdepth 1 -type f -name "$pattern" | while read -r file; do
+      [[ -f $from/${file##*/} ]] || { rm "$file" && say "  removed $file"; }
+    done
+  fi
+  find "$from" -maxdepth 1 -type f -name "$pattern" | while read -r file; do
+    ! cmp -s "$file" "$dir/${file##*/}" || continue
+    mkdir -p "$dir"
+    cp "$file" "$dir/${file##*/}"
+    say "  wrote $dir/${file##*/}"
+  done
+}
+
+CONTROLLER_GEN=$(path_of controller-gen)
+BUF=$(path_of buf)
+PLUGINS=$(dirname "$(path_of protoc-gen-go)"):$(dirname "$(path_of protoc-gen-go-grpc)")
+
+OUT=$(mktemp -d "${TMPDIR:-/tmp}/sallyport-generate.XXXXXX")
+trap 'rm -rf "$OUT"' EXIT
+
+generate_api
+generate_rbac
+generate_grpc
+
+replace api/v1alpha1 'zz_generated.*.go' "$OUT/deepcopy"
+replace config/crd/bases '*.yaml' "$OUT/crd"
+replace config/rbac role.yaml "$OUT/rbac"
+replace "$PROTOS/v1" '*.pb.go' "$OUT/grpc/$PROTOS/v1"
+good "Generated files are current."

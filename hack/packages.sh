@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs the system packages that a real node needs, where commands are missing; on a machine without apt-get it
+# says which ones. Every other program is hack/tools.sh's business.
+set -euo pipefail
+# shellcheck source=hack/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+# What is looked for, Debian's name of the package that has it, and why.
+needed() {
+  cat <<'LIST'
+containerd containerd              runs the node's containers
+ctr        containerd              imports images into it
+runc       runc                    starts a container for containerd
+cni        containernetworking-plugins  gives pods their network
+nft        nftables                kube-proxy's rules for Services
+iptables   iptables                the kubelet's, and kube-proxy's on older kernels
+ip         iproute2                makes the node's network
+unshare    util-linux              makes the node's namespaces
+nsenter    util-linux              enters them
+flock      util-linux              keeps two runs apart
+pgrep      procps                  finds what is left to stop
+openssl    openssl                 makes keys and certificates
+jq         jq                      reads Vault's answers
+LIST
+  engine_docker || echo 'buildah    buildah                 builds images without a Docker engine'
+}
+
+present() {
+  case $1 in
+    cni) [[ -x /usr/lib/cni/ptp || -x /opt/cni/bin/ptp || -x /usr/libexec/cni/ptp ]] ;;
+    *) have "$1" ;;
+  esac
+}
+
+missing=() packages=()
+while read -r command package why; do
+  if ! present "$command"; then
+    missing+=("$command ($why)") packages+=("$package")
+  fi
+done < <(needed)
+if ((${#missing[@]} == 0)); then
+  exit 0
+fi
+
+say "Missing on this machine: $(printf '%s, ' "${missing[@]}" | sed 's/, $//')"
+have apt-get || die "there is no apt-get here; please install these commands by other means"
+[[ $EUID == 0 ]] || die "installing packages needs root; or: sudo apt-get install ${packages[*]}"
+mkdir -p "$SALLYPORT_CACHE/logs"
+export DEBIAN_FRONTEND=noninteractive
+with_progress 'apt-get update' "$SALLYPORT_CACHE/logs/apt-update.log" apt-get update
+# sort -u: several commands come from one package.
+mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
+with_progress "apt-get install ${packages[*]}" "$SALLYPORT_CACHE/logs/apt-install.log" \
+  apt-get install --yes --no-install-recommends "${packages[@]}"

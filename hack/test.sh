@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Runs one layer of tests with everything that it needs.
+#
+#   hack/test.sh unit           plain go test
+#   hack/test.sh integration    with a real API server and a real Vault, no node
+#   hack/test.sh e2e            on a real node of its own, which is gone afterwards
+#
+# FOCUS='words' runs the specs of integration or e2e whose names match. The end-to-end tests' node lives in
+# SALLYPORT_CLUSTER_DIR, by default $SALLYPORT_CACHE/e2e, so that a running demo is not disturbed.
+set -euo pipefail
+# shellcheck source=hack/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT"
+
+# Ginkgo colours its output even in a file.
+[[ -t 1 ]] || export GINKGO_NO_COLOR=yes
+IMAGE=${IMAGE:-sallyport.dev/sallyport:0.1.0}
+
+unit() {
+  local packages=()
+  while read -r package; do packages+=("$package"); done < <(test_packages ./... | cut -d' ' -f1 | grep -vE '/test/(integration|e2e|bench)(/|$)')
+  heading "Unit tests"
+  go test "${packages[@]}"
+}
+
+# test_packages PATTERN prints import path and directory of each package that has tests.
+test_packages() { go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}' "$1"; }
+
+# suite_flags are for the specs' own program.
+suite_flags() {
+  printf '%s\n' -test.v -test.timeout=45m
+  [[ -z ${FOCUS:-} ]] || printf '%s\n' "-ginkgo.focus=$FOCUS"
+}
+
+integration() {
+  local assets vault
+  assets=$(hack/tools.sh --assets)
+  vault=$(hack/tools.sh --path vault)
+  export KUBEBUILDER_ASSETS=$assets VAULT_BINARY=$vault
+  heading "Integration tests: kube-apiserver $("$assets/kube-apiserver" --version | awk '{print $2}'), $("$vault" version | cut -d, -f1)"
+  each_suite ./test/integration/... run_here
+}
+
+# each_suite PACKAGES RUNNER compiles every test package and runs it in its own directory, one after the other: each
+# has an API server of its own, and a failure of one does not hide the others.
+each_suite() {
+  local package dir program status=0
+  mkdir -p bin
+  while read -r package dir; do
+    program=$ROOT/bin/$(tr / - <<<"${package#sallyport.dev/sallyport/test/}").test
+    say "${package#sallyport.dev/sallyport/}"
+    go test -c -o "$program" "$package"
+    (cd "$dir" && "$2" "$program") || status=1
+  done < <(test_packages "$1")
+  [[ -n ${program:-} ]] || die "there are no tests in $1"
+  return "$status"
+}
+
+run_here() {
+  local flags=()
+  while read -r flag; do flags+=("$flag"); done < <(suite_flags)
+  "$1" "${flags[@]}" </dev/null
+}
+
+run_in_node() {
+  local flags=()
+  while read -r flag; do flags+=("$flag"); done < <(suite_flags)
+  "$ROOT/hack/cluster/exec.sh" "$1" "${flags[@]}" </dev/null
+}
+
+e2e() {
+  export SALLYPORT_CLUSTER_DIR=${SALLYPORT_CLUSTER_DIR:-$SALLYPORT_CACHE/e2e}
+  need_root
+  # Before anything else, so that a program that does not compile costs no wait.
+  make --no-print-directory build
+  trap after_e2e EXIT
+  hack/cluster/up.sh --no-hints
+  make --no-print-directory image IMAGE="$IMAGE" >/dev/null
+  heading "Installing config/default"
+  hack/cluster/exec.sh kubectl apply -k config/default >&2
+  heading "End-to-end tests"
+  each_suite ./test/e2e/... run_in_node
+}
+
+# after_e2e runs however the tests ended. The logs of a failure outlive the next run.
+after_e2e() {
+  local status=$? kept
+  trap - EXIT
+  if ((status != 0)); then
+    kept=$SALLYPORT_CACHE/failed/e2e-$(date +%Y%m%d-%H%M%S)
+    save_state "$kept" || true
+    warn "End-to-end tests failed. Logs, events and objects: $kept"
+  fi
+  hack/cluster/down.sh
+  exit "$status"
+}
+
+save_state() {
+  (umask 077 && mkdir -p "$1")
+  hack/cluster/exec.sh kubectl get all,csidrivers,sallyport --all-namespaces -o wide >"$1/objects.txt" 2>&1 || true
+  hack/cluster/exec.sh kubectl get sallyport --all-namespaces -o yaml >"$1/sallyport.yaml" 2>&1 || true
+  hack/cluster/exec.sh kubectl get events --all-namespaces --sort-by=.lastTimestamp >"$1/events.txt" 2>&1 || true
+  hack/cluster/exec.sh kubectl describe pods --all-namespaces >"$1/pods.txt" 2>&1 || true
+  cp -R "$SALLYPORT_CLUSTER_DIR/logs" "$1/"
+}
+
+case ${1:-} in
+  unit | integration | e2e) "$1" ;;
+  *) die "usage: hack/test.sh unit|integration|e2e" ;;
+esac

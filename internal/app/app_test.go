@@ -1,0 +1,48 @@
+package app
+
+import (
+	"bytes"
+	"testing"
+
+	. "github.com/onsi/gomega"
+)
+
+func TestMain_ExitCodesAndMessages(t *testing.T) {
+	for name, test := range map[string]struct {
+		args   []string
+		env    map[string]string
+		code   int
+		output string
+	}{
+		"no mode shows the usage":        {nil, nil, exitUsage, "Usage:"},
+		"an unknown mode is named":       {[]string{"contoller"}, nil, exitUsage, `there is no mode "contoller"`},
+		"help is no error":               {[]string{"help"}, nil, exitOK, "sallyport node [flags]"},
+		"a mode's help is no error":      {[]string{"node", "--help"}, nil, exitOK, "-memory-budget"},
+		"version prints the version":     {[]string{"version"}, nil, exitOK, "devel"},
+		"an unknown flag is named":       {[]string{"node", "--nodename=a"}, nil, exitUsage, "-nodename"},
+		"a log level that shows Secrets": {[]string{"controller", "--zap-log-level=8"}, nil, exitUsage, "must be at most 5"},
+		"arguments have no meaning":      {[]string{"node", "a"}, nil, exitUsage, `unexpected argument "a"`},
+		"a node needs its name":          {[]string{"node"}, nil, exitUsage, "--node-name (or NODE_NAME) must be set"},
+		"a node needs its namespace":     {[]string{"node"}, map[string]string{"NODE_NAME": "a"}, exitUsage, "--pod-namespace"},
+		"a controller needs its pod":     {[]string{"controller"}, nil, exitUsage, "--pod-name and --pod-namespace"},
+		"a pod's IP must be an address": {[]string{"controller", "--pod-ip=localhost"},
+			map[string]string{"POD_NAME": "a", "POD_NAMESPACE": "b"}, exitUsage, `must be an IP address, and is "localhost"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, variable := range []string{"NODE_NAME", "POD_NAME", "POD_NAMESPACE", "POD_IP"} {
+				t.Setenv(variable, test.env[variable])
+			}
+			var output bytes.Buffer
+			NewWithT(t).Expect(Main(test.args, &output, &output)).To(Equal(test.code))
+			NewWithT(t).Expect(output.String()).To(ContainSubstring(test.output))
+		})
+	}
+}
+
+func TestAllowedVaultURLsAreSplit(t *testing.T) {
+	g := NewWithT(t)
+	m := controllerMode{allowedURLs: " https://a:8200, https://b:8200 ,"}
+	m.options.PodName, m.options.PodNamespace, m.options.PodIP = "a", "b", "10.0.0.1"
+	g.Expect(m.validate()).To(Succeed())
+	g.Expect(m.options.AllowedVaultURLs).To(Equal([]string{"https://a:8200", "https://b:8200"}))
+}

@@ -1,0 +1,232 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/controllers/connection"
+	"sallyport.dev/sallyport/controllers/vaultconfig"
+	"sallyport.dev/sallyport/controllers/vaulttask"
+	"sallyport.dev/sallyport/internal/resolver"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/internal/vault"
+)
+
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups="",namespace=sallyport-system,resources=configmaps,verbs=create
+// +kubebuilder:rbac:groups="",namespace=sallyport-system,resources=configmaps,resourceNames=sallyport-resolvers,verbs=get;patch
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=sallyport-system,resources=leases,verbs=create;get;update;patch
+// +kubebuilder:rbac:groups="",namespace=sallyport-system,resources=events,verbs=create;patch
+
+// leaderElectionID names the Lease of the controllers.
+const leaderElectionID = "sallyport-controller"
+
+// ControllerOptions configure the controller mode. The integration tests use them too, so that what they test is what runs.
+type ControllerOptions struct {
+	// Config reaches the Kubernetes API; if it is nil, the usual places are looked at (in-cluster, KUBECONFIG).
+	Config *rest.Config
+	// PodName, PodNamespace and PodIP say who this replica is; nodes reach its resolver at PodIP.
+	PodName, PodNamespace, PodIP string
+	// NodeServiceAccount is the node plugin's service account in PodNamespace.
+	NodeServiceAccount string
+	// AllowedVaultURLs are the origins to which credentials may be sent; empty allows every https origin.
+	AllowedVaultURLs []string
+	// LeaderElect is whether the replicas elect a leader for the controllers.
+	LeaderElect bool
+	// MetricsAddress and ProbeAddress are where metrics and health probes are served; "0" serves none.
+	MetricsAddress, ProbeAddress string
+	// ResolverAddress is where the resolver listens.
+	ResolverAddress string
+	// SkipNameValidation lets one process run several replicas, as tests do.
+	SkipNameValidation bool
+}
+
+type controllerMode struct {
+	options     ControllerOptions
+	allowedURLs string
+}
+
+func (m *controllerMode) flags(set *flag.FlagSet) {
+	o := &m.options
+	set.StringVar(&o.PodName, "pod-name", fromEnvironment("POD_NAME"), "name of this replica's pod")
+	set.StringVar(&o.PodNamespace, "pod-namespace", fromEnvironment("POD_NAMESPACE"), "namespace of this replica's pod")
+	set.StringVar(&o.PodIP, "pod-ip", fromEnvironment("POD_IP"), "address at which nodes reach this replica's resolver")
+	set.StringVar(&o.NodeServiceAccount, "node-service-account", "sallyport-node", "service account of the node plugin, in the same namespace")
+	set.StringVar(&m.allowedURLs, "allowed-vault-urls", "", "comma-separated origins (https://vault.example.com:8200) to which credentials may be sent; "+
+		"empty allows every https origin. Plain http is allowed only for origins listed here")
+	set.BoolVar(&o.LeaderElect, "leader-elect", true, "elect a leader among the replicas for the controllers; every replica resolves")
+	set.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the metrics endpoint; 0 serves none")
+	set.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address of the endpoints /healthz and /readyz")
+	set.StringVar(&o.ResolverAddress, "resolver-bind-address", fmt.Sprintf(":%d", resolverv1.Port), "address of the resolver's gRPC service")
+}
+
+func (m *controllerMode) validate() error {
+	for origin := range strings.SplitSeq(m.allowedURLs, ",") {
+		if origin = strings.TrimSpace(origin); origin != "" {
+			m.options.AllowedVaultURLs = append(m.options.AllowedVaultURLs, origin)
+		}
+	}
+	switch {
+	case m.options.PodName == "" || m.options.PodNamespace == "":
+		return errors.New("--pod-name and --pod-namespace (or POD_NAME and POD_NAMESPACE) must be set")
+	case net.ParseIP(m.options.PodIP) == nil:
+		return fmt.Errorf("--pod-ip (or POD_IP) must be an IP address, and is %q", m.options.PodIP)
+	}
+	return nil
+}
+
+func (m *controllerMode) run(ctx context.Context, log logr.Logger) error {
+	mgr, err := NewController(ctx, m.options, log)
+	if err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+// NewController wires the controllers and the resolver of one replica into a manager, ready to start.
+func NewController(ctx context.Context, options ControllerOptions, log logr.Logger) (manager.Manager, error) {
+	mgr, err := newManager(options, log)
+	if err != nil {
+		return nil, err
+	}
+	clk := clock.RealClock{}
+	sessions, err := vault.NewSessions(vault.Options{Reader: mgr.GetAPIReader(), AllowedURLs: options.AllowedVaultURLs, Clock: clk})
+	if err != nil {
+		return nil, fmt.Errorf("--allowed-vault-urls: %w", err)
+	}
+	if err := watchKinds(ctx, mgr, sessions); err != nil {
+		return nil, err
+	}
+	engine := resolver.NewEngine(mgr.GetClient(), sessions, clk)
+	if err := addResolver(mgr, options, engine, clk, log); err != nil {
+		return nil, err
+	}
+	recorder := mgr.GetEventRecorder("sallyport")
+	for _, reconciler := range []interface{ SetupWithManager(ctrl.Manager) error }{
+		vaultconfig.NewReconciler(mgr.GetClient(), sessions, recorder, clk),
+		connection.NewReconciler(mgr.GetClient(), engine, recorder),
+		vaulttask.NewReconciler(mgr.GetClient(), mgr.GetAPIReader(), engine, sessions, recorder, clk),
+	} {
+		if err := reconciler.SetupWithManager(mgr); err != nil {
+			return nil, fmt.Errorf("setting up %T: %w", reconciler, err)
+		}
+	}
+	return mgr, nil
+}
+
+func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, error) {
+	config := options.Config
+	if config == nil {
+		var err error
+		if config, err = ctrl.GetConfig(); err != nil {
+			return nil, fmt.Errorf("finding the Kubernetes API: %w", err)
+		}
+	}
+	config = rest.CopyConfig(config)
+	// The API server's priority and fairness protects it; throttling on our side would only make pods wait.
+	config.QPS = -1
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	return ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Logger:                        log,
+		LeaderElection:                options.LeaderElect,
+		LeaderElectionID:              leaderElectionID,
+		LeaderElectionNamespace:       options.PodNamespace,
+		LeaderElectionReleaseOnCancel: true,
+		Metrics:                       metricsserver.Options{BindAddress: options.MetricsAddress},
+		HealthProbeBindAddress:        options.ProbeAddress,
+		Controller:                    ctrlconfig.Controller{SkipNameValidation: &options.SkipNameValidation},
+		// Only our own kinds are cached. Everything else is read when it is needed: a forgotten Get must fail rather than
+		// start an informer that holds every Secret of the cluster in memory.
+		Cache:  cache.Options{ReaderFailOnMissingInformer: true},
+		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}}}},
+	})
+}
+
+// watchKinds starts the informers that the resolver reads from. The controllers start theirs only in the leader; the resolver
+// needs them in every replica.
+func watchKinds(ctx context.Context, mgr manager.Manager, sessions *vault.Sessions) error {
+	if _, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.Connection{}, cache.BlockUntilSynced(false)); err != nil {
+		return fmt.Errorf("watching Connections: %w", err)
+	}
+	configs, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.VaultConfig{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watching VaultConfigs: %w", err)
+	}
+	_, err = configs.AddEventHandler(toolscache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
+		if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
+			object = gone.Obj
+		}
+		if config, ok := object.(*v1alpha1.VaultConfig); ok {
+			sessions.Forget(config.UID)
+		}
+	}})
+	return err
+}
+
+// addResolver adds what serves and publishes this replica's resolver.
+func addResolver(mgr manager.Manager, options ControllerOptions, engine *resolver.Engine, clk clock.Clock, log logr.Logger) error {
+	if err := resolver.RegisterMetrics(metrics.Registry); err != nil {
+		return fmt.Errorf("registering the resolver's metrics: %w", err)
+	}
+	clients, err := kubernetes.NewForConfig(mgr.GetConfig())
+	if err != nil {
+		return fmt.Errorf("making a Kubernetes client: %w", err)
+	}
+	identity, err := resolver.NewIdentity(options.PodName, net.ParseIP(options.PodIP), clk)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", options.ResolverAddress)
+	if err != nil {
+		return fmt.Errorf("listening for nodes: %w", err)
+	}
+	log = log.WithName("resolver")
+	authorizer := resolver.NewAuthorizer(clients.AuthenticationV1().TokenReviews(), mgr.GetAPIReader(),
+		types.NamespacedName{Namespace: options.PodNamespace, Name: options.NodeServiceAccount})
+	configMaps := clients.CoreV1().ConfigMaps(options.PodNamespace)
+	publisher := resolver.NewPublisher(configMaps, identity, log)
+	for _, runnable := range []manager.Runnable{
+		resolver.NewServer(engine, authorizer, mgr.GetClient(), identity, listener, log),
+		publisher,
+		resolver.NewPruner(configMaps, clients.CoreV1().Pods(options.PodNamespace), log),
+	} {
+		if err := mgr.Add(runnable); err != nil {
+			return fmt.Errorf("adding the resolver: %w", err)
+		}
+	}
+	if err := mgr.AddReadyzCheck("resolver", publisher.Ready); err != nil {
+		return err
+	}
+	return mgr.AddHealthzCheck("ping", healthz.Ping)
+}

@@ -1,0 +1,87 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"sallyport.dev/sallyport/internal/node"
+	"sallyport.dev/sallyport/internal/resolver/client"
+)
+
+type nodeMode struct {
+	nodeName       string
+	namespace      string
+	kubeletDir     string
+	tokenFile      string
+	memoryBudget   int64
+	metricsAddress string
+}
+
+func (m *nodeMode) flags(set *flag.FlagSet) {
+	set.StringVar(&m.nodeName, "node-name", fromEnvironment("NODE_NAME"), "name of this Node")
+	set.StringVar(&m.namespace, "pod-namespace", fromEnvironment("POD_NAMESPACE"), "namespace of Sallyport, where the resolvers publish themselves")
+	set.StringVar(&m.kubeletDir, "kubelet-dir", node.DefaultKubeletDir, "the kubelet's root directory, mounted here at the same path")
+	set.StringVar(&m.tokenFile, "token-file", "/var/run/secrets/sallyport.dev/token", "projected service account token of this pod with audience sallyport.dev/node")
+	set.Int64Var(&m.memoryBudget, "memory-budget", node.DefaultMemoryBudget, "bytes that the files of all volumes of this node may take together, counted in pages")
+	set.StringVar(&m.metricsAddress, "metrics-bind-address", ":8080", "address of the endpoints /metrics and /healthz")
+}
+
+func (m *nodeMode) validate() error {
+	switch {
+	case m.nodeName == "":
+		return errors.New("--node-name (or NODE_NAME) must be set")
+	case m.namespace == "":
+		return errors.New("--pod-namespace (or POD_NAMESPACE) must be set")
+	}
+	return nil
+}
+
+func (m *nodeMode) run(ctx context.Context, log logr.Logger) error {
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("finding the Kubernetes API: %w", err)
+	}
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("making a Kubernetes client: %w", err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	resolver := client.New(client.Config{
+		Kubernetes: clients,
+		Namespace:  m.namespace,
+		NodeName:   m.nodeName,
+		TokenFile:  m.tokenFile,
+	})
+	driver, err := node.New(node.Config{
+		NodeName:     m.nodeName,
+		Version:      version,
+		Resolver:     resolver,
+		Registry:     registry,
+		KubeletDir:   m.kubeletDir,
+		MemoryBudget: m.memoryBudget,
+	})
+	if err != nil {
+		return err
+	}
+	endpoints := http.NewServeMux()
+	endpoints.HandleFunc("/healthz", driver.Healthz)
+	endpoints.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+
+	group, ctx := errgroup.WithContext(logr.NewContext(ctx, log))
+	group.Go(func() error { return resolver.Run(ctx) })
+	group.Go(func() error { return driver.Run(ctx) })
+	group.Go(func() error { return serveHTTP(ctx, m.metricsAddress, endpoints) })
+	return group.Wait()
+}

@@ -1,0 +1,163 @@
+package expression
+
+import (
+	"encoding/json"
+	"fmt"
+	"unicode/utf8"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// maxExpressionBytes is the cap on one vault.secret(...). The longest names and paths that Kubernetes and Vault know fit.
+const maxExpressionBytes = 4096
+
+const quotingRule = `; a part with other characters than letters, digits, "_", "-" and "/" stands in quotes, as in vault.secret("a.b")`
+
+// call reads what stands between the parentheses, and the one that closes.
+func (p *parser) call(name string) (part, error) {
+	if name == functionText {
+		return p.literal()
+	}
+	reference, err := p.reference()
+	if err == nil && p.at-p.start > maxExpressionBytes {
+		err = p.fail(p.start, "the expression has %d bytes; at most %d are allowed", p.at-p.start, maxExpressionBytes)
+	}
+	return part{reference: reference}, err
+}
+
+// literal reads what follows vault.text(.
+func (p *parser) literal() (part, error) {
+	p.skipBlanks()
+	if p.peek() != '"' {
+		return part{}, p.expected(`text in double quotes, as in vault.text("…")`, "")
+	}
+	text, err := p.quoted()
+	if err != nil {
+		return part{}, err
+	}
+	return part{literal: text}, p.accept(')', `")"`, "")
+}
+
+// reference reads what follows vault.secret(.
+func (p *parser) reference() (Reference, error) {
+	first, err := p.part("a key")
+	if err != nil {
+		return Reference{}, err
+	}
+	switch p.peek() {
+	case ')':
+		p.at++
+		return Reference{Key: first}, nil
+	case '.':
+		key, err := p.lastKey()
+		return Reference{Secret: first, Key: key}, err
+	case ':':
+		p.at++
+		path, err := p.part("the path of a secret")
+		if err != nil {
+			return Reference{}, err
+		}
+		if p.peek() != '.' {
+			return Reference{}, p.expected(`"." and a key, as in vault.secret(config:path.key)`, quotingRule)
+		}
+		key, err := p.lastKey()
+		return Reference{Config: first, Path: path, Key: key}, err
+	default:
+		return Reference{}, p.expected(`")", "." or ":"`, quotingRule)
+	}
+}
+
+// lastKey reads the dot, the key and the parenthesis that end a reference.
+func (p *parser) lastKey() (string, error) {
+	p.at++
+	key, err := p.part("a key")
+	if err != nil {
+		return "", err
+	}
+	return key, p.accept(')', `")"`, quotingRule)
+}
+
+// part reads one part of a reference and the blanks around it.
+func (p *parser) part(what string) (string, error) {
+	p.skipBlanks()
+	from := p.at
+	if p.peek() == '"' {
+		value, err := p.quoted()
+		if err == nil && value == "" {
+			err = p.fail(from, "expected %s, found empty quotes", what)
+		}
+		p.skipBlanks()
+		return value, err
+	}
+	for p.at < len(p.source) && !isNotBare(rune(p.source[p.at])) {
+		p.at++
+	}
+	value := p.source[from:p.at]
+	if value == "" {
+		return "", p.expected(what, quotingRule)
+	}
+	p.skipBlanks()
+	return value, nil
+}
+
+// quoted reads a JSON string.
+func (p *parser) quoted() (string, error) {
+	from := p.at
+	for p.at++; p.at < len(p.source); p.at++ {
+		switch p.source[p.at] {
+		case '\\':
+			p.at++
+		case '"':
+			p.at++
+			var text string
+			if json.Unmarshal([]byte(p.source[from:p.at]), &text) != nil {
+				return "", p.fail(from, `the text in quotes is not a JSON string: line breaks and control characters stand there `+
+					`as \n or \u0000, a backslash as \\`)
+			}
+			return text, nil
+		}
+	}
+	p.at = len(p.source)
+	return "", p.fail(from, "the quotes that open here are not closed")
+}
+
+func (p *parser) skipBlanks() {
+	for p.peek() == ' ' || p.peek() == '\t' {
+		p.at++
+	}
+}
+
+// peek returns the next byte. At the end it returns 0, which no caller looks for.
+func (p *parser) peek() byte {
+	if p.at >= len(p.source) {
+		return 0
+	}
+	return p.source[p.at]
+}
+
+func (p *parser) accept(next byte, what, rule string) error {
+	p.skipBlanks()
+	if p.peek() != next {
+		return p.expected(what, rule)
+	}
+	p.at++
+	return nil
+}
+
+// expected makes the error for something else than what at the present position. The rule is left out where nothing follows at all.
+func (p *parser) expected(what, rule string) error {
+	found := "the end of the string"
+	if p.at < len(p.source) {
+		character, _ := utf8.DecodeRuneInString(p.source[p.at:])
+		found = fmt.Sprintf("%q", string(character))
+	} else {
+		rule = ""
+	}
+	return p.fail(p.at, "expected %s, found %s after %q%s", what, found, bounded(p.source[p.start:p.at]), rule)
+}
+
+func (p *parser) fail(at int, format string, args ...any) error {
+	column := utf8.RuneCountInString(p.source[:at]) + 1
+	return fault.Invalid(v1alpha1.ReasonInvalidExpression, "column %d: %s", column, fmt.Sprintf(format, args...))
+}

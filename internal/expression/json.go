@@ -1,0 +1,41 @@
+package expression
+
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// compact returns the value as JSON on one line, with <, > and & as they are.
+func compact(value any) (string, error) {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return "", err
+	}
+	return string(bytes.TrimSuffix(buffer.Bytes(), []byte("\n"))), nil
+}
+
+// quote returns the text as a JSON string. Encoding a string cannot fail.
+func quote(text string) string {
+	quoted, _ := compact(text)
+	return quoted
+}
+
+// decode reads exactly one JSON value, with numbers digit for digit. No bytes are null, as apiextensionsv1.JSON has it.
+func decode(raw []byte) (any, error) {
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	// Unlike Unmarshal, a Decoder would stop after the first value, so what comes after it is looked for first.
+	if !json.Valid(raw) {
+		return nil, errNotJSON
+	}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		return nil, errNotJSON
+	}
+	return value, nil
+}

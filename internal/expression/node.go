@@ -1,0 +1,81 @@
+package expression
+
+import "sallyport.dev/sallyport/internal/fault"
+
+// node is a JSON value whose strings are parsed.
+type node interface {
+	// references appends the references below the node.
+	references(to []Placed) []Placed
+	// evaluate returns a value that shares nothing with the node.
+	evaluate(lookup Lookup, left *budget) (any, error)
+}
+
+// scalar is a value that holds no reference: null, a bool, a number or a string.
+type scalar struct{ value any }
+
+func (s scalar) references(to []Placed) []Placed { return to }
+
+func (s scalar) evaluate(Lookup, *budget) (any, error) { return s.value, nil }
+
+// leaf is a string with its place.
+type leaf struct {
+	place string
+	text  Text
+}
+
+func (l leaf) references(to []Placed) []Placed {
+	for _, reference := range l.text.References() {
+		to = append(to, Placed{Place: l.place, Reference: reference})
+	}
+	return to
+}
+
+func (l leaf) evaluate(lookup Lookup, left *budget) (any, error) {
+	value, err := l.text.evaluate(lookup, left)
+	if err != nil {
+		return nil, fault.In(err, "key %q", bounded(l.place))
+	}
+	return value, nil
+}
+
+type list []node
+
+func (l list) references(to []Placed) []Placed {
+	for _, item := range l {
+		to = item.references(to)
+	}
+	return to
+}
+
+func (l list) evaluate(lookup Lookup, left *budget) (any, error) {
+	values := make([]any, 0, len(l))
+	for _, item := range l {
+		value, err := item.evaluate(lookup, left)
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, value)
+	}
+	return values, nil
+}
+
+type object map[string]node
+
+func (o object) references(to []Placed) []Placed {
+	for _, key := range sortedKeys(o) {
+		to = o[key].references(to)
+	}
+	return to
+}
+
+func (o object) evaluate(lookup Lookup, left *budget) (any, error) {
+	values := make(map[string]any, len(o))
+	for _, key := range sortedKeys(o) {
+		value, err := o[key].evaluate(lookup, left)
+		if err != nil {
+			return nil, err
+		}
+		values[key] = value
+	}
+	return values, nil
+}

@@ -1,0 +1,119 @@
+package expression
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+func TestParseTakesAsLiteralWhatIsNoCall(t *testing.T) {
+	for _, s := range []string{
+		"", " ", "xe", "vault", "vault.", "vault.secret", "vault.secret user", "vault.secret (user)", "vault.(x)", "vault.1(x)",
+		"vault.secret.user(x)", "https://vault.example.com:8200", "Vault.secret(x)", "vault .secret(x)", "hashivault.read(x)",
+		"größevault.read(x)", "_vault.read(x)", "$(vault.secret)", "..", "a\x00b", "line\nline", "{{ vault }}", "vault.vault.",
+	} {
+		t.Run(s, func(t *testing.T) {
+			g := NewWithT(t)
+			text, err := Parse(s)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(text.References()).To(BeEmpty())
+			g.Expect(text.Evaluate(nil)).To(Equal(s))
+		})
+	}
+}
+
+func TestParseFindsReferencesWhereverTheyStand(t *testing.T) {
+	user, password := Reference{Key: "user"}, Reference{Secret: "s", Key: "password"}
+	for _, s := range []string{
+		"vault.secret(user)vault.secret(s.password)",
+		"jdbc:oracle:thin:vault.secret(user)/vault.secret(s.password)@h",
+		"app_vault.secret(user) vault.vault.secret(s.password)",
+		"$vault.secret(user)\n\x00vault.secret(s.password)..",
+		`vault.secret(user)vault.text("vault.secret(x)")vault.secret(s.password)`,
+		`éxvault.read(vault.secret(user),vault.secret(s.password))`,
+	} {
+		t.Run(s, func(t *testing.T) {
+			text, err := Parse(s)
+			NewWithT(t).Expect(err).NotTo(HaveOccurred())
+			NewWithT(t).Expect(text.References()).To(Equal([]Reference{user, password}))
+		})
+	}
+}
+
+func TestParseSaysWhatIsWrongAndWhere(t *testing.T) {
+	const rule = `; a part with other characters than letters, digits, "_", "-" and "/" stands in quotes, as in vault.secret("a.b")`
+	for _, row := range []struct{ name, source, sentence string }{
+		{"no argument", `vault.secret()`, `column 14: expected a key, found ")" after "vault.secret("` + rule},
+		{"blank argument", `vault.secret( )`, `column 15: expected a key, found ")" after "vault.secret( "` + rule},
+		{"not closed", `vault.secret(user`, `column 18: expected ")", "." or ":", found the end of the string after "vault.secret(user"`},
+		{"nothing after the parenthesis", `a vault.secret(`, `column 16: expected a key, found the end of the string after "vault.secret("`},
+		{"no key after the dot", `vault.secret(s.)`, `column 16: expected a key, found ")" after "vault.secret(s."` + rule},
+		{"no secret before the dot", `vault.secret(.k)`, `column 14: expected a key, found "." after "vault.secret("` + rule},
+		{"no path", `vault.secret(main:.k)`, `column 19: expected the path of a secret, found "." after "vault.secret(main:"` + rule},
+		{"no key after the path", `vault.secret(main:data/a)`,
+			`column 25: expected "." and a key, as in vault.secret(config:path.key), found ")" after "vault.secret(main:data/a"` + rule},
+		{"too many dots", `vault.secret(a.b.c)`, `column 17: expected ")", found "." after "vault.secret(a.b"` + rule},
+		{"a dot in the path", `vault.secret(m:data/my.app.k)`,
+			`column 27: expected ")", found "." after "vault.secret(m:data/my.app"` + rule},
+		{"garbage after the key", `vault.secret(a b)`, `column 16: expected ")", "." or ":", found "b" after "vault.secret(a "` + rule},
+		{"garbage after quotes", `vault.secret("a"b)`, `column 17: expected ")", "." or ":", found "b" after "vault.secret(\"a\""` + rule},
+		{"a letter beyond ASCII", `vault.secret(größe)`, `column 16: expected ")", "." or ":", found "ö" after "vault.secret(gr"` + rule},
+		{"a NUL", "vault.secret(a\x00)", `column 15: expected ")", "." or ":", found "\x00" after "vault.secret(a"` + rule},
+		{"a line break", "vault.secret(\na)", `column 14: expected a key, found "\n" after "vault.secret("` + rule},
+		{"a nested reference", `vault.secret(vault.secret(x))`,
+			`column 26: expected ")", found "(" after "vault.secret(vault.secret"` + rule},
+		{"empty quotes", `vault.secret("")`, `column 14: expected a key, found empty quotes`},
+		{"empty quotes as path", `vault.secret(m:"".k)`, `column 16: expected the path of a secret, found empty quotes`},
+		{"quotes not closed", `vault.secret("a)`, `column 14: the quotes that open here are not closed`},
+		{"quotes that end in a backslash", `vault.secret("a\`, `column 14: the quotes that open here are not closed`},
+		{"a bad escape", `vault.secret("\x")`, `column 14: the text in quotes is not a JSON string: line breaks and control characters ` +
+			`stand there as \n or \u0000, a backslash as \\`},
+		{"columns count characters", `größe vault.secret()`, `column 20: expected a key, found ")" after "vault.secret("` + rule},
+		{"text without quotes", `vault.text(a)`,
+			`column 12: expected text in double quotes, as in vault.text("…"), found "a" after "vault.text("`},
+		{"text without anything", `vault.text()`,
+			`column 12: expected text in double quotes, as in vault.text("…"), found ")" after "vault.text("`},
+		{"text not closed", `vault.text("a"`, `column 15: expected ")", found the end of the string after "vault.text(\"a\""`},
+		{"text with two arguments", `vault.text("a","b")`, `column 15: expected ")", found "," after "vault.text(\"a\""`},
+		{"unknown function", `x vault.secert(user)`, `column 3: unknown function vault.secert; known are vault.secret and vault.text; ` +
+			`for literal text write vault.text("…")`},
+		{"unknown function of other letters", `vault.sécret(user)`, `column 1: unknown function vault.sécret; known are vault.secret and ` +
+			`vault.text; for literal text write vault.text("…")`},
+		{"bytes that are no text", "a\xffb", `column 2: the string is not valid UTF-8`},
+		{"the second expression", `vault.secret(user)/vault.secret()`, `column 33: expected a key, found ")" after "vault.secret("` + rule},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			g := NewWithT(t)
+			_, err := Parse(row.source)
+			g.Expect(err).To(MatchError(row.sentence))
+			g.Expect(fault.Is(err, v1alpha1.ReasonInvalidExpression)).To(BeTrue())
+			g.Expect(fault.From(err).Class).To(Equal(fault.Terminal))
+		})
+	}
+}
+
+func TestParseLimitsWhatItTakesAndWhatItSays(t *testing.T) {
+	long := strings.Repeat("k", maxExpressionBytes)
+	for _, row := range []struct{ name, source, sentence string }{
+		{"a long expression", "vault.secret(" + long + ")", "the expression has 4110 bytes; at most 4096 are allowed"},
+		{"a long expression with an error", "vault.secret(" + long + "!", "column 4110: expected"},
+		{"a long unknown function", "vault." + long + "()", "unknown function vault.kkk"},
+		{"a long expression that never ends", `vault.secret("` + long, "are not closed"},
+		{"many references", strings.Repeat("vault.secret(a)", maxReferences+1), "column 15361: this is one reference too many"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, err := Parse(row.source)
+			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(row.sentence)))
+			NewWithT(t).Expect(len(err.Error())).To(BeNumerically("<", 400))
+		})
+	}
+	t.Run("vault.text may be long", func(t *testing.T) {
+		text, err := Parse(`vault.text("` + long + `")`)
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		NewWithT(t).Expect(text.Evaluate(nil)).To(Equal(long))
+	})
+}

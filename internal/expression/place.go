@@ -1,0 +1,45 @@
+package expression
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// place is where a node stands. It is a chain and becomes text only where a reference or an error is: the text of every place of
+// a hostile value, all keys of it long, would fill the memory.
+type place struct {
+	parent *place
+	// key of an object's member; unused if the place is a list's item.
+	key string
+	// index of a list's item.
+	index  int
+	isItem bool
+}
+
+// String returns the place as Placed shows it.
+func (p *place) String() string {
+	var chain []*place
+	for at := p; at != nil; at = at.parent {
+		chain = append(chain, at)
+	}
+	var text strings.Builder
+	for _, c := range slices.Backward(chain) {
+		c.write(&text)
+	}
+	return text.String()
+}
+
+func (p *place) write(to *strings.Builder) {
+	notSimple := func(r rune) bool { return !isSimple(r) }
+	switch {
+	case p.isItem:
+		to.WriteString("[" + strconv.Itoa(p.index) + "]")
+	case p.key == "" || strings.IndexFunc(p.key, notSimple) >= 0:
+		to.WriteString("[" + quote(bounded(p.key)) + "]")
+	case p.parent == nil:
+		to.WriteString(bounded(p.key))
+	default:
+		to.WriteString("." + bounded(p.key))
+	}
+}

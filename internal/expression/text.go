@@ -1,0 +1,100 @@
+package expression
+
+import (
+	"strings"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// Lookup finds the value that a reference stands for: a JSON value whose numbers are json.Number, that is nil, bool, string,
+// json.Number, []any or map[string]any. What it returns is copied, so it may hand out what it shares with others.
+type Lookup func(Reference) (any, error)
+
+// Text is a parsed string: literal parts and references in their order. The zero Text is the empty string.
+type Text struct {
+	parts []part
+}
+
+// part is a reference, or a literal where the reference is the zero one.
+type part struct {
+	literal   string
+	reference Reference
+}
+
+func (p part) isReference() bool { return p.reference != Reference{} }
+
+// References returns the references in the order in which they stand, each as often as it stands there.
+func (t Text) References() []Reference {
+	var references []Reference
+	for _, p := range t.parts {
+		if p.isReference() {
+			references = append(references, p.reference)
+		}
+	}
+	return references
+}
+
+// literal returns the literal parts alone.
+func (t Text) literal() string {
+	var text strings.Builder
+	for _, p := range t.parts {
+		text.WriteString(p.literal)
+	}
+	return text.String()
+}
+
+// Evaluate puts the values that lookup finds in place of the references. A text that is one reference and nothing else keeps
+// the value's JSON type. Any other is a string: strings as they are, other values as compact JSON. An empty vault.text("") beside
+// a reference counts as something else, so it makes a string of a number.
+func (t Text) Evaluate(lookup Lookup) (any, error) {
+	return t.evaluate(lookup, newBudget())
+}
+
+func (t Text) evaluate(lookup Lookup, left *budget) (any, error) {
+	if len(t.parts) == 1 && t.parts[0].isReference() {
+		return find(lookup, t.parts[0].reference, left)
+	}
+	var text strings.Builder
+	for _, p := range t.parts {
+		if !p.isReference() {
+			text.WriteString(p.literal)
+			continue
+		}
+		value, err := find(lookup, p.reference, left)
+		if err != nil {
+			return nil, err
+		}
+		written, err := asText(value)
+		if err != nil {
+			return nil, fault.In(err, "%s", bounded(p.reference.String()))
+		}
+		text.WriteString(written)
+	}
+	return text.String(), nil
+}
+
+// find looks one reference up and makes the value the caller's own.
+func find(lookup Lookup, reference Reference, left *budget) (any, error) {
+	value, err := lookup(reference)
+	if err != nil {
+		return nil, err
+	}
+	own, err := left.copy(value)
+	if err != nil {
+		return nil, fault.In(err, "%s", bounded(reference.String()))
+	}
+	return own, nil
+}
+
+// asText leaves out what the encoder says, for that may quote the value.
+func asText(value any) (string, error) {
+	if text, ok := value.(string); ok {
+		return text, nil
+	}
+	text, err := compact(value)
+	if err != nil {
+		return "", fault.New(v1alpha1.ReasonInternal, "the value cannot be written as JSON")
+	}
+	return text, nil
+}

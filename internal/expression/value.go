@@ -1,0 +1,108 @@
+package expression
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// maxCandidates is how many keys an error offers in place of an unknown one.
+const maxCandidates = 10
+
+// Value is a parsed spec.value: a JSON object with references in its strings. It does not change, so it can be shared.
+type Value struct {
+	nodes map[string]node
+}
+
+// Placed is a reference and where it stands.
+type Placed struct {
+	// Place is the way to the string from the top of the value: password, nested.list[2].x, a["b.c"]. It is for people: a key
+	// of more than 80 characters is shortened.
+	Place string
+	// Reference that stands there.
+	Reference Reference
+}
+
+// ParseValue reads the strings of a value, at any depth; the keys of objects are not scanned. The error is a *fault.Fault with the
+// first wrong place, in the order of References, and says how many more there are.
+func ParseValue(value map[string]apiextensionsv1.JSON) (*Value, error) {
+	parsed := &Value{nodes: make(map[string]node, len(value))}
+	var tree treeParser
+	for _, key := range sortedKeys(value) {
+		at := &place{key: key}
+		decoded, err := decode(value[key].Raw)
+		if err != nil {
+			tree.note(fault.Invalid(v1alpha1.ReasonInvalidSpec, "%v", err), at)
+			continue
+		}
+		parsed.nodes[key] = tree.parse(decoded, at, 0)
+	}
+	if err := tree.err(); err != nil {
+		return nil, err
+	}
+	return parsed, nil
+}
+
+// References returns every reference with its place. The order is that of the places: keys sorted at each level, items of lists by
+// their number, references within a string from left to right.
+func (v *Value) References() []Placed {
+	var references []Placed
+	for _, key := range v.Keys() {
+		references = v.nodes[key].references(references)
+	}
+	return references
+}
+
+// Keys returns the keys of the top level, sorted.
+func (v *Value) Keys() []string { return sortedKeys(v.nodes) }
+
+// WithOverrides returns a value in which the given keys of the top level are replaced by strings. These are literal, never scanned, and
+// the references that stood in the places are gone. It never adds a key: one that does not exist is an error.
+func (v *Value) WithOverrides(overrides map[string]string) (*Value, error) {
+	nodes := maps.Clone(v.nodes)
+	for _, key := range sortedKeys(overrides) {
+		if _, exists := nodes[key]; !exists {
+			return nil, fault.Invalid(v1alpha1.ReasonUnknownOverride, "%s%s overrides a key that value does not have; %s",
+				v1alpha1.AttributeValuePrefix, bounded(source(key)), v.candidates())
+		}
+		nodes[key] = scalar{value: overrides[key]}
+	}
+	return &Value{nodes: nodes}, nil
+}
+
+func (v *Value) candidates() string {
+	keys := v.Keys()
+	if len(keys) == 0 {
+		return "it has none"
+	}
+	listed := make([]string, 0, maxCandidates)
+	for _, key := range keys[:min(len(keys), maxCandidates)] {
+		listed = append(listed, bounded(source(key)))
+	}
+	if len(keys) > maxCandidates {
+		listed = append(listed, "…")
+	}
+	return "it has " + strings.Join(listed, ", ")
+}
+
+// Evaluate returns the value with what lookup finds in place of the references. What a reference brings in is never scanned. The result
+// is the caller's own, down to the last list. An error of lookup is returned with the place in front.
+func (v *Value) Evaluate(lookup Lookup) (map[string]any, error) {
+	left := newBudget()
+	result := make(map[string]any, len(v.nodes))
+	for _, key := range v.Keys() {
+		value, err := v.nodes[key].evaluate(lookup, left)
+		if err != nil {
+			return nil, err
+		}
+		result[key] = value
+	}
+	return result, nil
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,132 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/utils/clock"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+)
+
+const (
+	// DefaultKubeletDir is where the kubelet keeps its files on most distributions.
+	DefaultKubeletDir = "/var/lib/kubelet"
+	// DefaultMemoryBudget bounds the files of all volumes of the node together.
+	DefaultMemoryBudget = 64 << 20
+
+	defaultResolveTimeout = 55 * time.Second
+	defaultWorkers        = 4
+
+	// maxSocketPath is the size of sockaddr_un's path with its terminating zero.
+	maxSocketPath = 107
+)
+
+// Resolver turns what the kubelet said of a volume into files. Its errors are faults; their sentences reach the pod's events.
+type Resolver interface {
+	Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error)
+}
+
+// Config is what a Driver needs. NodeName, Resolver and Registry are required.
+type Config struct {
+	// NodeName is the name of the Node object, and the driver's node ID.
+	NodeName string
+	// Version is reported as the driver's.
+	Version string
+	// Resolver is asked for the files of every volume.
+	Resolver Resolver
+	// Registry gets the driver's metrics.
+	Registry prometheus.Registerer
+
+	// KubeletDir is the kubelet's root directory, by default DefaultKubeletDir. In the driver's container, PluginDir and the
+	// pods directory in KubeletDir must be mounted at the same paths as on the host, with mountPropagation: Bidirectional, or
+	// pods would not see what the driver mounts.
+	KubeletDir string
+	// PluginDir holds the CSI socket and the volumes, by default plugins/csi.sallyport.dev in KubeletDir. It must lie in KubeletDir.
+	PluginDir string
+	// RegistrationDir is where the kubelet looks for sockets of plugins, by default plugins_registry in KubeletDir.
+	RegistrationDir string
+
+	// MemoryBudget is the number of bytes that the files of all volumes may take together, counted in pages; 0 means
+	// DefaultMemoryBudget. A refresh holds the old and the new files of a volume for a moment: leave room for that in the
+	// container's memory limit.
+	MemoryBudget int64
+	// ResolveTimeout bounds one question to the resolver; 0 means 55 seconds. The kubelet gives up after two minutes.
+	ResolveTimeout time.Duration
+	// Clock is the real one by default.
+	Clock clock.WithTicker
+	// Mounter mounts and unmounts; the kernel by default.
+	Mounter Mounter
+
+	// disk is the file system; tests count and break its operations.
+	disk disk
+}
+
+// withDefaults returns the configuration with every optional field set, or says what is wrong with it.
+func (c Config) withDefaults() (Config, error) {
+	switch {
+	case c.NodeName == "":
+		return c, errors.New("the node's name is missing")
+	case c.Resolver == nil:
+		return c, errors.New("the resolver is missing")
+	case c.Registry == nil:
+		return c, errors.New("the metrics registry is missing")
+	case c.MemoryBudget < 0 || c.ResolveTimeout < 0:
+		return c, errors.New("the memory budget and the time-out must not be negative")
+	}
+	setDefault(&c.KubeletDir, DefaultKubeletDir)
+	setDefault(&c.PluginDir, filepath.Join(c.KubeletDir, "plugins", v1alpha1.DriverName))
+	setDefault(&c.RegistrationDir, filepath.Join(c.KubeletDir, "plugins_registry"))
+	setDefault(&c.MemoryBudget, DefaultMemoryBudget)
+	setDefault(&c.ResolveTimeout, defaultResolveTimeout)
+	setDefault(&c.Clock, clock.WithTicker(clock.RealClock{}))
+	setDefault(&c.Mounter, systemMounter())
+	setDefault(&c.disk, disk(osDisk{}))
+	for _, dir := range []*string{&c.KubeletDir, &c.PluginDir, &c.RegistrationDir} {
+		if !filepath.IsAbs(*dir) {
+			return c, fmt.Errorf("the path %s is not absolute", *dir)
+		}
+		*dir = filepath.Clean(*dir)
+	}
+	if !within(c.KubeletDir, c.PluginDir) || within(c.podsDir(), c.PluginDir) {
+		return c, fmt.Errorf("the plugin's directory %s must lie in the kubelet's, %s, and not among the pods", c.PluginDir, c.KubeletDir)
+	}
+	for _, socket := range []string{c.socket(), c.registrationSocket()} {
+		if len(socket) > maxSocketPath {
+			return c, fmt.Errorf("the path %s is too long for a Unix socket (%d of %d bytes)", socket, len(socket), maxSocketPath)
+		}
+	}
+	return c, nil
+}
+
+// socket is where the CSI services listen, the same path in the driver's container and on the host.
+func (c Config) socket() string { return filepath.Join(c.PluginDir, "csi.sock") }
+
+// registrationSocket is where the kubelet finds the driver.
+func (c Config) registrationSocket() string {
+	return filepath.Join(c.RegistrationDir, v1alpha1.DriverName+"-reg.sock")
+}
+
+// podsDir holds the target paths of all volumes.
+func (c Config) podsDir() string { return filepath.Join(c.KubeletDir, "pods") }
+
+// volumesDir holds one directory for each volume.
+func (c Config) volumesDir() string { return filepath.Join(c.PluginDir, "volumes") }
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// within tells whether path lies below dir. Both are clean and absolute.
+func within(dir, path string) bool {
+	relative, err := filepath.Rel(dir, path)
+	return err == nil && relative != "." && filepath.IsLocal(relative)
+}

@@ -1,0 +1,206 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+)
+
+// fakeMounter shows with ordinary files what a mount table would show: a tmpfs is the directory itself, which loses its
+// content when unmounted, and a bind mount is a link in place of the target.
+type fakeMounter struct {
+	mu      sync.Mutex
+	tmpfs   map[string]TmpfsOptions
+	binds   map[string]string
+	busy    map[string]bool
+	private bool
+}
+
+func newFakeMounter() *fakeMounter {
+	return &fakeMounter{tmpfs: map[string]TmpfsOptions{}, binds: map[string]string{}, busy: map[string]bool{}}
+}
+
+func (m *fakeMounter) Tmpfs(path string, options TmpfsOptions) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if entries, err := os.ReadDir(path); err != nil || len(entries) > 0 {
+		return fmt.Errorf("%s must be an empty directory: %d entries, %w", path, len(entries), err)
+	}
+	m.tmpfs[path] = options
+	return nil
+}
+
+func (m *fakeMounter) BindReadOnly(source, staging, target string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, dir := range []string{source, staging, target} {
+		if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
+			return fmt.Errorf("%s must be a directory: %w", dir, err)
+		}
+	}
+	if err := os.Remove(target); err != nil {
+		return err
+	}
+	m.binds[target] = source
+	return os.Symlink(source, target)
+}
+
+func (m *fakeMounter) Unmount(path string, lazy bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.busy[path] && !lazy {
+		return &os.PathError{Op: "unmount", Path: path, Err: errors.New("device or resource busy")}
+	}
+	return m.drop(path)
+}
+
+func (m *fakeMounter) drop(path string) error {
+	if _, ok := m.binds[path]; ok {
+		delete(m.binds, path)
+		return errors.Join(os.Remove(path), os.Mkdir(path, 0o750))
+	}
+	if _, ok := m.tmpfs[path]; !ok {
+		return nil
+	}
+	delete(m.tmpfs, path)
+	entries, err := os.ReadDir(path)
+	for _, entry := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(path, entry.Name())))
+	}
+	return err
+}
+
+func (m *fakeMounter) Mounted(path string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, tmpfs := m.tmpfs[path]
+	_, bind := m.binds[path]
+	return tmpfs || bind, nil
+}
+
+func (m *fakeMounter) Shared(string) (bool, error) { return !m.private, nil }
+
+// reboot takes all mounts away, as a restart of the machine does.
+func (m *fakeMounter) reboot() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for path := range m.binds {
+		_ = m.drop(path)
+	}
+	for path := range m.tmpfs {
+		_ = m.drop(path)
+	}
+}
+
+func (m *fakeMounter) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.tmpfs) + len(m.binds)
+}
+
+// fakeResolver answers what the test says, by the name of the Connection.
+type fakeResolver struct {
+	mu       sync.Mutex
+	content  map[string]map[string]string
+	revision int
+	failure  error
+	refresh  int64
+	block    chan struct{}
+	raw      *resolverv1.ResolveResponse
+	asked    []*resolverv1.ResolveRequest
+}
+
+func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
+	r.mu.Lock()
+	r.asked = append(r.asked, request)
+	block := r.block
+	r.mu.Unlock()
+	if block != nil {
+		select {
+		case <-block:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failure != nil {
+		return nil, r.failure
+	}
+	if r.raw != nil {
+		return r.raw, nil
+	}
+	response := &resolverv1.ResolveResponse{Revision: fmt.Sprintf("r%d", r.revision), RefreshAfterMs: r.refresh}
+	if request.GetRevision() == response.GetRevision() {
+		response.Unchanged = true
+		return response, nil
+	}
+	for name, content := range r.content[request.GetVolumeAttributes()["connection"]] {
+		response.Files = append(response.Files, &resolverv1.File{Path: name, Content: []byte(content)})
+	}
+	return response, nil
+}
+
+// set changes what the Connection "db" holds.
+func (r *fakeResolver) set(files map[string]string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.content = map[string]map[string]string{"db": files}
+	r.revision++
+}
+
+func (r *fakeResolver) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failure = err
+}
+
+// hold makes the resolver wait until the returned function is called.
+func (r *fakeResolver) hold() (release func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	block := make(chan struct{})
+	r.block = block
+	return sync.OnceFunc(func() {
+		r.mu.Lock()
+		r.block = nil
+		r.mu.Unlock()
+		close(block)
+	})
+}
+
+func (r *fakeResolver) questions() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.asked)
+}
+
+func (r *fakeResolver) last() *resolverv1.ResolveRequest {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asked[len(r.asked)-1]
+}
+
+// syncedText collects log lines.
+type syncedText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *syncedText) add(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text.WriteString(line + "\n")
+}
+
+func (s *syncedText) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}

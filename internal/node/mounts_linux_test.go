@@ -1,0 +1,139 @@
+package node
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+)
+
+func TestPodSeesReadOnlyFilesThatChangeLive(t *testing.T) {
+	h := newHost(t)
+	if h == nil {
+		return
+	}
+	pod := h.pod()
+	inPod := "/proc/" + pod + "/root" + h.target()
+	h.start(plugin{})
+	h.g.Expect(h.publish()).To(Succeed())
+
+	for _, process := range []string{"self", pod} {
+		mounts := h.mounts(process)
+		h.g.Expect(mounts).To(HaveLen(2), "the volume's tmpfs and the pod's view of it")
+		options := strings.Split(mounts[h.target()], ",")
+		h.g.Expect(options).To(ContainElements("ro", "nosuid", "nodev", "noexec"), "as %s sees it", process)
+		h.g.Expect(mounts[filepath.Join(h.dir, "plugins", v1alpha1.DriverName, "volumes", volumeID)]).To(ContainSubstring("size="))
+	}
+	content, err := os.ReadFile(inPod + "/password")
+	h.g.Expect(err).NotTo(HaveOccurred())
+	h.g.Expect(string(content)).To(Equal("old"))
+	for name, change := range map[string]error{
+		"create": os.WriteFile(inPod+"/new", nil, 0o600),
+		"change": os.WriteFile(inPod+"/password", nil, 0o600),
+		"remove": os.Remove(inPod + "/password"),
+	} {
+		h.g.Expect(change).To(MatchError(syscall.EROFS), name)
+	}
+	h.g.Expect(unix.Access(filepath.Join(inPod, "..", stateFile), unix.F_OK)).NotTo(Succeed())
+
+	h.set(map[string]string{"type": "SQLORACLE", "password": "new"})
+	h.g.Eventually(func() (string, error) {
+		content, err := os.ReadFile(inPod + "/password")
+		return string(content), err
+	}).WithTimeout(15 * time.Second).Should(Equal("new"))
+
+	h.g.Expect(h.unpublish()).To(Succeed())
+	h.expectNothingLeft()
+	h.g.Expect(h.mounts(pod)).To(BeEmpty())
+}
+
+func TestPluginKilledAtEveryStepOfPublish(t *testing.T) {
+	h := newHost(t)
+	if h == nil {
+		return
+	}
+	crashes := []plugin{{KillInBind: true}}
+	for step := 1; ; step++ {
+		crash := plugin{KillAfter: step}
+		if step <= len(crashes) {
+			h.killedIn(crashes[step-1])
+		}
+		if !h.killedIn(crash) {
+			h.g.Expect(step).To(BeNumerically(">", 12))
+			break
+		}
+	}
+}
+
+// killedIn lets the plugin die in a publish and a new one take over. It returns false if the plugin lived through it.
+func (h *host) killedIn(crash plugin) bool {
+	for _, again := range []bool{true, false} {
+		h.start(crash)
+		if err := h.publish(); err == nil {
+			h.start(plugin{}) // the step would come in what follows
+			h.g.Expect(h.unpublish()).To(Succeed())
+			h.expectNothingLeft()
+			return false
+		}
+		h.start(plugin{})
+		if again {
+			h.g.Expect(h.publish()).To(Succeed())
+			content, err := os.ReadFile(filepath.Join(h.target(), "password"))
+			h.g.Expect(err).NotTo(HaveOccurred())
+			h.g.Expect(string(content)).To(Equal("old"))
+			h.g.Expect(h.mounts("self")).To(HaveLen(2))
+		}
+		h.g.Expect(h.unpublish()).To(Succeed())
+		h.expectNothingLeft()
+	}
+	return true
+}
+
+func TestPluginThatIsKilledLeavesThePodItsFiles(t *testing.T) {
+	h := newHost(t)
+	if h == nil {
+		return
+	}
+	h.start(plugin{})
+	h.g.Expect(h.publish()).To(Succeed())
+	before := h.mounts("self")
+	h.end()
+	h.g.Expect(h.mounts("self")).To(Equal(before))
+	h.set(map[string]string{"password": "new"})
+
+	h.start(plugin{})
+	h.g.Expect(h.mounts("self")).To(Equal(before), "adopted, not mounted anew")
+	h.g.Expect(h.publish()).To(Succeed())
+
+	h.g.Eventually(func() (string, error) {
+		content, err := os.ReadFile(h.target() + "/password")
+		return string(content), err
+	}).WithTimeout(20 * time.Second).Should(Equal("new"))
+	h.g.Expect(h.unpublish()).To(Succeed())
+	h.expectNothingLeft()
+}
+
+func TestSharedMounts(t *testing.T) {
+	h := newHost(t)
+	if h == nil {
+		return
+	}
+	shared, err := systemMounter().Shared(filepath.Join(h.dir, "pods"))
+	h.g.Expect(err).NotTo(HaveOccurred())
+	h.g.Expect(shared).To(BeTrue())
+	h.g.Expect(unix.Mount("", h.dir, "", unix.MS_PRIVATE, "")).To(Succeed())
+	shared, err = systemMounter().Shared(filepath.Join(h.dir, "pods"))
+	h.g.Expect(err).NotTo(HaveOccurred())
+	h.g.Expect(shared).To(BeFalse())
+	_, err = systemMounter().Shared(filepath.Join(h.dir, "nowhere"))
+	h.g.Expect(errors.Is(err, fs.ErrNotExist)).To(BeTrue())
+}

@@ -1,0 +1,41 @@
+package node
+
+import (
+	"context"
+
+	"github.com/go-logr/logr"
+	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+)
+
+// kubeletRegistration tells the kubelet, which watches the registration directory and calls, where the CSI service is.
+type kubeletRegistration struct {
+	registration.UnimplementedRegistrationServer
+	driver *Driver
+	logger logr.Logger
+}
+
+// GetInfo names the driver and its socket. The path is the host's, and the container has the kubelet's directory at the same one.
+func (k *kubeletRegistration) GetInfo(context.Context, *registration.InfoRequest) (*registration.PluginInfo, error) {
+	return &registration.PluginInfo{
+		Type:              registration.CSIPlugin,
+		Name:              v1alpha1.DriverName,
+		Endpoint:          k.driver.config.socket(),
+		SupportedVersions: []string{"1.0.0"},
+	}, nil
+}
+
+// NotifyRegistrationStatus learns the outcome. After a refusal the kubelet calls again by itself, with back-off, for as
+// long as the socket exists; leaving the process would only interrupt the refreshes of volumes that are mounted.
+func (k *kubeletRegistration) NotifyRegistrationStatus(
+	_ context.Context, status *registration.RegistrationStatus,
+) (*registration.RegistrationStatusResponse, error) {
+	k.driver.registered.Store(status.GetPluginRegistered())
+	if status.GetPluginRegistered() {
+		k.logger.Info(messageRegistered, keySocket, k.driver.config.socket())
+	} else {
+		k.logger.Info(messageNotRegistered, keySentence, status.GetError())
+	}
+	return &registration.RegistrationStatusResponse{}, nil
+}

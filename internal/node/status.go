@@ -1,0 +1,76 @@
+package node
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// refusal is a fault whose gRPC code the CSI specification fixes.
+type refusal struct {
+	*fault.Fault
+	code codes.Code
+}
+
+func (r *refusal) Unwrap() error { return r.Fault }
+
+func invalidArgument(format string, args ...any) error {
+	return &refusal{Fault: fault.Invalid(v1alpha1.ReasonInvalidSpec, format, args...), code: codes.InvalidArgument}
+}
+
+func failedPrecondition(format string, args ...any) error {
+	return &refusal{Fault: fault.Wait(v1alpha1.ReasonInvalidSpec, format, args...), code: codes.FailedPrecondition}
+}
+
+// pending says that another call for the same volume is under way and this one was given up meanwhile.
+func pending(volumeID string) error {
+	return &refusal{Fault: fault.New(v1alpha1.ReasonInternal, "another call for the volume %s is still under way", volumeID), code: codes.Aborted}
+}
+
+// codeOf maps a reason to a gRPC code. For Unavailable and ResourceExhausted the kubelet assumes that something may be left of
+// the volume, and unpublishes it when the pod goes away without ever having been started.
+func codeOf(reason string) codes.Code {
+	switch reason {
+	case v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonNotAllowed, v1alpha1.ReasonNamespaceNotAllowed:
+		return codes.PermissionDenied
+	case v1alpha1.ReasonConnectionNotFound, v1alpha1.ReasonConfigNotFound, v1alpha1.ReasonSecretNotFound:
+		return codes.NotFound
+	case v1alpha1.ReasonKeyMissing, v1alpha1.ReasonAmbiguousKey, v1alpha1.ReasonInvalidExpression, v1alpha1.ReasonInvalidSpec,
+		v1alpha1.ReasonInvalidFileName, v1alpha1.ReasonInvalidRequest, v1alpha1.ReasonCredentialMissing, v1alpha1.ReasonConfigDisabled,
+		v1alpha1.ReasonAuthFailed, v1alpha1.ReasonProgressing:
+		return codes.FailedPrecondition
+	case v1alpha1.ReasonUnknownOverride:
+		return codes.InvalidArgument
+	case v1alpha1.ReasonVaultUnreachable, v1alpha1.ReasonVaultSealed, v1alpha1.ReasonVaultError, v1alpha1.ReasonTLSFailed,
+		v1alpha1.ReasonRateLimited, v1alpha1.ReasonNoResolver:
+		return codes.Unavailable
+	case v1alpha1.ReasonTooLarge, v1alpha1.ReasonNodeFull:
+		return codes.ResourceExhausted
+	default:
+		return codes.Internal
+	}
+}
+
+// answer turns what a method returned into what the kubelet gets, and into reason and sentence for log and metrics. Reason and
+// sentence become part of the pod's FailedMount event: "… desc = KeyMissing: Connection shop/db, key …".
+func answer(err error) (reason, sentence string, toKubelet error) {
+	if refused, ok := errors.AsType[*refusal](err); ok {
+		return refused.Reason, refused.Sentence, status.Error(refused.code, refused.Reason+": "+refused.Sentence)
+	}
+	if known, ok := errors.AsType[*fault.Fault](err); ok {
+		return known.Reason, known.Sentence, status.Error(codeOf(known.Reason), known.Reason+": "+known.Sentence)
+	}
+	if s, ok := status.FromError(err); ok {
+		return v1alpha1.ReasonInternal, s.Message(), err
+	}
+	known := fault.From(err)
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return known.Reason, known.Sentence, status.Error(codes.Aborted, known.Sentence)
+	}
+	return known.Reason, known.Sentence, status.Error(codes.Internal, known.Sentence)
+}

@@ -1,0 +1,121 @@
+package node
+
+import (
+	"errors"
+	"io/fs"
+	"sync"
+)
+
+var (
+	errInjected = errors.New("injected failure")
+	errKilled   = errors.New("the process is dead")
+)
+
+// steps counts every change that the driver makes to disk and mount table, and can make one fail or be the last.
+type steps struct {
+	mu        sync.Mutex
+	count     int
+	failAt    int
+	killAfter int
+	kill      func() // how to die; nil: from then on nothing has an effect
+	dead      bool
+	log       []string
+}
+
+func (s *steps) do(what string, change func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead {
+		return errKilled
+	}
+	s.count++
+	s.log = append(s.log, what)
+	if s.count == s.failAt {
+		return errInjected
+	}
+	err := change()
+	if s.count == s.killAfter {
+		if s.kill != nil {
+			s.kill()
+		}
+		// From here on nothing has an effect any more, the undoing of what was done included.
+		s.dead = true
+		return errKilled
+	}
+	return err
+}
+
+// arm forgets the past and prepares for a failure at step failAt or death after step killAfter; 0 means never.
+func (s *steps) arm(failAt, killAfter int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count, s.failAt, s.killAfter, s.dead, s.log = 0, failAt, killAfter, false, nil
+}
+
+func (s *steps) taken() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count
+}
+
+func (s *steps) isDead() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dead
+}
+
+// steppedDisk is the real file system, counted.
+type steppedDisk struct {
+	*steps
+	disk
+}
+
+func (d steppedDisk) Mkdir(path string, mode fs.FileMode) error {
+	return d.do("mkdir "+path, func() error { return d.disk.Mkdir(path, mode) })
+}
+
+func (d steppedDisk) WriteFile(path string, content []byte, mode fs.FileMode) error {
+	return d.do("write "+path, func() error { return d.disk.WriteFile(path, content, mode) })
+}
+
+func (d steppedDisk) Chgrp(path string, group int) error {
+	return d.do("chgrp "+path, func() error { return d.disk.Chgrp(path, group) })
+}
+
+func (d steppedDisk) Symlink(target, path string) error {
+	return d.do("symlink "+path, func() error { return d.disk.Symlink(target, path) })
+}
+
+func (d steppedDisk) Link(existing, path string) error {
+	return d.do("link "+path, func() error { return d.disk.Link(existing, path) })
+}
+
+func (d steppedDisk) Rename(from, to string) error {
+	return d.do("rename "+to, func() error { return d.disk.Rename(from, to) })
+}
+
+func (d steppedDisk) Remove(path string) error {
+	return d.do("remove "+path, func() error { return d.disk.Remove(path) })
+}
+
+func (d steppedDisk) RemoveAll(path string) error {
+	return d.do("remove all "+path, func() error { return d.disk.RemoveAll(path) })
+}
+
+// steppedMounter counts the changes of another mounter.
+type steppedMounter struct {
+	*steps
+	Mounter
+}
+
+func (m steppedMounter) Tmpfs(path string, options TmpfsOptions) error {
+	return m.do("tmpfs "+path, func() error { return m.Mounter.Tmpfs(path, options) })
+}
+
+func (m steppedMounter) BindReadOnly(source, staging, target string) error {
+	return m.do("bind "+target, func() error { return m.Mounter.BindReadOnly(source, staging, target) })
+}
+
+func (m steppedMounter) Unmount(path string, lazy bool) error {
+	return m.do("unmount "+path, func() error { return m.Mounter.Unmount(path, lazy) })
+}

@@ -1,0 +1,110 @@
+package node
+
+import (
+	"testing"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	. "github.com/onsi/gomega"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+)
+
+func TestRequestsThatAreRefused(t *testing.T) {
+	type request = csi.NodePublishVolumeRequest
+	for _, test := range []struct {
+		name   string
+		change func(*request)
+		code   codes.Code
+		says   string
+	}{
+		{"no volume ID", func(r *request) { r.VolumeId = "" }, codes.InvalidArgument, "volume ID"},
+		{"no target path", func(r *request) { r.TargetPath = "" }, codes.InvalidArgument, "target path"},
+		{"a relative target path", func(r *request) { r.TargetPath = "pods/x" }, codes.InvalidArgument, "absolute"},
+		{"a target path that leads out", func(r *request) { r.TargetPath += "/../../../../../../../etc" }, codes.InvalidArgument, "absolute and clean"},
+		{"a target path outside the pods", func(r *request) { r.TargetPath = "/mnt/x" }, codes.InvalidArgument, "does not lie in"},
+		{"no capability", func(r *request) { r.VolumeCapability = nil }, codes.InvalidArgument, "capability"},
+		{"a block device", func(r *request) {
+			r.VolumeCapability.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
+		}, codes.InvalidArgument, "block"},
+		{"a PersistentVolume", func(r *request) { delete(r.VolumeContext, keyEphemeral) }, codes.InvalidArgument, "ephemeral"},
+		{"no pod", func(r *request) { delete(r.VolumeContext, keyPodUID) }, codes.FailedPrecondition, "podInfoOnMount"},
+		{"no connection", func(r *request) { delete(r.VolumeContext, v1alpha1.AttributeConnection) }, codes.InvalidArgument, `"connection" is missing`},
+		{"an unknown attribute", func(r *request) { r.VolumeContext["conection"] = "db" }, codes.InvalidArgument, `"conection" is unknown`},
+		{"an override of nothing", func(r *request) { r.VolumeContext["value."] = "x" }, codes.InvalidArgument, `"value." is unknown`},
+		{"no token", func(r *request) { r.Secrets = nil }, codes.FailedPrecondition, "tokenRequests"},
+		{"a token for somebody else", func(r *request) { r.Secrets[keyTokens] = `{"vault":{"token":"x"}}` }, codes.FailedPrecondition, "audience sallyport.dev"},
+		{"tokens that are no JSON", func(r *request) { r.Secrets[keyTokens] = secretToken }, codes.InvalidArgument, "cannot be read"},
+		{"a token of its own beside the kubelet's", func(r *request) { r.VolumeContext[keyTokens] = r.Secrets[keyTokens] }, codes.InvalidArgument, "token of its own"},
+		{"a nodePublishSecretRef", func(r *request) { r.Secrets["password"] = secretContent }, codes.InvalidArgument, "nodePublishSecretRef"},
+		{"an unknown mount option", func(r *request) { r.VolumeCapability.GetMount().MountFlags = []string{"suid"} }, codes.InvalidArgument, `"suid"`},
+		{"an option hidden in a label", func(r *request) {
+			r.VolumeCapability.GetMount().MountFlags = []string{`context="a",size=1g`}
+		}, codes.InvalidArgument, "not an SELinux label"},
+		{"a group that is no number", func(r *request) { r.VolumeCapability.GetMount().VolumeMountGroup = "staff" }, codes.InvalidArgument, `"staff"`},
+		{"a pod that is gone", func(r *request) { r.TargetPath += "/deeper/still" }, codes.FailedPrecondition, "the pod is gone"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := newMachine(t)
+
+			err := m.publish(test.change)
+
+			m.g.Expect(status.Code(err)).To(Equal(test.code), "%v", err)
+			m.g.Expect(err.Error()).To(ContainSubstring(test.says))
+			m.expectNothingLeft()
+			m.g.Expect(m.errors.String() + m.logs.String()).NotTo(Or(ContainSubstring(secretToken), ContainSubstring(secretContent)))
+		})
+	}
+}
+
+func TestTokenOfKubernetesBefore135(t *testing.T) {
+	m := newMachine(t)
+	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) {
+		r.VolumeContext[keyTokens], r.Secrets = m.tokens(secretToken), nil
+	})).To(Succeed())
+	m.g.Expect(m.resolver.last().GetPodToken()).To(Equal(secretToken))
+	m.g.Expect(m.resolver.last().GetVolumeAttributes()).NotTo(HaveKey(keyTokens))
+}
+
+func TestOverridesReachTheResolver(t *testing.T) {
+	m := newMachine(t)
+	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.VolumeContext["value.service_name"] = "xe2" })).To(Succeed())
+	m.g.Expect(m.resolver.last().GetVolumeAttributes()).To(Equal(map[string]string{"connection": "db", "value.service_name": "xe2"}))
+}
+
+func TestDirectoryNames(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(directoryName("csi-0a1b2c")).To(Equal("csi-0a1b2c"))
+	seen := map[string]string{}
+	for _, id := range []string{"..", ".", "", "a/b", "../../etc", "a\x00b", "sha256-1", string(make([]byte, 500)), "ü"} {
+		name := directoryName(id)
+		g.Expect(name).To(MatchRegexp(`^sha256-[0-9a-f]{64}$`))
+		g.Expect(seen).NotTo(HaveKey(name), "%q and %q", id, seen[name])
+		seen[name] = id
+	}
+}
+
+func TestConfigurationIsChecked(t *testing.T) {
+	m := newMachine(t)
+	for _, test := range []struct {
+		name   string
+		change func(*Config)
+		says   string
+	}{
+		{"no node name", func(c *Config) { c.NodeName = "" }, "the node's name is missing"},
+		{"no resolver", func(c *Config) { c.Resolver = nil }, "the resolver is missing"},
+		{"no registry", func(c *Config) { c.Registry = nil }, "the metrics registry is missing"},
+		{"a negative budget", func(c *Config) { c.MemoryBudget = -1 }, "must not be negative"},
+		{"a relative path", func(c *Config) { c.PluginDir = "plugins" }, "not absolute"},
+		{"a plugin directory elsewhere", func(c *Config) { c.PluginDir = "/csi" }, "must lie in the kubelet's"},
+		{"a path too long for a socket", func(c *Config) { c.KubeletDir += "/" + string(make([]byte, 100)) }, "too long for a Unix socket"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			config := m.config()
+			test.change(&config)
+			_, err := New(config)
+			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(test.says)))
+		})
+	}
+}

@@ -1,0 +1,39 @@
+// Package projection turns a resolved value into the files of a volume: their names, what is in them, and whether they fit.
+//
+// It must not write files, and it knows neither Vault nor Kubernetes objects. What it handles is secret from end to end: its errors
+// name keys, rules and sizes, never content, and a File does not print what it holds.
+package projection
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// File is one file of a volume. However it is printed or logged, only the path appears. Package fmt goes around that in two
+// cases: where a File stands in an unexported field of another type, so such a type redacts itself too; and with the verb %p, which
+// go vet finds.
+type File struct {
+	// Path of the file in the volume.
+	Path string
+	// Content is secret.
+	Content []byte
+}
+
+// String names the file.
+func (f File) String() string { return fmt.Sprintf("File{path: %q}", f.Path) }
+
+// GoString makes %#v print what String does.
+func (f File) GoString() string { return f.String() }
+
+// Format makes every verb print what String does.
+func (f File) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte(f.String())) }
+
+// MarshalLog makes structured loggers print what String does.
+func (f File) MarshalLog() any { return f.String() }
+
+// MarshalJSON leaves the content out, for loggers that write whatever they get as JSON.
+func (f File) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Path string `json:"path"`
+	}{f.Path})
+}

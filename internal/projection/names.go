@@ -1,0 +1,88 @@
+package projection
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// typeFile is the file that holds spec.type, as the Service Binding specification has it.
+const typeFile = "type"
+
+// MaxFiles is the cap on the number of files of one volume, the file type included. The protocol between node and resolver has
+// the same.
+const MaxFiles = 512
+
+// ValidateNames tells whether a Connection of this type, whose value has these keys, can be projected, as far as that can be told before
+// a secret is read. Whether a key "type" is allowed depends on its value, so only Files can tell.
+func ValidateNames(connectionType string, keys []string) error {
+	if connectionType == "" {
+		return fault.Invalid(v1alpha1.ReasonInvalidSpec, `spec.type is empty; it becomes the file "type", so give it a value`)
+	}
+	sorted := slices.Sorted(slices.Values(keys))
+	files := len(sorted)
+	if _, found := slices.BinarySearch(sorted, typeFile); !found {
+		files++
+	}
+	if files > MaxFiles {
+		return fault.Invalid(v1alpha1.ReasonTooLarge, `value makes %d files, the file "type" included; a volume holds at most %d: `+
+			"put several keys into one object, which becomes one file", files, MaxFiles)
+	}
+	return validateEach(sorted)
+}
+
+// validateEach reports the first bad name and how many more there are.
+func validateEach(sorted []string) error {
+	var first, rule string
+	count := 0
+	for _, key := range sorted {
+		broken := brokenRule(key)
+		if broken == "" {
+			continue
+		}
+		if count++; count == 1 {
+			first, rule = key, broken
+		}
+	}
+	if count == 0 {
+		return nil
+	}
+	more := ""
+	if count > 1 {
+		more = fmt.Sprintf(" (%d keys are such in all)", count)
+	}
+	return fault.Invalid(v1alpha1.ReasonInvalidFileName, "key %q of value cannot be the name of a file: %s; rename it, or move it into an "+
+		"object under another key%s", bounded(first), rule, more)
+}
+
+// brokenRule names the rule for keys of a ConfigMap that the key breaks, or nothing. The same rules keep a file from colliding
+// with ..data and the directories that it points to.
+func brokenRule(key string) string {
+	switch {
+	case len(validation.IsConfigMapKey(key)) == 0:
+		return ""
+	case key == "":
+		return "it is empty"
+	case key == "." || strings.HasPrefix(key, ".."):
+		return `it must not be "." and not begin with "..", which the volume keeps for itself`
+	case len(key) > validation.DNS1123SubdomainMaxLength:
+		return fmt.Sprintf("it has %d bytes, at most %d are allowed", len(key), validation.DNS1123SubdomainMaxLength)
+	default:
+		return `only letters and digits of ASCII, "-", "_" and "." are allowed`
+	}
+}
+
+// bounded returns the key as an error shows it.
+func bounded(key string) string {
+	const most = 80
+	characters := []rune(key)
+	if len(characters) <= most {
+		return key
+	}
+	return string(characters[:most-1]) + "…"
+}

@@ -1,0 +1,46 @@
+// Package requeue decides when a controller looks at an object again, in one place for every kind.
+package requeue
+
+import (
+	"time"
+
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+const (
+	// waiting is how often to look again when somebody must change another object or Vault's content first. Secrets are not
+	// watched, so that nothing else would tell.
+	waiting = 10 * time.Second
+	// minBackoff and maxBackoff bound the pauses while Vault does not answer: it is found again within seconds, without a busy
+	// loop.
+	minBackoff = time.Second
+	maxBackoff = 15 * time.Second
+	// concurrency bounds how many objects of a kind are worked on at a time: one whose Vault hangs must not hold up the others.
+	concurrency = 10
+)
+
+// Options are the options of every controller.
+func Options() controller.Options {
+	return controller.Options{
+		MaxConcurrentReconciles: concurrency,
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minBackoff, maxBackoff),
+	}
+}
+
+// For returns what Reconcile returns for a fault: the queue backs off after what may go away by itself, looks again at a steady
+// pace for what somebody must provide, and lets be what only an edit of the object can cure.
+func For(f *fault.Fault) (ctrl.Result, error) {
+	switch f.Class {
+	case fault.Terminal:
+		return ctrl.Result{}, reconcile.TerminalError(f)
+	case fault.Waiting:
+		return ctrl.Result{RequeueAfter: waiting}, nil
+	case fault.Retry:
+	}
+	return ctrl.Result{}, f
+}

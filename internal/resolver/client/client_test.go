@@ -1,0 +1,251 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/resolver/client"
+)
+
+const namespace = "sallyport-system"
+
+func TestAnswers(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		answer error
+		fault  *fault.Fault
+	}{
+		{name: "files come back"},
+		{
+			name:   "a refusal keeps reason and sentence",
+			answer: refusal(codes.PermissionDenied, v1alpha1.ReasonNotAllowed, "Connection shop/db may not be mounted"),
+			fault:  fault.Wait(v1alpha1.ReasonNotAllowed, "Connection shop/db may not be mounted"),
+		},
+		{
+			name:   "Vault being away is an answer of the resolver, not its absence",
+			answer: refusal(codes.Unavailable, v1alpha1.ReasonVaultUnreachable, "GET secret/data/db: connection refused"),
+			fault:  fault.New(v1alpha1.ReasonVaultUnreachable, "GET secret/data/db: connection refused"),
+		},
+		{
+			name:   "a status without a reason is not quoted",
+			answer: status.Error(codes.Unknown, "who knows what is in here"),
+			fault:  fault.New(v1alpha1.ReasonInternal, "the resolver's answer is not one: gRPC status Unknown without a reason"),
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			g := NewWithT(t)
+			s := newSite(t, "127.0.0.1", "127.0.0.2")
+			for _, r := range s.replicas {
+				r.answer = test.answer
+			}
+			response, err := s.client(t).Resolve(t.Context(), question())
+
+			if test.fault == nil {
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(response.GetRevision()).To(Equal("r1"))
+			} else {
+				g.Expect(err).To(Equal(test.fault))
+			}
+			g.Expect(s.asked()).To(Equal(1), "an answer must not be asked for twice")
+		})
+	}
+}
+
+func TestPresentsTheTokenOfTheMoment(t *testing.T) {
+	g := NewWithT(t)
+	s := newSite(t, "127.0.0.1")
+	c := s.client(t)
+
+	_, err := c.Resolve(t.Context(), question())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(os.WriteFile(s.tokenFile, []byte("rotated\n"), 0o600)).To(Succeed())
+	_, err = c.Resolve(t.Context(), question())
+	g.Expect(err).NotTo(HaveOccurred())
+
+	g.Expect(s.replicas[0].tokens).To(Equal([]string{"Bearer node-token", "Bearer rotated"}))
+}
+
+func TestWithoutItsOwnTokenNothingIsAsked(t *testing.T) {
+	g := NewWithT(t)
+	s := newSite(t, "127.0.0.1")
+	c := s.client(t)
+	g.Expect(os.WriteFile(s.tokenFile, nil, 0o600)).To(Succeed())
+
+	_, err := c.Resolve(t.Context(), question())
+
+	g.Expect(err).To(MatchError("the node plugin's own token cannot be read: it is empty"))
+	g.Expect(s.asked()).To(BeZero())
+}
+
+func TestNodeStaysWithOneReplicaAndMovesWhenItIsGone(t *testing.T) {
+	g := NewWithT(t)
+	s := newSite(t, "127.0.0.1", "127.0.0.2", "127.0.0.3")
+	c := s.client(t)
+	for range 5 {
+		_, err := c.Resolve(t.Context(), question())
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	first := s.theOneAsked(g)
+	g.Expect(first.asked).To(Equal(5))
+
+	first.server.Stop()
+	for range 3 {
+		_, err := c.Resolve(t.Context(), question())
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+
+	first.asked = 0
+	g.Expect(s.theOneAsked(g).asked).To(Equal(3), "all questions must meet in the same second choice")
+}
+
+func TestNodesSpreadOverReplicas(t *testing.T) {
+	g := NewWithT(t)
+	s := newSite(t, "127.0.0.1", "127.0.0.2", "127.0.0.3")
+	for i := range 24 {
+		s.node = fmt.Sprintf("node-%d", i)
+		_, err := s.client(t).Resolve(t.Context(), question())
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	for _, r := range s.replicas {
+		g.Expect(r.asked).To(BeNumerically(">=", 3))
+	}
+}
+
+func TestNoResolver(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		addresses []string
+		breakIt   func(*site)
+		sentence  string
+	}{
+		{
+			name:     "none is published",
+			breakIt:  func(*site) {},
+			sentence: "no resolver is published in ConfigMap sallyport-system/sallyport-resolvers: is Sallyport's controller running?",
+		},
+		{
+			name:      "none listens",
+			addresses: []string{"127.0.0.1", "127.0.0.2"},
+			breakIt: func(s *site) {
+				for _, r := range s.replicas {
+					r.server.Stop()
+				}
+			},
+			sentence: "no resolver answers: 2 of 2 tried, the last failure: connection refused (sallyport-",
+		},
+		{
+			name:      "it shows another certificate than the published one",
+			addresses: []string{"127.0.0.1"},
+			breakIt: func(s *site) {
+				_, other := certificate("127.0.0.1", time.Hour)
+				s.publish(map[string]string{"sallyport-0": other})
+			},
+			sentence: "no resolver answers: 1 of 1 tried, the last failure: its certificate is not the published one (sallyport-0)",
+		},
+		{
+			name:      "none listens, and an entry beside it cannot be read",
+			addresses: []string{"127.0.0.1"},
+			breakIt: func(s *site) {
+				s.publish(map[string]string{"sallyport-0": s.replicas[0].bundle, "sallyport-1": "no certificate at all"})
+				s.replicas[0].server.Stop()
+			},
+			sentence: "no resolver answers: 1 of 1 tried, the last failure: connection refused (sallyport-0)",
+		},
+		{
+			name:      "its certificate is expired",
+			addresses: []string{"127.0.0.1"},
+			breakIt: func(s *site) {
+				_, expired := certificate("127.0.0.1", -time.Minute)
+				s.publish(map[string]string{"sallyport-0": expired})
+			},
+			sentence: "no resolver is published in ConfigMap sallyport-system/sallyport-resolvers: is Sallyport's controller running?",
+		},
+		{
+			name:      "it accepts the question and never answers",
+			addresses: []string{"127.0.0.1"},
+			breakIt: func(s *site) {
+				s.replicas[0].hang = true
+			},
+			sentence: "no resolver answers: 1 of 1 tried, the last failure: no answer in time (sallyport-0)",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			g := NewWithT(t)
+			s := newSite(t, test.addresses...)
+			test.breakIt(s)
+
+			_, err := s.client(t).Resolve(t.Context(), question())
+
+			g.Expect(fault.Is(err, v1alpha1.ReasonNoResolver)).To(BeTrue(), "%v", err)
+			g.Expect(err.Error()).To(HavePrefix(test.sentence))
+		})
+	}
+}
+
+func TestHungReplicaDoesNotKeepOthersFromAnswering(t *testing.T) {
+	g := NewWithT(t)
+	s := newSite(t, "127.0.0.1", "127.0.0.2")
+	c := s.client(t)
+	_, err := c.Resolve(t.Context(), question())
+	g.Expect(err).NotTo(HaveOccurred())
+	s.theOneAsked(g).hang = true
+
+	_, err = c.Resolve(t.Context(), question())
+	g.Expect(err).NotTo(HaveOccurred())
+
+	started := time.Now()
+	_, err = c.Resolve(t.Context(), question())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(time.Since(started)).To(BeNumerically("<", attemptTimeout), "the hung replica must be remembered")
+}
+
+func TestFollowsTheConfigMap(t *testing.T) {
+	g := NewWithT(t)
+	s := newSite(t, "127.0.0.1")
+	c := s.client(t)
+	_, err := c.Resolve(t.Context(), question())
+	g.Expect(err).NotTo(HaveOccurred())
+
+	// The replica renews: the next certificate is published beside the current one, and served later.
+	r := s.replicas[0]
+	next, bundle := certificate("127.0.0.1", time.Hour)
+	s.publish(map[string]string{"sallyport-0": r.bundle + bundle})
+	r.serve(t, s.port, next)
+	g.Eventually(func() error { _, err := c.Resolve(t.Context(), question()); return err }).Should(Succeed())
+
+	s.publish(nil)
+	g.Eventually(func() error { _, err := c.Resolve(t.Context(), question()); return err }).
+		Should(MatchError(ContainSubstring("no resolver is published")))
+}
+
+func TestGivenUpRequestIsNotBlamedOnTheResolver(t *testing.T) {
+	g := NewWithT(t)
+	s := newSite(t, "127.0.0.1")
+	s.replicas[0].hang = true
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+
+	_, err := s.client(t).Resolve(ctx, question())
+
+	g.Expect(fault.Is(err, v1alpha1.ReasonInternal)).To(BeTrue())
+}
+
+func TestBeforeTheFirstLookAtTheConfigMap(t *testing.T) {
+	g := NewWithT(t)
+	s := newSite(t)
+	c := client.New(s.config()) // never run
+
+	_, err := c.Resolve(t.Context(), question())
+
+	g.Expect(fault.Is(err, v1alpha1.ReasonNoResolver)).To(BeTrue())
+	g.Expect(err.Error()).To(ContainSubstring("could not read ConfigMap sallyport-system/sallyport-resolvers"))
+}

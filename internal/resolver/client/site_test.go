@@ -1,0 +1,205 @@
+package client_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/internal/resolver/client"
+)
+
+const attemptTimeout = 300 * time.Millisecond
+
+// site is a namespace with replicas of the resolver and a node that asks them.
+type site struct {
+	t          *testing.T
+	kubernetes *fake.Clientset
+	port       int
+	node       string
+	tokenFile  string
+	replicas   []*replica
+}
+
+func newSite(t *testing.T, addresses ...string) *site {
+	t.Helper()
+	s := &site{t: t, kubernetes: fake.NewClientset(), port: freePort(t), node: "node-1", tokenFile: filepath.Join(t.TempDir(), "token")}
+	NewWithT(t).Expect(os.WriteFile(s.tokenFile, []byte("node-token"), 0o600)).To(Succeed())
+	bundles := map[string]string{}
+	for i, address := range addresses {
+		pair, bundle := certificate(address, time.Hour)
+		r := &replica{address: address, bundle: bundle}
+		r.serve(t, s.port, pair)
+		s.replicas = append(s.replicas, r)
+		bundles[fmt.Sprintf("sallyport-%d", i)] = bundle
+	}
+	configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: resolverv1.ConfigMapName}, Data: bundles}
+	_, err := s.kubernetes.CoreV1().ConfigMaps(namespace).Create(t.Context(), configMap, metav1.CreateOptions{})
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return s
+}
+
+func (s *site) config() client.Config {
+	return client.Config{
+		Kubernetes: s.kubernetes, Namespace: namespace, NodeName: s.node, TokenFile: s.tokenFile, Port: s.port,
+		AttemptTimeout: attemptTimeout, SyncTimeout: 200 * time.Millisecond,
+	}
+}
+
+// client returns a client that runs until the test ends.
+func (s *site) client(t *testing.T) *client.Client {
+	t.Helper()
+	c := client.New(s.config())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = c.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return c
+}
+
+func (s *site) publish(bundles map[string]string) {
+	s.t.Helper()
+	configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: resolverv1.ConfigMapName}, Data: bundles}
+	_, err := s.kubernetes.CoreV1().ConfigMaps(namespace).Update(context.Background(), configMap, metav1.UpdateOptions{})
+	NewWithT(s.t).Expect(err).NotTo(HaveOccurred())
+}
+
+func (s *site) asked() int {
+	asked := 0
+	for _, r := range s.replicas {
+		asked += r.asked
+	}
+	return asked
+}
+
+func (s *site) theOneAsked(g *WithT) *replica {
+	var one *replica
+	for _, r := range s.replicas {
+		if r.asked > 0 {
+			g.Expect(one).To(BeNil(), "more than one replica was asked")
+			one = r
+		}
+	}
+	g.Expect(one).NotTo(BeNil())
+	return one
+}
+
+// replica is one resolver that answers what the test says.
+type replica struct {
+	resolverv1.UnimplementedResolverServer
+
+	address, bundle string
+	server          *grpc.Server
+
+	answer error
+	hang   bool
+
+	mu     sync.Mutex
+	asked  int
+	tokens []string
+}
+
+// serve starts the replica with this certificate, in place of what it served before.
+func (r *replica) serve(t *testing.T, port int, pair tls.Certificate) {
+	t.Helper()
+	if r.server != nil {
+		r.server.Stop()
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(r.address, fmt.Sprint(port)))
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	r.server = grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
+		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13,
+	})))
+	resolverv1.RegisterResolverServer(r.server, r)
+	go func() { _ = r.server.Serve(listener) }()
+	t.Cleanup(r.server.Stop)
+}
+
+func (r *replica) Resolve(ctx context.Context, _ *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
+	r.mu.Lock()
+	r.asked++
+	r.tokens = append(r.tokens, metadata.ValueFromIncomingContext(ctx, resolverv1.AuthorizationKey)...)
+	hang := r.hang
+	r.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+	if r.answer != nil {
+		return nil, r.answer
+	}
+	return &resolverv1.ResolveResponse{Revision: "r1"}, nil
+}
+
+func question() *resolverv1.ResolveRequest {
+	return &resolverv1.ResolveRequest{PodToken: "pod-token", VolumeAttributes: map[string]string{v1alpha1.AttributeConnection: "db"}}
+}
+
+func refusal(code codes.Code, reason, sentence string) error {
+	s, err := status.New(code, sentence).WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: resolverv1.ErrorDomain})
+	if err != nil {
+		panic(err)
+	}
+	return s.Err()
+}
+
+// certificate makes what a replica makes for itself.
+func certificate(address string, life time.Duration) (tls.Certificate, string) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()),
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(life),
+		IPAddresses:  []net.IP{net.ParseIP(address)},
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// freePort returns a port that is free on every loopback address.
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "0.0.0.0:0")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().(*net.TCPAddr).Port
+}

@@ -1,0 +1,186 @@
+// Package resolver turns a Connection into the files of one pod's volume: it authorises the request, reads the secrets from
+// Vault, coalescing concurrent reads, watches their versions for all volumes that use them, and serves the result to the node
+// plugin over gRPC.
+//
+// It keeps no secret value: values live in memory while a request is in flight. It never talks to Vault itself (that is
+// package vault) and knows nothing of volumes and mounts (that is package node).
+package resolver
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/expression"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/projection"
+	"sallyport.dev/sallyport/internal/vault"
+)
+
+// DefaultRefreshInterval applies to Connections that name none.
+const DefaultRefreshInterval = 60 * time.Second
+
+// MinRefreshInterval is the shortest interval that the API accepts.
+const MinRefreshInterval = 5 * time.Second
+
+// Engine resolves Connections. It is safe for concurrent use; one serves the gRPC service and the controllers of a replica,
+// so that they share reads.
+type Engine struct {
+	objects  client.Reader
+	sessions *vault.Sessions
+	clock    clock.PassiveClock
+	reads    singleflight.Group
+	rounds   rounds
+}
+
+// NewEngine returns an engine that finds VaultConfigs with objects, a cached reader.
+func NewEngine(objects client.Reader, sessions *vault.Sessions, clk clock.PassiveClock) *Engine {
+	return &Engine{objects: objects, sessions: sessions, clock: clk, rounds: newRounds(clk)}
+}
+
+// Resolved is what a Connection is at one moment.
+type Resolved struct {
+	// Revision names the content: it changes when the Connection, a VaultConfig or the version of a secret does.
+	Revision string
+	// Unchanged is true when the caller's revision is still current; Files and Secrets are empty then.
+	Unchanged bool
+	// Files of the volume.
+	Files []projection.File
+	// Secrets that were read, in order of path.
+	Secrets []v1alpha1.ObservedSecret
+	// RefreshAfter is when to ask again.
+	RefreshAfter time.Duration
+}
+
+// Resolve resolves a Connection with a pod's overrides. With an empty revision every secret is read from Vault; with one, as
+// a mounted volume has it, Vault is asked at most once per secret and refresh interval, whatever the number of callers.
+// The error is a *fault.Fault whose sentence begins with the Connection's name.
+func (e *Engine) Resolve(ctx context.Context, connection *v1alpha1.Connection, overrides map[string]string, revision string) (*Resolved, error) {
+	resolved, err := e.resolve(ctx, connection, overrides, revision)
+	if err != nil {
+		return nil, located(connection, err)
+	}
+	return resolved, nil
+}
+
+func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, overrides map[string]string, revision string) (*Resolved, error) {
+	value, err := expression.ParseValue(connection.Spec.Value)
+	if err != nil {
+		return nil, err
+	}
+	if value, err = value.WithOverrides(overrides); err != nil {
+		return nil, err
+	}
+	if err := projection.ValidateNames(connection.Spec.Type, value.Keys()); err != nil {
+		return nil, err
+	}
+	plan, err := e.plan(ctx, connection.Namespace, connection.Spec.VaultSecrets, value)
+	if err != nil {
+		return nil, err
+	}
+	interval := refreshInterval(connection)
+	base := revisionBase(connection, overrides)
+
+	e.open(ctx, plan)
+	if revision != "" {
+		e.poll(ctx, plan, interval)
+		if current, ok := plan.revision(base); ok && current == revision {
+			return &Resolved{Revision: current, Unchanged: true, RefreshAfter: e.refreshAfter(plan, interval)}, nil
+		}
+	}
+	e.read(ctx, plan)
+
+	values, err := value.Evaluate(plan.lookup)
+	if err != nil {
+		return nil, err
+	}
+	files, err := projection.Files(connection.Spec.Type, values)
+	if err != nil {
+		return nil, err
+	}
+	current, _ := plan.revision(base)
+	return &Resolved{
+		Revision:     current,
+		Files:        files,
+		Secrets:      plan.observed(),
+		RefreshAfter: e.refreshAfter(plan, interval),
+	}, nil
+}
+
+// Evaluate resolves the references in a value that has no attached secrets, such as a VaultTask's data; every reference
+// must name config and path itself. The result holds secrets and is the caller's to forget.
+func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expression.Value) (map[string]any, error) {
+	plan, err := e.plan(ctx, namespace, nil, value)
+	if err != nil {
+		return nil, err
+	}
+	e.open(ctx, plan)
+	e.read(ctx, plan)
+	return value.Evaluate(plan.lookup)
+}
+
+// Config returns the VaultConfig that a reference from the given namespace means, if it may be used from there now.
+func (e *Engine) Config(ctx context.Context, namespace string, ref v1alpha1.VaultConfigReference) (*v1alpha1.VaultConfig, error) {
+	key := configKey(namespace, ref)
+	if key.Namespace != namespace {
+		return nil, fault.Wait(v1alpha1.ReasonNamespaceNotAllowed,
+			"VaultConfig %s may not be used from namespace %s: a VaultConfig serves its own namespace only; create one in %s", key, namespace, namespace)
+	}
+	config := &v1alpha1.VaultConfig{}
+	if err := e.objects.Get(ctx, key, config); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return nil, fault.Wait(v1alpha1.ReasonConfigNotFound, "VaultConfig %s does not exist", key)
+		}
+		return nil, fault.New(v1alpha1.ReasonInternal, "VaultConfig %s cannot be read from the Kubernetes API: %v", key, err)
+	}
+	if config.Spec.Enabled != nil && !*config.Spec.Enabled {
+		return nil, fault.Wait(v1alpha1.ReasonConfigDisabled, "VaultConfig %s is disabled (spec.enabled: false)", key)
+	}
+	return config, nil
+}
+
+func (e *Engine) refreshAfter(plan *plan, interval time.Duration) time.Duration {
+	after := interval
+	for _, source := range plan.sources {
+		if source.key == "" {
+			continue
+		}
+		after = min(after, e.rounds.due(source.key, interval))
+	}
+	return max(after, 100*time.Millisecond)
+}
+
+func refreshInterval(connection *v1alpha1.Connection) time.Duration {
+	if connection.Spec.RefreshInterval == nil {
+		return DefaultRefreshInterval
+	}
+	return max(connection.Spec.RefreshInterval.Duration, MinRefreshInterval)
+}
+
+func configKey(namespace string, ref v1alpha1.VaultConfigReference) types.NamespacedName {
+	if ref.Namespace != "" {
+		namespace = ref.Namespace
+	}
+	return types.NamespacedName{Namespace: namespace, Name: ref.Name}
+}
+
+// located puts the Connection's name in front of a fault: Connection shop/db, key "password": …
+func located(connection *v1alpha1.Connection, err error) *fault.Fault {
+	f := fault.From(err)
+	separator := ": "
+	if strings.HasPrefix(f.Sentence, "key ") {
+		separator = ", "
+	}
+	return &fault.Fault{
+		Reason:   f.Reason,
+		Sentence: fmt.Sprintf("Connection %s/%s%s%s", connection.Namespace, connection.Name, separator, f.Sentence),
+		Class:    f.Class,
+	}
+}

@@ -1,0 +1,160 @@
+package resolver
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+)
+
+// gracePeriod is how long requests under way may still take when the replica stops.
+const gracePeriod = 10 * time.Second
+
+// Server is the gRPC service of one replica. Every replica serves; resolving needs no leader.
+type Server struct {
+	resolverv1.UnimplementedResolverServer
+
+	engine     *Engine
+	authorizer *Authorizer
+	objects    client.Reader
+	identity   *Identity
+	listener   net.Listener
+	log        logr.Logger
+}
+
+// NewServer returns a server that finds Connections with objects, a cached reader, and shows identity's certificate.
+func NewServer(engine *Engine, authorizer *Authorizer, objects client.Reader, identity *Identity, listener net.Listener, log logr.Logger) *Server {
+	return &Server{engine: engine, authorizer: authorizer, objects: objects, identity: identity, listener: listener, log: log}
+}
+
+// NeedLeaderElection tells the manager to run the server in every replica.
+func (s *Server) NeedLeaderElection() bool { return false }
+
+// Start serves until ctx ends and then lets requests under way finish.
+func (s *Server) Start(ctx context.Context) error {
+	server := grpc.NewServer(
+		grpc.Creds(credentials.NewTLS(s.identity.TLSConfig())),
+		grpc.UnaryInterceptor(s.intercept),
+		grpc.MaxRecvMsgSize(64<<10), // two tokens and a pod's volume attributes
+		grpc.MaxSendMsgSize(resolverv1.MaxMessageBytes),
+		grpc.MaxConcurrentStreams(256),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 10 * time.Minute, Time: time.Minute}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 20 * time.Second, PermitWithoutStream: true}),
+	)
+	resolverv1.RegisterResolverServer(server, s)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		timer := time.AfterFunc(gracePeriod, server.Stop)
+		defer timer.Stop()
+		server.GracefulStop()
+	}()
+	s.log.Info("serving the resolver", "address", s.listener.Addr().String())
+	if err := server.Serve(s.listener); err != nil {
+		return err
+	}
+	<-stopped
+	return nil
+}
+
+// Resolve implements the gRPC service.
+func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
+	grant, err := s.authorizer.Authorize(ctx, bearer(ctx), request.GetPodToken(), request.GetVolumeAttributes())
+	if err != nil {
+		return nil, err
+	}
+	connection := &v1alpha1.Connection{}
+	key := types.NamespacedName{Namespace: grant.Pod.Namespace, Name: grant.Connection}
+	if err := s.objects.Get(ctx, key, connection); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return nil, fault.Wait(v1alpha1.ReasonConnectionNotFound, "Connection %s does not exist", key)
+		}
+		return nil, fault.New(v1alpha1.ReasonInternal, "Connection %s cannot be read from the Kubernetes API: %v", key, err)
+	}
+	if allowed := connection.Spec.AllowedServiceAccounts; len(allowed) > 0 && !slices.Contains(allowed, grant.ServiceAccount) {
+		return nil, fault.Wait(v1alpha1.ReasonNotAllowed,
+			"Connection %s may not be mounted by pods of service account %s: it is not among allowedServiceAccounts", key, grant.ServiceAccount)
+	}
+	resolved, err := s.engine.Resolve(ctx, connection, grant.Overrides, request.GetRevision())
+	if err != nil {
+		return nil, err
+	}
+	response := &resolverv1.ResolveResponse{
+		Revision:       resolved.Revision,
+		Unchanged:      resolved.Unchanged,
+		RefreshAfterMs: resolved.RefreshAfter.Milliseconds(),
+	}
+	for _, file := range resolved.Files {
+		response.Files = append(response.Files, &resolverv1.File{Path: file.Path, Content: file.Content})
+	}
+	return response, nil
+}
+
+// intercept turns faults into gRPC errors and logs each refusal once, in the same words that the user sees.
+func (s *Server) intercept(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	started := time.Now()
+	response, err := handler(ctx, request)
+	reason := v1alpha1.ReasonSucceeded
+	if err != nil {
+		f := fault.From(err)
+		reason = f.Reason
+		s.log.Info("request failed", "method", info.FullMethod, "reason", f.Reason, "message", f.Sentence)
+		err = encode(f)
+	}
+	requests.WithLabelValues(reason).Inc()
+	duration.Observe(time.Since(started).Seconds())
+	return response, err
+}
+
+// encode turns a fault into a gRPC status that the client turns back.
+func encode(f *fault.Fault) error {
+	s, err := status.New(code(f), f.Sentence).WithDetails(&errdetails.ErrorInfo{Reason: f.Reason, Domain: resolverv1.ErrorDomain})
+	if err != nil {
+		return status.Error(code(f), f.Sentence)
+	}
+	return s.Err()
+}
+
+func code(f *fault.Fault) codes.Code {
+	switch f.Reason {
+	case v1alpha1.ReasonNotAllowed, v1alpha1.ReasonNamespaceNotAllowed:
+		return codes.PermissionDenied
+	case v1alpha1.ReasonConnectionNotFound, v1alpha1.ReasonConfigNotFound:
+		return codes.NotFound
+	case v1alpha1.ReasonInternal:
+		return codes.Internal
+	}
+	if f.Class == fault.Retry {
+		return codes.Unavailable
+	}
+	return codes.FailedPrecondition
+}
+
+func bearer(ctx context.Context) string {
+	values := metadata.ValueFromIncomingContext(ctx, resolverv1.AuthorizationKey)
+	if len(values) != 1 {
+		return ""
+	}
+	token, ok := strings.CutPrefix(values[0], "Bearer ")
+	if !ok {
+		return ""
+	}
+	return token
+}

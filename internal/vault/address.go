@@ -1,0 +1,86 @@
+package vault
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// origins are the addresses that credentials may be sent to, normalised; empty means every https origin.
+type origins map[string]struct{}
+
+func newOrigins(urls []string) (origins, error) {
+	allowed := origins{}
+	for _, raw := range urls {
+		origin, problem := parseOrigin(raw)
+		if problem != "" {
+			return nil, fmt.Errorf("allowed Vault URLs: %s", problem)
+		}
+		allowed[origin] = struct{}{}
+	}
+	return allowed, nil
+}
+
+// permit returns the normalised origin of a VaultConfig's spec.url, or a fault if credentials may not be sent there.
+func (o origins) permit(config *v1alpha1.VaultConfig) (string, error) {
+	invalid := func(problem string) error {
+		return fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.url: %s (%s)", problem, configName(config))
+	}
+	origin, problem := parseOrigin(config.Spec.URL)
+	if problem != "" {
+		return "", invalid(problem)
+	}
+	_, listed := o[origin]
+	switch {
+	case listed:
+		return origin, nil
+	case strings.HasPrefix(origin, "http:"):
+		return "", invalid(origin + " is not encrypted; use https, or have this origin listed in the controller's --allowed-vault-urls")
+	case len(o) > 0:
+		return "", invalid(origin + " is not in the controller's --allowed-vault-urls; use one that is, or have it listed")
+	}
+	return origin, nil
+}
+
+// parseOrigin normalises an origin: scheme and host in lower case, the scheme's own port left out. A problem is told with
+// its cure, and without the URL: it may hold a password.
+func parseOrigin(raw string) (origin, problem string) {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		// The error quotes the URL.
+		return "", "cannot be parsed as a URL; write an origin such as https://vault.example.com:8200"
+	case u.User != nil:
+		return "", "holds a user name or password; leave them out, spec.auth says who logs in"
+	case u.Scheme != "https" && u.Scheme != "http":
+		return "", "is no http or https URL; write an origin such as https://vault.example.com:8200"
+	case u.Hostname() == "" || u.Opaque != "":
+		return "", "names no host; write an origin such as https://vault.example.com:8200"
+	case u.Path != "" && u.Path != "/":
+		return "", fmt.Sprintf("has the path %q; leave it out, enginePath and secretPath say what is read", u.Path)
+	case u.RawQuery != "" || u.ForceQuery:
+		return "", "has a query; leave out everything from the question mark on"
+	case u.Fragment != "" || strings.Contains(raw, "#"):
+		return "", "has a fragment; leave out everything from the # on"
+	}
+	host, port := strings.ToLower(u.Hostname()), u.Port()
+	if port == map[string]string{"https": "443", "http": "80"}[u.Scheme] {
+		port = ""
+	}
+	switch {
+	case port != "":
+		host = net.JoinHostPort(host, port)
+	case strings.Contains(host, ":"):
+		host = "[" + host + "]"
+	}
+	return u.Scheme + "://" + host, ""
+}
+
+// configName is how sentences call a VaultConfig.
+func configName(config *v1alpha1.VaultConfig) string {
+	return "VaultConfig " + config.Namespace + "/" + config.Name
+}

@@ -1,0 +1,184 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	vaultapi "github.com/hashicorp/vault/api"
+	"k8s.io/utils/clock"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// maxAnswer bounds what is read of one answer, in bytes: a few times what Vault's storages accept as one secret.
+const maxAnswer = 4 << 20
+
+// link is a client for one Vault, without an identity.
+type link struct {
+	origin  string
+	timeout time.Duration
+	clock   clock.PassiveClock
+	http    *http.Client
+	api     *vaultapi.Client
+}
+
+// request is one request to Vault's API.
+type request struct {
+	method string
+	// path below /v1/, not escaped: secret/data/oracle.
+	path  string
+	query url.Values
+	// body is sent as JSON unless nil.
+	body any
+	// token of the session; none for sys/health.
+	token *token
+	// capability that a policy must grant for it, for the sentence that says so: "read".
+	capability string
+	// as says in sentences who asks: VaultConfig shop/prod, auth token.
+	as string
+}
+
+// String is how sentences call it: GET secret/data/oracle?version=3.
+func (r request) String() string {
+	line := r.method + " " + r.path
+	if len(r.query) > 0 {
+		line += "?" + r.query.Encode()
+	}
+	return line
+}
+
+// answer is what Vault said, in the wire format of its client library.
+type answer struct {
+	vaultapi.Secret
+	// Errors are Vault's texts. They are looked at, never handed on: they can quote what was sent.
+	Errors []string `json:"errors"`
+
+	status int
+}
+
+// String is all that shows of an answer: it holds values, and that of a renewal a token.
+func (a *answer) String() string { return fmt.Sprintf("status %d [redacted]", a.status) }
+
+// Format is String for every verb.
+func (a *answer) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, a.String()) }
+
+// MarshalLog is String, for logr.
+func (a *answer) MarshalLog() any { return a.String() }
+
+// MarshalJSON is String; answers are only ever decoded.
+func (a *answer) MarshalJSON() ([]byte, error) { return json.Marshal(a.String()) }
+
+// call makes one request, once. It returns the answer if Vault gave one, and a fault unless that is a success: with a refusal both are
+// returned. Errors say by OutcomeUnknown whether a request with an effect may have had it.
+func (l *link) call(ctx context.Context, r request) (*answer, error) {
+	var a answer
+	status, sent, err := l.exchange(ctx, r, &a)
+	if err != nil {
+		return nil, l.noAnswer(ctx, r, sent, err)
+	}
+	if a.status = status; status >= 300 {
+		return &a, l.refusal(ctx, r, &a)
+	}
+	return &a, nil
+}
+
+// errNotVault is an answer that Vault does not give: HTML from something in front of it, JSON that ends too early.
+type errNotVault struct {
+	status int
+	detail string
+}
+
+// Error says what was found, never the body itself.
+func (e *errNotVault) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.detail) }
+
+// exchange sends the request and decodes the answer into out. It also tells whether any of it may have reached Vault.
+func (l *link) exchange(ctx context.Context, r request, out any) (status int, sent bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	var connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+
+	apiRequest, err := l.build(r)
+	if err != nil {
+		return 0, false, err
+	}
+	// The methods of Logical() that are recommended in its place hide the status code, which every sentence names.
+	response, err := l.api.RawRequestWithContext(ctx, apiRequest) //nolint:staticcheck // see above
+	if response == nil {
+		return 0, connected.Load(), err
+	}
+	defer func() { _ = response.Body.Close() }()
+	// A refusal comes as an error too, which quotes the answer; the answer itself says all that is needed. Anything else is an
+	// answer that broke off.
+	if _, refused := errors.AsType[*vaultapi.ResponseError](err); err != nil && !refused {
+		return 0, true, err
+	}
+	if response.StatusCode >= 300 && response.StatusCode < 400 {
+		return response.StatusCode, true, nil // refused as a redirect, whatever the body says
+	}
+	if response.StatusCode == http.StatusNoContent {
+		return response.StatusCode, true, nil
+	}
+	body, err := io.ReadAll(response.Body)
+	switch {
+	case err != nil:
+		return 0, true, err
+	case len(body) > maxAnswer:
+		return 0, true, &errNotVault{response.StatusCode, fmt.Sprintf("with more than %d MiB", maxAnswer>>20)}
+	}
+	return response.StatusCode, true, decode(response.Response, body, out)
+}
+
+func (l *link) build(r request) (*vaultapi.Request, error) {
+	// The library escapes the path; segments that would change its meaning were refused when the path was made.
+	built := l.api.NewRequest(r.method, "/v1/"+r.path)
+	built.WrapTTL = "" // which the library takes from the environment
+	built.Params = r.query
+	if r.token != nil {
+		built.ClientToken = r.token.reveal()
+	}
+	if r.body != nil {
+		if err := built.SetJSONBody(r.body); err != nil {
+			return nil, fault.Invalid(v1alpha1.ReasonInternal, "%s: the data cannot be encoded as JSON", r) // the error may quote a value
+		}
+	}
+	return built, nil
+}
+
+// decode reads an answer of Vault: JSON, with numbers kept as they are written, and with one of the keys that all of its answers have.
+func decode(response *http.Response, body []byte, out any) error {
+	notVault := func(detail string) error { return &errNotVault{response.StatusCode, detail} }
+	if kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); kind != "application/json" {
+		if plainHTTPToTLS(response, body) {
+			return errSpeaksTLS
+		}
+		return notVault("with something that is not JSON")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	if err := decoder.Decode(out); err != nil {
+		return notVault("with JSON that cannot be read")
+	}
+	switch a := out.(type) {
+	case *answer:
+		if a.RequestID == "" && a.Errors == nil {
+			return notVault("with JSON that is not Vault's")
+		}
+	case *healthAnswer:
+		if a.Initialized == nil {
+			return notVault("with JSON that is not Vault's")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package vault
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+)
+
+func TestRequestLine(t *testing.T) {
+	g := NewWithT(t)
+	for name, value := range map[string]string{"VAULT_TOKEN": "hvs.env", "VAULT_NAMESPACE": "env", "VAULT_WRAP_TTL": "1m", "VAULT_RATE_LIMIT": "bad"} {
+		t.Setenv(name, value)
+	}
+	api, err := newAPI("https://vault:8200", http.DefaultClient)
+	g.Expect(err).NotTo(HaveOccurred())
+	l := &link{origin: "https://vault:8200", api: api}
+	tok := newToken("hvs.x")
+	request1, err := l.build(request{method: http.MethodGet, path: "secret/data/a b?c#d%2f/ü", token: &tok})
+	g.Expect(err).NotTo(HaveOccurred())
+	built, err := request1.ToHTTP()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(built.URL.String()).To(Equal("https://vault:8200/v1/secret/data/a%20b%3Fc%23d%252f/%C3%BC"))
+	g.Expect(built.Header).To(Equal(http.Header{
+		"X-Vault-Request": {"true"},
+		"X-Vault-Token":   {"hvs.x"},
+		"User-Agent":      {"sallyport"},
+	}))
+
+	_, err = l.build(request{method: http.MethodPost, path: "x", body: map[string]any{"value": unencodable{}}})
+	g.Expect(err).To(MatchError("POST x: the data cannot be encoded as JSON"))
+}
+
+// unencodable fails with an error that quotes what it holds.
+type unencodable struct{}
+
+func (unencodable) MarshalJSON() ([]byte, error) { return nil, &http.MaxBytesError{} }
+
+// FuzzDecode: whatever comes back, it is Vault's answer or a described fault that quotes nothing of it.
+func FuzzDecode(f *testing.F) {
+	for _, body := range []string{
+		``, `{}`, `null`, `[]`, `"x"`, `{"errors":[]}`, `{"errors":["no"]}`, `{"errors":"no"}`, `<html>`, `{"request_id":"1","data":{"a":1e999}}`,
+		`{"request_id":"1","data":{"data":null,"metadata":{"version":1,"deletion_time":"x","destroyed":1}}}`, `{"request_id":1}`, `{"initialized":true}`,
+	} {
+		f.Add(404, "application/json", []byte(body))
+		f.Add(400, "text/plain", []byte(body))
+	}
+	f.Fuzz(func(t *testing.T, status int, kind string, body []byte) {
+		g := NewWithT(t)
+		sent, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://vault/v1/x", http.NoBody)
+		g.Expect(err).NotTo(HaveOccurred())
+		response := &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {kind}}, Request: sent}
+		var a answer
+		err = decode(response, body, &a)
+		if err == nil {
+			r := request{method: http.MethodGet, path: "secret/data/x"}
+			_ = notFound(r, &a, newPlace("secret", "x", "V2"), 0)
+			g.Expect(a.RequestID != "" || a.Errors != nil).To(BeTrue())
+			return
+		}
+		if text := strings.TrimSpace(string(body)); len(text) > 20 {
+			g.Expect(err.Error()).NotTo(ContainSubstring(text))
+		}
+		_ = decode(response, body, &healthAnswer{})
+	})
+}

@@ -1,0 +1,98 @@
+package vault
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// readSecretKey returns one key of a Secret. A missing Secret or key is a fault CredentialMissing; a failure of the
+// Kubernetes API is a fault Internal.
+func readSecretKey(
+	ctx context.Context, reader client.Reader, namespace string, ref v1alpha1.SecretKeyReference, as string,
+) (string, error) {
+	var secret corev1.Secret
+	err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &secret)
+	if err != nil {
+		return "", unread(err, "Secret", namespace, ref.Name, as)
+	}
+	value, found := secret.Data[ref.Key]
+	if !found {
+		return "", keyMissing("Secret", namespace, ref.Name, ref.Key, as)
+	}
+	return string(value), nil
+}
+
+// readConfigMapKey is readSecretKey for a ConfigMap.
+func readConfigMapKey(
+	ctx context.Context, reader client.Reader, namespace string, ref v1alpha1.ConfigMapKeyReference, as string,
+) (string, error) {
+	var configMap corev1.ConfigMap
+	err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &configMap)
+	if err != nil {
+		return "", unread(err, "ConfigMap", namespace, ref.Name, as)
+	}
+	value, found := configMap.Data[ref.Key]
+	if !found {
+		return "", keyMissing("ConfigMap", namespace, ref.Name, ref.Key, as)
+	}
+	return value, nil
+}
+
+func unread(err error, kind, namespace, name, as string) error {
+	switch {
+	case apierrors.IsNotFound(err):
+		return fault.Wait(v1alpha1.ReasonCredentialMissing, "%s %s/%s does not exist (%s); create it", kind, namespace, name, as)
+	case apierrors.IsForbidden(err):
+		return fault.Wait(v1alpha1.ReasonInternal, "Sallyport may not get %s %s/%s (%s); let its service account get it",
+			kind, namespace, name, as)
+	}
+	return fault.New(v1alpha1.ReasonInternal, "reading %s %s/%s (%s): %v", kind, namespace, name, as, err)
+}
+
+func keyMissing(kind, namespace, name, key, as string) error {
+	return fault.Wait(v1alpha1.ReasonCredentialMissing, "%s %s/%s has no key %q (%s); add it", kind, namespace, name, key, as)
+}
+
+// readTrust returns the certificate authorities that a VaultConfig trusts.
+func readTrust(ctx context.Context, reader client.Reader, config *v1alpha1.VaultConfig) (trust, error) {
+	as := configName(config)
+	source := config.Spec.CACertificateFrom
+	switch {
+	case config.Spec.CACertificate != "":
+		trusted, problem := newTrust(config.Spec.CACertificate)
+		if problem != "" {
+			return trust{}, fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.caCertificate: %s (%s); "+
+				"paste the PEM certificate of the authority that signed Vault's", problem, as)
+		}
+		return trusted, nil
+	case source == nil:
+		return publicTrust(), nil
+	case source.SecretKeyRef != nil:
+		value, err := readSecretKey(ctx, reader, config.Namespace, *source.SecretKeyRef, as)
+		return trustFrom(value, err, "Secret", config, source.SecretKeyRef.Name, source.SecretKeyRef.Key)
+	case source.ConfigMapKeyRef != nil:
+		value, err := readConfigMapKey(ctx, reader, config.Namespace, *source.ConfigMapKeyRef, as)
+		return trustFrom(value, err, "ConfigMap", config, source.ConfigMapKeyRef.Name, source.ConfigMapKeyRef.Key)
+	}
+	return trust{}, fault.Invalid(v1alpha1.ReasonInvalidSpec,
+		"spec.caCertificateFrom: names neither a ConfigMap nor a Secret (%s); name one, or leave it out", as)
+}
+
+func trustFrom(value string, err error, kind string, config *v1alpha1.VaultConfig, name, key string) (trust, error) {
+	if err != nil {
+		return trust{}, err
+	}
+	trusted, problem := newTrust(value)
+	if problem != "" {
+		return trust{}, fault.Wait(v1alpha1.ReasonInvalidSpec, "spec.caCertificateFrom: %s %s/%s, key %q, %s (%s); "+
+			"put the PEM certificate of the authority that signed Vault's there",
+			kind, config.Namespace, name, key, problem, configName(config))
+	}
+	return trusted, nil
+}

@@ -1,0 +1,96 @@
+package vault
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+)
+
+func TestCleanPath(t *testing.T) {
+	tests := []struct{ name, raw, path, sentence string }{
+		{name: "a path", raw: "team/oracle", path: "team/oracle"},
+		{name: "slashes around", raw: "//team/oracle/", path: "team/oracle"},
+		{name: "spaces and signs", raw: "a b/?#%2f;:@&=+$,", path: "a b/?#%2f;:@&=+$,"},
+		{name: "other scripts", raw: "größe/雪", path: "größe/雪"},
+		{name: "dots in a name", raw: "a..b/.c/...", path: "a..b/.c/..."},
+		{name: "nothing", raw: "", sentence: `secretPath "": names nothing; give a path such as team/oracle`},
+		{name: "slashes only", raw: "//", sentence: `secretPath "//": names nothing; give a path such as team/oracle`},
+		{name: "up", raw: "a/../b", sentence: `secretPath "a/../b": holds ".."; write the path itself`},
+		{name: "up at the end", raw: "a/..", sentence: `secretPath "a/..": holds ".."; write the path itself`},
+		{name: "here", raw: "a/./b", sentence: `secretPath "a/./b": holds "."; write the path itself`},
+		{name: "two slashes", raw: "a//b", sentence: `secretPath "a//b": holds an empty part; write one slash, not two`},
+		{name: "a line break", raw: "a\nb", sentence: `secretPath "a\nb": holds a character that cannot be printed; leave it out`},
+		{name: "a zero byte", raw: "a\x00b", sentence: `secretPath "a\x00b": holds a character that cannot be printed; leave it out`},
+		{name: "not UTF-8", raw: "a\xff", sentence: `secretPath "a\xff": holds a character that cannot be printed; leave it out`},
+		{name: "text direction", raw: "a\u202eb", sentence: `secretPath "a\u202eb": holds a character that cannot be printed; leave it out`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			g := NewWithT(t)
+			path, err := cleanPath("secretPath", test.raw)
+			g.Expect(path).To(Equal(test.path))
+			if test.sentence == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+			} else {
+				g.Expect(err).To(MatchError(test.sentence))
+			}
+		})
+	}
+}
+
+func TestPlace(t *testing.T) {
+	tests := []struct {
+		name, path        string
+		version           v1alpha1.KVVersion
+		apiPath, metadata string
+	}{
+		{"version 2, as the command line has it", "oracle", v1alpha1.KVVersion2, "secret/data/oracle", "secret/metadata/oracle"},
+		{"version 2, as the API has it", "data/oracle", v1alpha1.KVVersion2, "secret/data/oracle", "secret/metadata/oracle"},
+		{"version 2, a folder of that name", "data/data/oracle", v1alpha1.KVVersion2, "secret/data/data/oracle", "secret/metadata/data/oracle"},
+		{"version 2, a secret of that name", "data", v1alpha1.KVVersion2, "secret/data/data", "secret/metadata/data"},
+		{"version 2, a name that begins so", "database", v1alpha1.KVVersion2, "secret/data/database", "secret/metadata/database"},
+		{"version 1", "oracle", v1alpha1.KVVersion1, "secret/oracle", "secret/metadata/oracle"},
+		{"version 1, a folder of that name", "data/oracle", v1alpha1.KVVersion1, "secret/data/oracle", "secret/metadata/data/oracle"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			g := NewWithT(t)
+			p := newPlace("secret", test.path, test.version)
+			g.Expect(p.apiPath()).To(Equal(test.apiPath))
+			g.Expect(p.metadataPath()).To(Equal(test.metadata))
+		})
+	}
+}
+
+func TestKVVersion(t *testing.T) {
+	mount := func(path, kind string, options any) map[string]any {
+		return map[string]any{"path": path, "type": kind, "options": options}
+	}
+	tests := []struct {
+		name     string
+		data     map[string]any
+		version  v1alpha1.KVVersion
+		sentence string
+	}{
+		{name: "version 2", data: mount("team/kv/", "kv", map[string]any{"version": "2"}), version: v1alpha1.KVVersion2},
+		{name: "version 1", data: mount("team/kv/", "kv", map[string]any{"version": "1"}), version: v1alpha1.KVVersion1},
+		{name: "without options", data: mount("team/kv/", "kv", nil), version: v1alpha1.KVVersion1},
+		{name: "as old Vaults call it", data: mount("team/kv/", "generic", nil), version: v1alpha1.KVVersion1},
+		{name: "another engine", data: mount("team/kv/", "pki", nil), sentence: `the secrets engine at team/kv is of type "pki", not kv (us); set enginePath to a KV engine`},
+		{name: "an engine above", data: mount("team/", "kv", nil), sentence: "no secrets engine is mounted at team/kv, the nearest is team (us); set enginePath to that"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			g := NewWithT(t)
+			version, err := kvVersion(request{as: "us"}, "team/kv", test.data)
+			g.Expect(version).To(Equal(test.version))
+			if test.sentence == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+			} else {
+				g.Expect(err).To(MatchError(test.sentence))
+			}
+		})
+	}
+}

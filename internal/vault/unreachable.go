@@ -1,0 +1,137 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// errSpeaksTLS is a request in clear text to a port that speaks TLS.
+var errSpeaksTLS = errors.New("the server speaks https, not http")
+
+// plainHTTPToTLS recognises how Go's servers, Vault among them, answer http on an https port. Without it a user who
+// forgot the s would be told that something in front of Vault is broken.
+func plainHTTPToTLS(response *http.Response, body []byte) bool {
+	return response.Request.URL.Scheme == "http" && response.StatusCode == http.StatusBadRequest &&
+		bytes.Contains(body, []byte("HTTP request to an HTTPS server"))
+}
+
+// noAnswer makes the fault for a request that Vault did not answer. The error's own text is not used: it holds
+// addresses, and whatever the other side chose to say.
+func (l *link) noAnswer(ctx context.Context, r request, sent bool, err error) error {
+	var f *fault.Fault
+	switch {
+	case errors.As(err, &f): // it never left
+		return f
+	case errors.Is(ctx.Err(), context.Canceled):
+		f = fault.New(v1alpha1.ReasonInternal, "%s → given up before Vault answered (%s)", r, r.as)
+	default:
+		f = l.describe(ctx, r, err)
+	}
+	if sent && r.hasEffect() {
+		return &lostAnswer{f}
+	}
+	return f
+}
+
+func (l *link) describe(ctx context.Context, r request, err error) *fault.Fault {
+	if notVault, is := errors.AsType[*errNotVault](err); is {
+		return fault.New(v1alpha1.ReasonVaultUnreachable, "%s → %s answered, but not as Vault does: status %d %s (%s); "+
+			"check that spec.url is Vault's own address", r, l.origin, notVault.status, notVault.detail, r.as)
+	}
+	if problem, cure := describeTLS(err); problem != "" {
+		return fault.Wait(v1alpha1.ReasonTLSFailed, "%s → no TLS with %s: %s (%s); %s", r, l.origin, problem, r.as, cure)
+	}
+	problem := describeTransport(err)
+	if problem == timedOut && ctx.Err() == nil { // else it is the caller who did not want to wait that long
+		problem += fmt.Sprintf(" after %s", l.timeout)
+	}
+	f := fault.New(v1alpha1.ReasonVaultUnreachable, "%s → no answer from %s: %s (%s)", r, l.origin, problem, r.as)
+	if errors.Is(err, errSpeaksTLS) {
+		f.Sentence += "; write https:// in spec.url"
+		f.Class = fault.Terminal
+	}
+	return f
+}
+
+// describeTLS tells what is wrong with a TLS handshake, and its cure; nothing if the error is of another kind.
+func describeTLS(err error) (problem, cure string) {
+	const checkServer = "check the certificate of the server at spec.url"
+	var (
+		authority x509.UnknownAuthorityError
+		name      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		verify    *tls.CertificateVerificationError
+		record    tls.RecordHeaderError
+		operation *net.OpError
+	)
+	switch {
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "the server speaks http, not https", "check the port in spec.url, or turn on TLS in Vault"
+	case errors.As(err, &authority):
+		return "its certificate is signed by an unknown authority", "give spec.caCertificate or spec.caCertificateFrom that authority's certificate"
+	case errors.As(err, &name):
+		return "its certificate is not valid for this name", "use a name in spec.url that the certificate holds"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "its certificate has expired or is not valid yet", checkServer
+	case errors.As(err, &invalid), errors.As(err, &verify):
+		return "its certificate is not valid", checkServer
+	case errors.As(err, &record):
+		return "the server does not speak TLS", "check the port in spec.url"
+	case errors.As(err, &operation) && operation.Op == "remote error":
+		return "the server refused the handshake", checkServer
+	case errors.As(err, &operation) && operation.Op == "local error", tlsAlert(err):
+		return "the handshake failed", checkServer
+	}
+	return "", ""
+}
+
+// tlsAlert recognises the handshake failures that crypto/tls gives no type: a protocol version or cipher that is not shared.
+func tlsAlert(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if strings.HasPrefix(err.Error(), "tls: ") {
+			return true
+		}
+	}
+	return false
+}
+
+const timedOut = "time-out"
+
+// describeTransport names the kind of a failure below HTTP.
+func describeTransport(err error) string {
+	var (
+		dns     *net.DNSError
+		timeout net.Error
+	)
+	switch {
+	case errors.Is(err, errSpeaksTLS):
+		return errSpeaksTLS.Error()
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "no such host"
+	case errors.As(err, &dns):
+		return "its name could not be looked up"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "connection reset"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "no route to it"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return timedOut
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "connection closed before the answer was complete"
+	}
+	return "the connection broke"
+}

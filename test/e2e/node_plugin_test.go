@@ -1,0 +1,69 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+var _ = Describe("The node plugin", Ordered, Serial, func() {
+	var (
+		t     *tenant
+		old   *corev1.Pod
+		value string
+	)
+
+	BeforeAll(func(ctx SpecContext) {
+		t = newReadyTenant(ctx)
+		value = newSecret("password")
+		t.put(ctx, "db", map[string]any{"password": value})
+		create(ctx, t.connection("db", map[string]any{"password": "vault.secret(password)"}, t.secretAt("db")))
+		old = t.run(ctx, "db")
+	}, NodeTimeout(2*eventual))
+
+	It("can be killed: files stay readable, and new pods mount when it is back", func(ctx SpecContext) {
+		keepMetrics(ctx)
+		before, err := os.Stat(inPod(old, filepath.Join(mountPath, "password")))
+		Expect(err).NotTo(HaveOccurred())
+		kill(plugin(ctx))
+		expectFile(old, "password", value)
+		expectFile(t.run(ctx, "db"), "password", value)
+		expectFile(old, "password", value)
+		after, err := os.Stat(inPod(old, filepath.Join(mountPath, "password")))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(os.SameFile(before, after)).To(BeTrue(), "the volume is the same one as before")
+	}, SpecTimeout(2*eventual))
+
+	It("can be deleted: files stay readable, and new pods mount when another one runs", func(ctx SpecContext) {
+		keepMetrics(ctx)
+		remove(ctx, plugin(ctx), client.GracePeriodSeconds(1))
+		expectFile(old, "password", value)
+		expectFile(t.run(ctx, "db"), "password", value)
+		expectFile(old, "password", value)
+	}, SpecTimeout(2*eventual))
+
+	It("can be killed in the middle of many mounts: all pods run in the end", func(ctx SpecContext) {
+		pods := t.startMany(ctx, "db", 12)
+		expectSomeWait(ctx, pods) // not until one of them runs: on a quick machine all do by then
+		kill(plugin(ctx))
+		expectAllRun(ctx, pods, "password", value)
+		for _, pod := range pods {
+			Expect(api.Delete(ctx, pod)).To(Succeed())
+		}
+		for _, pod := range pods {
+			expectGone(ctx, pod)
+		}
+	}, SpecTimeout(2*atLast))
+
+	It("keeps the volumes of earlier processes up to date, once the kubelet has sent it tokens", func(ctx SpecContext) {
+		value = newSecret("password, rotated")
+		t.put(ctx, "db", map[string]any{"password": value})
+		Eventually(ctx, func() (string, error) { return read(old, "password") }).WithTimeout(atLast).Should(Equal(value))
+	}, SpecTimeout(atLast+soon))
+
+	It("comes back", func(ctx SpecContext) { expectProductReady(ctx) }, SpecTimeout(2*eventual))
+})

@@ -1,0 +1,94 @@
+package env
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sallyport.dev/sallyport/internal/app"
+)
+
+// Controller is one replica of the controller, wired as the program wires it. It talks to the API server as the controller's
+// service account, so that a right missing in config/rbac fails a test.
+type Controller struct {
+	// PodName is the replica's pod.
+	PodName string
+	// ResolverPort is the port of its resolver, on 127.0.0.1.
+	ResolverPort int
+
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// StartController starts a replica. The pod object exists, because the leader removes certificates of pods that do not.
+func (cp *ControlPlane) StartController(ctx context.Context, podName string, log logr.Logger, mutate ...func(*app.ControllerOptions)) (*Controller, error) {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: podName},
+		Spec: corev1.PodSpec{
+			ServiceAccountName: "sallyport-controller",
+			Containers:         []corev1.Container{{Name: "controller", Image: "controller"}},
+		},
+	}
+	if err := client.IgnoreAlreadyExists(cp.Client.Create(ctx, pod)); err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	options := app.ControllerOptions{
+		Config:             cp.As("system:serviceaccount:"+Namespace+":sallyport-controller", podName),
+		PodName:            podName,
+		PodNamespace:       Namespace,
+		PodIP:              "127.0.0.1",
+		NodeServiceAccount: "sallyport-node",
+		MetricsAddress:     "0",
+		ProbeAddress:       "0",
+		ResolverAddress:    fmt.Sprintf("127.0.0.1:%d", port),
+		SkipNameValidation: true,
+	}
+	for _, m := range mutate {
+		m(&options)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	mgr, err := app.NewController(ctx, options, log)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	c := &Controller{PodName: podName, ResolverPort: port, cancel: cancel, done: make(chan error, 1)}
+	go func() { c.done <- mgr.Start(ctx) }()
+	return c, nil
+}
+
+// Stop ends the replica as a signal would and returns the error that it stopped with.
+func (c *Controller) Stop() error {
+	c.cancel()
+	return <-c.done
+}
+
+// As returns a configuration that acts as a user; a pod name, if any, stands in the user's token as for a pod-bound one.
+func (cp *ControlPlane) As(user, podName string, groups ...string) *rest.Config {
+	config := rest.CopyConfig(cp.Config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: append(groups, "system:authenticated")}
+	if podName != "" {
+		config.Impersonate.Extra = map[string][]string{"authentication.kubernetes.io/pod-name": {podName}}
+	}
+	return config
+}
+
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}

@@ -1,0 +1,185 @@
+package env
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Proxy stands in front of a real Vault, with a certificate of the same authority. It counts requests and can spoil them;
+// whatever it lets through is Vault's own doing.
+type Proxy struct {
+	url     string
+	server  *http.Server
+	forward *httputil.ReverseProxy
+
+	mu     sync.Mutex
+	counts map[string]int
+	faults []*Fault
+}
+
+// Fault is what the proxy does to the requests it matches. Exactly one of Hang, CloseBefore, CloseAfter and Status should be set,
+// or none to Delay only.
+type Fault struct {
+	// Method and Path (a prefix, without /v1/) of the requests; empty matches all.
+	Method, Path string
+	// Times is how many requests it is done to; zero: all.
+	Times int
+
+	// Delay before anything else.
+	Delay time.Duration
+	// Hang: no answer until the client gives up.
+	Hang bool
+	// CloseBefore: the connection is closed, and Vault never sees the request.
+	CloseBefore bool
+	// CloseAfter: Vault handles the request, and its answer is lost.
+	CloseAfter bool
+	// Status answered in place of Vault's, with Body and ContentType (text/html if empty).
+	Status            int
+	Body, ContentType string
+	// Header added to that answer.
+	Header http.Header
+}
+
+// StartProxy starts a proxy in front of Vault on a free port. Close ends it.
+func StartProxy(v *Vault) (*Proxy, error) {
+	tlsConfig, err := v.pki.server()
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	target, err := url.Parse(v.URL())
+	if err != nil {
+		return nil, err
+	}
+	quiet := slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // spoiled requests are no news
+	p := &Proxy{url: "https://" + listener.Addr().String(), counts: map[string]int{}}
+	p.forward = &httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport: &http.Transport{TLSClientConfig: v.pki.client(), ForceAttemptHTTP2: true},
+		ErrorLog:  quiet,
+		// Vault is down: pass on what a client would see without the proxy.
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+	}
+	p.server = &http.Server{Handler: p, TLSConfig: tlsConfig, ErrorLog: quiet, ReadHeaderTimeout: time.Minute}
+	go func() { _ = p.server.ServeTLS(listener, "", "") }()
+	return p, nil
+}
+
+// URL is the proxy's origin.
+func (p *Proxy) URL() string { return p.url }
+
+// Close ends the proxy and its connections.
+func (p *Proxy) Close() { _ = p.server.Close() }
+
+// Inject has the proxy do this to requests from now on. Of several faults that match, the first one injected counts.
+func (p *Proxy) Inject(f Fault) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.faults = append(p.faults, &f)
+}
+
+// Heal ends all faults.
+func (p *Proxy) Heal() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.faults = nil
+}
+
+// Reset forgets what was counted.
+func (p *Proxy) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.counts = map[string]int{}
+}
+
+// Counts is how many requests came, by method and path without /v1/: "GET secret/data/oracle".
+func (p *Proxy) Counts() map[string]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.counts)
+}
+
+// ServeHTTP is the proxy's handler.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimPrefix(r.URL.Path, "/v1/")
+	f := p.record(r.Method, path)
+	if f == nil {
+		p.forward.ServeHTTP(w, r)
+		return
+	}
+	if wait(r.Context(), f.Delay) != nil {
+		return
+	}
+	switch {
+	case f.Hang:
+		<-r.Context().Done()
+	case f.CloseBefore:
+		panic(http.ErrAbortHandler)
+	case f.CloseAfter:
+		p.forward.ServeHTTP(discarded{http.Header{}}, r)
+		panic(http.ErrAbortHandler)
+	case f.Status != 0:
+		maps.Copy(w.Header(), f.Header)
+		w.Header().Set("Content-Type", "text/html")
+		if f.ContentType != "" {
+			w.Header().Set("Content-Type", f.ContentType)
+		}
+		w.WriteHeader(f.Status)
+		_, _ = io.WriteString(w, f.Body)
+	default:
+		p.forward.ServeHTTP(w, r)
+	}
+}
+
+// record counts a request and returns the fault for it, if any.
+func (p *Proxy) record(method, path string) *Fault {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.counts[method+" "+path]++
+	for i, f := range p.faults {
+		if (f.Method != "" && f.Method != method) || !strings.HasPrefix(path, f.Path) {
+			continue
+		}
+		if f.Times == 1 {
+			p.faults = append(p.faults[:i:i], p.faults[i+1:]...)
+		} else if f.Times > 1 {
+			f.Times--
+		}
+		return f
+	}
+	return nil
+}
+
+func wait(ctx context.Context, delay time.Duration) error {
+	if delay == 0 {
+		return nil
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return errors.New("the client left")
+	}
+}
+
+// discarded takes Vault's answer and throws it away.
+type discarded struct{ header http.Header }
+
+func (d discarded) Header() http.Header             { return d.header }
+func (discarded) Write(content []byte) (int, error) { return len(content), nil }
+func (discarded) WriteHeader(int)                   {}

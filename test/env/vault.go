@@ -1,0 +1,248 @@
+package env
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	vaultapi "github.com/hashicorp/vault/api"
+)
+
+// Vault is a real Vault server of a test's own: TLS with a certificate authority made for it, integrated storage in a
+// temporary directory, so that its content outlives a restart, a KV version 2 engine at secret/ and version 1 at kv/.
+//
+// Methods that set something up panic if Vault refuses: for a test that is a failure like any other, and its helper stays one line.
+type Vault struct {
+	directory string
+	address   string
+	pki       *pki
+	client    *vaultapi.Client
+	key       string
+	exited    chan struct{}
+	process   *os.Process
+}
+
+// StartVault starts Vault, initialises and unseals it. The context bounds the start, not Vault's life: Close ends that. The
+// program is VAULT_BINARY if set, else vault in $SALLYPORT_CACHE/bin (~/.cache/sallyport/bin), else the one on PATH.
+func StartVault(ctx context.Context) (_ *Vault, err error) {
+	directory, err := os.MkdirTemp("", "sallyport-vault-")
+	if err != nil {
+		return nil, err
+	}
+	v := &Vault{directory: directory}
+	defer func() {
+		if err != nil {
+			v.Close()
+		}
+	}()
+	if v.address, err = freeAddress(); err != nil {
+		return nil, err
+	}
+	if v.pki, err = newPKI(); err != nil {
+		return nil, err
+	}
+	if err := v.configure(); err != nil {
+		return nil, err
+	}
+	if v.client, err = v.newClient(); err != nil {
+		return nil, err
+	}
+	if err := v.launch(ctx); err != nil {
+		return nil, err
+	}
+	if err := v.initialize(ctx); err != nil {
+		return nil, fmt.Errorf("initialising Vault: %w", err)
+	}
+	return v, nil
+}
+
+// URL is Vault's origin, https://127.0.0.1:PORT.
+func (v *Vault) URL() string { return "https://" + v.address }
+
+// CACertificate is the PEM certificate of the authority that signed Vault's certificate.
+func (v *Vault) CACertificate() string { return v.pki.certificate }
+
+// RootToken may do everything.
+func (v *Vault) RootToken() string { return v.client.Token() }
+
+// Client of Vault with the root token, for what the helpers here do not cover.
+func (v *Vault) Client() *vaultapi.Client { return v.client }
+
+// Stop ends the server process and waits for it; connections to it are refused from then on.
+func (v *Vault) Stop() {
+	if v.process == nil {
+		return
+	}
+	_ = v.process.Signal(syscall.SIGTERM)
+	select {
+	case <-v.exited:
+	case <-time.After(10 * time.Second):
+		_ = v.process.Kill()
+		<-v.exited
+	}
+	v.process = nil
+}
+
+// Start starts the server again at the same address after Stop, and unseals it.
+func (v *Vault) Start() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	must(v.launch(ctx))
+	v.Unseal()
+}
+
+// Seal seals Vault: it answers, but knows nothing.
+func (v *Vault) Seal() { must(v.client.Sys().Seal()) }
+
+// Unseal unseals Vault and waits until it serves requests.
+func (v *Vault) Unseal() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	must(v.unseal(ctx))
+}
+
+// Close ends Vault and removes everything it stored.
+func (v *Vault) Close() {
+	v.Stop()
+	_ = os.RemoveAll(v.directory)
+}
+
+func (v *Vault) file(name string) string { return filepath.Join(v.directory, name) }
+
+func (v *Vault) configure() error {
+	certificate, key, err := v.pki.issue()
+	if err != nil {
+		return err
+	}
+	config := fmt.Sprintf(`
+disable_mlock = true
+api_addr      = %q
+cluster_addr  = "https://127.0.0.1:0"
+storage "raft" {
+  path                   = %q
+  node_id                = "only"
+  performance_multiplier = 1
+}
+listener "tcp" {
+  address       = %q
+  tls_cert_file = %q
+  tls_key_file  = %q
+}
+`, v.URL(), v.file("data"), v.address, v.file("server.crt"), v.file("server.key"))
+	return errors.Join(
+		os.Mkdir(v.file("data"), 0o700),
+		os.WriteFile(v.file("server.crt"), certificate, 0o600),
+		os.WriteFile(v.file("server.key"), key, 0o600),
+		os.WriteFile(v.file("vault.hcl"), []byte(config), 0o600),
+	)
+}
+
+// launch starts the process and waits until it answers, sealed or not.
+func (v *Vault) launch(ctx context.Context) error {
+	program, err := vaultProgram()
+	if err != nil {
+		return err
+	}
+	output, err := os.OpenFile(v.file("vault.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = output.Close() }()
+	// An environment of its own: a developer's VAULT_* must not reach it.
+	command := exec.Command(program, "server", "-config="+v.file("vault.hcl"))
+	command.Env = []string{"HOME=" + v.directory, "PATH=" + os.Getenv("PATH")}
+	command.Stdout, command.Stderr = output, output
+	dieWithParent(command)
+
+	started, exited := make(chan error), make(chan struct{})
+	go func() {
+		// Linux ends the child when the thread that started it ends, so the thread is kept for as long as the child lives.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := command.Start()
+		started <- err
+		if err == nil {
+			_ = command.Wait()
+		}
+		close(exited)
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("starting %s: %w", program, err)
+	}
+	v.process, v.exited = command.Process, exited
+	return v.poll(ctx, func() error {
+		_, err := v.client.Sys().HealthWithContext(ctx)
+		return err
+	})
+}
+
+// poll waits until ready returns nil. It gives up when the process ends or the context does, and then shows Vault's log.
+func (v *Vault) poll(ctx context.Context, ready func() error) error {
+	for {
+		err := ready()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-v.exited:
+			return fmt.Errorf("vault ended; its log:\n%s", v.log())
+		case <-ctx.Done():
+			return fmt.Errorf("vault is not ready: %w; its log:\n%s", err, v.log())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func (v *Vault) log() string {
+	content, err := os.ReadFile(v.file("vault.log"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(content)
+}
+
+func vaultProgram() (string, error) {
+	if program := os.Getenv("VAULT_BINARY"); program != "" {
+		if _, err := exec.LookPath(program); err != nil {
+			return "", fmt.Errorf("VAULT_BINARY: %w", err)
+		}
+		return program, nil
+	}
+	cache := os.Getenv("SALLYPORT_CACHE")
+	if cache == "" {
+		if home, err := os.UserHomeDir(); err == nil {
+			cache = filepath.Join(home, ".cache", "sallyport")
+		}
+	}
+	cached := filepath.Join(cache, "bin", "vault")
+	if _, err := exec.LookPath(cached); err == nil {
+		return cached, nil
+	}
+	if program, err := exec.LookPath("vault"); err == nil {
+		return program, nil
+	}
+	return "", fmt.Errorf("no Vault server: set VAULT_BINARY, or run hack/tools.sh vault; looked for %s and on PATH", cached)
+}
+
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer func(l io.Closer) { _ = l.Close() }(listener)
+	return listener.Addr().String(), nil
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

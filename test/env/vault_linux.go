@@ -1,0 +1,11 @@
+package env
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// dieWithParent ends the server with the test process, however that ends: go test kills one that takes too long.
+func dieWithParent(command *exec.Cmd) {
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}

@@ -1,0 +1,110 @@
+package integration
+
+import (
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/test/env"
+)
+
+// as returns a client that acts as a user.
+func as(user, podName string) client.Client {
+	GinkgoHelper()
+	c, err := client.New(cp.As(user, podName), client.Options{Scheme: cp.Scheme})
+	Expect(err).NotTo(HaveOccurred())
+	return c
+}
+
+var _ = Describe("The ConfigMap with the resolvers' certificates", func() {
+	const controller = "system:serviceaccount:" + env.Namespace + ":sallyport-controller"
+
+	certificates := func() *corev1.ConfigMap {
+		GinkgoHelper()
+		configMap := &corev1.ConfigMap{}
+		Eventually(func() error {
+			return cp.Client.Get(ctx, client.ObjectKey{Namespace: env.Namespace, Name: resolverv1.ConfigMapName}, configMap)
+		}).Should(Succeed())
+		return configMap
+	}
+
+	It("holds one entry for a replica, and nothing but certificates", func() {
+		Expect(certificates().Data).To(HaveKeyWithValue(replica.PodName, And(
+			ContainSubstring("BEGIN CERTIFICATE"), Not(ContainSubstring("PRIVATE")))))
+	})
+
+	It("is not written by a cluster administrator either", func() {
+		configMap := certificates()
+		configMap.Data["mine"] = "certificate"
+		Expect(cp.Client.Update(ctx, configMap)).To(MatchError(ContainSubstring("only Sallyport's controller may write")))
+	})
+
+	It("is not written by a replica under another's name", func() {
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"data":{"`+replica.PodName+`":"forged"}}`))
+		Expect(as(controller, "another-pod").Patch(ctx, certificates(), patch)).To(
+			MatchError(ContainSubstring("only under the name of its own pod")))
+	})
+
+	It("loses the entry of a replica that crashed", func() {
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"data":{"crashed":"certificate"}}`))
+		Expect(as(controller, "crashed").Patch(ctx, certificates(), patch)).To(Succeed())
+		Eventually(func() map[string]string { return certificates().Data }, "45s").ShouldNot(HaveKey("crashed"))
+	})
+
+	It("loses the entry of a replica that stops", func() {
+		second, err := cp.StartController(ctx, "sallyport-controller-1", log)
+		Expect(err).NotTo(HaveOccurred())
+		Eventually(func() map[string]string { return certificates().Data }).Should(HaveKey("sallyport-controller-1"))
+		Expect(second.Stop()).To(Succeed())
+		Expect(certificates().Data).NotTo(HaveKey("sallyport-controller-1"))
+	})
+})
+
+var _ = Describe("A user who writes a VaultConfig", func() {
+	It("must be allowed to get the Secrets that it refers to", func() {
+		namespace := newNamespace()
+		grant := func(name string, rules ...rbacv1.PolicyRule) {
+			create(
+				&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Rules: rules},
+				&rbacv1.RoleBinding{
+					ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+					RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
+					Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
+				},
+			)
+		}
+		writer := rbacv1.PolicyRule{APIGroups: []string{"sallyport.dev"}, Resources: []string{"vaultconfigs"}, Verbs: []string{"create", "get", "update"}}
+		reader := rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{"vault-token"}, Verbs: []string{"get"}}
+		grant("mallory", writer)
+		grant("alice", writer, reader)
+
+		config := vaultConfig(namespace, "main")
+		var err error
+		Eventually(func() error { // until the grants have reached the authorizer
+			err = as("mallory", "").Create(ctx, config.DeepCopy())
+			return err
+		}).Should(MatchError(ContainSubstring("ask for the right to get vault-token in this namespace")))
+		Expect(apierrors.IsForbidden(err)).To(BeTrue())
+		Eventually(func() error { return as("alice", "").Create(ctx, config) }).Should(Succeed())
+
+		By("for a CA certificate from a Secret too")
+		other := vaultConfig(namespace, "other", func(c *v1alpha1.VaultConfig) {
+			c.Spec.CACertificate = ""
+			c.Spec.CACertificateFrom = &v1alpha1.CACertificateSource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "private", Key: "ca"}}
+		})
+		Expect(as("alice", "").Create(ctx, other)).To(MatchError(ContainSubstring("ask for the right to get vault-token and private in this namespace")))
+
+		By("but a label may be changed without that right")
+		Expect(as("mallory", "").Get(ctx, client.ObjectKeyFromObject(config), config)).To(Succeed())
+		config.Labels = map[string]string{"team": "shop"}
+		Expect(as("mallory", "").Update(ctx, config)).To(Succeed())
+		config.Spec.URL = "https://evil.example.com:8200"
+		Expect(as("mallory", "").Update(ctx, config)).To(MatchError(ContainSubstring("ask for the right to get vault-token in this namespace")))
+	})
+})

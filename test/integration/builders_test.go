@@ -1,0 +1,145 @@
+package integration
+
+import (
+	"encoding/json"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
+	"go.uber.org/zap/zapcore"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/env"
+)
+
+func zapLevel(verbosity int8) zapcore.Level { return zapcore.Level(-verbosity) }
+
+// vaultConfig is a valid VaultConfig; mutations spoil it.
+func vaultConfig(namespace, name string, mutate ...func(*v1alpha1.VaultConfig)) *v1alpha1.VaultConfig {
+	config := &v1alpha1.VaultConfig{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: v1alpha1.VaultConfigSpec{
+			URL:           vault.URL(),
+			EnginePath:    "secret",
+			CACertificate: vault.CACertificate(),
+			Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{
+				SecretKeyRef: v1alpha1.SecretKeyReference{Name: "vault-token", Key: "token"},
+			}},
+		},
+	}
+	for _, m := range mutate {
+		m(config)
+	}
+	return config
+}
+
+// connection is a Connection of type "test" with the given value and one attached secret, if path is not empty.
+func connection(namespace, name, path string, value map[string]any, mutate ...func(*v1alpha1.Connection)) *v1alpha1.Connection {
+	c := &v1alpha1.Connection{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       v1alpha1.ConnectionSpec{Type: "test", Value: raw(value)},
+	}
+	if path != "" {
+		c.Spec.VaultSecrets = []v1alpha1.VaultSecret{attached("", path)}
+	}
+	for _, m := range mutate {
+		m(c)
+	}
+	return c
+}
+
+func attached(name, path string) v1alpha1.VaultSecret {
+	return v1alpha1.VaultSecret{Name: name, VaultConfigRef: v1alpha1.VaultConfigReference{Name: "main"}, SecretPath: path}
+}
+
+func raw(value map[string]any) map[string]apiextensionsv1.JSON {
+	GinkgoHelper()
+	encoded := map[string]apiextensionsv1.JSON{}
+	for key, v := range value {
+		b, err := json.Marshal(v)
+		Expect(err).NotTo(HaveOccurred())
+		encoded[key] = apiextensionsv1.JSON{Raw: b}
+	}
+	return encoded
+}
+
+func create(objects ...client.Object) {
+	GinkgoHelper()
+	for _, object := range objects {
+		Expect(cp.Client.Create(ctx, object)).To(Succeed())
+	}
+}
+
+// tokenSecret keeps a new token in the namespace's Secret vault-token.
+func tokenSecret(namespace string, options env.TokenOptions) string {
+	GinkgoHelper()
+	token := vault.Token(options)
+	remember(token)
+	create(&corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "vault-token"},
+		Data:       map[string][]byte{"token": []byte(token)},
+	})
+	return token
+}
+
+// readyConfig gives a namespace a VaultConfig "main" whose token may read and write below secret/ and kv/.
+func readyConfig(namespace string) {
+	GinkgoHelper()
+	tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
+	config := vaultConfig(namespace, "main")
+	create(config)
+	expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+}
+
+// expectCondition waits until a condition of the object's current generation is as told and returns its message.
+func expectCondition(object client.Object, conditionType string, status metav1.ConditionStatus, reason string, message ...types.GomegaMatcher) string {
+	GinkgoHelper()
+	var text string
+	Eventually(func(g Gomega) {
+		g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
+		condition := meta.FindStatusCondition(conditionsOf(object), conditionType)
+		g.Expect(condition).NotTo(BeNil(), "there is no condition %s yet", conditionType)
+		g.Expect(condition.ObservedGeneration).To(Equal(object.GetGeneration()))
+		g.Expect([]any{condition.Status, condition.Reason}).To(Equal([]any{status, reason}), condition.Message)
+		for _, m := range message {
+			g.Expect(condition.Message).To(m)
+		}
+		text = condition.Message
+	}).Should(Succeed())
+	return text
+}
+
+func conditionsOf(object client.Object) []metav1.Condition {
+	switch o := object.(type) {
+	case *v1alpha1.VaultConfig:
+		return o.Status.Conditions
+	case *v1alpha1.Connection:
+		return o.Status.Conditions
+	case *v1alpha1.VaultTask:
+		return o.Status.Conditions
+	}
+	return nil
+}
+
+// update changes an object's spec, whatever its status does meanwhile.
+func update[T client.Object](object T, mutate func(T)) {
+	GinkgoHelper()
+	Eventually(func() error {
+		if err := cp.Client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		mutate(object)
+		return cp.Client.Update(ctx, object)
+	}).Should(Succeed())
+}
+
+// fast is the shortest refresh interval that the API takes.
+func fast(c *v1alpha1.Connection) {
+	c.Spec.RefreshInterval = &metav1.Duration{Duration: 5 * time.Second}
+}

@@ -1,0 +1,42 @@
+package integration
+
+import (
+	"encoding/json"
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+)
+
+// The last word of the suite: whatever the specs did, no secret value and no token stands in a log, an event or an object.
+
+var _ = AfterSuite(func() {
+	if cp == nil || cp.Client == nil {
+		return
+	}
+	texts := map[string]string{"logs": logs.String()}
+	for kind, list := range map[string]client.ObjectList{
+		"VaultConfigs": &v1alpha1.VaultConfigList{}, "Connections": &v1alpha1.ConnectionList{}, "VaultTasks": &v1alpha1.VaultTaskList{},
+		"events": &eventsv1.EventList{}, "ConfigMaps": &corev1.ConfigMapList{}, "pods": &corev1.PodList{},
+	} {
+		Expect(cp.Client.List(ctx, list)).To(Succeed())
+		encoded, err := json.Marshal(list)
+		Expect(err).NotTo(HaveOccurred())
+		texts[kind] = string(encoded)
+	}
+	// The search can find something, and everything was there to be searched.
+	Expect(texts["logs"]).To(ContainSubstring("serving the resolver"))
+	Expect(texts["pods"]).To(ContainSubstring("sallyport-node-" + node.Name))
+	Expect(texts["ConfigMaps"]).To(ContainSubstring("BEGIN CERTIFICATE"))
+	for where, text := range texts {
+		for i, value := range canaries.values {
+			Expect(strings.Contains(text, value)).To(BeFalse(), "secret %d stands in %s", i, where)
+		}
+	}
+	Expect(texts["logs"]).NotTo(ContainSubstring("Observed a panic"), "a reconciler panicked")
+})

@@ -1,0 +1,110 @@
+// Package integration tests the controllers and the resolver against a real API server and a real Vault. What a kubelet
+// would do, the tests do themselves; a real one comes in at test/e2e.
+package integration
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"sallyport.dev/sallyport/test/env"
+)
+
+// Shared by all specs; each works in a namespace and under Vault paths of its own.
+var (
+	ctx     = context.Background()
+	cp      *env.ControlPlane
+	vault   *env.Vault
+	node    *env.Node
+	replica *env.Controller
+	logs    = &logBuffer{}
+	log     logr.Logger
+)
+
+func TestIntegration(t *testing.T) {
+	RegisterFailHandler(Fail)
+	SetDefaultEventuallyTimeout(45 * time.Second) // back-off of up to 15 s, on a machine that may be busy
+	SetDefaultEventuallyPollingInterval(100 * time.Millisecond)
+	RunSpecs(t, "Integration: controllers and resolver, real API server, real Vault")
+}
+
+var _ = BeforeSuite(func() {
+	// Everything is logged, at the most talkative level, and searched for secrets in the end.
+	log = zap.New(zap.WriteTo(logs), zap.UseDevMode(true), zap.Level(zapLevel(5)))
+	ctrl.SetLogger(log)
+
+	var err error
+	cp, err = env.StartControlPlane(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() { Expect(cp.Stop()).To(Succeed()) })
+
+	vault, err = env.StartVault(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(vault.Close)
+	vault.Policy("all-secrets", `
+		path "secret/*" { capabilities = ["create", "read", "update"] }
+		path "kv/*"     { capabilities = ["create", "read", "update"] }`)
+
+	node, err = cp.CreateNode(ctx, "node-a")
+	Expect(err).NotTo(HaveOccurred())
+	replica, err = cp.StartController(ctx, "sallyport-controller-0", log)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() { Expect(replica.Stop()).To(Succeed()) })
+})
+
+// logBuffer collects what the controllers log.
+type logBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}
+
+// newNamespace creates a namespace for one spec.
+func newNamespace() string {
+	GinkgoHelper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "spec-"}}
+	Expect(cp.Client.Create(ctx, namespace)).To(Succeed())
+	return namespace.Name
+}
+
+var canaries struct {
+	sync.Mutex
+	values []string
+}
+
+// canary returns a secret value that no log, event, condition or error may ever hold; never_appears_test.go looks for all of them.
+func canary() string {
+	value := fmt.Sprintf("canary-%s", rand.Text())
+	remember(value)
+	return value
+}
+
+// remember makes a value, such as a Vault token, one that may never appear.
+func remember(value string) {
+	canaries.Lock()
+	defer canaries.Unlock()
+	canaries.values = append(canaries.values, value)
+}

@@ -1,0 +1,240 @@
+package vault_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/test/env"
+)
+
+var _ = Describe("Reading", func() {
+	var f *fixture
+
+	BeforeEach(func() { f = newFixture() })
+
+	Context("a KV version 2 engine", func() {
+		BeforeEach(func() {
+			server.PutKV("secret/data/team/oracle", map[string]any{
+				"password": canary + "1", "port": json.Number("1521"), "big": json.Number("123456789012345"), "nested": map[string]any{"a": []any{true, nil}},
+			})
+			DeferCleanup(func() { remove("secret/metadata/team/oracle") })
+		})
+
+		DescribeTable("takes both spellings of the path",
+			func(ctx context.Context, path string, version v1alpha1.KVVersion) {
+				at := vault.Location{EnginePath: "/secret/", SecretPath: path, KVVersion: version}
+				secret, err := f.session(ctx).Read(ctx, at)
+				Expect(err).NotTo(HaveOccurred())
+				Expect(secret.Data).To(Equal(map[string]any{
+					"password": canary + "1", "port": json.Number("1521"), "big": json.Number("123456789012345"), "nested": map[string]any{"a": []any{true, nil}},
+				}))
+				Expect(secret.Path).To(Equal("secret/data/team/oracle"))
+				Expect(secret.Version).To(Equal(int64(1)))
+				Expect(secret.CreatedTime).To(BeTemporally("~", time.Now(), time.Minute))
+				Expect(secret.RequestID).NotTo(BeEmpty())
+				Expect(f.session(ctx).APIPath(ctx, at)).To(Equal("secret/data/team/oracle"))
+				f.mute(secret)
+				f.mute(*secret)
+				f.mute(map[string]any{"in": []any{secret, struct{ S vault.Secret }{*secret}}})
+			},
+			Entry("as the command line has it", "team/oracle", v1alpha1.KVVersion("")),
+			Entry("as the API has it", "data/team/oracle", v1alpha1.KVVersion("")),
+			Entry("with slashes around", "/team/oracle/", v1alpha1.KVVersion("")),
+			Entry("with the version given", "team/oracle", v1alpha1.KVVersion2),
+			Entry("with the version given, as the API has it", "data/team/oracle", v1alpha1.KVVersion2),
+		)
+
+		It("reads the latest version, or the one asked for", func(ctx context.Context) {
+			server.PutKV("secret/data/team/oracle", map[string]any{"password": canary + "2"})
+			latest, err := f.session(ctx).Read(ctx, at("team/oracle"))
+			Expect(err).NotTo(HaveOccurred())
+			Expect(latest.Version).To(Equal(int64(2)))
+			first, err := f.session(ctx).Read(ctx, atVersion("team/oracle", 1))
+			Expect(err).NotTo(HaveOccurred())
+			Expect(first.Version).To(Equal(int64(1)))
+			Expect(first.Data).To(HaveKeyWithValue("password", canary+"1"))
+			Expect(first.CreatedTime).To(BeTemporally("<=", latest.CreatedTime))
+		})
+
+		It("tells a deleted, a destroyed and a missing version apart from a missing secret", func(ctx context.Context) {
+			server.PutKV("secret/data/team/oracle", map[string]any{"password": canary + "2"})
+			server.PutKV("secret/data/team/oracle", map[string]any{"password": canary + "3"})
+			write("secret/delete/team/oracle", map[string]any{"versions": []int{3}})
+			write("secret/destroy/team/oracle", map[string]any{"versions": []int{2}})
+			read := func(location vault.Location) string {
+				_, err := f.session(ctx).Read(ctx, location)
+				return f.said(err, v1alpha1.ReasonSecretNotFound)
+			}
+			Expect(read(at("team/oracle"))).To(MatchRegexp(
+				`^GET secret/data/team/oracle → 404 version 3 was deleted at \d{4}-\S+Z \(VaultConfig shop/prod, auth token\); undelete it, or write a new version$`))
+			Expect(read(atVersion("team/oracle", 2))).To(Equal(
+				"GET secret/data/team/oracle?version=2 → 404 version 2 was destroyed " + as + "; write a new version, or name another one"))
+			Expect(read(atVersion("team/oracle", 9))).To(Equal(
+				"GET secret/data/team/oracle?version=9 → 404 no such version, or no secret at all at this path " + as +
+					"; name a version that exists, or correct secretPath"))
+			Expect(read(at("team/nothing"))).To(Equal("GET secret/data/team/nothing → 404 no secret at this path " + as +
+				"; write it to Vault, or correct secretPath"))
+		})
+
+		It("escapes what has a meaning in URLs", func(ctx context.Context) {
+			for _, name := range []string{"a b", "a%2Fb", "what?x=1", "a#b", "ü", "a+b&c", "semi;colon", "[x]", "per%cent"} {
+				server.PutKV("secret/data/odd/"+name, map[string]any{"is": canary + name})
+				secret, err := f.session(ctx).Read(ctx, at("odd/"+name))
+				Expect(err).NotTo(HaveOccurred(), name)
+				Expect(secret.Data).To(HaveKeyWithValue("is", canary+name))
+				Expect(secret.Path).To(Equal("secret/data/odd/" + name))
+			}
+		})
+
+		It("asks for the engine's version once a minute at most", func(ctx context.Context) {
+			for range 3 {
+				_, err := f.session(ctx).Read(ctx, at("team/oracle"))
+				Expect(err).NotTo(HaveOccurred())
+			}
+			Expect(proxy.Counts()).To(Equal(map[string]int{
+				"GET auth/token/lookup-self":        1,
+				"GET sys/internal/ui/mounts/secret": 1,
+				"GET secret/data/team/oracle":       3,
+			}))
+			f.later(61 * time.Second)
+			_, err := f.session(ctx).Read(ctx, at("team/oracle"))
+			Expect(err).NotTo(HaveOccurred())
+			Expect(proxy.Counts()).To(HaveKeyWithValue("GET sys/internal/ui/mounts/secret", 2))
+		})
+	})
+
+	Context("a KV version 1 engine", func() {
+		BeforeEach(func() {
+			server.PutKV("kv/oracle", map[string]any{"password": canary + "v1"})
+			server.PutKV("kv/data/oracle", map[string]any{"password": canary + "below data"})
+		})
+
+		DescribeTable("takes the path as it is",
+			func(ctx context.Context, path, value string, version v1alpha1.KVVersion) {
+				secret, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "kv", SecretPath: path, KVVersion: version})
+				Expect(err).NotTo(HaveOccurred())
+				Expect(secret.Data).To(HaveKeyWithValue("password", canary+value))
+				Expect(secret.Path).To(Equal("kv/" + path))
+				Expect(secret.Version).To(BeZero())
+				Expect(secret.CreatedTime).To(BeZero())
+			},
+			Entry("detected", "oracle", "v1", v1alpha1.KVVersion("")),
+			Entry("given", "oracle", "v1", v1alpha1.KVVersion1),
+			Entry("data/ is a folder like any other", "data/oracle", "below data", v1alpha1.KVVersion("")),
+		)
+
+		It("has no versions", func(ctx context.Context) {
+			_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "kv", SecretPath: "oracle", Version: 2})
+			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
+				"version 2 of kv/oracle: the engine is KV version 1, which keeps no versions " + as + "; leave out version"))
+		})
+	})
+
+	Context("with a wrong location", func() {
+		DescribeTable("refuses the path before anything is sent",
+			func(ctx context.Context, engine, path, sentence string) {
+				_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: engine, SecretPath: path})
+				Expect(f.said(err, v1alpha1.ReasonInvalidSpec)).To(Equal(sentence))
+				Expect(proxy.Counts()).To(HaveLen(1)) // the login
+			},
+			Entry("dots", "secret", "a/../b", `secretPath "a/../b": holds ".."; write the path itself`),
+			Entry("dots in the engine", "../sys", "a", `enginePath "../sys": holds ".."; write the path itself`),
+			Entry("a dot", "secret", "./a", `secretPath "./a": holds "."; write the path itself`),
+			Entry("nothing", "secret", "/", `secretPath "/": names nothing; give a path such as team/oracle`),
+			Entry("no engine", "", "a", `enginePath "": names nothing; give a path such as team/oracle`),
+			Entry("an empty part", "secret", "a//b", `secretPath "a//b": holds an empty part; write one slash, not two`),
+			Entry("a line break", "secret", "a\nb", `secretPath "a\nb": holds a character that cannot be printed; leave it out`),
+		)
+
+		It("says that the engine is of another type", func(ctx context.Context) {
+			f.setToken(f.token(env.TokenOptions{Policies: []string{"root"}}))
+			_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "cubbyhole", SecretPath: "x"})
+			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
+				`the secrets engine at cubbyhole is of type "cubbyhole", not kv ` + as + "; set enginePath to a KV engine"))
+			Expect(proxy.Counts()).NotTo(HaveKey("GET cubbyhole/x"))
+		})
+
+		It("says where the engine really is", func(ctx context.Context) {
+			_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "secret/data", SecretPath: "oracle"})
+			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
+				"no secrets engine is mounted at secret/data, the nearest is secret " + as + "; set enginePath to that"))
+		})
+
+		It("says that there is no engine", func(ctx context.Context) {
+			f.setToken(f.token(env.TokenOptions{Policies: []string{"root"}}))
+			_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "nope", SecretPath: "oracle"})
+			Expect(f.said(err, v1alpha1.ReasonSecretNotFound)).To(Equal("GET nope/oracle → 404 no secrets engine is mounted at nope " + as + "; enable one there, or correct enginePath" +
+				"; Vault does not tell it the engine's KV version, so V1 was assumed: set kvVersion if that is wrong"))
+		})
+
+		It("says that a given KV version is wrong", func(ctx context.Context) {
+			server.PutKV("secret/data/oracle", map[string]any{"password": canary})
+			server.Policy("all", `path "secret/*" { capabilities = ["read"] }
+path "kv/*" { capabilities = ["read"] }`)
+			f.setToken(f.token(env.TokenOptions{Policies: []string{"all"}}))
+			_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "secret", SecretPath: "oracle", KVVersion: v1alpha1.KVVersion1})
+			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
+				"GET secret/oracle → 404 the engine at secret is KV version 2 " + as + "; leave out kvVersion, or set it to V2"))
+
+			server.PutKV("kv/data/oracle", map[string]any{"password": canary})
+			_, err = f.session(ctx).Read(ctx, vault.Location{EnginePath: "kv", SecretPath: "oracle", KVVersion: v1alpha1.KVVersion2})
+			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
+				"GET kv/data/oracle → 200 not a KV version 2 secret " + as + "; the engine at kv seems to be KV version 1"))
+		})
+	})
+
+	Context("what the policy does not allow", func() {
+		It("says which policy rule is missing, and that kvVersion may help", func(ctx context.Context) {
+			f.setToken(f.token(env.TokenOptions{}))
+			_, err := f.session(ctx).Read(ctx, at("data/db"))
+			Expect(f.said(err, v1alpha1.ReasonPermissionDenied)).To(Equal(
+				`GET secret/data/db → 403 permission denied ` + as + `; its policy needs "read" on secret/data/db; ` +
+					"Vault does not tell it the engine's KV version, so V2 was assumed: set kvVersion if that is wrong"))
+			_, err = f.session(ctx).Read(ctx, vault.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2})
+			Expect(f.said(err, v1alpha1.ReasonPermissionDenied)).To(Equal(
+				`GET secret/data/db → 403 permission denied ` + as + `; its policy needs "read" on secret/data/db`))
+		})
+
+		It("uses a token that may not look itself up", func(ctx context.Context) {
+			server.PutKV("kv/oracle", map[string]any{"password": canary})
+			f.setToken(f.token(env.TokenOptions{Policies: []string{"reader"}, NoDefaultPolicy: true}))
+			Expect(f.session(ctx).Token()).To(Equal(vault.TokenInfo{Opaque: true}))
+			Expect(f.session(ctx).NextRenewal()).To(BeZero())
+			Expect(f.session(ctx).Renew(ctx)).To(Succeed())
+			_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "kv", SecretPath: "oracle"})
+			Expect(err).NotTo(HaveOccurred())
+		})
+	})
+
+	It("bounds what it reads of an answer", func(ctx context.Context) {
+		session := f.session(ctx)
+		proxy.Inject(env.Fault{Path: "kv/", Status: 200, ContentType: "application/json", Body: fmt.Sprintf(`{"request_id":"x","data":{"a":%q}}`, make([]byte, 3<<20))})
+		_, err := session.Read(ctx, vault.Location{EnginePath: "kv", SecretPath: "x", KVVersion: v1alpha1.KVVersion1})
+		Expect(f.said(err, v1alpha1.ReasonVaultUnreachable)).To(ContainSubstring("answered, but not as Vault does: status 200 with more than 4 MiB"))
+	})
+})
+
+func at(path string) vault.Location { return vault.Location{EnginePath: "secret", SecretPath: path} }
+
+func atVersion(path string, version int64) vault.Location {
+	return vault.Location{EnginePath: "secret", SecretPath: path, Version: version}
+}
+
+func write(path string, data map[string]any) {
+	GinkgoHelper()
+	_, err := server.Client().Logical().Write(path, data)
+	Expect(err).NotTo(HaveOccurred())
+}
+
+func remove(path string) {
+	GinkgoHelper()
+	_, err := server.Client().Logical().Delete(path)
+	Expect(err).NotTo(HaveOccurred())
+}

@@ -1,0 +1,142 @@
+package integration
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/env"
+)
+
+var _ = Describe("A VaultConfig", func() {
+	var namespace string
+
+	BeforeEach(func() { namespace = newNamespace() })
+
+	It("becomes Ready and shows Vault and its token, without the token", func() {
+		token := tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}, TTL: time.Hour})
+		config := vaultConfig(namespace, "main")
+		create(config)
+		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		expectCondition(config, v1alpha1.ConditionReachable, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		expectCondition(config, v1alpha1.ConditionAuthenticated, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		Expect(config.Status.AuthMethod).To(Equal("token"))
+		Expect(config.Status.Vault.Version).NotTo(BeEmpty())
+		Expect(config.Status.Vault.Sealed).To(BeFalse())
+		Expect(config.Status.Token.Policies).To(ConsistOf("default", "all-secrets"))
+		Expect(config.Status.Token.Renewable).To(BeTrue())
+		Expect(config.Status.Token.ExpireTime.Time).To(BeTemporally("~", time.Now().Add(time.Hour), time.Minute))
+		Expect(token).NotTo(BeEmpty())
+	})
+
+	It("takes its CA certificate from a ConfigMap or a Secret", func() {
+		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
+		create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "ca"}, Data: map[string]string{"ca.crt": vault.CACertificate()}})
+		fromConfigMap := vaultConfig(namespace, "from-config-map", func(c *v1alpha1.VaultConfig) {
+			c.Spec.CACertificate = ""
+			c.Spec.CACertificateFrom = &v1alpha1.CACertificateSource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "ca", Key: "ca.crt"}}
+		})
+		create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "ca"}, Data: map[string][]byte{"ca.crt": []byte(vault.CACertificate())}})
+		fromSecret := vaultConfig(namespace, "from-secret", func(c *v1alpha1.VaultConfig) {
+			c.Spec.CACertificate = ""
+			c.Spec.CACertificateFrom = &v1alpha1.CACertificateSource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "ca", Key: "ca.crt"}}
+		})
+		create(fromConfigMap, fromSecret)
+		expectCondition(fromConfigMap, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		expectCondition(fromSecret, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	})
+
+	It("renews its token before it expires and shows that it did", func() {
+		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}, TTL: 6 * time.Second})
+		config := vaultConfig(namespace, "main")
+		create(config)
+		expectCondition(config, v1alpha1.ConditionRenewing, metav1.ConditionTrue, v1alpha1.ReasonRenewed)
+		first := config.Status.Token.ExpireTime
+		Eventually(func(g Gomega) {
+			g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(config), config)).To(Succeed())
+			g.Expect(config.Status.Token.LastRenewalTime).NotTo(BeNil())
+			g.Expect(config.Status.Token.ExpireTime.Time).To(BeTemporally(">", first.Time.Add(5*time.Second)), "renewed more than once")
+		}).Should(Succeed())
+		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	})
+
+	It("says when the token dies once max TTL stops the renewal, in a condition and in an event", func() {
+		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}, TTL: 6 * time.Second, ExplicitMaxTTL: 10 * time.Second})
+		config := vaultConfig(namespace, "main")
+		create(config)
+		expectCondition(config, v1alpha1.ConditionRenewing, metav1.ConditionFalse, v1alpha1.ReasonMaxTTLReached,
+			ContainSubstring("put a new token into Secret "+namespace+`/vault-token, key "token"`))
+		Expect(config.Status.Token.MaxTTLReached).To(BeTrue())
+		expectEvent(config, "Warning", v1alpha1.ReasonMaxTTLReached)
+
+		By("dying as foretold")
+		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAuthFailed)
+
+		By("coming back with the next token")
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "vault-token"}}
+		next := vault.Token(env.TokenOptions{Policies: []string{"all-secrets"}})
+		remember(next)
+		update(secret, func(s *corev1.Secret) { s.Data["token"] = []byte(next) })
+		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	})
+
+	It("does not renew with autoRenew: false", func() {
+		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}, TTL: time.Hour})
+		no := false
+		config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.AutoRenew = &no })
+		create(config)
+		expectCondition(config, v1alpha1.ConditionRenewing, metav1.ConditionFalse, v1alpha1.ReasonRenewalDisabled, ContainSubstring("the token dies at "))
+		Expect(config.Status.Token.NextRenewalTime).To(BeNil())
+	})
+
+	It("says of a token that cannot be renewed when it dies", func() {
+		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}, TTL: time.Hour, NotRenewable: true})
+		config := vaultConfig(namespace, "main")
+		create(config)
+		expectCondition(config, v1alpha1.ConditionRenewing, metav1.ConditionFalse, v1alpha1.ReasonNotRenewable, ContainSubstring("the token dies at "))
+	})
+
+	It("writes no status while nothing changes", func() {
+		readyConfig(namespace)
+		config := vaultConfig(namespace, "main")
+		Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(config), config)).To(Succeed())
+		before := config.ResourceVersion
+		// An annotation of somebody else's is no reason either.
+		Consistently(func(g Gomega) {
+			g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(config), config)).To(Succeed())
+			g.Expect(config.ResourceVersion).To(Equal(before))
+		}, 5*time.Second, time.Second).Should(Succeed())
+	})
+
+	It("is not Ready while it is disabled", func() {
+		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
+		no := false
+		config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.Enabled = &no })
+		create(config)
+		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonConfigDisabled)
+		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Enabled = nil })
+		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	})
+})
+
+// expectEvent waits for an event about an object.
+func expectEvent(object client.Object, kind, reason string) {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		list := &eventsv1.EventList{}
+		g.Expect(cp.Client.List(ctx, list, client.InNamespace(object.GetNamespace()))).To(Succeed())
+		var seen []string
+		for _, e := range list.Items {
+			if e.Regarding.UID == object.GetUID() {
+				seen = append(seen, e.Type+" "+e.Reason)
+			}
+		}
+		g.Expect(seen).To(ContainElement(kind + " " + reason))
+	}).Should(Succeed())
+}

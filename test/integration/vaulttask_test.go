@@ -1,0 +1,225 @@
+package integration
+
+import (
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/env"
+)
+
+func task(namespace, name string, operation v1alpha1.VaultTaskOperation, path string, mutate ...func(*v1alpha1.VaultTask)) *v1alpha1.VaultTask {
+	t := &v1alpha1.VaultTask{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: v1alpha1.VaultTaskSpec{
+			VaultConfigRef: v1alpha1.VaultConfigReference{Name: "main"}, Operation: operation, SecretPath: path,
+		},
+	}
+	for _, m := range mutate {
+		m(t)
+	}
+	return t
+}
+
+func writes(data map[string]v1alpha1.TaskValue) func(*v1alpha1.VaultTask) {
+	return func(t *v1alpha1.VaultTask) { t.Spec.Data = data }
+}
+
+var _ = Describe("A VaultTask", func() {
+	var namespace string
+
+	BeforeEach(func() {
+		namespace = newNamespace()
+		readyConfig(namespace)
+	})
+
+	versions := func(path string) int {
+		GinkgoHelper()
+		metadata, err := vault.Client().KVv2("secret").GetMetadata(ctx, path)
+		Expect(err).NotTo(HaveOccurred())
+		return len(metadata.Versions)
+	}
+
+	It("writes a new version once and says which", func() {
+		t := task(namespace, "write", v1alpha1.OperationWrite, namespace+"/new", writes(map[string]v1alpha1.TaskValue{"user": "scott"}))
+		create(t)
+		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		Expect(t.Status.Result.Version).To(BeEquivalentTo(1))
+		Expect(t.Status.Result.Keys).To(Equal([]string{"user"}))
+		Expect(t.Status.Result.Path).To(Equal("secret/data/" + namespace + "/new"))
+		Expect(t.Status.Result.RequestID).NotTo(BeEmpty())
+		Expect(t.Status.Claim.CAS).To(HaveValue(BeEquivalentTo(0)))
+		Expect(t.Status.CompletionTime).NotTo(BeNil())
+		expectEvent(t, "Normal", v1alpha1.ReasonSucceeded)
+
+		By("not running again by itself")
+		Consistently(func() int { return versions(namespace + "/new") }, "2s").Should(Equal(1))
+
+		By("running again when the annotation changes")
+		update(t, func(t *v1alpha1.VaultTask) { t.Annotations = map[string]string{v1alpha1.AnnotationRerun: "1"} })
+		Eventually(func(g Gomega) {
+			g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(t), t)).To(Succeed())
+			g.Expect(t.Status.Result).To(HaveValue(HaveField("Version", BeEquivalentTo(2))))
+		}).Should(Succeed())
+		Expect(t.Status.Claim.Rerun).To(Equal("1"))
+	})
+
+	It("copies a secret inside Vault without showing it", func() {
+		secret := canary()
+		vault.PutKV("secret/data/"+namespace+"/from", map[string]any{"password": secret, "port": 1521})
+		t := task(namespace, "copy", v1alpha1.OperationWrite, "data/"+namespace+"/to", writes(map[string]v1alpha1.TaskValue{
+			"password": v1alpha1.TaskValue("vault.secret(main:" + namespace + "/from.password)"),
+			"port":     v1alpha1.TaskValue("vault.secret(main:" + namespace + "/from.port)"),
+		}))
+		create(t)
+		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		copied, err := vault.Client().KVv2("secret").Get(ctx, namespace+"/to")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(copied.Data["password"]).To(Equal(secret))
+		Expect(copied.Data["port"]).To(BeEquivalentTo("1521"))
+	})
+
+	It("reads and reports key names and version, never values", func() {
+		vault.PutKV("secret/data/"+namespace+"/read", map[string]any{"b": canary(), "a": canary()})
+		vault.PutKV("secret/data/"+namespace+"/read", map[string]any{"c": canary()})
+		one := int64(1)
+		latest := task(namespace, "latest", v1alpha1.OperationRead, namespace+"/read")
+		pinned := task(namespace, "pinned", v1alpha1.OperationRead, namespace+"/read", func(t *v1alpha1.VaultTask) { t.Spec.Version = &one })
+		create(latest, pinned)
+		expectCondition(latest, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		Expect(latest.Status.Result).To(HaveValue(And(HaveField("Version", BeEquivalentTo(2)), HaveField("Keys", Equal([]string{"c"})))))
+		expectCondition(pinned, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		Expect(pinned.Status.Result).To(HaveValue(And(HaveField("Version", BeEquivalentTo(1)), HaveField("Keys", Equal([]string{"a", "b"})))))
+	})
+
+	It("that carries a cas writes only if the version is that one", func() {
+		vault.PutKV("secret/data/"+namespace+"/cas", map[string]any{"a": "1"})
+		zero, one := int64(0), int64(1)
+		refused := task(namespace, "refused", v1alpha1.OperationWrite, namespace+"/cas", writes(map[string]v1alpha1.TaskValue{"a": "2"}),
+			func(t *v1alpha1.VaultTask) { t.Spec.CAS = &zero })
+		create(refused)
+		expectCondition(refused, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonCASMismatch)
+		expectCondition(refused, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCASMismatch)
+		accepted := task(namespace, "accepted", v1alpha1.OperationWrite, namespace+"/cas", writes(map[string]v1alpha1.TaskValue{"a": "2"}),
+			func(t *v1alpha1.VaultTask) { t.Spec.CAS = &one })
+		create(accepted)
+		expectCondition(accepted, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		Expect(versions(namespace + "/cas")).To(Equal(2))
+	})
+
+	DescribeTable("that Vault refuses has failed, with the reason",
+		func(reason, sentence string, build func(namespace string) *v1alpha1.VaultTask) {
+			t := build(namespace)
+			create(t)
+			expectCondition(t, v1alpha1.ConditionFailed, metav1.ConditionTrue, reason, ContainSubstring(sentence))
+		},
+		Entry("a path with nothing there", v1alpha1.ReasonSecretNotFound, "GET secret/data/", func(ns string) *v1alpha1.VaultTask {
+			return task(ns, "t", v1alpha1.OperationRead, ns+"/nothing")
+		}),
+		Entry("a path without permission", v1alpha1.ReasonPermissionDenied, "its policy needs", func(ns string) *v1alpha1.VaultTask {
+			return task(ns, "t", v1alpha1.OperationRead, ns, func(t *v1alpha1.VaultTask) { t.Spec.EnginePath = "elsewhere" })
+		}),
+		Entry("a broken expression", v1alpha1.ReasonInvalidExpression, `spec.data: key "a"`, func(ns string) *v1alpha1.VaultTask {
+			return task(ns, "t", v1alpha1.OperationWrite, ns, writes(map[string]v1alpha1.TaskValue{"a": "vault.secret("}))
+		}),
+	)
+
+	It("waits for what it needs and then runs by itself", func() {
+		t := task(namespace, "early", v1alpha1.OperationWrite, namespace+"/early", writes(map[string]v1alpha1.TaskValue{"a": "1"}),
+			func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Name = "later" })
+		create(t)
+		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonConfigNotFound)
+		create(vaultConfig(namespace, "later"))
+		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	})
+
+	DescribeTable("with a missing or superfluous field is rejected at admission, with the cure",
+		func(message string, operation v1alpha1.VaultTaskOperation, mutate ...func(*v1alpha1.VaultTask)) {
+			Expect(cp.Client.Create(ctx, task(namespace, "bad", operation, "x", mutate...))).To(MatchError(ContainSubstring(message)))
+		},
+		Entry("Write without data", "operation Write needs data", v1alpha1.OperationWrite),
+		Entry("Write with version", "remove version", v1alpha1.OperationWrite, writes(map[string]v1alpha1.TaskValue{"a": "1"}),
+			func(t *v1alpha1.VaultTask) { one := int64(1); t.Spec.Version = &one }),
+		Entry("Read with data", "remove data", v1alpha1.OperationRead, writes(map[string]v1alpha1.TaskValue{"a": "1"})),
+		Entry("Read with cas", "remove cas", v1alpha1.OperationRead, func(t *v1alpha1.VaultTask) { one := int64(1); t.Spec.CAS = &one }),
+		Entry("an unknown operation", "Unsupported value", v1alpha1.VaultTaskOperation("Burn")),
+	)
+
+	It("cannot be changed", func() {
+		t := task(namespace, "fixed", v1alpha1.OperationWrite, namespace+"/fixed", writes(map[string]v1alpha1.TaskValue{"a": "1"}))
+		create(t)
+		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		t.Spec.Data["a"] = "2"
+		Expect(cp.Client.Update(ctx, t)).To(MatchError(ContainSubstring("cannot be changed")))
+	})
+})
+
+var _ = Describe("A VaultTask whose answer is lost", Serial, func() {
+	var (
+		namespace string
+		proxy     *env.Proxy
+	)
+
+	BeforeEach(func() {
+		var err error
+		proxy, err = env.StartProxy(vault)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(proxy.Close)
+		namespace = newNamespace()
+		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
+		config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.URL = proxy.URL() })
+		create(config)
+		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	})
+
+	DescribeTable("still has its effect exactly once",
+		func(fault env.Fault) {
+			fault.Method, fault.Path, fault.Times = "PUT", "secret/data/"+namespace, 1
+			proxy.Inject(fault)
+			fault.Method = "POST"
+			proxy.Inject(fault)
+			t := task(namespace, "lossy", v1alpha1.OperationWrite, namespace+"/once", writes(map[string]v1alpha1.TaskValue{"a": "1"}))
+			create(t)
+			expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+			Expect(t.Status.Result.Version).To(BeEquivalentTo(1))
+			metadata, err := vault.Client().KVv2("secret").GetMetadata(ctx, namespace+"/once")
+			Expect(err).NotTo(HaveOccurred())
+			Expect(metadata.Versions).To(HaveLen(1))
+		},
+		Entry("when Vault had applied it", env.Fault{CloseAfter: true}),
+		Entry("when Vault had not seen it", env.Fault{CloseBefore: true}),
+		Entry("when Vault answered with an error of its own", env.Fault{Status: 500}),
+	)
+
+	It("says so when somebody else wrote meanwhile", func() {
+		proxy.Inject(env.Fault{Method: "PUT", Path: "secret/data/" + namespace, Times: 1, CloseBefore: true})
+		proxy.Inject(env.Fault{Method: "POST", Path: "secret/data/" + namespace, Times: 1, CloseBefore: true})
+		// The retry must come after the other's write: nothing gets through until it is done.
+		proxy.Inject(env.Fault{Method: "GET", Path: "sys/", Status: 503})
+		t := task(namespace, "raced", v1alpha1.OperationWrite, namespace+"/raced", writes(map[string]v1alpha1.TaskValue{"a": "ours"}),
+			func(t *v1alpha1.VaultTask) { zero := int64(0); t.Spec.CAS = &zero })
+		create(t)
+		Eventually(func(g Gomega) {
+			g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(t), t)).To(Succeed())
+			g.Expect(t.Status.Claim).NotTo(BeNil())
+		}).Should(Succeed())
+		vault.PutKV("secret/data/"+namespace+"/raced", map[string]any{"a": "theirs"})
+		proxy.Heal()
+		Eventually(func(g Gomega) {
+			g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(t), t)).To(Succeed())
+			g.Expect(t.Status.CompletionTime).NotTo(BeNil())
+		}).Should(Succeed())
+		metadata, err := vault.Client().KVv2("secret").GetMetadata(ctx, namespace+"/raced")
+		Expect(err).NotTo(HaveOccurred())
+		// Either ours came first and theirs is version 2, or theirs came first and ours was refused; never ours twice.
+		if len(metadata.Versions) == 1 {
+			expectCondition(t, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonCASMismatch)
+		} else {
+			expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+			Expect(metadata.Versions).To(HaveLen(2))
+		}
+	})
+})
