@@ -35,8 +35,8 @@ describe() {
     etcd | kube* )
       describe_kubernetes "$1" ;;
     vault)
-      SOURCES=any MODULE_DIR=$TOOLS_DIR/vault PACKAGE=github.com/hashicorp/vault COST='about 3 minutes'
-      FLAGS=(-trimpath -tags minimal -ldflags '-s -w')
+      SOURCES=any MODULE_DIR=$TOOLS_DIR/vault PACKAGE=github.com/hashicorp/vault COST='about 7 minutes'
+      FLAGS=(-trimpath -ldflags '-s -w')
       VERSION=$(module_version "$MODULE_DIR" "$PACKAGE") ;;
     controller-gen)
       describe_codegen sigs.k8s.io/controller-tools cmd/controller-gen ;;

@@ -2,17 +2,20 @@ package env
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"sallyport.dev/sallyport/internal/app"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
 // Controller is one replica of the controller, wired as the program wires it. It talks to the API server as the controller's
@@ -27,7 +30,8 @@ type Controller struct {
 	done   chan error
 }
 
-// StartController starts a replica. The pod object exists, because the leader removes certificates of pods that do not.
+// StartController starts a replica and returns when it is ready: when nodes can find its resolver. The pod object exists, because the
+// leader removes certificates of pods that do not.
 func (cp *ControlPlane) StartController(ctx context.Context, podName string, log logr.Logger, mutate ...func(*app.ControllerOptions)) (*Controller, error) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: podName},
@@ -65,7 +69,26 @@ func (cp *ControlPlane) StartController(ctx context.Context, podName string, log
 	}
 	c := &Controller{PodName: podName, ResolverPort: port, cancel: cancel, done: make(chan error, 1)}
 	go func() { c.done <- mgr.Start(ctx) }()
+	if err := cp.waitPublished(ctx, c); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
 	return c, nil
+}
+
+// waitPublished is what the readiness probe is for in a cluster: whoever asks earlier is told that there is no resolver.
+func (cp *ControlPlane) waitPublished(ctx context.Context, c *Controller) error {
+	key := client.ObjectKey{Namespace: Namespace, Name: resolverv1.ConfigMapName}
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+		configMap := &corev1.ConfigMap{}
+		if err := cp.Client.Get(ctx, key, configMap); err != nil {
+			return false, client.IgnoreNotFound(err)
+		}
+		return configMap.Data[c.PodName] != "", nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for replica %s to publish its certificate: %w", c.PodName, err)
+	}
+	return nil
 }
 
 // Stop ends the replica as a signal would and returns the error that it stopped with.
