@@ -120,7 +120,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.forward.ServeHTTP(w, r)
 		return
 	}
-	if wait(r.Context(), f.Delay) != nil {
+	if pause(r.Context(), f.Delay) != nil {
 		return
 	}
 	switch {
@@ -163,7 +163,7 @@ func (p *Proxy) record(method, path string) *Fault {
 	return nil
 }
 
-func wait(ctx context.Context, delay time.Duration) error {
+func pause(ctx context.Context, delay time.Duration) error {
 	if delay == 0 {
 		return nil
 	}
