@@ -96,3 +96,27 @@ func trustFrom(value string, err error, kind string, config *v1alpha1.VaultConfi
 	}
 	return trusted, nil
 }
+
+// readClientCertificate returns the certificate that spec.tls names, nil if it names none.
+func readClientCertificate(ctx context.Context, reader client.Reader, config *v1alpha1.VaultConfig) (*clientCertificate, error) {
+	if config.Spec.TLS == nil || config.Spec.TLS.ClientCertificateSecretRef == nil {
+		return nil, nil
+	}
+	key := client.ObjectKey{Namespace: config.Namespace, Name: config.Spec.TLS.ClientCertificateSecretRef.Name}
+	as := configName(config)
+	var secret corev1.Secret
+	if err := reader.Get(ctx, key, &secret); err != nil {
+		return nil, unread(err, "Secret", key.Namespace, key.Name, as)
+	}
+	for _, field := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
+		if len(secret.Data[field]) == 0 {
+			return nil, keyMissing("Secret", key.Namespace, key.Name, field, as)
+		}
+	}
+	shown, problem := newClientCertificate(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
+	if problem != "" {
+		return nil, fault.Wait(v1alpha1.ReasonInvalidSpec, "spec.tls.clientCertificateSecretRef: Secret %s %s (%s); "+
+			"put both there as PEM, tls.crt and tls.key of the same pair", key, problem, as)
+	}
+	return shown, nil
+}
