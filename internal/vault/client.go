@@ -155,7 +155,7 @@ func (l *link) exchange(ctx context.Context, r request, out any) (got reply, sen
 		return reply{}, false, err
 	}
 	// The methods of Logical() that are recommended in its place hide the status code, which every sentence names.
-	response, err := l.api.RawRequestWithContext(ctx, apiRequest) //nolint:staticcheck // see above
+	response, err := l.client(r).RawRequestWithContext(ctx, apiRequest) //nolint:staticcheck // see above
 	if response == nil {
 		return reply{}, connected.Load(), err
 	}
@@ -191,20 +191,26 @@ func newReply(response *http.Response) reply {
 	return got
 }
 
-func (l *link) build(r request) (*vaultapi.Request, error) {
-	// The library escapes the path; segments that would change its meaning were refused when the path was made.
-	built := l.api.NewRequest(r.method, "/v1/"+r.path)
-	built.WrapTTL = "" // which the library takes from the environment
-	built.Params = r.query
-	if r.token != nil {
-		built.ClientToken = r.token.reveal()
-	}
+// client returns the library for the namespace that a request goes to. The library takes it from the client and no other place, so
+// that there is a copy for each: a small one, which shares the connections.
+func (l *link) client(r request) *vaultapi.Client {
 	namespace := r.namespace
 	if namespace == "" {
 		namespace = l.namespace
 	}
-	if namespace != "" {
-		built.Headers.Set(vaultapi.NamespaceHeaderName, namespace)
+	if namespace == "" {
+		return l.api
+	}
+	return l.api.WithNamespace(namespace)
+}
+
+func (l *link) build(r request) (*vaultapi.Request, error) {
+	// The library escapes the path; segments that would change its meaning were refused when the path was made.
+	built := l.client(r).NewRequest(r.method, "/v1/"+r.path)
+	built.WrapTTL = "" // which the library takes from the environment
+	built.Params = r.query
+	if r.token != nil {
+		built.ClientToken = r.token.reveal()
 	}
 	if r.body != nil {
 		if err := built.SetJSONBody(r.body); err != nil {
