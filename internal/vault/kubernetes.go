@@ -11,6 +11,10 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
+// What VaultConfigs refer to is a role of its own, so that it can be given for chosen namespaces only: config/namespaced.
+// +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=get,roleName=sallyport-credentials
+// +kubebuilder:rbac:groups="",resources=serviceaccounts/token,verbs=create,roleName=sallyport-credentials
+
 // readSecretKey returns one key of a Secret. A missing Secret or key is a fault CredentialMissing; a failure of the
 // Kubernetes API is a fault Internal.
 func readSecretKey(
@@ -49,8 +53,8 @@ func unread(err error, kind, namespace, name, as string) error {
 	case apierrors.IsNotFound(err):
 		return fault.Wait(v1alpha1.ReasonCredentialMissing, "%s %s/%s does not exist (%s); create it", kind, namespace, name, as)
 	case apierrors.IsForbidden(err):
-		return fault.Wait(v1alpha1.ReasonInternal, "Sallyport may not get %s %s/%s (%s); let its service account get it",
-			kind, namespace, name, as)
+		return fault.Wait(v1alpha1.ReasonCredentialMissing, "Sallyport may not get %s %s/%s (%s); bind the ClusterRole sallyport-credentials "+
+			"to its service account in namespace %s", kind, namespace, name, as, namespace)
 	}
 	return fault.New(v1alpha1.ReasonInternal, "reading %s %s/%s (%s): %v", kind, namespace, name, as, err)
 }
