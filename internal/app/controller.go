@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -55,6 +56,9 @@ type ControllerOptions struct {
 	NodeServiceAccount string
 	// AllowedVaultURLs are the origins to which credentials may be sent; empty allows every https origin.
 	AllowedVaultURLs []string
+	// AllowedProxyURLs are the origins of proxies that may stand on the way to Vault; empty allows every one, or none if
+	// AllowedVaultURLs is set.
+	AllowedProxyURLs []string
 	// LeaderElect is whether the replicas elect a leader for the controllers.
 	LeaderElect bool
 	// MetricsAddress and ProbeAddress are where metrics and health probes are served; "0" serves none.
@@ -66,8 +70,8 @@ type ControllerOptions struct {
 }
 
 type controllerMode struct {
-	options     ControllerOptions
-	allowedURLs string
+	options                       ControllerOptions
+	allowedVaults, allowedProxies string
 }
 
 func (m *controllerMode) flags(set *flag.FlagSet) {
@@ -76,8 +80,10 @@ func (m *controllerMode) flags(set *flag.FlagSet) {
 	set.StringVar(&o.PodNamespace, "pod-namespace", fromEnvironment("POD_NAMESPACE"), "namespace of this replica's pod")
 	set.StringVar(&o.PodIP, "pod-ip", fromEnvironment("POD_IP"), "address at which nodes reach this replica's resolver")
 	set.StringVar(&o.NodeServiceAccount, "node-service-account", "sallyport-node", "service account of the node plugin, in the same namespace")
-	set.StringVar(&m.allowedURLs, "allowed-vault-urls", "", "comma-separated origins (https://vault.example.com:8200) to which credentials may be sent; "+
+	set.StringVar(&m.allowedVaults, "allowed-vault-urls", "", "comma-separated origins (https://vault.example.com:8200) to which credentials may be sent; "+
 		"empty allows every https origin. Plain http is allowed only for origins listed here")
+	set.StringVar(&m.allowedProxies, "allowed-proxy-urls", "", "comma-separated origins (http://proxy.example.com:3128) of the proxies that VaultConfigs may name; "+
+		"empty allows every proxy, or none if --allowed-vault-urls is set")
 	set.BoolVar(&o.LeaderElect, "leader-elect", true, "elect a leader among the replicas for the controllers; every replica resolves")
 	set.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the metrics endpoint; 0 serves none")
 	set.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address of the endpoints /healthz and /readyz")
@@ -85,11 +91,7 @@ func (m *controllerMode) flags(set *flag.FlagSet) {
 }
 
 func (m *controllerMode) validate() error {
-	for origin := range strings.SplitSeq(m.allowedURLs, ",") {
-		if origin = strings.TrimSpace(origin); origin != "" {
-			m.options.AllowedVaultURLs = append(m.options.AllowedVaultURLs, origin)
-		}
-	}
+	m.options.AllowedVaultURLs, m.options.AllowedProxyURLs = split(m.allowedVaults), split(m.allowedProxies)
 	switch {
 	case m.options.PodName == "" || m.options.PodNamespace == "":
 		return errors.New("--pod-name and --pod-namespace (or POD_NAME and POD_NAMESPACE) must be set")
@@ -97,6 +99,17 @@ func (m *controllerMode) validate() error {
 		return fmt.Errorf("--pod-ip (or POD_IP) must be an IP address, and is %q", m.options.PodIP)
 	}
 	return nil
+}
+
+// split returns the parts of a comma-separated list.
+func split(list string) []string {
+	var parts []string
+	for part := range strings.SplitSeq(list, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return parts
 }
 
 func (m *controllerMode) run(ctx context.Context, log logr.Logger) error {
@@ -114,12 +127,17 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 		return nil, err
 	}
 	clk := clock.RealClock{}
-	sessions, err := vault.NewSessions(vault.Options{Reader: mgr.GetAPIReader(), AllowedURLs: options.AllowedVaultURLs, Clock: clk})
+	sessions, err := vault.NewSessions(vault.Options{
+		Reader: mgr.GetAPIReader(), AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs, Clock: clk,
+	})
 	if err != nil {
-		return nil, fmt.Errorf("--allowed-vault-urls: %w", err)
+		return nil, err
 	}
 	if err := watchKinds(ctx, mgr, sessions); err != nil {
 		return nil, err
+	}
+	if err := connection.Index(ctx, mgr.GetFieldIndexer()); err != nil {
+		return nil, fmt.Errorf("indexing Connections: %w", err)
 	}
 	engine := resolver.NewEngine(mgr.GetClient(), sessions, clk)
 	if err := addResolver(mgr, options, engine, clk, log); err != nil {
@@ -166,8 +184,8 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsAddress},
 		HealthProbeBindAddress:        options.ProbeAddress,
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &options.SkipNameValidation},
-		// Only our own kinds are cached. Everything else is read when it is needed: a forgotten Get must fail rather than
-		// start an informer that holds every Secret of the cluster in memory.
+		// Only our own kinds and the metadata of namespaces are cached. Everything else is read when it is needed: a forgotten Get
+		// must fail rather than start an informer that holds every Secret of the cluster in memory.
 		Cache:  cache.Options{ReaderFailOnMissingInformer: true},
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}}}},
 	})
@@ -178,6 +196,11 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 func watchKinds(ctx context.Context, mgr manager.Manager, sessions *vault.Sessions) error {
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.Connection{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watching Connections: %w", err)
+	}
+	namespaces := &metav1.PartialObjectMetadata{}
+	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if _, err := mgr.GetCache().GetInformer(ctx, namespaces, cache.BlockUntilSynced(false)); err != nil {
+		return fmt.Errorf("watching namespaces: %w", err)
 	}
 	configs, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.VaultConfig{}, cache.BlockUntilSynced(false))
 	if err != nil {
