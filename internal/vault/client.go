@@ -31,6 +31,8 @@ type link struct {
 	clock   clock.PassiveClock
 	http    *http.Client
 	api     *vaultapi.Client
+	// showing returns the link that shows this client certificate, and is the same otherwise.
+	showing func(*clientCertificate) (*link, error)
 }
 
 // request is one request to Vault's API.
@@ -43,6 +45,8 @@ type request struct {
 	body any
 	// token of the session; none for sys/health.
 	token *token
+	// namespace of Vault; empty: the root, or where the token lives.
+	namespace string
 	// capability that a policy must grant for it, for the sentence that says so: "read".
 	capability string
 	// as says in sentences who asks: VaultConfig shop/prod, auth token.
@@ -58,13 +62,25 @@ func (r request) String() string {
 	return line
 }
 
+// Format prints String for every verb: body and token are secrets.
+func (r request) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, r.String()) }
+
 // answer is what Vault said, in the wire format of its client library.
 type answer struct {
 	vaultapi.Secret
+	// Auth is in place of the library's, which leaves out some of it.
+	Auth *authAnswer `json:"auth"`
 	// Errors are Vault's texts. They are looked at, never handed on: they can quote what was sent.
 	Errors []string `json:"errors"`
 
 	status int
+}
+
+// authAnswer is what Vault says of a token that it made or renewed.
+type authAnswer struct {
+	vaultapi.SecretAuth
+	TokenType string `json:"token_type"`
+	NumUses   int    `json:"num_uses"`
 }
 
 // String is all that shows of an answer: it holds values, and that of a renewal a token.
@@ -114,7 +130,7 @@ func (l *link) exchange(ctx context.Context, r request, out any) (status int, se
 		return 0, false, err
 	}
 	// The methods of Logical() that are recommended in its place hide the status code, which every sentence names.
-	response, err := l.api.RawRequestWithContext(ctx, apiRequest) //nolint:staticcheck // see above
+	response, err := l.api.WithNamespace(r.namespace).RawRequestWithContext(ctx, apiRequest) //nolint:staticcheck // see above
 	if response == nil {
 		return 0, connected.Load(), err
 	}

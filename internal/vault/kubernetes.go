@@ -2,6 +2,8 @@ package vault
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,6 +28,37 @@ func readSecretKey(
 		return "", keyMissing("Secret", namespace, ref.Name, ref.Key, as)
 	}
 	return string(value), nil
+}
+
+// readWord is readSecretKey for what is one word, such as a token: white space around it is left out, for kubectl create secret
+// --from-file and most editors leave a line break at the end, and none may be in it.
+func readWord(
+	ctx context.Context, reader client.Reader, namespace string, ref v1alpha1.SecretKeyReference, as, what string,
+) (string, error) {
+	value, err := readSecretKey(ctx, reader, namespace, ref, as)
+	if err != nil {
+		return "", err
+	}
+	value = strings.TrimSpace(value)
+	if value == "" {
+		return "", fault.Wait(v1alpha1.ReasonCredentialMissing, "%s is empty (%s); put a %s there", secretKey(namespace, ref), as, what)
+	}
+	// A token like that could not be sent as a header, and the error for that would print it.
+	if !isWord(value) {
+		return "", fault.Wait(v1alpha1.ReasonInvalidSpec,
+			"%s holds white space or characters that a %s cannot have (%s); put the %s alone there",
+			secretKey(namespace, ref), what, as, strings.TrimPrefix(what, "Vault "))
+	}
+	return value, nil
+}
+
+func isWord(value string) bool {
+	return value != "" && !strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+}
+
+// secretKey is how sentences call a key of a Secret.
+func secretKey(namespace string, ref v1alpha1.SecretKeyReference) string {
+	return fmt.Sprintf("Secret %s/%s, key %q", namespace, ref.Name, ref.Key)
 }
 
 // readConfigMapKey is readSecretKey for a ConfigMap.

@@ -76,19 +76,35 @@ type links struct {
 type linkKey struct {
 	origin string
 	trust  [sha256.Size]byte
+	client [sha256.Size]byte
 }
 
-func (l *links) get(origin string, trust trust) (*link, error) {
-	key := linkKey{origin, trust.key}
+// clientCertificate is one that is shown to Vault, and a key that is the same for the same one.
+type clientCertificate struct {
+	certificate tls.Certificate
+	key         [sha256.Size]byte
+}
+
+func (l *links) get(origin string, trust trust, shown *clientCertificate) (*link, error) {
+	key := linkKey{origin: origin, trust: trust.key}
+	if shown != nil {
+		key.client = shown.key
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.byKey[key] == nil {
 		client := newHTTPClient(trust)
+		if transport, ok := client.Transport.(*bounded); ok && shown != nil {
+			transport.TLSClientConfig.Certificates = []tls.Certificate{shown.certificate}
+		}
 		api, err := newAPI(origin, client)
 		if err != nil {
 			return nil, err
 		}
-		l.byKey[key] = &link{origin: origin, timeout: l.timeout, clock: l.clock, http: client, api: api}
+		l.byKey[key] = &link{
+			origin: origin, timeout: l.timeout, clock: l.clock, http: client, api: api,
+			showing: func(shown *clientCertificate) (*link, error) { return l.get(origin, trust, shown) },
+		}
 	}
 	return l.byKey[key], nil
 }

@@ -61,7 +61,7 @@ func TestLinksAreSharedAndDropped(t *testing.T) {
 	g := NewWithT(t)
 	all := links{timeout: time.Second, clock: clock.RealClock{}, byKey: map[linkKey]*link{}}
 	get := func(origin string, trust trust) *link {
-		l, err := all.get(origin, trust)
+		l, err := all.get(origin, trust, nil)
 		g.Expect(err).NotTo(HaveOccurred())
 		return l
 	}

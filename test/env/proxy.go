@@ -22,9 +22,10 @@ type Proxy struct {
 	server  *http.Server
 	forward *httputil.ReverseProxy
 
-	mu     sync.Mutex
-	counts map[string]int
-	faults []*Fault
+	mu         sync.Mutex
+	counts     map[string]int
+	namespaces map[string]string
+	faults     []*Fault
 }
 
 // Fault is what the proxy does to the requests it matches. Exactly one of Hang, CloseBefore, CloseAfter and Status should be set,
@@ -65,7 +66,7 @@ func StartProxy(v *Vault) (*Proxy, error) {
 		return nil, err
 	}
 	quiet := slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // spoiled requests are no news
-	p := &Proxy{url: "https://" + listener.Addr().String(), counts: map[string]int{}}
+	p := &Proxy{url: "https://" + listener.Addr().String(), counts: map[string]int{}, namespaces: map[string]string{}}
 	p.forward = &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport: &http.Transport{TLSClientConfig: v.pki.client(), ForceAttemptHTTP2: true},
@@ -112,10 +113,17 @@ func (p *Proxy) Counts() map[string]int {
 	return maps.Clone(p.counts)
 }
 
+// Namespace is the Vault namespace that the last such request named, by method and path as in Counts.
+func (p *Proxy) Namespace(request string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.namespaces[request]
+}
+
 // ServeHTTP is the proxy's handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/v1/")
-	f := p.record(r.Method, path)
+	f := p.record(r.Method, path, r.Header.Get("X-Vault-Namespace"))
 	if f == nil {
 		p.forward.ServeHTTP(w, r)
 		return
@@ -145,10 +153,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // record counts a request and returns the fault for it, if any.
-func (p *Proxy) record(method, path string) *Fault {
+func (p *Proxy) record(method, path, namespace string) *Fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.counts[method+" "+path]++
+	p.namespaces[method+" "+path] = namespace
 	for i, f := range p.faults {
 		if (f.Method != "" && f.Method != method) || !strings.HasPrefix(path, f.Path) {
 			continue
