@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -88,7 +89,11 @@ func (m *appRoleMethod) login(ctx context.Context, l *link, c credential) (*gran
 	return granted, err
 }
 
-func (m *appRoleMethod) diagnose(*answer) (problem, cure string) {
+func (m *appRoleMethod) diagnose(a *answer) (problem, cure string) {
+	if a.status == http.StatusForbidden {
+		return "the role ID is locked after too many wrong secret IDs, or may not log in from here",
+			"unlock it (sys/locked-users) or wait; it is tried again now and then"
+	}
 	return "there is no such role ID, or the secret ID is wrong, used up or expired, or may not be used from here",
 		m.cure() + ", or correct " + m.field + ".roleID; it is not tried again until one of them changes"
 }

@@ -45,7 +45,7 @@ type attempt struct {
 	body func() map[string]string
 	// probe is a path below the mount that needs no token to be asked.
 	probe string
-	// harmless: however often it is repeated, nobody is locked out.
+	// harmless: however often wrong credentials are offered, nobody is locked out.
 	harmless bool
 	// diagnose says what is wrong with a login that Vault refused, and what cures it. Vault's texts are looked at, never
 	// handed on.
@@ -82,7 +82,9 @@ func (l *link) login(ctx context.Context, m loginMount, try attempt) (*grant, er
 			"enable it in Vault, or correct %s.mount", r, a.status, m.as, m.field), true}
 	}
 	problem, cure := try.diagnose(a)
-	return nil, &refusedLogin{fault.Wait(v1alpha1.ReasonAuthFailed, "%s → %d %s (%s); %s", r, a.status, problem, m.as, cure), try.harmless}
+	// Vault says 403 before it looks at a password or a secret ID: the user is locked, or may not log in from here.
+	harmless := try.harmless || a.status == http.StatusForbidden
+	return nil, &refusedLogin{fault.Wait(v1alpha1.ReasonAuthFailed, "%s → %d %s (%s); %s", r, a.status, problem, m.as, cure), harmless}
 }
 
 // mounted tells whether there is an auth method. Vault denies an unknown path as it denies a login; a GET of a path that only

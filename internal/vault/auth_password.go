@@ -60,20 +60,26 @@ func (m *passwordMethod) credential(ctx context.Context, reader client.Reader) (
 }
 
 func (m *passwordMethod) login(ctx context.Context, l *link, c credential) (*grant, error) {
-	return l.login(ctx, m.loginMount, attempt{
+	granted, err := l.login(ctx, m.loginMount, attempt{
 		path: "login/" + m.username, probe: "login/" + m.username + "-sallyport", // another user: this one may be locked
 		body: func() map[string]string { return map[string]string{"password": c.secret.reveal()} },
 		// Vault locks a user after five wrong passwords, and an LDAP server may do so too.
 		harmless: false,
 		diagnose: m.diagnose,
 	})
+	if m.kind == "ldap" && fault.Is(err, v1alpha1.ReasonVaultError) {
+		f := *fault.From(err)
+		f.Sentence += ", and whether it reaches its LDAP server"
+		return nil, &f
+	}
+	return granted, err
 }
 
 func (m *passwordMethod) diagnose(a *answer) (problem, cure string) {
 	const again = "; it is not tried again until that or the spec changes"
 	if a.status == http.StatusForbidden {
 		return "the user is locked after too many wrong passwords, or may not log in from here",
-			"unlock it (sys/locked-users) or wait, then " + m.cure() + again
+			"unlock it (sys/locked-users) or wait, and put the right password into " + m.source() + "; it is tried again now and then"
 	}
 	if m.kind == "ldap" && a.says("operation failed") {
 		return "the LDAP server does not accept user and password, or Vault's way to it is wrong",

@@ -162,6 +162,5 @@ func (m *serviceAccountMethod) diagnose(a *answer) (problem, cure string) {
 		return "Vault could not have the token of " + m.who + " reviewed, or its role does not allow it",
 			"let the role's " + bound + " allow it (audience " + m.audience + "), and Vault create tokenreviews at the API server that auth/" + m.mount + "/config names"
 	}
-	return "Vault does not accept the token of " + m.who,
-		"check the role's " + bound + " (audience " + m.audience + ") and auth/" + m.mount + "/config"
+	return "the role does not accept the token of " + m.who, "check its " + bound + " (audience " + m.audience + ") and auth/" + m.mount + "/config"
 }

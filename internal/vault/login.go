@@ -170,7 +170,7 @@ func (s *Session) health(ctx context.Context) (Health, error) {
 // adopt makes an identity the session's, as of now in accord with the credential.
 func (s *Session) adopt(next *identity) *identity {
 	s.mu.Lock()
-	former, retired := s.identity, s.retired
+	former := s.identity
 	if former != next {
 		s.engines = map[string]engine{} // what one token may not ask, another may
 	}
@@ -178,9 +178,6 @@ func (s *Session) adopt(next *identity) *identity {
 	s.mu.Unlock()
 	if former != nil && former.usage != next.usage {
 		former.usage.retire()
-	}
-	if retired { // whoever still holds the session can finish; nobody else will use this token
-		next.usage.retire()
 	}
 	return next
 }

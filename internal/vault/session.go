@@ -124,6 +124,16 @@ func (s *Session) idleSince(now time.Time) time.Duration {
 	return now.Sub(s.used)
 }
 
+// leave is called after a use of the session: if that was dropped meanwhile, nobody will use its token again.
+func (s *Session) leave() {
+	s.mu.Lock()
+	retired := s.retired && s.method.ours()
+	s.mu.Unlock()
+	if retired {
+		s.drop()
+	}
+}
+
 // succeed takes over what a former session of the same login has, so that a change of the spec that does not concern the login
 // costs none, and its token, with all that depends on it, lives on.
 func (s *Session) succeed(former *Session) {
@@ -153,6 +163,7 @@ func (s *Session) retire() {
 // do makes requests with the session's identity. If Vault denies them, it finds out why: with a new credential they are tried
 // once more; otherwise the token is dead, or the policy does not allow it.
 func (s *Session) do(ctx context.Context, requests func(context.Context, *identity) error) error {
+	defer s.leave()
 	current, err := s.ready(ctx)
 	if err != nil {
 		return err
