@@ -127,11 +127,18 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 		return nil, err
 	}
 	clk := clock.RealClock{}
+	clients, err := kubernetes.NewForConfig(mgr.GetConfig())
+	if err != nil {
+		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
+	}
 	sessions, err := vault.NewSessions(vault.Options{
-		Reader: mgr.GetAPIReader(), AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs, Clock: clk,
+		Reader: mgr.GetAPIReader(), Kubernetes: clients, AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs, Clock: clk,
 	})
 	if err != nil {
 		return nil, err
+	}
+	if err := mgr.Add(sessions); err != nil {
+		return nil, fmt.Errorf("adding the sessions: %w", err)
 	}
 	if err := watchKinds(ctx, mgr, sessions); err != nil {
 		return nil, err
@@ -140,7 +147,7 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 		return nil, fmt.Errorf("indexing Connections: %w", err)
 	}
 	engine := resolver.NewEngine(mgr.GetClient(), sessions, clk)
-	if err := addResolver(mgr, options, engine, clk, log); err != nil {
+	if err := addResolver(mgr, options, clients, engine, clk, log); err != nil {
 		return nil, err
 	}
 	recorder := mgr.GetEventRecorder("sallyport")
@@ -218,13 +225,11 @@ func watchKinds(ctx context.Context, mgr manager.Manager, sessions *vault.Sessio
 }
 
 // addResolver adds what serves and publishes this replica's resolver.
-func addResolver(mgr manager.Manager, options ControllerOptions, engine *resolver.Engine, clk clock.Clock, log logr.Logger) error {
+func addResolver(
+	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface, engine *resolver.Engine, clk clock.Clock, log logr.Logger,
+) error {
 	if err := resolver.RegisterMetrics(metrics.Registry); err != nil {
 		return fmt.Errorf("registering the resolver's metrics: %w", err)
-	}
-	clients, err := kubernetes.NewForConfig(mgr.GetConfig())
-	if err != nil {
-		return fmt.Errorf("making a Kubernetes client: %w", err)
 	}
 	identity, err := resolver.NewIdentity(options.PodName, net.ParseIP(options.PodIP), clk)
 	if err != nil {
