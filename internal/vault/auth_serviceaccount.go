@@ -15,7 +15,6 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// +kubebuilder:rbac:groups="",resources=serviceaccounts/token,verbs=create
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 
 // tokenLife is asked for when a service account token is made: the shortest that Kubernetes gives. It is used at once.
