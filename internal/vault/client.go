@@ -252,7 +252,7 @@ func decode(response *http.Response, body []byte, out any) error {
 			return notVault("with JSON that is not Vault's")
 		}
 	case *healthAnswer:
-		if a.Initialized == nil {
+		if a.Initialized == nil && a.Errors == nil {
 			return notVault("with JSON that is not Vault's")
 		}
 	}

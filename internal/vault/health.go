@@ -29,6 +29,8 @@ type healthAnswer struct {
 	Version           string `json:"version"`
 	ClusterName       string `json:"cluster_name"`
 	ReplicationDRMode string `json:"replication_dr_mode"`
+	// Errors are there in place of all else when Vault refuses to answer.
+	Errors []string `json:"errors"`
 }
 
 // health asks sys/health, or takes an answer that is no older than the wire allows: however many VaultConfigs there are, one of them

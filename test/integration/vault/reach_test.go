@@ -54,6 +54,16 @@ var _ = Describe("The way to Vault", func() {
 		}
 	})
 
+	It("leads to addresses that are allowed, and no credential is read for any other", func(ctx context.Context) {
+		f.newSessions(vault.Options{AllowedURLs: []string{"https://vault.example.com"}})
+		Expect(origins(f.said(read(ctx), v1alpha1.ReasonInvalidSpec))).To(Equal(
+			"spec.url: ORIGIN is not in the controller's --allowed-vault-urls; use one that is, or have it listed (VaultConfig shop/prod)"))
+		Expect(f.secretReads.Load()).To(BeZero())
+		Expect(proxy.Counts()).To(BeEmpty())
+		f.newSessions(vault.Options{AllowedURLs: []string{"https://vault.example.com", f.config.Spec.URL}})
+		Expect(read(ctx)).To(Succeed())
+	})
+
 	Describe("through a proxy", func() {
 		var tunnel *env.Tunnel
 
