@@ -117,6 +117,10 @@ const (
 	ReasonMaxTTLReached = "MaxTTLReached"
 	// ReasonNeverExpires: the token has no expiry, so nothing needs to be renewed.
 	ReasonNeverExpires = "NeverExpires"
+	// ReasonUseLimited: the token was made for a number of uses.
+	ReasonUseLimited = "UseLimited"
+	// ReasonWorkloadIdentity: pods log in with their own service accounts, so the VaultConfig has no token of its own.
+	ReasonWorkloadIdentity = "WorkloadIdentity"
 	// ReasonLookupDenied: the token may not look itself up, so when it dies is not known, and it is not renewed.
 	ReasonLookupDenied = "LookupDenied"
 	// ReasonRenewalFailed: the last attempt to renew the token failed; it is tried again.

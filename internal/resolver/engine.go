@@ -56,20 +56,27 @@ type Resolved struct {
 	Secrets []v1alpha1.ObservedSecret
 	// RefreshAfter is when to ask again.
 	RefreshAfter time.Duration
+	// Deferred are the VaultConfigs, in order of name, that only a pod can log in to. Without one, what they hold was not read; all else
+	// was checked, and there are no Files.
+	Deferred []string
 }
 
-// Resolve resolves a Connection with a pod's overrides. With an empty revision every secret is read from Vault; with one, as
+// Resolve resolves a Connection with a pod's overrides, on behalf of a pod, or of nobody if workload is nil. With an empty revision every secret is read from Vault; with one, as
 // a mounted volume has it, Vault is asked at most once per secret and refresh interval, whatever the number of callers.
 // The error is a *fault.Fault whose sentence begins with the Connection's name.
-func (e *Engine) Resolve(ctx context.Context, connection *v1alpha1.Connection, overrides map[string]string, revision string) (*Resolved, error) {
-	resolved, err := e.resolve(ctx, connection, overrides, revision)
+func (e *Engine) Resolve(
+	ctx context.Context, connection *v1alpha1.Connection, overrides map[string]string, revision string, workload *vault.Workload,
+) (*Resolved, error) {
+	resolved, err := e.resolve(ctx, connection, overrides, revision, workload)
 	if err != nil {
 		return nil, located(connection, err)
 	}
 	return resolved, nil
 }
 
-func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, overrides map[string]string, revision string) (*Resolved, error) {
+func (e *Engine) resolve(
+	ctx context.Context, connection *v1alpha1.Connection, overrides map[string]string, revision string, workload *vault.Workload,
+) (*Resolved, error) {
 	value, err := expression.ParseValue(connection.Spec.Value)
 	if err != nil {
 		return nil, err
@@ -87,7 +94,10 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, o
 	interval := refreshInterval(connection)
 	base := revisionBase(connection, overrides)
 
-	e.open(ctx, plan)
+	if workload == nil {
+		plan.deferWorkloads()
+	}
+	e.open(ctx, plan, workload)
 	if revision != "" {
 		e.poll(ctx, plan, interval)
 		if current, ok := plan.revision(base); ok && current == revision {
@@ -99,6 +109,9 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, o
 	values, err := value.Evaluate(plan.lookup)
 	if err != nil {
 		return nil, err
+	}
+	if deferred := plan.deferred(); len(deferred) > 0 {
+		return &Resolved{Secrets: plan.observed(), RefreshAfter: e.refreshAfter(plan, interval), Deferred: deferred}, nil
 	}
 	files, err := projection.Files(connection.Spec.Type, values)
 	if err != nil {
@@ -120,7 +133,7 @@ func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expressi
 	if err != nil {
 		return nil, err
 	}
-	e.open(ctx, plan)
+	e.open(ctx, plan, nil)
 	e.read(ctx, plan)
 	return value.Evaluate(plan.lookup)
 }

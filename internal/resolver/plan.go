@@ -39,6 +39,8 @@ type source struct {
 	secret  *vault.Secret
 	marker  string // names the content: a version, or a sequence number for engines without versions
 	err     error
+	// deferred: only a pod can read it, and here is none.
+	deferred bool
 }
 
 // plan finds out which secrets the references of value need; nothing is read yet. Attached secrets that no reference can mean are
@@ -122,6 +124,25 @@ func (e *Engine) findConfigs(ctx context.Context, p *plan) {
 	}
 }
 
+// deferWorkloads leaves out what only a pod can read, so that all else can be checked without one.
+func (p *plan) deferWorkloads() {
+	for _, source := range p.sources {
+		source.deferred = source.err == nil && vault.IsWorkload(source.config)
+	}
+}
+
+// deferred names the VaultConfigs of what was left out.
+func (p *plan) deferred() []string {
+	var names []string
+	for _, source := range p.sources {
+		if source.deferred {
+			names = append(names, source.config.Namespace+"/"+source.config.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // lookup answers one reference from the secrets that were read. It is the only place where values leave a secret.
 func (p *plan) lookup(ref expression.Reference) (any, error) {
 	switch {
@@ -135,8 +156,17 @@ func (p *plan) lookup(ref expression.Reference) (any, error) {
 		if source.err != nil {
 			return nil, source.err
 		}
+		if source.deferred {
+			continue
+		}
 		if _, ok := source.secret.Data[ref.Key]; ok {
 			found = append(found, source)
+		}
+	}
+	switch len(found) {
+	case 0, 1:
+		if slices.ContainsFunc(p.attached, func(s *source) bool { return s.deferred }) {
+			return "", nil // the key may be in there, and whoever asks without a pod gets no files
 		}
 	}
 	switch len(found) {
@@ -167,6 +197,9 @@ func candidate(s *source, key string) string {
 func (s *source) value(key string) (any, error) {
 	if s.err != nil {
 		return nil, s.err
+	}
+	if s.deferred {
+		return "", nil // whoever asks without a pod gets no files
 	}
 	value, ok := s.secret.Data[key]
 	if !ok {

@@ -92,7 +92,7 @@ func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 		return nil, fault.Wait(v1alpha1.ReasonNotAllowed,
 			"Connection %s may not be mounted by pods of service account %s: it is not among allowedServiceAccounts", key, grant.ServiceAccount)
 	}
-	resolved, err := s.engine.Resolve(ctx, connection, grant.Overrides, request.GetRevision())
+	resolved, err := s.engine.Resolve(ctx, connection, grant.Overrides, request.GetRevision(), s.authorizer.Workload(grant, request.GetWorkloadTokens()))
 	if err != nil {
 		return nil, err
 	}

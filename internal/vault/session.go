@@ -92,6 +92,14 @@ func (s *Session) Token() TokenInfo {
 	return info
 }
 
+// Subject is the workload, as namespace/name of its service account, whose identity the session has; empty for the VaultConfig's own.
+func (s *Session) Subject() string {
+	if s.visitor == nil {
+		return ""
+	}
+	return s.visitor.namespace + "/" + s.visitor.serviceAccount
+}
+
 // Format prints whose session it is, for every verb: fmt would find the token in it otherwise.
 func (s *Session) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, "session of "+s.as()) }
 
