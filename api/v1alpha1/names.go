@@ -81,8 +81,12 @@ const (
 	ReasonInvalidRequest = "InvalidRequest"
 	// ReasonInvalidSpec: a field of the object is wrong.
 	ReasonInvalidSpec = "InvalidSpec"
-	// ReasonInvalidFileName: a key of value cannot be the name of a file.
+	// ReasonInvalidFileName: a key of value, or the path of a file, cannot be the name of a file.
 	ReasonInvalidFileName = "InvalidFileName"
+	// ReasonInvalidTemplate: the template of a file cannot be parsed, or cannot be executed with the value as it is.
+	ReasonInvalidTemplate = "InvalidTemplate"
+	// ReasonNotRepresentable: the format of a file cannot hold a key or a value, or a text is not in its encoding.
+	ReasonNotRepresentable = "NotRepresentable"
 	// ReasonTooLarge: the files of one volume would exceed the cap.
 	ReasonTooLarge = "TooLarge"
 	// ReasonUnknownOverride: a pod overrides a key that the Connection's value does not have.

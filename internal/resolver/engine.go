@@ -9,6 +9,7 @@ package resolver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,10 +79,15 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, o
 	if value, err = value.WithOverrides(overrides); err != nil {
 		return nil, err
 	}
-	if err := projection.ValidateNames(connection.Spec.Type, value.Keys()); err != nil {
+	layout, err := projection.NewLayout(&connection.Spec, value.Keys())
+	if err != nil {
 		return nil, err
 	}
-	plan, err := e.plan(ctx, connection.Namespace, connection.Spec.VaultSecrets, value)
+	texts, err := expression.ParseTexts(layout.Texts())
+	if err != nil {
+		return nil, err
+	}
+	plan, err := e.plan(ctx, connection.Namespace, connection.Spec.VaultSecrets, slices.Concat(value.References(), texts.References()))
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +107,11 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, o
 	if err != nil {
 		return nil, err
 	}
-	files, err := projection.Files(connection.Spec.Type, values)
+	evaluated, err := texts.Evaluate(plan.lookup)
+	if err != nil {
+		return nil, err
+	}
+	files, err := layout.Files(values, evaluated)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +127,7 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, o
 // Evaluate resolves the references in a value that has no attached secrets, such as a VaultTask's data; every reference
 // must name config and path itself. The result holds secrets and is the caller's to forget.
 func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expression.Value) (map[string]any, error) {
-	plan, err := e.plan(ctx, namespace, nil, value)
+	plan, err := e.plan(ctx, namespace, nil, value.References())
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +185,7 @@ func configKey(namespace string, ref v1alpha1.VaultConfigReference) types.Namesp
 func located(connection *v1alpha1.Connection, err error) *fault.Fault {
 	f := fault.From(err)
 	separator := ": "
-	if strings.HasPrefix(f.Sentence, "key ") {
+	if strings.HasPrefix(f.Sentence, "key ") || strings.HasPrefix(f.Sentence, "file ") {
 		separator = ", "
 	}
 	return &fault.Fault{
