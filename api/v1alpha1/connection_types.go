@@ -188,14 +188,14 @@ type VaultSecret struct {
 	// +kubebuilder:validation:MaxLength=512
 	EnginePath string `json:"enginePath,omitempty"`
 
-	// secretPath is the path of the secret inside the engine. For KV version 2 both spellings work: with data/, as Vault's
+	// secretPath is the path of the secret inside the engine: a KV secret, or what another engine answers to a read. For KV version 2 both spellings work: with data/, as Vault's
 	// API has it, and without, as its command line has it.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	SecretPath string `json:"secretPath,omitempty"`
 
-	// kvVersion overrides the detection of the engine's KV version.
+	// kvVersion overrides the detection of the engine's KV version. Not for engines that are not KV.
 	// +optional
 	KVVersion KVVersion `json:"kvVersion,omitempty"`
 

@@ -25,6 +25,17 @@ const (
 // recorded in status.
 const AnnotationRerun = "sallyport.dev/rerun"
 
+// Annotations with which a Deployment, StatefulSet or DaemonSet follows the Connections that its pods mount.
+const (
+	// AnnotationRestartOnChange, with the value "true", has the workload rolled whenever such a Connection changes.
+	AnnotationRestartOnChange = "sallyport.dev/restart-on-change"
+	// AnnotationSeen on the workload is written by the controller: for each Connection a digest of its generation and of the versions of its
+	// secrets, for which the pods were last rolled. No value goes into it.
+	AnnotationSeen = "sallyport.dev/seen"
+	// AnnotationRestartedFor in the pod template is written by the controller to roll the pods. It has the value of AnnotationSeen.
+	AnnotationRestartedFor = "sallyport.dev/restarted-for"
+)
+
 // Condition types. Ready is on every kind; Reconciling and Stalled follow kstatus and are present only while true.
 const (
 	// ConditionReady says whether the object can be used now. It is derived from the other conditions.
@@ -107,6 +118,10 @@ const (
 	ReasonNoResolver = "NoResolver"
 	// ReasonNodeFull: the volumes of the node already use the memory set aside for them.
 	ReasonNodeFull = "NodeFull"
+	// ReasonRestarted: a workload was rolled, because a Connection that its pods mount changed.
+	ReasonRestarted = "Restarted"
+	// ReasonNoVersions: a secret has no versions, so that a change of it does not roll workloads.
+	ReasonNoVersions = "NoVersions"
 	// ReasonInternal: a failure of Sallyport or of the Kubernetes API.
 	ReasonInternal = "Internal"
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -28,6 +29,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/controllers/connection"
+	"sallyport.dev/sallyport/controllers/restart"
 	"sallyport.dev/sallyport/controllers/vaultconfig"
 	"sallyport.dev/sallyport/controllers/vaulttask"
 	"sallyport.dev/sallyport/internal/resolver"
@@ -135,6 +137,11 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 			return nil, fmt.Errorf("setting up %T: %w", reconciler, err)
 		}
 	}
+	for _, reconciler := range restart.NewReconcilers(mgr.GetClient(), mgr.GetAPIReader(), recorder) {
+		if err := reconciler.SetupWithManager(mgr); err != nil {
+			return nil, fmt.Errorf("setting up %T: %w", reconciler, err)
+		}
+	}
 	return mgr, nil
 }
 
@@ -168,7 +175,12 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &options.SkipNameValidation},
 		// Only our own kinds are cached. Everything else is read when it is needed: a forgotten Get must fail rather than
 		// start an informer that holds every Secret of the cluster in memory.
-		Cache:  cache.Options{ReaderFailOnMissingInformer: true},
+		// Of workloads, their metadata are cached, without the part that is larger than all the rest.
+		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
+			&appsv1.Deployment{}:  {Transform: cache.TransformStripManagedFields()},
+			&appsv1.StatefulSet{}: {Transform: cache.TransformStripManagedFields()},
+			&appsv1.DaemonSet{}:   {Transform: cache.TransformStripManagedFields()},
+		}},
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}}}},
 	})
 }
