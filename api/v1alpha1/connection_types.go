@@ -188,8 +188,8 @@ type VaultSecret struct {
 	// +kubebuilder:validation:MaxLength=512
 	EnginePath string `json:"enginePath,omitempty"`
 
-	// secretPath is the path of the secret inside the engine: a KV secret, or what another engine answers to a read. For KV version 2 both spellings work: with data/, as Vault's
-	// API has it, and without, as its command line has it.
+	// secretPath is the path of the secret inside the engine: a KV secret, or what another engine answers to a read. For KV version 2
+	// both spellings work: with data/, as Vault's API has it, and without, as its command line has it.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024

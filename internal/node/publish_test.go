@@ -111,8 +111,8 @@ func TestFilesHaveTheModesOfTheirAuthor(t *testing.T) {
 			}}
 			m.resolver.mu.Unlock()
 			m.passTime(func(g Gomega) {
-				info, err := os.Stat(filepath.Join(m.target(), "key"))
-				g.Expect(err).NotTo(HaveOccurred())
+				info, failure := os.Stat(filepath.Join(m.target(), "key"))
+				g.Expect(failure).NotTo(HaveOccurred())
 				g.Expect(info.Mode()).To(BeEquivalentTo(0o444), "a changed mode is a change, although the content is the same")
 			})
 			same, err := os.Stat(filepath.Join(m.target(), "plain"))

@@ -2,6 +2,7 @@ package projection
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -48,12 +49,9 @@ func requireFault(t *testing.T, err error, reasons ...string) {
 	if !errors.As(err, &known) || len(known.Sentence) > 1000 || !utf8.ValidString(known.Sentence) || strings.Contains(known.Sentence, "\n") {
 		t.Fatalf("not a sentence: %v", err)
 	}
-	for _, reason := range reasons {
-		if known.Reason == reason {
-			return
-		}
+	if !slices.Contains(reasons, known.Reason) {
+		t.Fatalf("not of %v: %v", reasons, err)
 	}
-	t.Fatalf("not of %v: %v", reasons, err)
 }
 
 // fuzzTexts adds seeds for the writers.

@@ -91,8 +91,8 @@ func vaultsOwn(path string) string {
 	return ""
 }
 
-// engineVersion asks Vault for the version of a KV engine, or remembers it; notKV for another secrets engine that users may read. Source: sys/internal/ui/mounts/path, which every token
-// may ask that may use some path of the engine.
+// engineVersion asks Vault for the version of a KV engine, or remembers it; notKV for another secrets engine that users may
+// read. Source: sys/internal/ui/mounts/path, which every token may ask that may use some path of the engine.
 func (s *Session) engineVersion(ctx context.Context, current *identity, path string) (v1alpha1.KVVersion, error) {
 	now := s.sessions.clock.Now()
 	s.mu.Lock()

@@ -192,6 +192,10 @@ var _ = Describe("Reading", func() {
 			DeferCleanup(func() { server.Unmount("transit") })
 			server.Policy("transit", `path "transit/*" { capabilities = ["read"] }`)
 			f.setToken(f.token(env.TokenOptions{Policies: []string{"transit"}}))
+			proxy.Inject(env.Fault{Path: "transit/nothing", Status: 200, ContentType: "application/json", Body: `{"request_id":"r","data":null}`})
+			empty, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "transit", SecretPath: "nothing"})
+			Expect(err).NotTo(HaveOccurred())
+			Expect(empty.Data).To(BeEmpty(), "an engine that answers without data has no keys")
 			proxy.Inject(env.Fault{Path: "transit/creds/app", Status: 200, ContentType: "application/json", Body: `{"request_id":"r","lease_id":"transit/creds/app/` +
 				canary + `","lease_duration":60,"data":{"password":"` + canary + `"}}`})
 			for range 2 {
