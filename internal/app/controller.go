@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,6 +30,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/controllers/connection"
+	"sallyport.dev/sallyport/controllers/restart"
 	"sallyport.dev/sallyport/controllers/vaultconfig"
 	"sallyport.dev/sallyport/controllers/vaulttask"
 	"sallyport.dev/sallyport/internal/resolver"
@@ -160,6 +162,11 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 			return nil, fmt.Errorf("setting up %T: %w", reconciler, err)
 		}
 	}
+	for _, reconciler := range restart.NewReconcilers(mgr.GetClient(), mgr.GetAPIReader(), recorder) {
+		if err := reconciler.SetupWithManager(mgr); err != nil {
+			return nil, fmt.Errorf("setting up %T: %w", reconciler, err)
+		}
+	}
 	return mgr, nil
 }
 
@@ -191,9 +198,14 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsAddress},
 		HealthProbeBindAddress:        options.ProbeAddress,
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &options.SkipNameValidation},
-		// Only our own kinds and the metadata of namespaces are cached. Everything else is read when it is needed: a forgotten Get
-		// must fail rather than start an informer that holds every Secret of the cluster in memory.
-		Cache:  cache.Options{ReaderFailOnMissingInformer: true},
+		// Only our own kinds and the metadata of namespaces and workloads are cached, the latter without the part that is larger than all
+		// the rest. Everything else is read when it is needed: a forgotten Get must fail rather than start an informer that holds every
+		// Secret of the cluster in memory.
+		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
+			&appsv1.Deployment{}:  {Transform: cache.TransformStripManagedFields()},
+			&appsv1.StatefulSet{}: {Transform: cache.TransformStripManagedFields()},
+			&appsv1.DaemonSet{}:   {Transform: cache.TransformStripManagedFields()},
+		}},
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}}}},
 	})
 }

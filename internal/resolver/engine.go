@@ -9,6 +9,7 @@ package resolver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,10 +85,15 @@ func (e *Engine) resolve(
 	if value, err = value.WithOverrides(overrides); err != nil {
 		return nil, err
 	}
-	if err := projection.ValidateNames(connection.Spec.Type, value.Keys()); err != nil {
+	layout, err := projection.NewLayout(&connection.Spec, value.Keys())
+	if err != nil {
 		return nil, err
 	}
-	plan, err := e.plan(ctx, connection.Namespace, connection.Spec.VaultSecrets, value)
+	texts, err := expression.ParseTexts(layout.Texts())
+	if err != nil {
+		return nil, err
+	}
+	plan, err := e.plan(ctx, connection.Namespace, connection.Spec.VaultSecrets, slices.Concat(value.References(), texts.References()))
 	if err != nil {
 		return nil, err
 	}
@@ -110,10 +116,14 @@ func (e *Engine) resolve(
 	if err != nil {
 		return nil, err
 	}
+	evaluated, err := texts.Evaluate(plan.lookup)
+	if err != nil {
+		return nil, err
+	}
 	if deferred := plan.deferred(); len(deferred) > 0 {
 		return &Resolved{Secrets: plan.observed(), RefreshAfter: e.refreshAfter(plan, interval), Deferred: deferred}, nil
 	}
-	files, err := projection.Files(connection.Spec.Type, values)
+	files, err := layout.Files(values, evaluated)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +139,7 @@ func (e *Engine) resolve(
 // Evaluate resolves the references in a value that has no attached secrets, such as a VaultTask's data; every reference
 // must name config and path itself. The result holds secrets and is the caller's to forget.
 func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expression.Value) (map[string]any, error) {
-	plan, err := e.plan(ctx, namespace, nil, value)
+	plan, err := e.plan(ctx, namespace, nil, value.References())
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +170,7 @@ func refreshInterval(connection *v1alpha1.Connection) time.Duration {
 func located(connection *v1alpha1.Connection, err error) *fault.Fault {
 	f := fault.From(err)
 	separator := ": "
-	if strings.HasPrefix(f.Sentence, "key ") {
+	if strings.HasPrefix(f.Sentence, "key ") || strings.HasPrefix(f.Sentence, "file ") {
 		separator = ", "
 	}
 	return &fault.Fault{

@@ -43,9 +43,9 @@ type source struct {
 	deferred bool
 }
 
-// plan finds out which secrets the references of value need; nothing is read yet. Attached secrets that no reference can mean are
+// plan finds out which secrets the references need; nothing is read yet. Attached secrets that no reference can mean are
 // left out. A reference that can mean nothing is an error at once.
-func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1.VaultSecret, value *expression.Value) (*plan, error) {
+func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1.VaultSecret, references []expression.Placed) (*plan, error) {
 	p := &plan{namespace: namespace, named: map[string]*source{}, direct: map[string]*source{}}
 	all := make([]*source, len(attached))
 	for i, secret := range attached {
@@ -64,7 +64,7 @@ func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1
 		}
 	}
 	needed := map[*source]bool{}
-	for _, placed := range value.References() {
+	for _, placed := range references {
 		ref := placed.Reference
 		switch {
 		case ref.Config != "":
@@ -79,13 +79,13 @@ func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1
 			}
 		case ref.Secret != "":
 			if p.named[ref.Secret] == nil {
-				return nil, fault.In(fault.Invalid(v1alpha1.ReasonInvalidExpression,
-					"%s names the secret %q, which is not among vaultSecrets (%s)", ref, ref.Secret, names(p.named)), "key %q", placed.Place)
+				return nil, placed.In(fault.Invalid(v1alpha1.ReasonInvalidExpression,
+					"%s names the secret %q, which is not among vaultSecrets (%s)", ref, ref.Secret, names(p.named)))
 			}
 			needed[p.named[ref.Secret]] = true
 		case len(all) == 0:
-			return nil, fault.In(fault.Invalid(v1alpha1.ReasonInvalidExpression,
-				"%s needs an attached secret, and there is none; attach one, or name config and path: vault.secret(config:path.key)", ref), "key %q", placed.Place)
+			return nil, placed.In(fault.Invalid(v1alpha1.ReasonInvalidExpression,
+				"%s needs an attached secret, and there is none; attach one, or name config and path: vault.secret(config:path.key)", ref))
 		default:
 			p.attached = all
 			for _, source := range all {
@@ -163,11 +163,8 @@ func (p *plan) lookup(ref expression.Reference) (any, error) {
 			found = append(found, source)
 		}
 	}
-	switch len(found) {
-	case 0, 1:
-		if slices.ContainsFunc(p.attached, func(s *source) bool { return s.deferred }) {
-			return "", nil // the key may be in there, and whoever asks without a pod gets no files
-		}
+	if len(found) <= 1 && slices.ContainsFunc(p.attached, func(s *source) bool { return s.deferred }) {
+		return "", nil // the key may be in there, and whoever asks without a pod gets no files
 	}
 	switch len(found) {
 	case 1:

@@ -102,7 +102,7 @@ func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 		RefreshAfterMs: resolved.RefreshAfter.Milliseconds(),
 	}
 	for _, file := range resolved.Files {
-		response.Files = append(response.Files, &resolverv1.File{Path: file.Path, Content: file.Content})
+		response.Files = append(response.Files, &resolverv1.File{Path: file.Path, Content: file.Content, Mode: file.Mode})
 	}
 	return response, nil
 }

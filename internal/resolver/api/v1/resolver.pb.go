@@ -169,7 +169,9 @@ type File struct {
 	// Path relative to the volume's root.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// Content of the file.
-	Content       []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	Content []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	// Permission bits of the file, 0400 to 0777; 0 leaves them to the node.
+	Mode          uint32 `protobuf:"varint,3,opt,name=mode,proto3" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -214,6 +216,13 @@ func (x *File) GetContent() []byte {
 	return nil
 }
 
+func (x *File) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
 var File_internal_resolver_api_v1_resolver_proto protoreflect.FileDescriptor
 
 const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
@@ -234,10 +243,11 @@ const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x1c\n" +
 	"\tunchanged\x18\x02 \x01(\bR\tunchanged\x121\n" +
 	"\x05files\x18\x03 \x03(\v2\x1b.sallyport.resolver.v1.FileR\x05files\x12(\n" +
-	"\x10refresh_after_ms\x18\x04 \x01(\x03R\x0erefreshAfterMs\"9\n" +
+	"\x10refresh_after_ms\x18\x04 \x01(\x03R\x0erefreshAfterMs\"M\n" +
 	"\x04File\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +
-	"\acontent\x18\x02 \x01(\fB\x03\x80\x01\x01R\acontent2d\n" +
+	"\acontent\x18\x02 \x01(\fB\x03\x80\x01\x01R\acontent\x12\x12\n" +
+	"\x04mode\x18\x03 \x01(\rR\x04mode2d\n" +
 	"\bResolver\x12X\n" +
 	"\aResolve\x12%.sallyport.resolver.v1.ResolveRequest\x1a&.sallyport.resolver.v1.ResolveResponseB=Z;sallyport.dev/sallyport/internal/resolver/api/v1;resolverv1b\x06proto3"
 
