@@ -4,6 +4,7 @@
 #
 #   hack/packages.sh          what a real node needs
 #   hack/packages.sh ldap     the LDAP server of the integration tests
+#   hack/packages.sh lint     the linter of shell scripts
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -12,10 +13,10 @@ export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 # What is looked for, Debian's name of the package that has it, and why.
 needed() {
-  if [[ ${1:-} == ldap ]]; then
-    echo 'slapd slapd                      has the users of the tests of LDAP logins'
-    return
-  fi
+  case ${1:-} in
+    ldap) echo 'slapd slapd                      has the users of the tests of LDAP logins'; return ;;
+    lint) echo 'shellcheck shellcheck            checks shell scripts'; return ;;
+  esac
   cat <<'LIST'
 containerd containerd              runs the node's containers
 ctr        containerd              imports images into it
