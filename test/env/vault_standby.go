@@ -40,7 +40,7 @@ func (v *Vault) StartStandby(ctx context.Context) (_ *Vault, err error) {
 		return nil, err
 	}
 	// The first key only has it join; that it may serve shows when it answers for the leader.
-	return s, s.poll(ctx, func() error {
+	err = s.poll(ctx, func() error {
 		if status, err := s.client.Sys().SealStatusWithContext(ctx); err != nil || status.Sealed {
 			if _, err := s.client.Sys().UnsealWithContext(ctx, s.key); err != nil {
 				return err
@@ -49,4 +49,5 @@ func (v *Vault) StartStandby(ctx context.Context) (_ *Vault, err error) {
 		_, err := s.client.Auth().Token().LookupSelfWithContext(ctx)
 		return err
 	})
+	return s, err
 }

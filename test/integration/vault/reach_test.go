@@ -300,17 +300,14 @@ var _ = Describe("A standby", func() {
 		Expect(session.Renew(ctx)).To(Succeed())
 
 		active.Stop()
-		Eventually(func() error {
-			_, err := session.Read(ctx, location)
-			return err
-		}, "30s").Should(HaveOccurred())
-		_, err = session.Read(ctx, location)
-		f.mute(err)
+		again := func() error {
+			_, failure := session.Read(ctx, location)
+			f.mute(failure)
+			return failure
+		}
+		Eventually(again, "30s").Should(HaveOccurred())
 		active.Start()
-		Eventually(func() error {
-			_, err := session.Read(ctx, location)
-			return err
-		}, "30s").Should(Succeed())
+		Eventually(again, "30s").Should(Succeed())
 	})
 })
 
