@@ -82,6 +82,14 @@ type VaultConfigSpec struct {
 	// auth is how to authenticate to Vault. Exactly one method must be set.
 	// +required
 	Auth VaultAuth `json:"auth,omitempty,omitzero"`
+
+	// allowedNamespaces are the other namespaces whose Connections and VaultTasks may use this VaultConfig, and for what. A use
+	// is allowed if one entry allows it whole: namespace, path and, for a VaultTask, operation. Nobody, if not set; its own
+	// namespace may always use it, for everything.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	AllowedNamespaces []NamespaceGrant `json:"allowedNamespaces,omitempty"`
 }
 
 // CACertificateSource names where a PEM bundle is kept. Exactly one field must be set.

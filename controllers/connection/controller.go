@@ -46,12 +46,13 @@ func NewReconciler(c client.Client, engine *resolver.Engine, recorder events.Eve
 	return &Reconciler{client: c, engine: engine, recorder: recorder, revisions: map[types.NamespacedName]string{}}
 }
 
-// SetupWithManager registers the reconciler with a manager.
+// SetupWithManager registers the reconciler with a manager, whose indexer Index was called for.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("connection").
 		For(&v1alpha1.Connection{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.VaultConfig{}, handler.EnqueueRequestsFromMapFunc(r.usersOf), builder.WithPredicates(configChanged)).
+		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(labelsChanged)).
 		WithOptions(requeue.Options()).
 		Complete(r)
 }

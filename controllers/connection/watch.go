@@ -14,6 +14,9 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
+// borrowed indexes Connections by the VaultConfigs of other namespaces that they refer to, as namespace/name.
+const borrowed = "borrowedVaultConfigs"
+
 // configChanged lets a VaultConfig wake its Connections when its spec changes and when it becomes ready or stops being so, not
 // at every renewal.
 var configChanged = predicate.Funcs{
@@ -30,21 +33,59 @@ var configChanged = predicate.Funcs{
 	},
 }
 
+// labelsChanged lets a namespace wake its Connections when a VaultConfig elsewhere may begin or cease to admit it.
+var labelsChanged = predicate.And(predicate.LabelChangedPredicate{}, predicate.Funcs{
+	CreateFunc: func(event.CreateEvent) bool { return false },
+	DeleteFunc: func(event.DeleteEvent) bool { return false },
+})
+
 func ready(config *v1alpha1.VaultConfig) bool {
 	return meta.IsStatusConditionTrue(config.Status.Conditions, v1alpha1.ConditionReady)
 }
 
-// usersOf maps a VaultConfig to the Connections of its namespace. Which of them refer to it is not looked up: references stand in
-// values too, and checking a Connection whose secrets did not change costs Vault nothing.
+// Index adds the index that the reconciler finds Connections by. It must be called before the cache is started.
+func Index(ctx context.Context, indexer client.FieldIndexer) error {
+	return indexer.IndexField(ctx, &v1alpha1.Connection{}, borrowed, borrows)
+}
+
+// borrows lists the VaultConfigs of other namespaces that a Connection refers to. Only vaultSecrets can: references in value name
+// VaultConfigs of their own namespace.
+func borrows(object client.Object) []string {
+	connection, ok := object.(*v1alpha1.Connection)
+	if !ok {
+		return nil
+	}
+	var keys []string
+	for _, secret := range connection.Spec.VaultSecrets {
+		if ref := secret.VaultConfigRef; ref.Namespace != "" && ref.Namespace != connection.Namespace {
+			keys = append(keys, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}.String())
+		}
+	}
+	return keys
+}
+
+// usersOf maps a VaultConfig to the Connections of its namespace, and to those elsewhere that refer to it. Which of its own namespace
+// refer to it is not looked up: references stand in values too, and checking a Connection whose secrets did not change costs Vault
+// nothing.
 func (r *Reconciler) usersOf(ctx context.Context, config client.Object) []ctrl.Request {
+	own := r.requests(ctx, client.InNamespace(config.GetNamespace()))
+	return append(own, r.requests(ctx, client.MatchingFields{borrowed: client.ObjectKeyFromObject(config).String()})...)
+}
+
+// inNamespace maps a namespace to its Connections.
+func (r *Reconciler) inNamespace(ctx context.Context, namespace client.Object) []ctrl.Request {
+	return r.requests(ctx, client.InNamespace(namespace.GetName()))
+}
+
+func (r *Reconciler) requests(ctx context.Context, of client.ListOption) []ctrl.Request {
 	list := &v1alpha1.ConnectionList{}
-	if err := r.client.List(ctx, list, client.InNamespace(config.GetNamespace())); err != nil {
-		log.FromContext(ctx).Error(err, "listing the Connections that a VaultConfig may concern")
+	if err := r.client.List(ctx, list, of); err != nil {
+		log.FromContext(ctx).Error(err, "listing the Connections that a change may concern")
 		return nil
 	}
 	requests := make([]ctrl.Request, len(list.Items))
 	for i := range list.Items {
-		requests[i].NamespacedName = types.NamespacedName{Namespace: list.Items[i].Namespace, Name: list.Items[i].Name}
+		requests[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
 	}
 	return requests
 }

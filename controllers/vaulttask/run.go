@@ -12,6 +12,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/resolver"
 	"sallyport.dev/sallyport/internal/status"
 	"sallyport.dev/sallyport/internal/vault"
 )
@@ -55,10 +56,27 @@ func (r *run) execute(ctx context.Context) (*v1alpha1.TaskResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.permitted(ctx, config, session, location); err != nil {
+		return nil, err
+	}
 	if r.task.Spec.Operation == v1alpha1.OperationWrite {
 		return r.write(ctx, session, location)
 	}
 	return r.read(ctx, session, location)
+}
+
+// permitted asks whether a VaultConfig of another namespace lets the task do this there.
+func (r *run) permitted(ctx context.Context, config *v1alpha1.VaultConfig, session *vault.Session, location vault.Location) error {
+	if config.Namespace == r.task.Namespace {
+		return nil
+	}
+	path, engine, err := session.Confirm(ctx, location)
+	if err != nil {
+		return err
+	}
+	return r.engine.Permit(ctx, config, resolver.Use{
+		Namespace: r.task.Namespace, Path: path, KV2Engine: engine, Operation: r.task.Spec.Operation,
+	})
 }
 
 // read has no effect in Vault, so it is claimed only to record which rerun it answers.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -121,6 +122,9 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 	if err := watchKinds(ctx, mgr, sessions); err != nil {
 		return nil, err
 	}
+	if err := connection.Index(ctx, mgr.GetFieldIndexer()); err != nil {
+		return nil, fmt.Errorf("indexing Connections: %w", err)
+	}
 	engine := resolver.NewEngine(mgr.GetClient(), sessions, clk)
 	if err := addResolver(mgr, options, engine, clk, log); err != nil {
 		return nil, err
@@ -166,8 +170,8 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsAddress},
 		HealthProbeBindAddress:        options.ProbeAddress,
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &options.SkipNameValidation},
-		// Only our own kinds are cached. Everything else is read when it is needed: a forgotten Get must fail rather than
-		// start an informer that holds every Secret of the cluster in memory.
+		// Only our own kinds and the metadata of namespaces are cached. Everything else is read when it is needed: a forgotten Get
+		// must fail rather than start an informer that holds every Secret of the cluster in memory.
 		Cache:  cache.Options{ReaderFailOnMissingInformer: true},
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}}}},
 	})
@@ -178,6 +182,11 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 func watchKinds(ctx context.Context, mgr manager.Manager, sessions *vault.Sessions) error {
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.Connection{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watching Connections: %w", err)
+	}
+	namespaces := &metav1.PartialObjectMetadata{}
+	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if _, err := mgr.GetCache().GetInformer(ctx, namespaces, cache.BlockUntilSynced(false)); err != nil {
+		return fmt.Errorf("watching namespaces: %w", err)
 	}
 	configs, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.VaultConfig{}, cache.BlockUntilSynced(false))
 	if err != nil {

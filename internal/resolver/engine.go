@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -40,7 +39,7 @@ type Engine struct {
 	rounds   rounds
 }
 
-// NewEngine returns an engine that finds VaultConfigs with objects, a cached reader.
+// NewEngine returns an engine that finds VaultConfigs, and the metadata of namespaces, with objects, a cached reader.
 func NewEngine(objects client.Reader, sessions *vault.Sessions, clk clock.PassiveClock) *Engine {
 	return &Engine{objects: objects, sessions: sessions, clock: clk, rounds: newRounds(clk)}
 }
@@ -126,26 +125,6 @@ func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expressi
 	return value.Evaluate(plan.lookup)
 }
 
-// Config returns the VaultConfig that a reference from the given namespace means, if it may be used from there now.
-func (e *Engine) Config(ctx context.Context, namespace string, ref v1alpha1.VaultConfigReference) (*v1alpha1.VaultConfig, error) {
-	key := configKey(namespace, ref)
-	if key.Namespace != namespace {
-		return nil, fault.Wait(v1alpha1.ReasonNamespaceNotAllowed,
-			"VaultConfig %s may not be used from namespace %s: a VaultConfig serves its own namespace only; create one in %s", key, namespace, namespace)
-	}
-	config := &v1alpha1.VaultConfig{}
-	if err := e.objects.Get(ctx, key, config); err != nil {
-		if client.IgnoreNotFound(err) == nil {
-			return nil, fault.Wait(v1alpha1.ReasonConfigNotFound, "VaultConfig %s does not exist", key)
-		}
-		return nil, fault.New(v1alpha1.ReasonInternal, "VaultConfig %s cannot be read from the Kubernetes API: %v", key, err)
-	}
-	if config.Spec.Enabled != nil && !*config.Spec.Enabled {
-		return nil, fault.Wait(v1alpha1.ReasonConfigDisabled, "VaultConfig %s is disabled (spec.enabled: false)", key)
-	}
-	return config, nil
-}
-
 func (e *Engine) refreshAfter(plan *plan, interval time.Duration) time.Duration {
 	after := interval
 	for _, source := range plan.sources {
@@ -162,13 +141,6 @@ func refreshInterval(connection *v1alpha1.Connection) time.Duration {
 		return DefaultRefreshInterval
 	}
 	return max(connection.Spec.RefreshInterval.Duration, MinRefreshInterval)
-}
-
-func configKey(namespace string, ref v1alpha1.VaultConfigReference) types.NamespacedName {
-	if ref.Namespace != "" {
-		namespace = ref.Namespace
-	}
-	return types.NamespacedName{Namespace: namespace, Name: ref.Name}
 }
 
 // located puts the Connection's name in front of a fault: Connection shop/db, key "password": …

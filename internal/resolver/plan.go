@@ -19,10 +19,11 @@ import (
 // plan is the set of secrets that one value needs. A source that cannot be had carries its error until a reference needs it, so
 // that the sentence names the place in value.
 type plan struct {
-	sources  []*source
-	attached []*source          // those that bare references search
-	named    map[string]*source // attached secrets by name
-	direct   map[string]*source // config:path references, by config and path
+	namespace string // that asks
+	sources   []*source
+	attached  []*source          // those that bare references search
+	named     map[string]*source // attached secrets by name
+	direct    map[string]*source // config:path references, by config and path
 }
 
 // source is one secret in Vault, and what is known of it during one request.
@@ -43,7 +44,7 @@ type source struct {
 // plan finds out which secrets the references of value need; nothing is read yet. Attached secrets that no reference can mean are
 // left out. A reference that can mean nothing is an error at once.
 func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1.VaultSecret, value *expression.Value) (*plan, error) {
-	p := &plan{named: map[string]*source{}, direct: map[string]*source{}}
+	p := &plan{namespace: namespace, named: map[string]*source{}, direct: map[string]*source{}}
 	all := make([]*source, len(attached))
 	for i, secret := range attached {
 		all[i] = &source{
@@ -98,14 +99,14 @@ func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1
 	for _, source := range p.sources {
 		source.configRef.Namespace = configKey(namespace, source.configRef).Namespace
 	}
-	e.findConfigs(ctx, namespace, p)
+	e.findConfigs(ctx, p)
 	return p, nil
 }
 
 // findConfigs finds the VaultConfig of every source.
-func (e *Engine) findConfigs(ctx context.Context, namespace string, p *plan) {
+func (e *Engine) findConfigs(ctx context.Context, p *plan) {
 	for _, source := range p.sources {
-		config, err := e.Config(ctx, namespace, source.configRef)
+		config, err := e.Config(ctx, p.namespace, source.configRef)
 		if err != nil {
 			source.err = err
 			continue

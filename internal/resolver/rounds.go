@@ -65,7 +65,7 @@ func (e *Engine) readSource(ctx context.Context, s *source) {
 	}
 }
 
-// open gives every source its session and its canonical path.
+// open gives every source its session and its canonical path, and refuses what the VaultConfig does not let the namespace have.
 func (e *Engine) open(ctx context.Context, p *plan) {
 	each(p.sources, func(s *source) {
 		if s.err != nil {
@@ -74,7 +74,7 @@ func (e *Engine) open(ctx context.Context, p *plan) {
 		if s.session, s.err = e.sessions.For(ctx, s.config); s.err != nil {
 			return
 		}
-		if s.path, s.err = s.session.APIPath(ctx, s.location); s.err != nil {
+		if s.path, s.err = e.permitted(ctx, p.namespace, s); s.err != nil {
 			return
 		}
 		s.key = fmt.Sprintf("%s/%d %s?version=%d", s.config.UID, s.config.Generation, s.path, s.location.Version)

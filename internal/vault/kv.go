@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -58,6 +59,35 @@ func (s *Session) APIPath(ctx context.Context, location Location) (string, error
 		return "", err
 	}
 	return path, nil
+}
+
+// Confirm is APIPath for a decision about who may read there: it believes of the engine only what Vault itself says of it, and
+// returns the engine's mount path too if that is KV version 2. The path is the one that Read reads.
+func (s *Session) Confirm(ctx context.Context, location Location) (path, kv2Engine string, err error) {
+	err = s.do(ctx, func(ctx context.Context, current *identity) error {
+		found, err := s.locate(ctx, current, location)
+		if err != nil {
+			return err
+		}
+		location.KVVersion = ""
+		confirmed, err := s.locate(ctx, current, location)
+		switch {
+		case err != nil:
+			return err
+		case confirmed.guessed:
+			return fault.Wait(v1alpha1.ReasonPermissionDenied, "%s: Vault does not tell this token of a KV engine at %s (%s); let its policy use that engine, "+
+				"or correct enginePath", found.apiPath(), found.engine, s.as())
+		case confirmed.apiPath() != found.apiPath():
+			return fault.Wait(v1alpha1.ReasonInvalidRequest, "%s: the engine at %s is KV version %s (%s); leave out kvVersion, or set it to %s",
+				found.apiPath(), found.engine, strings.TrimPrefix(string(confirmed.version), "V"), s.as(), confirmed.version)
+		}
+		path = found.apiPath()
+		if confirmed.version == v1alpha1.KVVersion2 {
+			kv2Engine = found.engine
+		}
+		return nil
+	})
+	return path, kv2Engine, err
 }
 
 // CurrentVersion returns the number of a KV version 2 secret's newest version, for use as cas; 0 if there never was one.

@@ -1,0 +1,160 @@
+// Package tenancy decides whether a namespace may use a VaultConfig of another one: what spec.allowedNamespaces says, and
+// nothing else. It is pure: labels, paths and KV versions are found out by the caller.
+//
+// A namespace that no entry admits must not learn anything from the answer, not even whether the VaultConfig exists.
+package tenancy
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// placeholder stands in a path prefix for the namespace that asks.
+const placeholder = "{{namespace}}"
+
+// parts are what KV version 2 puts between engine and path, one for each thing that can be done with a secret.
+var parts = []string{"data", "metadata", "delete", "undelete", "destroy", "subkeys"}
+
+// Use is what a namespace wants to do with a VaultConfig of another one.
+type Use struct {
+	// Namespace that asks.
+	Namespace string
+	// Path that is to be reached, as Vault's API has it, engine included: secret/data/oracle. Not escaped.
+	Path string
+	// KV2Engine is the mount path of the engine if it is KV version 2, on Vault's own word; empty for all other engines. It must not
+	// be what whoever asks says of the engine: prefixes are compared with what stands behind it.
+	KV2Engine string
+	// Operation of a VaultTask; empty for a read by a Connection.
+	Operation v1alpha1.VaultTaskOperation
+}
+
+// Selects tells whether the answer may depend on the labels of the namespace that asks.
+func Selects(config *v1alpha1.VaultConfig) bool {
+	return slices.ContainsFunc(config.Spec.AllowedNamespaces, func(g v1alpha1.NamespaceGrant) bool { return g.Selector != nil })
+}
+
+// Admits tells whether a namespace may use the VaultConfig for anything at all.
+func Admits(config *v1alpha1.VaultConfig, namespace string, labels map[string]string) bool {
+	return namespace == config.Namespace || len(grants(config, namespace, labels)) > 0
+}
+
+// Stranger is the answer to a namespace that is not admitted. It is the same whether the VaultConfig exists or not.
+func Stranger(config types.NamespacedName, namespace string) error {
+	return fault.Wait(v1alpha1.ReasonNamespaceNotAllowed,
+		"VaultConfig %s does not exist, or may not be used from namespace %s; correct vaultConfigRef, or have the VaultConfig's owner "+
+			"let %s use it in spec.allowedNamespaces", config, namespace, namespace)
+}
+
+// Permit returns nil if a namespace with these labels may use the VaultConfig so, and else a fault NamespaceNotAllowed that says
+// what is missing and how it can be had. The VaultConfig's own namespace may do everything.
+func Permit(config *v1alpha1.VaultConfig, labels map[string]string, use Use) error {
+	if use.Namespace == config.Namespace {
+		return nil
+	}
+	name := types.NamespacedName{Namespace: config.Namespace, Name: config.Name}
+	admitting := grants(config, use.Namespace, labels)
+	if len(admitting) == 0 {
+		return Stranger(name, use.Namespace)
+	}
+	if problem := ambiguity(use.Path); problem != "" {
+		return fault.Wait(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s for %q: the path %s; "+
+			"paths of another namespace's VaultConfig must be plain", name, use.Namespace, use.Path, problem)
+	}
+	var prefixes, operations []string
+	for _, grant := range admitting {
+		covered := false
+		for _, prefix := range grant.PathPrefixes {
+			prefix := expand(prefix, use.Namespace)
+			prefixes = append(prefixes, prefix)
+			covered = covered || use.coveredBy(prefix)
+		}
+		if !covered {
+			continue
+		}
+		if use.Operation == "" || slices.Contains(grant.TaskOperations, use.Operation) {
+			return nil
+		}
+		for _, operation := range grant.TaskOperations {
+			operations = append(operations, string(operation))
+		}
+		if len(grant.TaskOperations) == 0 {
+			operations = append(operations, "no VaultTask")
+		}
+	}
+	if len(operations) > 0 {
+		return fault.Wait(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s for operation %s on %s: it allows %s "+
+			"there; have its owner add the operation to taskOperations in spec.allowedNamespaces", name, use.Namespace, use.Operation, use.Path, list(operations))
+	}
+	return fault.Wait(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s for %s: it allows what lies below %s; "+
+		"use such a path, or have its owner add one to pathPrefixes in spec.allowedNamespaces", name, use.Namespace, use.Path, list(prefixes))
+}
+
+// grants are the entries that admit a namespace. An entry that names nobody, or whose selector cannot be read, admits nobody.
+func grants(config *v1alpha1.VaultConfig, namespace string, of map[string]string) []v1alpha1.NamespaceGrant {
+	var admitting []v1alpha1.NamespaceGrant
+	for _, grant := range config.Spec.AllowedNamespaces {
+		if slices.Contains(grant.Names, v1alpha1.NamespaceName(namespace)) || selected(grant.Selector, of) {
+			admitting = append(admitting, grant)
+		}
+	}
+	return admitting
+}
+
+func selected(by *v1alpha1.NamespaceSelector, of map[string]string) bool {
+	if by == nil || of == nil {
+		return false
+	}
+	selector, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchLabels: by.MatchLabels, MatchExpressions: by.MatchExpressions})
+	return err == nil && selector.Matches(labels.Set(of))
+}
+
+func expand(prefix v1alpha1.PathPrefix, namespace string) string {
+	return strings.Trim(strings.ReplaceAll(string(prefix), placeholder, namespace), "/")
+}
+
+// coveredBy compares whole parts. A prefix that leads into a KV version 2 engine is read as Vault's command line writes paths, without
+// data/ and the like, unless it names such a part itself.
+func (u Use) coveredBy(prefix string) bool {
+	if prefix == "" || ambiguity(prefix) != "" {
+		return false
+	}
+	inside, into := strings.CutPrefix(prefix, u.KV2Engine+"/")
+	if first, _, _ := strings.Cut(inside, "/"); u.KV2Engine == "" || !into || slices.Contains(parts, first) {
+		return within(u.Path, prefix)
+	}
+	rest, below := strings.CutPrefix(u.Path, u.KV2Engine+"/")
+	part, secret, deeper := strings.Cut(rest, "/")
+	return below && deeper && slices.Contains(parts, part) && within(secret, inside)
+}
+
+func within(path, prefix string) bool { return path == prefix || strings.HasPrefix(path, prefix+"/") }
+
+// ambiguity says why a path could mean another one to Vault, or to something on the way to it, than it seems to here.
+func ambiguity(path string) string {
+	if !utf8.ValidString(path) || strings.ContainsFunc(path, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return "holds a character that cannot be printed"
+	}
+	if strings.ContainsAny(path, `%\`) {
+		return `holds % or \`
+	}
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "" || part == "." || part == ".." {
+			return "holds an empty part or dots"
+		}
+	}
+	return ""
+}
+
+func list(names []string) string {
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ", ")
+}
