@@ -39,8 +39,10 @@ type request struct {
 	// path below /v1/, not escaped: secret/data/oracle.
 	path  string
 	query url.Values
-	// body is sent as JSON unless nil.
+	// body is sent as JSON unless nil, as a merge patch if the method is PATCH.
 	body any
+	// wrapTTL asks for the answer to be wrapped in a token that lives this long, unless it is empty.
+	wrapTTL string
 	// token of the session; none for sys/health.
 	token *token
 	// capability that a policy must grant for it, for the sentence that says so: "read".
@@ -143,7 +145,10 @@ func (l *link) exchange(ctx context.Context, r request, out any) (status int, se
 func (l *link) build(r request) (*vaultapi.Request, error) {
 	// The library escapes the path; segments that would change its meaning were refused when the path was made.
 	built := l.api.NewRequest(r.method, "/v1/"+r.path)
-	built.WrapTTL = "" // which the library takes from the environment
+	built.WrapTTL = r.wrapTTL // the library would take one from the environment
+	if r.method == http.MethodPatch {
+		built.Headers.Set("Content-Type", "application/merge-patch+json")
+	}
 	built.Params = r.query
 	if r.token != nil {
 		built.ClientToken = r.token.reveal()

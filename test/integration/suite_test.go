@@ -56,6 +56,7 @@ var _ = BeforeSuite(func() {
 	vault.Policy("all-secrets", `
 		path "secret/*" { capabilities = ["create", "read", "update"] }
 		path "kv/*"     { capabilities = ["create", "read", "update"] }`)
+	vault.Policy("everything", `path "*" { capabilities = ["create", "read", "update", "patch", "delete", "list", "sudo"] }`)
 
 	node, err = cp.CreateNode(ctx, "node-a")
 	Expect(err).NotTo(HaveOccurred())
