@@ -177,7 +177,7 @@ func decode(response *http.Response, body []byte, out any) error {
 	}
 	switch a := out.(type) {
 	case *answer:
-		if a.RequestID == "" && a.Errors == nil {
+		if a.RequestID == "" && a.Errors == nil && a.WrapInfo == nil { // a wrapped answer has no ID
 			return notVault("with JSON that is not Vault's")
 		}
 	case *healthAnswer:
