@@ -59,6 +59,10 @@ lint: ## golangci-lint with depguard, and kube-api-linter on api/.
 verify: ## Fail when a generated file (CRDs, deepcopy, RBAC, gRPC code) is not current, or go.mod is not tidy.
 	@hack/verify.sh
 
+.PHONY: bench
+bench: ## Measure what Sallyport costs, with a real API server and a real Vault; no part of `make test`.
+	@hack/bench.sh
+
 ##@ Develop
 
 .PHONY: generate

@@ -87,7 +87,8 @@ const (
 	ReasonTooLarge = "TooLarge"
 	// ReasonUnknownOverride: a pod overrides a key that the Connection's value does not have.
 	ReasonUnknownOverride = "UnknownOverride"
-	// ReasonCredentialMissing: the Secret or ConfigMap (or its key) that a VaultConfig refers to does not exist or is empty.
+	// ReasonCredentialMissing: the Secret or ConfigMap (or its key) that a VaultConfig refers to does not exist, is empty, or may not be
+	// read by Sallyport.
 	ReasonCredentialMissing = "CredentialMissing"
 	// ReasonConfigDisabled: the VaultConfig has enabled: false.
 	ReasonConfigDisabled = "ConfigDisabled"

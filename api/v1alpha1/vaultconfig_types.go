@@ -62,6 +62,13 @@ type VaultConfigSpec struct {
 	// +kubebuilder:validation:MaxLength=2048
 	URL string `json:"url,omitempty"`
 
+	// vaultNamespace is the namespace of Vault Enterprise that every request goes to, for example team-a or team-a/test.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\\\s/]+(/[^\\\\s/]+)*/?$')",message="write the Vault namespace as in team-a/test: no slash before it, no empty parts, no spaces"
+	VaultNamespace string `json:"vaultNamespace,omitempty"`
+
 	// enginePath is the mount path of the secrets engine used by references that name none, for example secret.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -78,6 +85,18 @@ type VaultConfigSpec struct {
 	// caCertificateFrom reads the PEM bundle from a ConfigMap or Secret of this namespace.
 	// +optional
 	CACertificateFrom *CACertificateSource `json:"caCertificateFrom,omitempty"`
+
+	// tls says more about the TLS connection with Vault.
+	// +optional
+	TLS *VaultTLS `json:"tls,omitempty"`
+
+	// proxy is an HTTP proxy to reach Vault through. The environment's proxy variables have no effect.
+	// +optional
+	Proxy *VaultProxy `json:"proxy,omitempty"`
+
+	// limits bound what this VaultConfig asks of Vault.
+	// +optional
+	Limits *VaultLimits `json:"limits,omitempty"`
 
 	// auth is how to authenticate to Vault. Exactly one method must be set.
 	// +required

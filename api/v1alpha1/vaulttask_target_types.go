@@ -13,7 +13,7 @@ type TaskTarget struct {
 	Vault *InlineVault `json:"vault,omitempty"`
 
 	// connectionRef names a Connection of type VAULT in this namespace. Its value supplies url, caCertificate and
-	// token, and optionally enginePath, secretPath and path where the task leaves them out.
+	// token, and optionally vaultNamespace, and enginePath, secretPath and path where the task leaves them out.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
 	ConnectionRef *ConnectionReference `json:"connectionRef,omitempty"`
@@ -28,6 +28,13 @@ type InlineVault struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	URL string `json:"url,omitempty"`
+
+	// vaultNamespace is the namespace of Vault Enterprise that every request goes to.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\\\s/]+(/[^\\\\s/]+)*/?$')",message="write the Vault namespace as in team-a/test: no slash before it, no empty parts, no spaces"
+	VaultNamespace string `json:"vaultNamespace,omitempty"`
 
 	// caCertificate is the PEM bundle of the certificate authorities that may have signed Vault's certificate. Without
 	// it and without caCertificateFrom, Mozilla's root certificates are used.

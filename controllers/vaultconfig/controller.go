@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -26,7 +27,6 @@ const healthInterval = 30 * time.Second
 
 // +kubebuilder:rbac:groups=sallyport.dev,resources=vaultconfigs,verbs=get;list;watch
 // +kubebuilder:rbac:groups=sallyport.dev,resources=vaultconfigs/status,verbs=get;update;patch
-// +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Reconciler reconciles VaultConfigs.
@@ -79,7 +79,8 @@ func (r *Reconciler) outcome(found observation) (ctrl.Result, error) {
 	if f := found.fault(); f != nil {
 		return requeue.For(f)
 	}
-	after := healthInterval
+	// Spread, so that VaultConfigs which began together do not come together for ever.
+	after := wait.Jitter(healthInterval, 0.2)
 	for _, moment := range []time.Time{found.nextRenewal, found.token.ExpireTime} {
 		if until := moment.Sub(r.clock.Now()); !moment.IsZero() && until > 0 {
 			after = min(after, max(until, 100*time.Millisecond))
@@ -131,6 +132,9 @@ func (r *Reconciler) health(ctx context.Context, config *v1alpha1.VaultConfig) (
 		return health, fault.New(v1alpha1.ReasonVaultSealed, "Vault at %s is not initialized; initialize and unseal it", config.Spec.URL)
 	case health.Sealed:
 		return health, fault.New(v1alpha1.ReasonVaultSealed, "Vault at %s is sealed; unseal it", config.Spec.URL)
+	case health.Secondary:
+		return health, fault.New(v1alpha1.ReasonVaultError, "Vault at %s is a disaster recovery secondary, which serves nobody until it is promoted; "+
+			"point spec.url at the primary", config.Spec.URL)
 	}
 	return health, nil
 }

@@ -90,7 +90,7 @@ func (a *attempt) ownConfig(inline v1alpha1.InlineVault) *v1alpha1.VaultConfig {
 			Namespace: a.task.Namespace, Name: a.task.Name, UID: a.task.UID, Generation: a.task.Generation,
 		},
 		Spec: v1alpha1.VaultConfigSpec{
-			URL: inline.URL, CACertificate: inline.CACertificate, CACertificateFrom: inline.CACertificateFrom, Auth: inline.Auth,
+			URL: inline.URL, VaultNamespace: inline.VaultNamespace, CACertificate: inline.CACertificate, CACertificateFrom: inline.CACertificateFrom, Auth: inline.Auth,
 		},
 	}
 }
@@ -129,7 +129,7 @@ func (a *attempt) byConnection(ctx context.Context, to *target) error {
 		fill(&to.path, text("path"))
 	}
 	config := a.ownConfig(v1alpha1.InlineVault{
-		URL: text("url"), CACertificate: text("caCertificate"),
+		URL: text("url"), VaultNamespace: text("vaultNamespace"), CACertificate: text("caCertificate"),
 		Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{SecretKeyRef: v1alpha1.SecretKeyReference{Name: name.Name, Key: "token"}}},
 	})
 	to.session, to.close, err = a.sessions.Ephemeral(ctx, config, map[string]string{"token": text("token")})

@@ -39,10 +39,11 @@ func TestMain_ExitCodesAndMessages(t *testing.T) {
 	}
 }
 
-func TestAllowedVaultURLsAreSplit(t *testing.T) {
+func TestAllowedURLsAreSplit(t *testing.T) {
 	g := NewWithT(t)
-	m := controllerMode{allowedURLs: " https://a:8200, https://b:8200 ,"}
+	m := controllerMode{allowedVaults: " https://a:8200, https://b:8200 ,", allowedProxies: "http://p:3128"}
 	m.options.PodName, m.options.PodNamespace, m.options.PodIP = "a", "b", "10.0.0.1"
 	g.Expect(m.validate()).To(Succeed())
 	g.Expect(m.options.AllowedVaultURLs).To(Equal([]string{"https://a:8200", "https://b:8200"}))
+	g.Expect(m.options.AllowedProxyURLs).To(Equal([]string{"http://p:3128"}))
 }

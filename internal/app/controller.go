@@ -56,6 +56,9 @@ type ControllerOptions struct {
 	NodeServiceAccount string
 	// AllowedVaultURLs are the origins to which credentials may be sent; empty allows every https origin.
 	AllowedVaultURLs []string
+	// AllowedProxyURLs are the origins of proxies that may stand on the way to Vault; empty allows every one, or none if
+	// AllowedVaultURLs is set.
+	AllowedProxyURLs []string
 	// LeaderElect is whether the replicas elect a leader for the controllers.
 	LeaderElect bool
 	// MetricsAddress and ProbeAddress are where metrics and health probes are served; "0" serves none.
@@ -67,8 +70,8 @@ type ControllerOptions struct {
 }
 
 type controllerMode struct {
-	options     ControllerOptions
-	allowedURLs string
+	options                       ControllerOptions
+	allowedVaults, allowedProxies string
 }
 
 func (m *controllerMode) flags(set *flag.FlagSet) {
@@ -77,8 +80,10 @@ func (m *controllerMode) flags(set *flag.FlagSet) {
 	set.StringVar(&o.PodNamespace, "pod-namespace", fromEnvironment("POD_NAMESPACE"), "namespace of this replica's pod")
 	set.StringVar(&o.PodIP, "pod-ip", fromEnvironment("POD_IP"), "address at which nodes reach this replica's resolver")
 	set.StringVar(&o.NodeServiceAccount, "node-service-account", "sallyport-node", "service account of the node plugin, in the same namespace")
-	set.StringVar(&m.allowedURLs, "allowed-vault-urls", "", "comma-separated origins (https://vault.example.com:8200) to which credentials may be sent; "+
+	set.StringVar(&m.allowedVaults, "allowed-vault-urls", "", "comma-separated origins (https://vault.example.com:8200) to which credentials may be sent; "+
 		"empty allows every https origin. Plain http is allowed only for origins listed here")
+	set.StringVar(&m.allowedProxies, "allowed-proxy-urls", "", "comma-separated origins (http://proxy.example.com:3128) of the proxies that VaultConfigs may name; "+
+		"empty allows every proxy, or none if --allowed-vault-urls is set")
 	set.BoolVar(&o.LeaderElect, "leader-elect", true, "elect a leader among the replicas for the controllers; every replica resolves")
 	set.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the metrics endpoint; 0 serves none")
 	set.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address of the endpoints /healthz and /readyz")
@@ -86,11 +91,7 @@ func (m *controllerMode) flags(set *flag.FlagSet) {
 }
 
 func (m *controllerMode) validate() error {
-	for origin := range strings.SplitSeq(m.allowedURLs, ",") {
-		if origin = strings.TrimSpace(origin); origin != "" {
-			m.options.AllowedVaultURLs = append(m.options.AllowedVaultURLs, origin)
-		}
-	}
+	m.options.AllowedVaultURLs, m.options.AllowedProxyURLs = split(m.allowedVaults), split(m.allowedProxies)
 	switch {
 	case m.options.PodName == "" || m.options.PodNamespace == "":
 		return errors.New("--pod-name and --pod-namespace (or POD_NAME and POD_NAMESPACE) must be set")
@@ -98,6 +99,17 @@ func (m *controllerMode) validate() error {
 		return fmt.Errorf("--pod-ip (or POD_IP) must be an IP address, and is %q", m.options.PodIP)
 	}
 	return nil
+}
+
+// split returns the parts of a comma-separated list.
+func split(list string) []string {
+	var parts []string
+	for part := range strings.SplitSeq(list, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return parts
 }
 
 func (m *controllerMode) run(ctx context.Context, log logr.Logger) error {
@@ -115,9 +127,11 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 		return nil, err
 	}
 	clk := clock.RealClock{}
-	sessions, err := vault.NewSessions(vault.Options{Reader: mgr.GetAPIReader(), AllowedURLs: options.AllowedVaultURLs, Clock: clk})
+	sessions, err := vault.NewSessions(vault.Options{
+		Reader: mgr.GetAPIReader(), AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs, Clock: clk,
+	})
 	if err != nil {
-		return nil, fmt.Errorf("--allowed-vault-urls: %w", err)
+		return nil, err
 	}
 	if err := watchKinds(ctx, mgr, sessions); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@
 package requeue
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"k8s.io/client-go/util/workqueue"
@@ -28,8 +29,20 @@ const (
 func Options() controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: concurrency,
-		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minBackoff, MaxBackoff),
+		RateLimiter:             jittered{workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minBackoff, MaxBackoff)},
 	}
+}
+
+// jittered takes up to a third off each pause: objects that failed together, because one Vault went down, do not all come
+// back at the moment when it is up again.
+type jittered struct {
+	workqueue.TypedRateLimiter[reconcile.Request]
+}
+
+// When implements workqueue.TypedRateLimiter.
+func (j jittered) When(request reconcile.Request) time.Duration {
+	pause := j.TypedRateLimiter.When(request)
+	return pause - rand.N(pause/3+1) //nolint:gosec // jitter
 }
 
 // For returns what Reconcile returns for a fault: the queue backs off after what may go away by itself, looks again at a steady

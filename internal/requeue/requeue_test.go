@@ -2,9 +2,12 @@ package requeue
 
 import (
 	"errors"
+	"fmt"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -25,4 +28,20 @@ func TestWhenToComeBack(t *testing.T) {
 	result, err = For(fault.Invalid(v1alpha1.ReasonInvalidSpec, "bad"))
 	g.Expect(errors.Is(err, reconcile.TerminalError(nil))).To(BeTrue())
 	g.Expect(result.IsZero()).To(BeTrue())
+}
+
+func TestBackOffIsSpreadWithinItsBounds(t *testing.T) {
+	g := NewWithT(t)
+	limiter := Options().RateLimiter
+	pauses := map[time.Duration]bool{}
+	for i := range 50 {
+		request := reconcile.Request{NamespacedName: types.NamespacedName{Name: fmt.Sprint(i)}}
+		for range 10 {
+			limiter.When(request)
+		}
+		pause := limiter.When(request)
+		g.Expect(pause).To(And(BeNumerically(">", MaxBackoff/2), BeNumerically("<=", MaxBackoff)))
+		pauses[pause] = true
+	}
+	g.Expect(len(pauses)).To(BeNumerically(">", 10))
 }

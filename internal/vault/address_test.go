@@ -10,7 +10,7 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-func TestPermit(t *testing.T) {
+func TestAllowedVaults(t *testing.T) {
 	const write = "; write an origin such as https://vault.example.com:8200"
 	listed := []string{"https://vault.example.com:8200", "http://127.0.0.1:8200"}
 	tests := []struct {
@@ -48,11 +48,11 @@ func TestPermit(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			g := NewWithT(t)
-			allowed, err := newOrigins(test.allowed)
+			allowed, err := newAllowed(Options{AllowedURLs: test.allowed})
 			g.Expect(err).NotTo(HaveOccurred())
 			config := &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "prod"}}
 			config.Spec.URL = test.url
-			origin, err := allowed.permit(config)
+			origin, err := allowed.vault(config)
 			g.Expect(origin).To(Equal(test.origin))
 			if test.sentence == "" {
 				g.Expect(err).NotTo(HaveOccurred())
@@ -64,8 +64,54 @@ func TestPermit(t *testing.T) {
 	}
 }
 
-func TestNewOriginsRefusesWhatIsNoOrigin(t *testing.T) {
+func TestAllowedProxies(t *testing.T) {
+	const write = "; write an origin such as http://proxy.example.com:3128"
+	vaults, proxies := []string{"https://vault"}, []string{"http://proxy:3128"}
+	tests := []struct {
+		name            string
+		vaults, proxies []string
+		url, proxy      string
+		origin          string
+		sentence        string
+	}{
+		{name: "any", proxy: "http://Proxy:3128/", origin: "http://proxy:3128"},
+		{name: "https", proxy: "https://proxy", origin: "https://proxy"},
+		{name: "listed", proxies: proxies, proxy: "http://proxy:3128", origin: "http://proxy:3128"},
+		{name: "not listed", proxies: proxies, proxy: "http://other", sentence: "http://other is not in the controller's --allowed-proxy-urls; use one that is, or have it listed"},
+		{name: "none where Vaults are listed", vaults: vaults, proxy: "http://proxy:3128", sentence: "http://proxy:3128 is not in the controller's --allowed-proxy-urls; use one that is, or have it listed"},
+		{name: "listed where Vaults are", vaults: vaults, proxies: proxies, proxy: "http://proxy:3128", origin: "http://proxy:3128"},
+		{name: "in front of http", vaults: []string{"http://vault"}, proxies: proxies, url: "http://vault", proxy: "http://proxy:3128", sentence: "a proxy would see all that is sent to an http address; use https in spec.url, or leave out the proxy"},
+		{name: "a path", proxy: "http://proxy/x", sentence: `has the path "/x"; leave it out`},
+		{name: "another scheme", proxy: "socks5://proxy", sentence: "is no http or https URL" + write},
+		{name: "a password", proxy: "http://me:hunter2@proxy", sentence: "holds a user name or password, which Sallyport does not send to proxies; leave them out, and let the proxy know the controller by its address"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			g := NewWithT(t)
+			allowed, err := newAllowed(Options{AllowedURLs: test.vaults, AllowedProxyURLs: test.proxies})
+			g.Expect(err).NotTo(HaveOccurred())
+			config := &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "prod"}}
+			config.Spec.URL, config.Spec.Proxy = "https://vault", &v1alpha1.VaultProxy{URL: test.proxy}
+			if test.url != "" {
+				config.Spec.URL = test.url
+			}
+			origin, err := allowed.proxy(config)
+			g.Expect(origin).To(Equal(test.origin))
+			if test.sentence == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+				return
+			}
+			g.Expect(err).To(Equal(fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.proxy.url: %s (VaultConfig shop/prod)", test.sentence)))
+			g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
+		})
+	}
+}
+
+func TestNewAllowedRefusesWhatIsNoOrigin(t *testing.T) {
 	g := NewWithT(t)
-	_, err := newOrigins([]string{"https://good", "https://me:hunter2@bad"})
+	bad := []string{"https://good", "https://me:hunter2@bad"}
+	_, err := newAllowed(Options{AllowedURLs: bad})
 	g.Expect(err).To(MatchError("allowed Vault URLs: holds a user name or password; leave them out, spec.auth says who logs in"))
+	_, err = newAllowed(Options{AllowedProxyURLs: bad})
+	g.Expect(err).To(MatchError("allowed proxy URLs: holds a user name or password; leave them out, spec.auth says who logs in"))
 }

@@ -11,11 +11,11 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"sync/atomic"
 	"time"
 
 	vaultapi "github.com/hashicorp/vault/api"
-	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -23,15 +23,6 @@ import (
 
 // maxAnswer bounds what is read of one answer, in bytes: a few times what Vault's storages accept as one secret.
 const maxAnswer = 4 << 20
-
-// link is a client for one Vault, without an identity.
-type link struct {
-	origin  string
-	timeout time.Duration
-	clock   clock.PassiveClock
-	http    *http.Client
-	api     *vaultapi.Client
-}
 
 // request is one request to Vault's API.
 type request struct {
@@ -45,6 +36,8 @@ type request struct {
 	wrapTTL string
 	// token of the session; none for sys/health.
 	token *token
+	// namespace of Vault; empty: the link's.
+	namespace string
 	// capability that a policy must grant for it, for the sentence that says so: "read".
 	capability string
 	// as says in sentences who asks: VaultConfig shop/prod, auth token.
@@ -81,18 +74,66 @@ func (a *answer) MarshalLog() any { return a.String() }
 // MarshalJSON is String; answers are only ever decoded.
 func (a *answer) MarshalJSON() ([]byte, error) { return json.Marshal(a.String()) }
 
-// call makes one request, once. It returns the answer if Vault gave one, and a fault unless that is a success: with a refusal both are
+// call makes one request. It returns the answer if Vault gave one, and a fault unless that is a success: with a refusal both are
 // returned. Errors say by OutcomeUnknown whether a request with an effect may have had it.
+//
+// It is sent once, except where Vault itself says that it did nothing and wants it sent again: see again.
 func (l *link) call(ctx context.Context, r request) (*answer, error) {
-	var a answer
-	status, sent, err := l.exchange(ctx, r, &a)
-	if err != nil {
-		return nil, l.noAnswer(ctx, r, sent, err)
+	for sends := 1; ; sends++ {
+		if err := l.pace.turn(ctx, l.timeout, r); err != nil {
+			return nil, err
+		}
+		var a answer
+		reply, sent, err := l.exchange(ctx, r, &a)
+		if err != nil {
+			return nil, l.noAnswer(ctx, r, sent, err)
+		}
+		if l.again(ctx, r, reply, sends) {
+			continue
+		}
+		if a.status = reply.status; a.status >= 300 {
+			return &a, l.refusal(ctx, r, &a)
+		}
+		return &a, nil
 	}
-	if a.status = status; status >= 300 {
-		return &a, l.refusal(ctx, r, &a)
+}
+
+// maxSends bounds how often Vault may send a request back to its own address: behind a load balancer, one of its nodes can be
+// the active one that all others point at.
+const maxSends = 3
+
+// again tells whether an answer asks for the same request once more: a standby that cannot forward sends it to the address that
+// it was sent to already, or a quota names the time after which a read may come again, and the caller wants to wait that long.
+func (l *link) again(ctx context.Context, r request, reply reply, sends int) bool {
+	switch reply.status {
+	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return sends < maxSends && l.leadsBack(reply.location, r)
+	case http.StatusTooManyRequests:
+		if reply.retryAfter == 0 {
+			return false
+		}
+		l.pace.hold(reply.retryAfter)
+		return sends == 1 && !r.hasEffect() && reply.retryAfter <= patience(ctx, l.timeout)
 	}
-	return &a, nil
+	return false
+}
+
+// leadsBack tells whether a redirect leads to the same place of the same origin. Any other could take the token elsewhere.
+func (l *link) leadsBack(location string, r request) bool {
+	u, err := url.Parse(location)
+	if err != nil || u.Path != "/v1/"+r.path {
+		return false
+	}
+	u.Path, u.RawPath, u.RawQuery = "", "", ""
+	origin, problem := parseOrigin(u.String())
+	return problem == "" && origin == l.origin
+}
+
+// reply is what an answer says beside its body.
+type reply struct {
+	status     int
+	location   string
+	retryAfter time.Duration
 }
 
 // errNotVault is an answer that Vault does not give: HTML from something in front of it, JSON that ends too early.
@@ -105,7 +146,7 @@ type errNotVault struct {
 func (e *errNotVault) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.detail) }
 
 // exchange sends the request and decodes the answer into out. It also tells whether any of it may have reached Vault.
-func (l *link) exchange(ctx context.Context, r request, out any) (status int, sent bool, err error) {
+func (l *link) exchange(ctx context.Context, r request, out any) (got reply, sent bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	var connected atomic.Bool
@@ -113,38 +154,61 @@ func (l *link) exchange(ctx context.Context, r request, out any) (status int, se
 
 	apiRequest, err := l.build(r)
 	if err != nil {
-		return 0, false, err
+		return reply{}, false, err
 	}
 	// The methods of Logical() that are recommended in its place hide the status code, which every sentence names.
-	response, err := l.api.RawRequestWithContext(ctx, apiRequest) //nolint:staticcheck // see above
+	response, err := l.client(r).RawRequestWithContext(ctx, apiRequest) //nolint:staticcheck // see above
 	if response == nil {
-		return 0, connected.Load(), err
+		return reply{}, connected.Load(), err
 	}
 	defer func() { _ = response.Body.Close() }()
 	// A refusal comes as an error too, which quotes the answer; the answer itself says all that is needed. Anything else is an
 	// answer that broke off.
 	if _, refused := errors.AsType[*vaultapi.ResponseError](err); err != nil && !refused {
-		return 0, true, err
+		return reply{}, true, err
 	}
-	if response.StatusCode >= 300 && response.StatusCode < 400 {
-		return response.StatusCode, true, nil // refused as a redirect, whatever the body says
+	got = newReply(response.Response)
+	if got.status >= 300 && got.status < 400 {
+		return got, true, nil // a redirect, whatever the body says
 	}
-	if response.StatusCode == http.StatusNoContent {
-		return response.StatusCode, true, nil
+	if got.status == http.StatusNoContent {
+		return got, true, nil
 	}
 	body, err := io.ReadAll(response.Body)
 	switch {
 	case err != nil:
-		return 0, true, err
+		return reply{}, true, err
 	case len(body) > maxAnswer:
-		return 0, true, &errNotVault{response.StatusCode, fmt.Sprintf("with more than %d MiB", maxAnswer>>20)}
+		return reply{}, true, &errNotVault{got.status, fmt.Sprintf("with more than %d MiB", maxAnswer>>20)}
 	}
-	return response.StatusCode, true, decode(response.Response, body, out)
+	return got, true, decode(response.Response, body, out)
+}
+
+func newReply(response *http.Response) reply {
+	got := reply{status: response.StatusCode, location: response.Header.Get("Location")}
+	// Vault gives seconds. The other form, a date, would rest on two clocks being the same.
+	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 {
+		got.retryAfter = min(time.Duration(min(seconds, 3600))*time.Second, maxHold)
+	}
+	return got
+}
+
+// client returns the library for the namespace that a request goes to. The library takes it from the client and no other place, so
+// that there is a copy for each: a small one, which shares the connections.
+func (l *link) client(r request) *vaultapi.Client {
+	namespace := r.namespace
+	if namespace == "" {
+		namespace = l.namespace
+	}
+	if namespace == "" {
+		return l.api
+	}
+	return l.api.WithNamespace(namespace)
 }
 
 func (l *link) build(r request) (*vaultapi.Request, error) {
 	// The library escapes the path; segments that would change its meaning were refused when the path was made.
-	built := l.api.NewRequest(r.method, "/v1/"+r.path)
+	built := l.client(r).NewRequest(r.method, "/v1/"+r.path)
 	built.WrapTTL = r.wrapTTL // the library would take one from the environment
 	if r.method == http.MethodPatch {
 		built.Headers.Set("Content-Type", "application/merge-patch+json")
@@ -181,7 +245,7 @@ func decode(response *http.Response, body []byte, out any) error {
 			return notVault("with JSON that is not Vault's")
 		}
 	case *healthAnswer:
-		if a.Initialized == nil {
+		if a.Initialized == nil && a.Errors == nil {
 			return notVault("with JSON that is not Vault's")
 		}
 	}

@@ -15,7 +15,7 @@ func TestRequestLine(t *testing.T) {
 	}
 	api, err := newAPI("https://vault:8200", http.DefaultClient)
 	g.Expect(err).NotTo(HaveOccurred())
-	l := &link{origin: "https://vault:8200", api: api}
+	l := &link{wire: &wire{route: route{origin: "https://vault:8200"}, api: api}, namespace: "team-a"}
 	tok := newToken("hvs.x")
 	request1, err := l.build(request{method: http.MethodGet, path: "secret/data/a b?c#d%2f/ü", token: &tok})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -23,10 +23,15 @@ func TestRequestLine(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(built.URL.String()).To(Equal("https://vault:8200/v1/secret/data/a%20b%3Fc%23d%252f/%C3%BC"))
 	g.Expect(built.Header).To(Equal(http.Header{
-		"X-Vault-Request": {"true"},
-		"X-Vault-Token":   {"hvs.x"},
-		"User-Agent":      {"sallyport"},
+		"X-Vault-Request":   {"true"},
+		"X-Vault-Token":     {"hvs.x"},
+		"X-Vault-Namespace": {"team-a"},
+		"User-Agent":        {"sallyport"},
 	}))
+
+	elsewhere, err := l.build(request{method: http.MethodGet, path: "x", namespace: "team-b"})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(elsewhere.Headers.Get("X-Vault-Namespace")).To(Equal("team-b"), "a login may go to another namespace")
 
 	_, err = l.build(request{method: http.MethodPost, path: "x", body: map[string]any{"value": unencodable{}}})
 	g.Expect(err).To(MatchError("POST x: the data cannot be encoded as JSON"))

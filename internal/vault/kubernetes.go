@@ -11,6 +11,10 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
+// What VaultConfigs refer to is a role of its own, so that it can be given for chosen namespaces only: config/namespaced.
+// +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=get,roleName=sallyport-credentials
+// +kubebuilder:rbac:groups="",resources=serviceaccounts/token,verbs=create,roleName=sallyport-credentials
+
 // readSecretKey returns one key of a Secret. A missing Secret or key is a fault CredentialMissing; a failure of the
 // Kubernetes API is a fault Internal.
 func readSecretKey(
@@ -49,8 +53,8 @@ func unread(err error, kind, namespace, name, as string) error {
 	case apierrors.IsNotFound(err):
 		return fault.Wait(v1alpha1.ReasonCredentialMissing, "%s %s/%s does not exist (%s); create it", kind, namespace, name, as)
 	case apierrors.IsForbidden(err):
-		return fault.Wait(v1alpha1.ReasonInternal, "Sallyport may not get %s %s/%s (%s); let its service account get it",
-			kind, namespace, name, as)
+		return fault.Wait(v1alpha1.ReasonCredentialMissing, "Sallyport may not get %s %s/%s (%s); bind the ClusterRole sallyport-credentials "+
+			"to its service account in namespace %s", kind, namespace, name, as, namespace)
 	}
 	return fault.New(v1alpha1.ReasonInternal, "reading %s %s/%s (%s): %v", kind, namespace, name, as, err)
 }
@@ -95,4 +99,28 @@ func trustFrom(value string, err error, kind string, config *v1alpha1.VaultConfi
 			kind, config.Namespace, name, key, problem, configName(config))
 	}
 	return trusted, nil
+}
+
+// readClientCertificate returns the certificate that spec.tls names, nil if it names none.
+func readClientCertificate(ctx context.Context, reader client.Reader, config *v1alpha1.VaultConfig) (*clientCertificate, error) {
+	if config.Spec.TLS == nil || config.Spec.TLS.ClientCertificateSecretRef == nil {
+		return nil, nil
+	}
+	key := client.ObjectKey{Namespace: config.Namespace, Name: config.Spec.TLS.ClientCertificateSecretRef.Name}
+	as := configName(config)
+	var secret corev1.Secret
+	if err := reader.Get(ctx, key, &secret); err != nil {
+		return nil, unread(err, "Secret", key.Namespace, key.Name, as)
+	}
+	for _, field := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
+		if len(secret.Data[field]) == 0 {
+			return nil, keyMissing("Secret", key.Namespace, key.Name, field, as)
+		}
+	}
+	shown, problem := newClientCertificate(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
+	if problem != "" {
+		return nil, fault.Wait(v1alpha1.ReasonInvalidSpec, "spec.tls.clientCertificateSecretRef: Secret %s %s (%s); "+
+			"put both there as PEM, tls.crt and tls.key of the same pair", key, problem, as)
+	}
+	return shown, nil
 }

@@ -93,16 +93,16 @@ func (s *Session) challenge(ctx context.Context, denied *identity) (*identity, e
 	})
 }
 
-// connect returns the way to Vault. The CA certificate is read again if that is due, or if again says so.
+// connect returns the way to Vault. The certificates are read again if that is due, or if again says so.
 func (s *Session) connect(ctx context.Context, again bool) (*link, error) {
 	now := s.sessions.clock.Now()
 	s.mu.Lock()
 	current, checked := s.link, s.linkChecked
 	s.mu.Unlock()
-	if current != nil && (s.config.Spec.CACertificateFrom == nil || !again && now.Sub(checked) < recheckInterval) {
+	if current != nil && (!follows(s.config) || !again && now.Sub(checked) < recheckInterval) {
 		return current, nil
 	}
-	trusted, err := readTrust(ctx, s.sessions.reader, s.config)
+	way, err := s.route(ctx, s.sessions.reader)
 	if err != nil {
 		var f *fault.Fault
 		if current != nil && errors.As(err, &f) && f.Class == fault.Retry {
@@ -110,9 +110,13 @@ func (s *Session) connect(ctx context.Context, again bool) (*link, error) {
 		}
 		return nil, err
 	}
-	next, err := s.sessions.links.get(s.origin, trusted)
+	wire, err := s.sessions.wires.get(way)
 	if err != nil {
 		return nil, err
+	}
+	next := current
+	if current == nil || current.wire != wire {
+		next = s.newLink(wire)
 	}
 	s.mu.Lock()
 	s.link, s.linkChecked = next, now
@@ -174,7 +178,7 @@ func (s *Session) rejection(c credential) error {
 	return nil
 }
 
-// doubtLink has the CA certificate and the credential read again before the next request.
+// doubtLink has the certificates and the credential read again before the next request.
 func (s *Session) doubtLink() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

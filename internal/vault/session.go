@@ -25,6 +25,8 @@ type Session struct {
 	sessions *Sessions
 	config   *v1alpha1.VaultConfig // a private copy, never changed
 	origin   string
+	proxy    string
+	pace     *pace
 	method   method
 	flights  singleflight.Group
 
@@ -57,7 +59,11 @@ type rejection struct {
 }
 
 func newSession(sessions *Sessions, config *v1alpha1.VaultConfig) (*Session, error) {
-	origin, err := sessions.allowed.permit(config)
+	origin, err := sessions.allowed.vault(config)
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := sessions.allowed.proxy(config)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +71,9 @@ func newSession(sessions *Sessions, config *v1alpha1.VaultConfig) (*Session, err
 	if err != nil {
 		return nil, err
 	}
-	return &Session{sessions: sessions, config: config, origin: origin, method: method, engines: map[string]engine{}}, nil
+	return &Session{
+		sessions: sessions, config: config, origin: origin, proxy: proxy, pace: newPace(config.Spec.Limits), method: method, engines: map[string]engine{},
+	}, nil
 }
 
 // Token describes the session's token; the zero TokenInfo while there is none that Vault accepts.
@@ -91,10 +99,16 @@ func (s *Session) currentIdentity() *identity {
 	return s.identity
 }
 
-func (s *Session) currentLink() *link {
+// uses adds the wires that the session needs.
+func (s *Session) uses(used map[*wire]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.link
+	if s.link != nil {
+		used[s.link.wire] = true
+	}
+	if s.identity != nil {
+		used[s.identity.link.wire] = true
+	}
 }
 
 // do makes requests with the session's identity. If Vault denies them, it finds out why: with a new credential they are tried
@@ -125,7 +139,7 @@ func (s *Session) do(ctx context.Context, requests func(context.Context, *identi
 func (s *Session) share(ctx context.Context, step string, run func(context.Context) (*identity, error)) (*identity, error) {
 	done := s.flights.DoChan(step, func() (any, error) {
 		// Enough for the Kubernetes API and a few requests to Vault, each of which has its own bound.
-		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), 4*s.sessions.timeout)
+		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), 4*s.timeout())
 		defer cancel()
 		return run(detached)
 	})

@@ -27,19 +27,22 @@ type Options struct {
 	// AllowedURLs are the origins, such as https://vault.example.com:8200, that credentials may be sent to. If it is empty,
 	// every https origin is allowed. An http origin must be listed.
 	AllowedURLs []string
+	// AllowedProxyURLs are the origins of proxies that may stand on the way to Vault. If it is empty, every proxy may, unless
+	// AllowedURLs is set: then none may.
+	AllowedProxyURLs []string
 	// Clock decides when something is due. The real clock if nil.
 	Clock clock.PassiveClock
-	// Timeout of one request to Vault, its answer included; 10 s if zero.
+	// Timeout of one request to Vault, its answer included, where spec.limits sets none; 10 s if zero.
 	Timeout time.Duration
 }
 
 // Sessions holds one Session per VaultConfig. It is safe for concurrent use.
 type Sessions struct {
 	reader  client.Reader
-	allowed origins
+	allowed allowed
 	clock   clock.PassiveClock
 	timeout time.Duration
-	links   links
+	wires   wires
 
 	mu    sync.Mutex
 	byUID map[types.UID]*Session
@@ -50,7 +53,7 @@ func NewSessions(options Options) (*Sessions, error) {
 	if options.Reader == nil {
 		return nil, errors.New("sessions need a reader for Secrets and ConfigMaps")
 	}
-	allowed, err := newOrigins(options.AllowedURLs)
+	allowed, err := newAllowed(options)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +68,7 @@ func NewSessions(options Options) (*Sessions, error) {
 		allowed: allowed,
 		clock:   options.Clock,
 		timeout: options.Timeout,
-		links:   links{timeout: options.Timeout, clock: options.Clock, byKey: map[linkKey]*link{}},
+		wires:   wires{timeout: options.Timeout, clock: options.Clock, byKey: map[routeKey]*wire{}},
 		byUID:   map[types.UID]*Session{},
 	}, nil
 }
@@ -87,8 +90,9 @@ func (s *Sessions) For(ctx context.Context, config *v1alpha1.VaultConfig) (*Sess
 	return session, nil
 }
 
-// Health asks sys/health, which needs no token. A sealed, uninitialized or standby Vault is no error. Errors are faults:
-// InvalidSpec, CredentialMissing (the CA certificate), VaultUnreachable, TLSFailed.
+// Health is what sys/health says, which needs no token. All that reach Vault in the same way share one answer for some seconds. A
+// sealed, uninitialized or standby Vault is no error. Errors are faults: InvalidSpec, CredentialMissing (the certificates),
+// VaultUnreachable, TLSFailed.
 func (s *Sessions) Health(ctx context.Context, config *v1alpha1.VaultConfig) (Health, error) {
 	session, err := s.session(config)
 	if err != nil {
@@ -133,10 +137,10 @@ func (s *Sessions) session(config *v1alpha1.VaultConfig) (*Session, error) {
 
 func (s *Sessions) dropUnusedLinks() {
 	s.mu.Lock()
-	used := make(map[*link]bool, len(s.byUID))
+	used := make(map[*wire]bool, len(s.byUID))
 	for _, session := range s.byUID {
-		used[session.currentLink()] = true
+		session.uses(used)
 	}
 	s.mu.Unlock()
-	s.links.keep(used)
+	s.wires.keep(used)
 }

@@ -5,13 +5,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"net"
-	"net/http"
 	"sync"
-	"time"
 
 	"golang.org/x/crypto/x509roots/fallback/bundle"
-	"k8s.io/utils/clock"
 )
 
 // publicRoots are Mozilla's root certificates, compiled in. They are named explicitly instead of being registered as
@@ -64,63 +60,21 @@ func newTrust(certificates string) (trust, string) {
 
 func publicTrust() trust { return trust{pool: publicRoots()} }
 
-// links are the HTTP clients of all sessions, shared by those with the same origin and the same authorities, so that their
-// connections are shared too.
-type links struct {
-	timeout time.Duration
-	clock   clock.PassiveClock
-	mu      sync.Mutex
-	byKey   map[linkKey]*link
+// clientCertificate is one that is shown on the way to Vault, and a key that is the same for the same one.
+type clientCertificate struct {
+	certificate tls.Certificate
+	key         [sha256.Size]byte
 }
 
-type linkKey struct {
-	origin string
-	trust  [sha256.Size]byte
-}
-
-func (l *links) get(origin string, trust trust) (*link, error) {
-	key := linkKey{origin, trust.key}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.byKey[key] == nil {
-		client := newHTTPClient(trust)
-		api, err := newAPI(origin, client)
-		if err != nil {
-			return nil, err
-		}
-		l.byKey[key] = &link{origin: origin, timeout: l.timeout, clock: l.clock, http: client, api: api}
+// newClientCertificate reads a certificate with its chain, and its key. It says what is wrong, without quoting either.
+func newClientCertificate(certificate, key []byte) (*clientCertificate, string) {
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return nil, "holds no PEM certificate with the key that belongs to it"
 	}
-	return l.byKey[key], nil
-}
-
-// keep drops the links that are not in use and closes their idle connections. A request that still runs on one is not disturbed.
-func (l *links) keep(used map[*link]bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for key, link := range l.byKey {
-		if !used[link] {
-			delete(l.byKey, key)
-			link.http.CloseIdleConnections()
-		}
-	}
-}
-
-// newHTTPClient returns a client that takes nothing from the environment: no proxy, no certificate file, no cookie.
-func newHTTPClient(trust trust) *http.Client {
-	return &http.Client{
-		Transport: &bounded{http.Transport{
-			Proxy:               nil,
-			DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: trust.pool},
-			TLSHandshakeTimeout: 10 * time.Second,
-			ForceAttemptHTTP2:   true,
-			// Without pings, requests would go on being sent, and time out, on a connection whose other end vanished.
-			HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
-			MaxIdleConnsPerHost:    8,
-			IdleConnTimeout:        90 * time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
-		}},
-		// A redirect could carry the token to another address. Vault redirects only where a standby cannot forward.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	digest := sha256.New()
+	_, _ = digest.Write(certificate)
+	_, _ = digest.Write([]byte{0}) // no PEM file holds one
+	_, _ = digest.Write(key)
+	return &clientCertificate{certificate: pair, key: [sha256.Size]byte(digest.Sum(nil))}, ""
 }

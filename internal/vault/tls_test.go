@@ -1,16 +1,17 @@
 package vault
 
 import (
-	"crypto/tls"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega"
-	"k8s.io/utils/clock"
 )
 
 func TestNewTrust(t *testing.T) {
@@ -44,33 +45,33 @@ func TestPublicRootsAreCompiledIn(t *testing.T) {
 	g.Expect(publicTrust().pool).To(BeIdenticalTo(publicRoots()))
 }
 
-func TestHTTPClientTakesNothingFromTheEnvironment(t *testing.T) {
+func TestNewClientCertificate(t *testing.T) {
 	g := NewWithT(t)
-	client := newHTTPClient(publicTrust())
-	transport, ok := client.Transport.(*bounded)
-	g.Expect(ok).To(BeTrue())
-	g.Expect(transport.Proxy).To(BeNil())
-	g.Expect(transport.TLSClientConfig.MinVersion).To(Equal(uint16(tls.VersionTLS12)))
-	g.Expect(transport.TLSClientConfig.InsecureSkipVerify).To(BeFalse())
-	g.Expect(transport.TLSClientConfig.RootCAs).NotTo(BeNil(), "nil would be the system's")
-	g.Expect(client.Jar).To(BeNil())
-	g.Expect(client.CheckRedirect(nil, nil)).To(Equal(http.ErrUseLastResponse))
+	certificate, key := pair(t)
+	shown, problem := newClientCertificate(certificate, key)
+	g.Expect(problem).To(BeEmpty())
+	g.Expect(shown.certificate.Certificate).To(HaveLen(1))
+	again, _ := newClientCertificate(certificate, key)
+	g.Expect(again.key).To(Equal(shown.key))
+	otherCertificate, otherKey := pair(t)
+	other, _ := newClientCertificate(otherCertificate, otherKey)
+	g.Expect(other.key).NotTo(Equal(shown.key))
+	for _, bad := range [][2][]byte{{certificate, otherKey}, {key, certificate}, {[]byte("hunter2"), key}, {certificate, []byte("hunter2")}} {
+		_, problem := newClientCertificate(bad[0], bad[1])
+		g.Expect(problem).To(Equal("holds no PEM certificate with the key that belongs to it"))
+	}
 }
 
-func TestLinksAreSharedAndDropped(t *testing.T) {
+// pair returns a self-signed certificate and its key, as PEM.
+func pair(t *testing.T) (certificate, key []byte) {
+	t.Helper()
 	g := NewWithT(t)
-	all := links{timeout: time.Second, clock: clock.RealClock{}, byKey: map[linkKey]*link{}}
-	get := func(origin string, trust trust) *link {
-		l, err := all.get(origin, trust)
-		g.Expect(err).NotTo(HaveOccurred())
-		return l
-	}
-	a := get("https://a", publicTrust())
-	g.Expect(get("https://a", publicTrust())).To(BeIdenticalTo(a))
-	g.Expect(get("https://b", publicTrust())).NotTo(BeIdenticalTo(a))
-	g.Expect(get("https://a", trust{pool: publicRoots(), key: [32]byte{1}})).NotTo(BeIdenticalTo(a))
-	g.Expect(all.byKey).To(HaveLen(3))
-	all.keep(map[*link]bool{a: true, nil: true})
-	g.Expect(all.byKey).To(HaveLen(1))
-	g.Expect(get("https://a", publicTrust())).To(BeIdenticalTo(a))
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	g.Expect(err).NotTo(HaveOccurred())
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	g.Expect(err).NotTo(HaveOccurred())
+	encoded, err := x509.MarshalPKCS8PrivateKey(private)
+	g.Expect(err).NotTo(HaveOccurred())
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
 }

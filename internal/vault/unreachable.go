@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 
@@ -50,6 +51,10 @@ func (l *link) describe(ctx context.Context, r request, err error) *fault.Fault 
 		return fault.New(v1alpha1.ReasonVaultUnreachable, "%s → %s answered, but not as Vault does: status %d %s (%s); "+
 			"check that spec.url is Vault's own address", r, l.origin, notVault.status, notVault.detail, r.as)
 	}
+	if problem := describeProxy(err); problem != "" {
+		return fault.New(v1alpha1.ReasonVaultUnreachable, "%s → the proxy %s does not lead to %s: %s (%s); check spec.proxy.url and the proxy",
+			r, l.proxy, l.origin, problem, r.as)
+	}
 	if problem, cure := describeTLS(err); problem != "" {
 		return fault.Wait(v1alpha1.ReasonTLSFailed, "%s → no TLS with %s: %s (%s); %s", r, l.origin, problem, r.as, cure)
 	}
@@ -63,6 +68,41 @@ func (l *link) describe(ctx context.Context, r request, err error) *fault.Fault 
 		f.Class = fault.Terminal
 	}
 	return f
+}
+
+// errNoTunnel is a proxy's refusal to lead to Vault.
+type errNoTunnel struct{ status int }
+
+// Error says nothing that the proxy said but the status.
+func (e *errNoTunnel) Error() string { return fmt.Sprintf("no tunnel: status %d", e.status) }
+
+// refusedTunnel is asked by the transport when a proxy answered.
+func refusedTunnel(_ context.Context, _ *url.URL, _ *http.Request, response *http.Response) error {
+	if response.StatusCode != http.StatusOK {
+		return &errNoTunnel{response.StatusCode}
+	}
+	return nil
+}
+
+// describeProxy tells why a proxy does not lead to Vault; nothing if that is not what went wrong.
+func describeProxy(err error) string {
+	if refused, is := errors.AsType[*errNoTunnel](err); is {
+		if refused.status == http.StatusProxyAuthRequired {
+			return "it wants a user name and password (status 407), which Sallyport does not send"
+		}
+		return fmt.Sprintf("it answers with status %d", refused.status)
+	}
+	for ; err != nil; err = errors.Unwrap(err) {
+		operation, is := err.(*net.OpError) //nolint:errorlint // each link of the chain is looked at: the proxy's error holds another of the same type
+		if !is || operation.Op != "proxyconnect" {
+			continue
+		}
+		if problem, _ := describeTLS(operation.Err); problem != "" {
+			return "no TLS with it: " + problem
+		}
+		return describeTransport(operation.Err)
+	}
+	return ""
 }
 
 // describeTLS tells what is wrong with a TLS handshake, and its cure; nothing if the error is of another kind.
@@ -82,19 +122,32 @@ func describeTLS(err error) (problem, cure string) {
 	case errors.As(err, &authority):
 		return "its certificate is signed by an unknown authority", "give spec.caCertificate or spec.caCertificateFrom that authority's certificate"
 	case errors.As(err, &name):
-		return "its certificate is not valid for this name", "use a name in spec.url that the certificate holds"
+		return "its certificate is not valid for this name", "use a name in spec.url that the certificate holds, or give one in spec.tls.serverName"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "its certificate has expired or is not valid yet", checkServer
 	case errors.As(err, &invalid), errors.As(err, &verify):
 		return "its certificate is not valid", checkServer
 	case errors.As(err, &record):
 		return "the server does not speak TLS", "check the port in spec.url"
+	case errors.As(err, &operation) && operation.Op == "remote error" && aboutClient(operation.Err):
+		return "the server wants a client certificate, or another one", "give spec.tls.clientCertificateSecretRef one that the server accepts"
 	case errors.As(err, &operation) && operation.Op == "remote error":
 		return "the server refused the handshake", checkServer
 	case errors.As(err, &operation) && operation.Op == "local error", tlsAlert(err):
 		return "the handshake failed", checkServer
 	}
 	return "", ""
+}
+
+// aboutClient recognises the alerts by which a server refuses the client's certificate, or its absence. crypto/tls has no type for
+// them, only their texts (RFC 8446, section 6).
+func aboutClient(alert error) bool {
+	switch alert.Error() {
+	case "tls: certificate required", "tls: bad certificate", "tls: unsupported certificate", "tls: revoked certificate", "tls: expired certificate",
+		"tls: unknown certificate", "tls: unknown certificate authority":
+		return true
+	}
+	return false
 }
 
 // tlsAlert recognises the handshake failures that crypto/tls gives no type: a protocol version or cipher that is not shared.

@@ -49,7 +49,7 @@ func TestDescribe(t *testing.T) {
 		{"authority", verify(x509.UnknownAuthorityError{}), tlsFailed,
 			"no TLS with https://vault: its certificate is signed by an unknown authority (us); give spec.caCertificate or spec.caCertificateFrom that authority's certificate"},
 		{"name", verify(x509.HostnameError{Certificate: &x509.Certificate{}, Host: hostile}), tlsFailed,
-			"no TLS with https://vault: its certificate is not valid for this name (us); use a name in spec.url that the certificate holds"},
+			"no TLS with https://vault: its certificate is not valid for this name (us); use a name in spec.url that the certificate holds, or give one in spec.tls.serverName"},
 		{"expired", verify(x509.CertificateInvalidError{Reason: x509.Expired}), tlsFailed,
 			"no TLS with https://vault: its certificate has expired or is not valid yet (us); check the certificate of the server at spec.url"},
 		{"not for servers", verify(x509.CertificateInvalidError{Reason: x509.IncompatibleUsage}), tlsFailed,
@@ -64,7 +64,7 @@ func TestDescribe(t *testing.T) {
 		{"clear text", errSpeaksTLS, unreachable,
 			"no answer from https://vault: the server speaks https, not http (us); write https:// in spec.url"},
 	}
-	l := &link{origin: "https://vault", timeout: 10 * time.Second}
+	l := &link{wire: &wire{route: route{origin: "https://vault"}}, timeout: 10 * time.Second}
 	r := request{method: http.MethodGet, path: "secret/data/db", as: "us"}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestDescribe(t *testing.T) {
 
 func TestNoAnswerToAWrite(t *testing.T) {
 	g := NewWithT(t)
-	l := &link{origin: "https://vault"}
+	l := &link{wire: &wire{route: route{origin: "https://vault"}}}
 	r := request{method: http.MethodPost, path: "secret/data/db", as: "us"}
 	g.Expect(OutcomeUnknown(l.noAnswer(t.Context(), r, true, io.EOF))).To(BeTrue())
 	g.Expect(OutcomeUnknown(l.noAnswer(t.Context(), r, false, io.EOF))).To(BeFalse())

@@ -52,7 +52,7 @@ var _ = Describe("Two namespaces", Ordered, ContinueOnFailure, func() {
 
 	It("cannot use each other's VaultConfigs", func(ctx SpecContext) {
 		pod := b.start(ctx, "foreign")
-		sentence := "VaultConfig " + a.namespace + "/" + mainConfig + " may not be used from namespace " + b.namespace
+		sentence := "VaultConfig " + a.namespace + "/" + mainConfig + " does not exist, or may not be used from namespace " + b.namespace
 		expectFailedMount(ctx, pod, v1alpha1.ReasonNamespaceNotAllowed, sentence)
 		Expect(expectNotReady(ctx, foreign, v1alpha1.ReasonNamespaceNotAllowed).Message).To(ContainSubstring(sentence))
 	}, SpecTimeout(eventual))

@@ -2,6 +2,7 @@ package env
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -22,9 +23,10 @@ type Proxy struct {
 	server  *http.Server
 	forward *httputil.ReverseProxy
 
-	mu     sync.Mutex
-	counts map[string]int
-	faults []*Fault
+	mu         sync.Mutex
+	counts     map[string]int
+	namespaces map[string]string
+	faults     []*Fault
 }
 
 // Fault is what the proxy does to the requests it matches. Exactly one of Hang, CloseBefore, CloseAfter and Status should be set,
@@ -50,11 +52,14 @@ type Fault struct {
 	Header http.Header
 }
 
-// StartProxy starts a proxy in front of Vault on a free port. Close ends it.
-func StartProxy(v *Vault) (*Proxy, error) {
+// StartProxy starts a proxy in front of Vault on a free port; its TLS can be changed. Close ends it.
+func StartProxy(v *Vault, change ...func(*tls.Config)) (*Proxy, error) {
 	tlsConfig, err := v.pki.server()
 	if err != nil {
 		return nil, err
+	}
+	for _, c := range change {
+		c(tlsConfig)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -65,7 +70,7 @@ func StartProxy(v *Vault) (*Proxy, error) {
 		return nil, err
 	}
 	quiet := slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // spoiled requests are no news
-	p := &Proxy{url: "https://" + listener.Addr().String(), counts: map[string]int{}}
+	p := &Proxy{url: "https://" + listener.Addr().String(), counts: map[string]int{}, namespaces: map[string]string{}}
 	p.forward = &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport: &http.Transport{TLSClientConfig: v.pki.client(), ForceAttemptHTTP2: true},
@@ -112,10 +117,17 @@ func (p *Proxy) Counts() map[string]int {
 	return maps.Clone(p.counts)
 }
 
+// Namespace is the Vault namespace that the last such request named, by method and path as in Counts.
+func (p *Proxy) Namespace(request string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.namespaces[request]
+}
+
 // ServeHTTP is the proxy's handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/v1/")
-	f := p.record(r.Method, path)
+	f := p.record(r.Method, path, r.Header.Get("X-Vault-Namespace"))
 	if f == nil {
 		p.forward.ServeHTTP(w, r)
 		return
@@ -145,10 +157,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // record counts a request and returns the fault for it, if any.
-func (p *Proxy) record(method, path string) *Fault {
+func (p *Proxy) record(method, path, namespace string) *Fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.counts[method+" "+path]++
+	p.namespaces[method+" "+path] = namespace
 	for i, f := range p.faults {
 		if (f.Method != "" && f.Method != method) || !strings.HasPrefix(path, f.Path) {
 			continue

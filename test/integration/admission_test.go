@@ -1,6 +1,11 @@
 package integration
 
 import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -66,23 +71,29 @@ var _ = Describe("The ConfigMap with the resolvers' certificates", func() {
 	})
 })
 
+// grant gives a user rights in a namespace.
+func grant(namespace, user string, rules ...rbacv1.PolicyRule) {
+	GinkgoHelper()
+	create(
+		&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: user}, Rules: rules},
+		&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: user},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: user},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+		},
+	)
+}
+
+var configWriter = rbacv1.PolicyRule{
+	APIGroups: []string{"sallyport.dev"}, Resources: []string{"vaultconfigs"}, Verbs: []string{"create", "get", "update"},
+}
+
 var _ = Describe("A user who writes a VaultConfig", func() {
 	It("must be allowed to get the Secrets that it refers to", func() {
 		namespace := newNamespace()
-		grant := func(name string, rules ...rbacv1.PolicyRule) {
-			create(
-				&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Rules: rules},
-				&rbacv1.RoleBinding{
-					ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-					RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
-					Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
-				},
-			)
-		}
-		writer := rbacv1.PolicyRule{APIGroups: []string{"sallyport.dev"}, Resources: []string{"vaultconfigs"}, Verbs: []string{"create", "get", "update"}}
 		reader := rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{"vault-token"}, Verbs: []string{"get"}}
-		grant("mallory", writer)
-		grant("alice", writer, reader)
+		grant(namespace, "mallory", configWriter)
+		grant(namespace, "alice", configWriter, reader)
 
 		config := vaultConfig(namespace, "main")
 		var err error
@@ -100,6 +111,12 @@ var _ = Describe("A user who writes a VaultConfig", func() {
 		})
 		Expect(as("alice", "").Create(ctx, other)).To(MatchError(ContainSubstring("ask for the right to get vault-token and private in this namespace")))
 
+		By("for a client certificate too")
+		shown := vaultConfig(namespace, "shown", func(c *v1alpha1.VaultConfig) {
+			c.Spec.TLS = &v1alpha1.VaultTLS{ClientCertificateSecretRef: &v1alpha1.TLSSecretReference{Name: "client"}}
+		})
+		Expect(as("alice", "").Create(ctx, shown)).To(MatchError(ContainSubstring("ask for the right to get vault-token and client in this namespace")))
+
 		By("but a label may be changed without that right")
 		Expect(as("mallory", "").Get(ctx, client.ObjectKeyFromObject(config), config)).To(Succeed())
 		config.Labels = map[string]string{"team": "shop"}
@@ -108,3 +125,43 @@ var _ = Describe("A user who writes a VaultConfig", func() {
 		Expect(as("mallory", "").Update(ctx, config)).To(MatchError(ContainSubstring("ask for the right to get vault-token in this namespace")))
 	})
 })
+
+var _ = Describe("The admission policies", func() {
+	It("know every field of a VaultConfig that refers to a Secret or a service account", func() {
+		root, err := env.Root()
+		Expect(err).NotTo(HaveOccurred())
+		policy := func(name string) string {
+			GinkgoHelper()
+			content, err := os.ReadFile(filepath.Join(root, "config", "admission", name))
+			Expect(err).NotTo(HaveOccurred())
+			return string(content)
+		}
+		secrets, accounts := policy("secret-references.yaml"), policy("service-account-references.yaml")
+		found := 0
+		references(reflect.TypeFor[v1alpha1.VaultConfigSpec](), "object.spec", func(path string, field reflect.StructField) {
+			switch {
+			case strings.HasPrefix(field.Name, "ServiceAccountName"):
+				Expect(accounts).To(ContainSubstring(path))
+			case strings.HasSuffix(field.Type.String(), "SecretKeyReference"), strings.HasSuffix(field.Type.String(), "SecretReference"):
+				Expect(secrets).To(ContainSubstring(path + ".?name"))
+				found++
+			}
+		})
+		Expect(found).To(BeNumerically(">=", 3))
+	})
+})
+
+// references calls each for every field below a type of the API, with the path that CEL has for it.
+func references(of reflect.Type, path string, each func(path string, field reflect.StructField)) {
+	for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice {
+		of = of.Elem()
+	}
+	if of.Kind() != reflect.Struct {
+		return
+	}
+	for field := range of.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		each(path+".?"+name, field)
+		references(field.Type, path+".?"+name, each)
+	}
+}

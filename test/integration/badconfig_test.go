@@ -1,7 +1,9 @@
 package integration
 
 import (
+	"net/http"
 	"strings"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -35,6 +37,25 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 			func(c *v1alpha1.VaultConfig) {
 				c.Spec.URL = strings.Replace(c.Spec.URL, "https://", "https://user:pass@", 1)
 			}),
+		Entry("a URL with a query", v1alpha1.ReasonInvalidSpec, "spec.url: has a query; leave out everything from the question mark on",
+			func(c *v1alpha1.VaultConfig) { c.Spec.URL += "?namespace=a" }),
+		Entry("a URL with a fragment", v1alpha1.ReasonInvalidSpec, "spec.url: has a fragment; leave out everything from the # on",
+			func(c *v1alpha1.VaultConfig) { c.Spec.URL += "#a" }),
+		Entry("a proxy in front of http", v1alpha1.ReasonInvalidSpec, "spec.url",
+			func(c *v1alpha1.VaultConfig) {
+				c.Spec.URL = strings.Replace(c.Spec.URL, "https", "http", 1)
+				c.Spec.Proxy = &v1alpha1.VaultProxy{URL: "http://proxy.example.com"}
+			}),
+		Entry("a proxy that nobody answers at", v1alpha1.ReasonVaultUnreachable, "the proxy http://127.0.0.1:1 does not lead to "+
+			"https://127.0.0.1", func(c *v1alpha1.VaultConfig) { c.Spec.Proxy = &v1alpha1.VaultProxy{URL: "http://127.0.0.1:1"} }),
+		Entry("a client certificate that does not exist", v1alpha1.ReasonCredentialMissing, "Secret NS/none does not exist", func(c *v1alpha1.VaultConfig) {
+			c.Spec.TLS = &v1alpha1.VaultTLS{ClientCertificateSecretRef: &v1alpha1.TLSSecretReference{Name: "none"}}
+		}),
+		Entry("a client certificate without the keys of one", v1alpha1.ReasonCredentialMissing, `Secret NS/odd has no key "tls.crt"`, func(c *v1alpha1.VaultConfig) {
+			c.Spec.TLS = &v1alpha1.VaultTLS{ClientCertificateSecretRef: &v1alpha1.TLSSecretReference{Name: "odd"}}
+		}),
+		Entry("a server name that Vault's certificate does not hold", v1alpha1.ReasonTLSFailed, "give one in spec.tls.serverName",
+			func(c *v1alpha1.VaultConfig) { c.Spec.TLS = &v1alpha1.VaultTLS{ServerName: "vault.example.com"} }),
 		Entry("a CA that is no PEM", v1alpha1.ReasonInvalidSpec, "spec.caCertificate",
 			func(c *v1alpha1.VaultConfig) { c.Spec.CACertificate = "certificate" }),
 		Entry("a CA ConfigMap that does not exist", v1alpha1.ReasonCredentialMissing, "ConfigMap NS/none",
@@ -51,6 +72,66 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 				c.Spec.Auth.Token.SecretKeyRef = v1alpha1.SecretKeyReference{Name: "odd", Key: "empty"}
 			}),
 	)
+
+	It("when Vault, or something in front of it, misbehaves, and asks it only now and then", func() {
+		json := func(path string, status int, body string) env.Fault {
+			return env.Fault{Path: path, Status: status, ContentType: "application/json", Body: body}
+		}
+		cases := []struct {
+			name             string
+			fault            env.Fault
+			reason, sentence string
+			front            *env.Proxy
+			config           *v1alpha1.VaultConfig
+		}{
+			{name: "html", fault: env.Fault{Status: 200, Body: "<html>"},
+				reason: v1alpha1.ReasonVaultUnreachable, sentence: "answered, but not as Vault does: status 200 with something that is not JSON"},
+			{name: "hang", fault: env.Fault{Path: "auth/", Hang: true}, reason: v1alpha1.ReasonVaultUnreachable, sentence: "time-out after 2s"},
+			{name: "close", fault: env.Fault{CloseBefore: true}, reason: v1alpha1.ReasonVaultUnreachable, sentence: "no answer from"},
+			{name: "redirect", fault: env.Fault{Status: 307, Header: http.Header{"Location": {"https://elsewhere.example.com/v1/sys/health"}}},
+				reason: v1alpha1.ReasonVaultUnreachable, sentence: "307 redirect to another address, which is not followed"},
+			{name: "quota", fault: json("auth/", 429, `{"errors":["quota"]}`), reason: v1alpha1.ReasonRateLimited, sentence: "429 too many requests"},
+			{name: "quota-for-health", fault: json("sys/health", 429, `{"errors":["quota"]}`),
+				reason: v1alpha1.ReasonRateLimited, sentence: "429 too many requests"},
+			{name: "error", fault: json("", 500, `{"errors":["internal"]}`), reason: v1alpha1.ReasonVaultError, sentence: "500 an error inside Vault"},
+			{name: "secondary", fault: json("sys/health", 472, `{"initialized":true,"sealed":false,"replication_dr_mode":"secondary"}`),
+				reason: v1alpha1.ReasonVaultError, sentence: "is a disaster recovery secondary, which serves nobody until it is promoted; point spec.url at the primary"},
+		}
+		namespace := newNamespace()
+		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
+		for i := range cases {
+			c := &cases[i]
+			var err error
+			c.front, err = env.StartProxy(vault)
+			Expect(err).NotTo(HaveOccurred())
+			DeferCleanup(c.front.Close)
+			c.front.Inject(c.fault)
+			c.config = vaultConfig(namespace, c.name, func(config *v1alpha1.VaultConfig) {
+				config.Spec.URL = c.front.URL()
+				config.Spec.Limits = &v1alpha1.VaultLimits{Timeout: &metav1.Duration{Duration: 2 * time.Second}}
+			})
+			create(c.config)
+		}
+		for _, c := range cases {
+			expectCondition(c.config, v1alpha1.ConditionReady, metav1.ConditionFalse, c.reason, ContainSubstring(c.sentence))
+			c.front.Reset()
+		}
+		Consistently(func(g Gomega) {
+			for _, c := range cases {
+				total := 0
+				for _, count := range c.front.Counts() {
+					total += count
+				}
+				g.Expect(total).To(BeNumerically("<=", 10), "a tight loop would ask hundreds of times: %s", c.name)
+			}
+		}, "3s").Should(Succeed())
+		for _, c := range cases {
+			c.front.Heal()
+		}
+		for _, c := range cases {
+			expectCondition(c.config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		}
+	})
 
 	It("when Vault's certificate is signed by another authority", func() {
 		namespace := newNamespace()
@@ -102,6 +183,23 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 			func(c *v1alpha1.VaultConfig) {
 				c.Spec.CACertificateFrom = &v1alpha1.CACertificateSource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "ca", Key: "ca"}}
 			}),
+		Entry("a proxy with a password", "no user name and password",
+			func(c *v1alpha1.VaultConfig) {
+				c.Spec.Proxy = &v1alpha1.VaultProxy{URL: "http://user:pass@proxy.example.com:3128"}
+			}),
+		Entry("a proxy with a path", "write the proxy's origin",
+			func(c *v1alpha1.VaultConfig) { c.Spec.Proxy = &v1alpha1.VaultProxy{URL: "http://proxy.example.com/x"} }),
+		Entry("a SOCKS proxy", "write the proxy's origin",
+			func(c *v1alpha1.VaultConfig) { c.Spec.Proxy = &v1alpha1.VaultProxy{URL: "socks5://proxy.example.com"} }),
+		Entry("a server name with a port", "without scheme and port",
+			func(c *v1alpha1.VaultConfig) { c.Spec.TLS = &v1alpha1.VaultTLS{ServerName: "vault.example.com:8200"} }),
+		Entry("a Vault namespace with a slash before it", "no slash before it", func(c *v1alpha1.VaultConfig) { c.Spec.VaultNamespace = "/team-a" }),
+		Entry("a Vault namespace with a line break", "no spaces", func(c *v1alpha1.VaultConfig) { c.Spec.VaultNamespace = "team-a\nX-Vault-Token: x" }),
+		Entry("a burst of nothing", "set requestsPerSecond too",
+			func(c *v1alpha1.VaultConfig) { burst := int32(1); c.Spec.Limits = &v1alpha1.VaultLimits{Burst: &burst} }),
+		Entry("no patience at all", "timeout must be from 1s to 60s", func(c *v1alpha1.VaultConfig) {
+			c.Spec.Limits = &v1alpha1.VaultLimits{Timeout: &metav1.Duration{Duration: time.Millisecond}}
+		}),
 		Entry("a CA certificate from nowhere", "set exactly one of configMapKeyRef and secretKeyRef",
 			func(c *v1alpha1.VaultConfig) {
 				c.Spec.CACertificate = ""

@@ -76,6 +76,8 @@ func create(objects ...client.Object) {
 	}
 }
 
+func secret() *corev1.Secret { return &corev1.Secret{} }
+
 // tokenSecret keeps a new token in the namespace's Secret vault-token.
 func tokenSecret(namespace string, options env.TokenOptions) string {
 	GinkgoHelper()

@@ -77,7 +77,7 @@ var _ = Describe("A Connection", func() {
 			map[string]any{"p": "vault.secret(password)"}, func(c *v1alpha1.Connection) { c.Spec.VaultSecrets = nil }),
 		Entry("a VaultConfig that does not exist", v1alpha1.ReasonConfigNotFound, `key "p": VaultConfig`,
 			map[string]any{"p": "vault.secret(password)"}, func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].VaultConfigRef.Name = "none" }),
-		Entry("a VaultConfig of another namespace", v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig "+env.Namespace+"/main may not be used from namespace",
+		Entry("a VaultConfig of another namespace", v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig "+env.Namespace+"/main does not exist, or may not be used from namespace",
 			map[string]any{"p": "vault.secret(password)"}, func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].VaultConfigRef.Namespace = env.Namespace }),
 		Entry("an engine that does not exist", v1alpha1.ReasonPermissionDenied, "nowhere",
 			map[string]any{"p": "vault.secret(password)"}, func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].EnginePath = "nowhere" }),

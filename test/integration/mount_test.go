@@ -38,7 +38,8 @@ func newAsker(c *env.Controller) *asker {
 		Kubernetes: cp.Clients, Namespace: env.Namespace, NodeName: node.Name, TokenFile: a.tokenFile, Port: c.ResolverPort,
 	})
 	done := make(chan struct{})
-	go func() { defer close(done); _ = a.client.Run(ginkgoContext()) }()
+	running := ginkgoContext()
+	go func() { defer close(done); _ = a.client.Run(running) }()
 	return a
 }
 

@@ -154,7 +154,7 @@ var _ = Describe("Failing", func() {
 			forward(ctx, "127.0.0.2:"+port, "127.0.0.1:"+port)
 			Expect(strings.ReplaceAll(failed(ctx), port, "PORT")).To(Equal(
 				"GET auth/token/lookup-self → no TLS with https://127.0.0.2:PORT: its certificate is not valid for this name " + as +
-					"; use a name in spec.url that the certificate holds"))
+					"; use a name in spec.url that the certificate holds, or give one in spec.tls.serverName"))
 		})
 
 		It("says that a port speaks http", func(ctx context.Context) {

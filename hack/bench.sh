@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Measures Sallyport with a real API server and a real Vault, and no node:
+#
+#   hack/bench.sh                    everything
+#   hack/bench.sh TestVaultConfigs   the measurements whose names match
+#
+# Each prints a table and writes a JSON file to BENCH_OUTPUT (bin/bench), with the log of the controller beside it. It is no part of `make test`:
+# it takes a quarter of an hour, and its figures depend on the machine. BENCH_CONFIGS and BENCH_SECONDS make it shorter.
+set -euo pipefail
+# shellcheck source=hack/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT"
+
+KUBEBUILDER_ASSETS=$(hack/tools.sh --assets)
+VAULT_BINARY=$(hack/tools.sh --path vault)
+SALLYPORT_BINARY=$ROOT/bin/sallyport
+BENCH_OUTPUT=${BENCH_OUTPUT:-$ROOT/bin/bench}
+export KUBEBUILDER_ASSETS VAULT_BINARY SALLYPORT_BINARY BENCH_OUTPUT
+
+make --no-print-directory build
+go test -c -o bin/bench.test ./test/bench
+heading "Measuring"
+(cd test/bench && exec "$ROOT/bin/bench.test" -test.timeout=60m -test.run "${1:-.}" </dev/null)

@@ -1,0 +1,198 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"sallyport.dev/sallyport/test/env"
+)
+
+const replica = "sallyport-controller-0"
+
+// site is what a measurement works on: API server, Vault behind a proxy that counts, and one replica of the controller as a process of its
+// own, the program of bin/sallyport.
+type site struct {
+	*env.ControlPlane
+	vault   *env.Vault
+	proxy   *env.Proxy
+	metrics string
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	g := NewWithT(t)
+	s := &site{}
+	var err error
+	s.ControlPlane, err = env.StartControlPlane(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { _ = s.Stop() })
+	s.vault, err = env.StartVault(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(s.vault.Close)
+	s.proxy, err = env.StartProxy(s.vault)
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(s.proxy.Close)
+	s.startController(t)
+	return s
+}
+
+// startController runs the program as the manifests do, with the rights of its service account.
+func (s *site) startController(t *testing.T) {
+	t.Helper()
+	g := NewWithT(t)
+	program := os.Getenv("SALLYPORT_BINARY")
+	g.Expect(program).NotTo(BeEmpty(), "SALLYPORT_BINARY is not set; run the measurements with: make bench")
+	g.Expect(s.Client.Create(t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: env.Namespace, Name: replica},
+		Spec:       corev1.PodSpec{ServiceAccountName: "sallyport-controller", Containers: []corev1.Container{{Name: "controller", Image: "controller"}}},
+	})).To(Succeed())
+	log, err := os.Create(filepath.Join(outputDirectory(t), t.Name()+".log"))
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { _ = log.Close() })
+	s.metrics = freeAddress(t)
+	command := exec.Command(program, "controller",
+		"--pod-name="+replica, "--pod-namespace="+env.Namespace, "--pod-ip=127.0.0.1", "--leader-elect=false",
+		"--metrics-bind-address="+s.metrics, "--health-probe-bind-address=0", "--resolver-bind-address="+freeAddress(t))
+	command.Env = []string{"KUBECONFIG=" + s.kubeconfig(t)}
+	command.Stdout, command.Stderr = log, log
+	g.Expect(command.Start()).To(Succeed())
+	t.Cleanup(func() {
+		_ = command.Process.Signal(os.Interrupt)
+		_ = command.Wait()
+	})
+	g.Eventually(func() error {
+		_, err := s.scrape(t)
+		return err
+	}, time.Minute).Should(Succeed())
+}
+
+func (s *site) kubeconfig(t *testing.T) string {
+	t.Helper()
+	config := clientcmdapi.NewConfig()
+	config.Clusters["c"] = &clientcmdapi.Cluster{Server: s.Config.Host, CertificateAuthorityData: s.Config.CAData}
+	config.AuthInfos["u"] = &clientcmdapi.AuthInfo{
+		ClientCertificateData: s.Config.CertData, ClientKeyData: s.Config.KeyData,
+		Impersonate: "system:serviceaccount:" + env.Namespace + ":sallyport-controller", ImpersonateGroups: []string{"system:authenticated"},
+		ImpersonateUserExtra: map[string][]string{"authentication.kubernetes.io/pod-name": {replica}},
+	}
+	config.Contexts["x"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u"}
+	config.CurrentContext = "x"
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	NewWithT(t).Expect(clientcmd.WriteToFile(*config, file)).To(Succeed())
+	return file
+}
+
+// sample is one look at the figures of a Prometheus endpoint: value by metric, with its labels as they are written.
+type sample map[string]float64
+
+// scrape reads the controller's metrics.
+func (s *site) scrape(t *testing.T) (sample, error) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.metrics+"/metrics", http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	response, err := (&http.Client{Timeout: 10 * time.Second}).Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	return parse(string(content)), nil
+}
+
+// apiServer reads the API server's metrics.
+func (s *site) apiServer(ctx context.Context) (sample, error) {
+	content, err := s.Clients.RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	return parse(string(content)), err
+}
+
+func parse(text string) sample {
+	found := sample{}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if name, value, ok := cutLast(line, " "); ok && !strings.HasPrefix(line, "#") {
+			if number, err := strconv.ParseFloat(value, 64); err == nil {
+				found[name] = number
+			}
+		}
+	}
+	return found
+}
+
+// requests adds up what the API server counted for requests of some verbs and one resource.
+func (s sample) requests(resource string, verbs ...string) float64 {
+	var sum float64
+	for name, value := range s {
+		if !strings.HasPrefix(name, "apiserver_request_total{") || !strings.Contains(name, `resource="`+resource+`"`) {
+			continue
+		}
+		for _, verb := range verbs {
+			if strings.Contains(name, `verb="`+verb+`"`) {
+				sum += value
+			}
+		}
+	}
+	return sum
+}
+
+// counts adds up what the proxy in front of Vault counted, by the kind of request.
+func (s *site) counts() (health, renewals, all float64) {
+	for request, count := range maps.All(s.proxy.Counts()) {
+		all += float64(count)
+		switch request {
+		case "GET sys/health":
+			health += float64(count)
+		case "POST auth/token/renew-self":
+			renewals += float64(count)
+		}
+	}
+	return health, renewals, all
+}
+
+func cutLast(s, separator string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, separator); i >= 0 {
+		return s[:i], s[i+len(separator):], true
+	}
+	return s, "", false
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
+// setting is a positive number from the environment.
+func setting(t *testing.T, name string, byDefault int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return byDefault
+	}
+	number, err := strconv.Atoi(text)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred(), fmt.Sprintf("%s must be a number", name))
+	return number
+}
