@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -114,7 +116,34 @@ func random(spec *v1alpha1.VaultTaskSpec) {
 	spec.Generate = []v1alpha1.GeneratedValue{{Key: "password"}}
 }
 
+// hold keeps a wrapping token in a Secret of the path's name.
+func hold(path string) {
+	client, err := server.Client().Clone()
+	if err != nil {
+		panic(err)
+	}
+	client.SetToken(server.RootToken())
+	client.SetWrappingLookupFunc(func(string, string) string { return "10m" })
+	secret, err := client.Logical().Write("sys/wrapping/wrap", map[string]any{"password": "wrapped"})
+	if err != nil {
+		panic(err)
+	}
+	err = cp.Client.Create(context.Background(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: path}, StringData: map[string]string{"token": secret.WrapInfo.Token},
+	})
+	if err != nil {
+		panic(err)
+	}
+}
+
 var operations = []operation{
+	{
+		name: "unwrap", prepare: hold, method: http.MethodPost, api: data, effects: versionsAfter(0),
+		task: func(path string, s *v1alpha1.VaultTaskSpec) {
+			s.Operation, s.SecretPath = v1alpha1.OperationWrite, path
+			s.Unwrap = &v1alpha1.WrappingTokenSource{SecretKeyRef: v1alpha1.SecretKeyReference{Name: path, Key: "token"}}
+		},
+	},
 	{
 		name: "write", prepare: nothing, method: http.MethodPost, api: data, effects: versionsAfter(0),
 		task: func(path string, s *v1alpha1.VaultTaskSpec) {
