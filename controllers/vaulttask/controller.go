@@ -105,15 +105,16 @@ func (r *Reconciler) run(ctx context.Context, task *v1alpha1.VaultTask, next dec
 	}
 	attempt.known = r.memory.of(task.Status.Claim)
 	attempt.resumed = task.Status.Claim != nil && !attempt.known.idle()
-	var out *outcome
-	err := overdue(task, attempt.resumed, r.clock.Now())
-	if err == nil {
-		out, err = attempt.execute(ctx)
-	}
+	out, err := attempt.execute(ctx)
 	if attempt.storeErr != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(attempt.storeErr)
 	}
 	f := attempt.judge(err)
+	if f != nil && (attempt.resumed || !vault.OutcomeUnknown(err)) { // what was begun has one more chance to be settled
+		if late := overdue(task, attempt.resumed, f, r.clock.Now()); late != nil {
+			err, f = late, nil
+		}
+	}
 	switch {
 	case err == nil:
 		r.memory.keep(task.Status.Claim, out)

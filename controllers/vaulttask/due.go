@@ -128,7 +128,7 @@ func (d decision) describe(task *v1alpha1.VaultTask) {
 }
 
 // overdue returns a fault if a run has used up its time or its attempts.
-func overdue(task *v1alpha1.VaultTask, unsettled bool, now time.Time) error {
+func overdue(task *v1alpha1.VaultTask, unsettled bool, last *fault.Fault, now time.Time) error {
 	s := &task.Status
 	var reason, sentence string
 	if limit := task.Spec.ActiveDeadlineSeconds; limit != nil && !now.Before(s.StartTime.Add(time.Duration(*limit)*time.Second)) {
@@ -143,7 +143,7 @@ func overdue(task *v1alpha1.VaultTask, unsettled bool, now time.Time) error {
 	case unsettled && task.Spec.Operation.HasEffect():
 		return unknown("%s, and whether an earlier attempt had its effect is not known", sentence)
 	}
-	return fault.Invalid(reason, "%s; last: %s", sentence, lastWord(task))
+	return fault.Invalid(reason, "%s; last: %s, %s", sentence, last.Reason, last.Sentence)
 }
 
 // unknown is the end of a task whose effect may or may not have happened.

@@ -40,6 +40,11 @@ type outcome struct {
 
 // execute finds the Vault to use and runs the operation.
 func (a *attempt) execute(ctx context.Context) (*outcome, error) {
+	if !a.resumed {
+		if late := overdue(a.task, false, lastWord(a.task), a.clock.Now()); late != nil {
+			return nil, late
+		}
+	}
 	switch a.task.Spec.Operation {
 	case v1alpha1.OperationGenericWrite, v1alpha1.OperationGenericDelete:
 		if a.resumed {

@@ -92,16 +92,16 @@ func TestWhenATaskIsGivenUp(t *testing.T) {
 	}}
 	begin(task, time.Time{}, now)
 	pending(task, fault.New(v1alpha1.ReasonVaultSealed, "sealed"))
-	g.Expect(overdue(task, false, now.Add(59*time.Second))).To(Succeed())
-	late := overdue(task, false, now.Add(time.Minute))
+	g.Expect(overdue(task, false, lastWord(task), now.Add(59*time.Second))).To(Succeed())
+	late := overdue(task, false, lastWord(task), now.Add(time.Minute))
 	g.Expect(fault.Is(late, v1alpha1.ReasonDeadlineExceeded)).To(BeTrue())
 	g.Expect(late).To(MatchError(HaveSuffix("last: VaultSealed, sealed")))
-	g.Expect(fault.Is(overdue(task, true, now.Add(time.Minute)), v1alpha1.ReasonOutcomeUnknown)).To(BeTrue())
+	g.Expect(fault.Is(overdue(task, true, lastWord(task), now.Add(time.Minute)), v1alpha1.ReasonOutcomeUnknown)).To(BeTrue())
 
 	task.Status.Failures = 2
-	g.Expect(overdue(task, false, now)).To(Succeed())
+	g.Expect(overdue(task, false, lastWord(task), now)).To(Succeed())
 	task.Status.Failures = 3
-	g.Expect(fault.Is(overdue(task, false, now), v1alpha1.ReasonBackoffLimitExceeded)).To(BeTrue())
+	g.Expect(fault.Is(overdue(task, false, lastWord(task), now), v1alpha1.ReasonBackoffLimitExceeded)).To(BeTrue())
 }
 
 func TestSecretsAreComparedAsVaultKeepsThem(t *testing.T) {

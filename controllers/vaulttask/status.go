@@ -2,7 +2,6 @@ package vaulttask
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -113,13 +112,13 @@ func scheduled(task *v1alpha1.VaultTask, next time.Time) {
 	status.True(conditions, task.Generation, v1alpha1.ConditionReady, v1alpha1.ReasonScheduled, message)
 }
 
-// lastWord is what the task waited for before it was given up.
-func lastWord(task *v1alpha1.VaultTask) string {
+// lastWord is what the task waited for until now.
+func lastWord(task *v1alpha1.VaultTask) *fault.Fault {
 	ready := meta.FindStatusCondition(task.Status.Conditions, v1alpha1.ConditionReady)
 	if ready == nil {
-		return "nothing"
+		return fault.New(v1alpha1.ReasonProgressing, "nothing was tried yet")
 	}
-	return fmt.Sprintf("%s, %s", ready.Reason, ready.Message)
+	return fault.New(ready.Reason, "%s", ready.Message)
 }
 
 // store writes the status where it changed and tells of the end of a run in an event.
