@@ -49,7 +49,8 @@ integration() {
   local assets vault
   assets=$(hack/tools.sh --assets)
   vault=$(hack/tools.sh --path vault)
-  hack/packages.sh ldap || warn "The tests of LDAP logins are skipped: there is no slapd"
+  hack/packages.sh ldap
+  hack/tools.sh age age-keygen
   export KUBEBUILDER_ASSETS=$assets VAULT_BINARY=$vault
   heading "Integration tests: kube-apiserver $("$assets/kube-apiserver" --version | awk '{print $2}'), $("$vault" version | cut -d, -f1)"
   each_suite ./test/integration/... run_here

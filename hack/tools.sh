@@ -21,7 +21,8 @@ SETUP_ENVTEST=sigs.k8s.io/controller-runtime/tools/setup-envtest@v0.25.1
 ENVTEST=(etcd kube-apiserver kubectl)
 NODE=("${ENVTEST[@]}" kubelet kube-controller-manager kube-scheduler kube-proxy vault)
 CODEGEN=(controller-gen buf protoc-gen-go protoc-gen-go-grpc)
-ALL=("${NODE[@]}" "${CODEGEN[@]}" golangci-lint)
+AGE=(age age-keygen)
+ALL=("${NODE[@]}" "${CODEGEN[@]}" golangci-lint "${AGE[@]}")
 
 # module_version MODULE_DIR MODULE prints the version that MODULE_DIR/go.mod pins.
 module_version() { awk -v m="$2" '{ sub(/^require[ \t]+/, ""); if ($1 == m) { print $2; exit } }' "$1/go.mod"; }
@@ -46,6 +47,9 @@ describe() {
       describe_codegen google.golang.org/protobuf cmd/protoc-gen-go ;;
     protoc-gen-go-grpc)
       describe_codegen google.golang.org/grpc/cmd/protoc-gen-go-grpc '' ;;
+    age | age-keygen)
+      SOURCES=any MODULE_DIR=$TOOLS_DIR/age PACKAGE=filippo.io/age/cmd/$1
+      VERSION=$(module_version "$MODULE_DIR" filippo.io/age) ;;
     golangci-lint)
       MODULE_DIR=$TOOLS_DIR/lint PACKAGE=github.com/golangci/golangci-lint/v2/cmd/golangci-lint COST='about 4 minutes'
       VERSION=$(module_version "$MODULE_DIR" github.com/golangci/golangci-lint/v2)
@@ -130,6 +134,7 @@ usable() {
     kube*) [[ v$found == "${VERSION%.*}" ]] ;;
     etcd) at_least "$found" 3 5 ;;
     vault) at_least "$found" 1 15 ;;
+    age*) at_least "$found" 1 0 ;;
   esac
 }
 

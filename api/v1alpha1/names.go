@@ -149,4 +149,16 @@ const (
 	ReasonCASMismatch = "CASMismatch"
 	// ReasonOutcomeUnknown: Vault's answer was lost, and whether the effect happened cannot be told.
 	ReasonOutcomeUnknown = "OutcomeUnknown"
+	// ReasonWrappingTokenInvalid: a response-wrapping token is unknown, expired or used already.
+	ReasonWrappingTokenInvalid = "WrappingTokenInvalid"
+	// ReasonSuspended: the VaultTask has suspend: true.
+	ReasonSuspended = "Suspended"
+	// ReasonScheduled: the VaultTask waits for the next time of its schedule.
+	ReasonScheduled = "Scheduled"
+	// ReasonBackoffLimitExceeded: the VaultTask was tried as often as backoffLimit allows.
+	ReasonBackoffLimitExceeded = "BackoffLimitExceeded"
+	// ReasonDeadlineExceeded: the VaultTask took longer than activeDeadlineSeconds allows.
+	ReasonDeadlineExceeded = "DeadlineExceeded"
+	// ReasonPathNotAllowed: the VaultConfig does not allow tasks on this path, or with this kind of result.
+	ReasonPathNotAllowed = "PathNotAllowed"
 )

@@ -109,6 +109,20 @@ type VaultConfigSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	AllowedNamespaces []NamespaceGrant `json:"allowedNamespaces,omitempty"`
+
+	// allowWrappedResults lets VaultTasks put a response-wrapping token for what they read into their status, where whoever may
+	// look at the VaultTask can take it; false if not set.
+	// +optional
+	AllowWrappedResults *bool `json:"allowWrappedResults,omitempty"`
+
+	// allowedSystemPaths are the paths of Vault's own, such as sys/mounts/team or auth/approle/role/shop/secret-id, that the Generic
+	// operations of VaultTasks may act on, with everything below them; none if not set.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=512
+	AllowedSystemPaths []string `json:"allowedSystemPaths,omitempty"`
 }
 
 // CACertificateSource names where a PEM bundle is kept. Exactly one field must be set.

@@ -4,17 +4,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// VaultTask is one operation on Vault. It runs once, and its outcome is reported in status: versions, times and key
-// names, never values.
+// VaultTask is one operation on Vault. It runs once, or on a schedule, and its outcome is reported in status: versions, times
+// and key names, never values.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:categories=sallyport,shortName=vt
 // +kubebuilder:printcolumn:name="Operation",type=string,JSONPath=`.spec.operation`
-// +kubebuilder:printcolumn:name="Path",type=string,JSONPath=`.spec.secretPath`
+// +kubebuilder:printcolumn:name="Path",type=string,JSONPath=`.status.path`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Version",type=integer,JSONPath=`.status.result.version`
+// +kubebuilder:printcolumn:name="Next",type=string,priority=1,JSONPath=`.status.nextScheduleTime`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type VaultTask struct {
@@ -41,133 +42,119 @@ type VaultTaskList struct {
 	Items           []VaultTask `json:"items"`
 }
 
-// VaultTaskOperation is what a VaultTask does.
-// +kubebuilder:validation:Enum=Read;Write
-type VaultTaskOperation string
-
-// Operations of a VaultTask.
-const (
-	// OperationRead reads a secret of a KV version 2 engine and reports its version and key names.
-	OperationRead VaultTaskOperation = "Read"
-	// OperationWrite writes a new version of a secret in a KV version 2 engine.
-	OperationWrite VaultTaskOperation = "Write"
-)
-
-// TaskValue is one value to write.
-// +kubebuilder:validation:MaxLength=524288
-type TaskValue string
-
-// VaultTaskSpec is one operation on a secret of a KV version 2 engine. It cannot be changed: create another VaultTask, or
-// set the annotation sallyport.dev/rerun to run this one again.
+// VaultTaskSpec is one operation on Vault. What it does cannot be changed: create another VaultTask, or set the annotation
+// sallyport.dev/rerun to run this one again. suspend, schedule and the limits can be changed at any time.
 //
-// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a VaultTask's spec cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
-// +kubebuilder:validation:XValidation:rule="self.operation != 'Write' || has(self.data)",message="operation Write needs data, the keys and values to write"
-// +kubebuilder:validation:XValidation:rule="self.operation == 'Write' || !has(self.data)",message="data belongs to operation Write only; remove data"
-// +kubebuilder:validation:XValidation:rule="self.operation == 'Write' || !has(self.cas)",message="cas belongs to operation Write only; remove cas"
-// +kubebuilder:validation:XValidation:rule="self.operation == 'Read' || !has(self.version)",message="version belongs to operation Read only; remove version"
+// +kubebuilder:validation:ExactlyOneOf=vaultConfigRef;vault;connectionRef
+// +kubebuilder:validation:XValidation:rule="has(self.vaultConfigRef) == has(oldSelf.vaultConfigRef) && has(self.vault) == has(oldSelf.vault) && has(self.connectionRef) == has(oldSelf.connectionRef) && has(self.enginePath) == has(oldSelf.enginePath) && has(self.secretPath) == has(oldSelf.secretPath) && has(self.kvVersion) == has(oldSelf.kvVersion) && has(self.path) == has(oldSelf.path) && has(self.version) == has(oldSelf.version) && has(self.versions) == has(oldSelf.versions) && has(self.allVersions) == has(oldSelf.allVersions) && has(self.cas) == has(oldSelf.cas) && has(self.overwrite) == has(oldSelf.overwrite) && has(self.data) == has(oldSelf.data) && has(self.dataFrom) == has(oldSelf.dataFrom) && has(self.generate) == has(oldSelf.generate) && has(self.unwrap) == has(oldSelf.unwrap) && has(self.removeKeys) == has(oldSelf.removeKeys) && has(self.metadata) == has(oldSelf.metadata) && has(self.result) == has(oldSelf.result)",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
+//
+// +kubebuilder:validation:XValidation:rule="self.operation.startsWith('Generic') || has(self.secretPath) || self.operation == 'List' || has(self.connectionRef)",messageExpression="'operation ' + self.operation + ' needs secretPath, the path of the secret inside its engine'"
+// +kubebuilder:validation:XValidation:rule="!self.operation.startsWith('Generic') || has(self.path) || has(self.connectionRef)",messageExpression="'operation ' + self.operation + ' needs path, as Vault\\'s API has it: transit/keys/shop/rotate'"
+// +kubebuilder:validation:XValidation:rule="!self.operation.startsWith('Generic') || (!has(self.enginePath) && !has(self.secretPath) && !has(self.kvVersion))",messageExpression="'operation ' + self.operation + ' takes the whole path in path; remove enginePath, secretPath and kvVersion'"
+// +kubebuilder:validation:XValidation:rule="self.operation.startsWith('Generic') || !has(self.path)",message="path belongs to the Generic operations only; remove path, and set enginePath and secretPath"
+// +kubebuilder:validation:XValidation:rule="!has(self.version) || self.operation == 'Read'",message="version belongs to operation Read only; remove version"
+// +kubebuilder:validation:XValidation:rule="!has(self.versions) || self.operation in ['Delete', 'Undelete', 'Destroy']",message="versions belongs to operations Delete, Undelete and Destroy only; remove versions"
+// +kubebuilder:validation:XValidation:rule="self.operation != 'Undelete' || has(self.versions)",message="operation Undelete needs versions, the numbers of the versions to bring back"
+// +kubebuilder:validation:XValidation:rule="!has(self.allVersions) || self.operation == 'Destroy'",message="allVersions belongs to operation Destroy only; remove allVersions"
+// +kubebuilder:validation:XValidation:rule="self.operation != 'Destroy' || has(self.versions) != (has(self.allVersions) && self.allVersions)",message="operation Destroy needs either versions, the numbers of the versions to destroy, or allVersions: true"
+// +kubebuilder:validation:XValidation:rule="self.operation != 'Write' || has(self.data) || has(self.dataFrom) || has(self.generate) || has(self.unwrap)",message="operation Write needs something to write: data, dataFrom, generate or unwrap"
+// +kubebuilder:validation:XValidation:rule="self.operation != 'Patch' || has(self.data) || has(self.dataFrom) || has(self.generate) || has(self.unwrap) || has(self.removeKeys)",message="operation Patch needs something to change: data, dataFrom, generate, unwrap or removeKeys"
+// +kubebuilder:validation:XValidation:rule="self.operation in ['Write', 'Patch', 'GenericWrite'] || !has(self.data)",message="data belongs to operations Write, Patch and GenericWrite only; remove data"
+// +kubebuilder:validation:XValidation:rule="self.operation in ['Write', 'Patch', 'GenericWrite'] || !has(self.dataFrom)",message="dataFrom belongs to operations Write, Patch and GenericWrite only; remove dataFrom"
+// +kubebuilder:validation:XValidation:rule="self.operation in ['Write', 'Patch', 'GenericWrite'] || !has(self.generate)",message="generate belongs to operations Write, Patch and GenericWrite only; remove generate"
+// +kubebuilder:validation:XValidation:rule="self.operation in ['Write', 'Patch', 'GenericWrite'] || !has(self.unwrap)",message="unwrap belongs to operations Write, Patch and GenericWrite only; remove unwrap"
+// +kubebuilder:validation:XValidation:rule="self.operation == 'Patch' || !has(self.removeKeys)",message="removeKeys belongs to operation Patch only; remove removeKeys"
+// +kubebuilder:validation:XValidation:rule="self.operation in ['Write', 'Patch'] || !has(self.cas)",message="cas belongs to operations Write and Patch only; remove cas"
+// +kubebuilder:validation:XValidation:rule="self.operation != 'Patch' || !has(self.cas) || self.cas > 0",message="operation Patch changes a secret that exists, so cas must be at least 1"
+// +kubebuilder:validation:XValidation:rule="!has(self.overwrite) || has(self.generate)",message="overwrite is about generated values; remove overwrite, or add generate"
+// +kubebuilder:validation:XValidation:rule="!has(self.overwrite) || !has(self.cas)",message="cas says what may be written over; remove overwrite or cas"
+// +kubebuilder:validation:XValidation:rule="self.operation != 'GenericWrite' || !has(self.generate) || (has(self.overwrite) && self.overwrite)",message="generate with operation GenericWrite needs overwrite: true, for nothing keeps it from replacing what is there"
+// +kubebuilder:validation:XValidation:rule="!has(self.schedule) || !has(self.generate) || has(self.overwrite)",message="generate with schedule needs overwrite: true, for generated values replace nothing otherwise"
+// +kubebuilder:validation:XValidation:rule="!has(self.schedule) || !has(self.cas)",message="cas fits one version, and schedule writes many; remove cas or schedule"
+// +kubebuilder:validation:XValidation:rule="!has(self.schedule) || !has(self.unwrap)",message="a wrapping token can be unwrapped once; remove schedule or unwrap"
+// +kubebuilder:validation:XValidation:rule="!has(self.schedule) || !has(self.ttlSecondsAfterFinished)",message="a task with a schedule never finishes; remove ttlSecondsAfterFinished, schedule has history limits"
+// +kubebuilder:validation:XValidation:rule="self.operation in ['WriteMetadata', 'PatchMetadata'] == has(self.metadata)",message="metadata belongs to operations WriteMetadata and PatchMetadata, and they need it; add or remove metadata"
+// +kubebuilder:validation:XValidation:rule="self.operation == 'PatchMetadata' || !has(self.metadata) || !has(self.metadata.removeCustomMetadata)",message="removeCustomMetadata belongs to operation PatchMetadata only; WriteMetadata replaces all custom metadata"
+// +kubebuilder:validation:XValidation:rule="!has(self.result) || self.operation in ['Read', 'Write', 'Patch', 'GenericRead', 'GenericWrite']",message="result belongs to operations with values: Read, Write, Patch, GenericRead and GenericWrite; remove result"
+// +kubebuilder:validation:XValidation:rule="!has(self.result) || !has(self.result.wrap) || has(self.vaultConfigRef)",message="result.wrap needs vaultConfigRef, whose VaultConfig says allowWrappedResults: true; use result.sealTo"
+// +kubebuilder:validation:XValidation:rule="!has(self.kvVersion) || self.kvVersion != 'V1' || self.operation in ['Read', 'Write', 'List', 'Delete']",messageExpression="'operation ' + self.operation + ' needs a KV version 2 engine; remove kvVersion: V1'"
 type VaultTaskSpec struct {
-	// vaultConfigRef names the VaultConfig to use.
-	// +required
-	VaultConfigRef VaultConfigReference `json:"vaultConfigRef,omitempty,omitzero"`
+	TaskTarget `json:",inline"`
 
-	// operation to run: Read or Write.
+	// operation to run. Read, Write, Patch, List and Delete act on a secret of a KV engine; Undelete and Destroy on its versions;
+	// ReadMetadata (with the history of versions), WriteMetadata, PatchMetadata and DeleteMetadata on what the engine
+	// knows of it. GenericRead, GenericWrite, GenericList and GenericDelete act on any path of Vault's API.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
 	Operation VaultTaskOperation `json:"operation,omitempty"`
 
-	// enginePath is the mount path of the KV version 2 engine; by default the VaultConfig's.
+	// enginePath is the mount path of the KV engine; by default the VaultConfig's, or the Connection's.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
 	EnginePath string `json:"enginePath,omitempty"`
 
-	// secretPath is the path of the secret inside the engine, with or without data/.
-	// +required
+	// secretPath is the path of the secret inside the engine, with or without data/. For List it is the folder, and the
+	// engine's top if it is not set.
+	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
 	SecretPath string `json:"secretPath,omitempty"`
+
+	// kvVersion overrides the detection of the engine's KV version.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
+	KVVersion KVVersion `json:"kvVersion,omitempty"`
+
+	// path for the Generic operations, as Vault's API has it and engine included: transit/keys/shop/rotate. A path with a part
+	// sys, auth, identity or cubbyhole must be allowed by the VaultConfig's allowedSystemPaths.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
+	Path string `json:"path,omitempty"`
 
 	// version to read; by default the latest.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
 	Version *int64 `json:"version,omitempty"`
 
-	// data to write, text by key. Whoever may read this VaultTask can read what stands here literally; to copy a secret inside
-	// Vault, use vault.secret(config:path.key), which is read when the task runs and is stored nowhere in Kubernetes. A
-	// value that is one reference and nothing else keeps the secret's JSON type.
+	// versions to delete, undelete or destroy. Delete without versions deletes the latest, as found when the task starts.
 	// +optional
-	// +mapType=atomic
-	// +kubebuilder:validation:MinProperties=1
-	// +kubebuilder:validation:MaxProperties=512
-	Data map[string]TaskValue `json:"data,omitempty"`
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:Minimum=1
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
+	Versions []int64 `json:"versions,omitempty"`
+
+	// allVersions destroys every version that there is when the task starts.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
+	AllVersions *bool `json:"allVersions,omitempty"`
+
+	TaskInput `json:",inline"`
 
 	// cas is the check-and-set version: the write happens only if the secret's current version is this one, 0 meaning that
 	// the secret does not exist. If it is not set, the version found when the task starts is used, so that the task
-	// writes exactly once.
+	// writes exactly once; with generate it is 0, so that nothing is replaced. KV version 2.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
 	CAS *int64 `json:"cas,omitempty"`
-}
 
-// VaultTaskStatus is what became of a VaultTask.
-type VaultTaskStatus struct {
-	// conditions are Complete or Failed once the task is done, as on a Job, and Ready; Reconciling and Stalled while true.
+	// overwrite lets generated values replace a secret that exists; for Patch, keys that exist. For rotations.
 	// +optional
-	// +listType=map
-	// +listMapKey=type
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
+	Overwrite *bool `json:"overwrite,omitempty"`
 
-	// observedGeneration is the generation of the spec that this status speaks of.
+	// result says how the values that were read, written or answered can be had. Without it they are not kept.
 	// +optional
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
+	Result *TaskResultRequest `json:"result,omitempty"`
 
-	// startTime is when the controller claimed the current run.
-	// +optional
-	StartTime *metav1.Time `json:"startTime,omitempty"`
-
-	// completionTime is when the current run ended, well or not.
-	// +optional
-	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
-
-	// claim is written before Vault is called, so that a controller that dies in between can tell what it had begun.
-	// +optional
-	Claim *TaskClaim `json:"claim,omitempty"`
-
-	// result of the operation.
-	// +optional
-	Result *TaskResult `json:"result,omitempty"`
-}
-
-// TaskClaim records what the controller was about to do.
-type TaskClaim struct {
-	// rerun is the value of the annotation sallyport.dev/rerun that this run answers to.
-	// +optional
-	Rerun string `json:"rerun,omitempty"`
-
-	// cas is the check-and-set version that the write carries; with it Vault accepts the write at most once.
-	// +optional
-	CAS *int64 `json:"cas,omitempty"`
-}
-
-// TaskResult is what an operation did, never the values that it handled.
-type TaskResult struct {
-	// path that was read or written, as Vault's API has it, engine included.
-	// +optional
-	Path string `json:"path,omitempty"`
-
-	// version that was read or written.
-	// +optional
-	Version int64 `json:"version,omitempty"`
-
-	// createdTime is when that version was written to Vault.
-	// +optional
-	CreatedTime *metav1.Time `json:"createdTime,omitempty"`
-
-	// keys of the secret.
-	// +optional
-	// +listType=atomic
-	Keys []string `json:"keys,omitempty"`
-
-	// requestID is Vault's ID of the request, to be found in Vault's audit log.
-	// +optional
-	RequestID string `json:"requestID,omitempty"`
+	TaskLifecycle `json:",inline"`
 }

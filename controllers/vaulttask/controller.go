@@ -1,14 +1,15 @@
-// Package vaulttask reconciles VaultTasks: it runs each operation once and reports the outcome. Before a call that changes
-// Vault it writes a claim to status, so that a controller that dies in between, or a second one that believes itself leader,
-// can tell what was begun and does it at most once.
+// Package vaulttask reconciles VaultTasks: it runs each operation once, or on its schedule, and reports the outcome. Before a
+// call that changes Vault it writes a claim to status, so that a controller that dies in between, or a second one that believes
+// itself leader, can tell what was begun and does it at most once.
 package vaulttask
 
 import (
 	"context"
+	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,9 +22,12 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// +kubebuilder:rbac:groups=sallyport.dev,resources=vaulttasks,verbs=get;list;watch
+// +kubebuilder:rbac:groups=sallyport.dev,resources=vaulttasks,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups=sallyport.dev,resources=vaulttasks/status,verbs=get;update;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// concurrency bounds how many tasks run at a time. Each waits for Vault and the API server most of its time.
+const concurrency = 24
 
 // Reconciler reconciles VaultTasks.
 type Reconciler struct {
@@ -33,6 +37,7 @@ type Reconciler struct {
 	sessions *vault.Sessions
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
+	memory   *memory
 }
 
 // NewReconciler returns a reconciler. live reads from the API server, not from a cache: whether a task was claimed already
@@ -40,84 +45,150 @@ type Reconciler struct {
 func NewReconciler(
 	c client.Client, live client.Reader, engine *resolver.Engine, sessions *vault.Sessions, recorder events.EventRecorder, clk clock.PassiveClock,
 ) *Reconciler {
-	return &Reconciler{client: c, live: live, engine: engine, sessions: sessions, recorder: recorder, clock: clk}
+	return &Reconciler{client: c, live: live, engine: engine, sessions: sessions, recorder: recorder, clock: clk, memory: newMemory()}
 }
 
 // SetupWithManager registers the reconciler with a manager.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	options := requeue.Options()
+	options.MaxConcurrentReconciles = concurrency
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("vaulttask").
 		For(&v1alpha1.VaultTask{}, builder.WithPredicates(predicate.Or(
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
-		WithOptions(requeue.Options()).
+		WithOptions(options).
 		Complete(r)
 }
 
-// Reconcile runs a task that has not run yet, or takes up one whose run was interrupted. A finished task costs one cached read.
+// Reconcile does what is due for a task: runs it, takes up a run that was interrupted, waits for its schedule, or deletes it.
+// A finished task costs one cached read.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	cached := &v1alpha1.VaultTask{}
 	if err := r.client.Get(ctx, request.NamespacedName, cached); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+		return r.gone(request, err)
 	}
-	if finished(cached) {
-		return ctrl.Result{}, nil
+	if next := due(cached, r.clock.Now()); next.action == rest && r.memory.outcome(cached) == nil {
+		return ctrl.Result{RequeueAfter: next.after}, nil
 	}
 	task := &v1alpha1.VaultTask{}
 	if err := r.live.Get(ctx, request.NamespacedName, task); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+		return r.gone(request, err)
 	}
-	if finished(task) || !task.DeletionTimestamp.IsZero() {
+	if !task.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil
 	}
-	run := &run{Reconciler: r, task: task, resumed: claimed(task)}
-	result, err := run.execute(ctx)
-	return r.settle(ctx, run, result, err)
-}
-
-// settle stores how the run went and decides whether to come back.
-func (r *Reconciler) settle(ctx context.Context, run *run, result *v1alpha1.TaskResult, err error) (ctrl.Result, error) {
-	if run.storeErr != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(run.storeErr)
+	if known := r.memory.outcome(task); known != nil {
+		return r.deliver(ctx, task, known)
 	}
-	before := run.task.DeepCopy()
-	var pendingFault *fault.Fault
-	if err == nil {
-		complete(run.task, result, r.clock.Now())
-	} else if f := fault.From(err); final(run, err) {
-		fail(run.task, f, r.clock.Now())
-	} else {
-		if f.Class == fault.Terminal { // but an earlier attempt is not settled yet
-			f = fault.Wait(f.Reason, "%s", f.Sentence)
-		}
-		pending(run.task, f)
-		pendingFault = f
+	next := due(task, r.clock.Now())
+	switch next.action {
+	case rest:
+		return ctrl.Result{RequeueAfter: next.after}, nil
+	case remove:
+		return ctrl.Result{}, r.remove(ctx, task)
+	case run:
+		return r.run(ctx, task, next)
 	}
-	if err := r.store(ctx, before, run.task); err != nil {
+	before := task.DeepCopy()
+	next.describe(task)
+	if err := r.store(ctx, before, task); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if pendingFault != nil {
-		return requeue.For(pendingFault)
+	return ctrl.Result{RequeueAfter: next.after}, nil
+}
+
+// run makes one attempt, stores how it went and decides whether to come back.
+func (r *Reconciler) run(ctx context.Context, task *v1alpha1.VaultTask, next decision) (ctrl.Result, error) {
+	attempt := &attempt{Reconciler: r, task: task, before: task.DeepCopy()}
+	if fresh(task) {
+		begin(task, next.slot, r.clock.Now())
 	}
-	return ctrl.Result{}, nil
-}
-
-// finished tells whether the run that the annotation asks for has ended.
-func finished(task *v1alpha1.VaultTask) bool {
-	ended := meta.IsStatusConditionTrue(task.Status.Conditions, v1alpha1.ConditionComplete) ||
-		meta.IsStatusConditionTrue(task.Status.Conditions, v1alpha1.ConditionFailed)
-	return ended && answers(task)
-}
-
-// claimed tells whether a run was begun for what the annotation asks, and has not ended.
-func claimed(task *v1alpha1.VaultTask) bool {
-	return task.Status.Claim != nil && answers(task) && task.Status.CompletionTime == nil
-}
-
-// answers tells whether the status speaks of the run that the annotation asks for.
-func answers(task *v1alpha1.VaultTask) bool {
-	rerun := ""
-	if task.Status.Claim != nil {
-		rerun = task.Status.Claim.Rerun
+	attempt.known = r.memory.of(task.Status.Claim)
+	attempt.resumed = task.Status.Claim != nil && !attempt.known.idle()
+	out, err := attempt.execute(ctx)
+	if attempt.storeErr != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(attempt.storeErr)
 	}
-	return rerun == task.Annotations[v1alpha1.AnnotationRerun]
+	f := attempt.judge(err)
+	if f != nil && (attempt.resumed || !vault.OutcomeUnknown(err)) { // what was begun has one more chance to be settled
+		if late := overdue(task, attempt.resumed, f, r.clock.Now()); late != nil {
+			err, f = late, nil
+		}
+	}
+	switch {
+	case err == nil:
+		r.memory.keep(task.Status.Claim, out)
+		complete(task, out, r.clock.Now())
+	case f == nil:
+		f = fault.From(err)
+		fail(task, f, r.clock.Now())
+	default:
+		attempt.release(err)
+		pending(task, f)
+		if err := r.store(ctx, attempt.before, task); err != nil {
+			return ctrl.Result{}, client.IgnoreNotFound(err)
+		}
+		return again(task, f, r.clock.Now())
+	}
+	return r.end(ctx, attempt.before, task)
 }
+
+// deliver stores an outcome that could not be stored when it came about. It stands over what another controller made of the claim: that
+// one cannot know better.
+func (r *Reconciler) deliver(ctx context.Context, task *v1alpha1.VaultTask, known *outcome) (ctrl.Result, error) {
+	before := task.DeepCopy()
+	complete(task, known, r.clock.Now())
+	return r.end(ctx, before, task)
+}
+
+// end stores the end of a run, and comes back when something else is due.
+func (r *Reconciler) end(ctx context.Context, before, task *v1alpha1.VaultTask) (ctrl.Result, error) {
+	if err := r.store(ctx, before, task); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	r.forget(task)
+	switch next := due(task, r.clock.Now()); next.action {
+	case run, remove:
+		return ctrl.Result{RequeueAfter: time.Millisecond}, nil
+	default:
+		return ctrl.Result{RequeueAfter: next.after}, nil
+	}
+}
+
+// again returns when to try once more: as for any fault, but no later than the run's deadline.
+func again(task *v1alpha1.VaultTask, f *fault.Fault, now time.Time) (ctrl.Result, error) {
+	result, err := requeue.For(f)
+	if limit := task.Spec.ActiveDeadlineSeconds; limit != nil && task.Status.StartTime != nil {
+		left := max(time.Second, task.Status.StartTime.Add(time.Duration(*limit)*time.Second).Sub(now))
+		if err != nil && left < requeue.MaxBackoff || result.RequeueAfter > left {
+			return ctrl.Result{RequeueAfter: left}, nil
+		}
+	}
+	return result, err
+}
+
+// remove deletes a task whose time after its end is over, unless somebody changed it since it was read.
+func (r *Reconciler) remove(ctx context.Context, task *v1alpha1.VaultTask) error {
+	err := r.client.Delete(ctx, task, client.Preconditions{UID: &task.UID, ResourceVersion: &task.ResourceVersion})
+	return client.IgnoreNotFound(err)
+}
+
+// gone forgets what is known of a task that was deleted.
+func (r *Reconciler) gone(request ctrl.Request, err error) (ctrl.Result, error) {
+	if client.IgnoreNotFound(err) == nil {
+		if uid, known := r.memory.leave(request.NamespacedName); known {
+			r.sessions.Forget(uid)
+		}
+	}
+	return ctrl.Result{}, client.IgnoreNotFound(err)
+}
+
+// forget drops what is only needed while a task runs.
+func (r *Reconciler) forget(task *v1alpha1.VaultTask) {
+	r.memory.drop(task.Status.Claim)
+	if uid, known := r.memory.leave(client.ObjectKeyFromObject(task)); known {
+		r.sessions.Forget(uid)
+	}
+}
+
+func isTrue(b *bool) bool { return ptr.Deref(b, false) }

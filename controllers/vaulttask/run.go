@@ -2,227 +2,176 @@ package vaulttask
 
 import (
 	"context"
-	"encoding/json"
-	"maps"
-	"reflect"
-	"slices"
+	"crypto/rand"
 
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/resolver"
-	"sallyport.dev/sallyport/internal/status"
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// claimAttempts bounds how often a write without a cas of its own follows other writers before the queue takes over.
-const claimAttempts = 3
-
-// run is one attempt at a task.
-type run struct {
+// attempt is one attempt at a run.
+type attempt struct {
 	*Reconciler
 	task *v1alpha1.VaultTask
-	// resumed is true when an earlier attempt claimed the run: its call may have reached Vault.
+	// before is the task as it was read.
+	before *v1alpha1.VaultTask
+	// known is what this process knows of the claim.
+	known *knowledge
+	// resumed is true when an earlier attempt claimed the run and may have called Vault.
 	resumed bool
-	// called is true once the operation itself was sent; a definite refusal after that ends the task.
+	// called is true once the operation itself was begun; a definite refusal after that ends the task.
 	called bool
-	// refers is true if the data holds references, and so may differ between two attempts.
-	refers bool
+	// volatile is true if the data may differ between two attempts: it holds references, or comes from other objects or chance.
+	volatile bool
 	// storeErr is set when the claim could not be stored; nothing was sent then.
 	storeErr error
 }
 
+// outcome is what a run brought about.
+type outcome struct {
+	result  *v1alpha1.TaskResult
+	message string
+	// values that were read, written or answered; they leave it sealed or wrapped, or not at all.
+	values map[string]any
+}
+
 // execute finds the Vault to use and runs the operation.
-func (r *run) execute(ctx context.Context) (*v1alpha1.TaskResult, error) {
-	config, err := r.engine.Config(ctx, r.task.Namespace, r.task.Spec.VaultConfigRef)
+func (a *attempt) execute(ctx context.Context) (*outcome, error) {
+	if !a.resumed {
+		if late := overdue(a.task, false, lastWord(a.task), a.clock.Now()); late != nil {
+			return nil, late
+		}
+	}
+	switch a.task.Spec.Operation {
+	case v1alpha1.OperationGenericWrite, v1alpha1.OperationGenericDelete:
+		if a.resumed {
+			return nil, unknown("an earlier attempt may have reached %s, and no answer came", a.task.Status.Path)
+		}
+	}
+	recipient, err := recipientOf(a.task.Spec.Result)
 	if err != nil {
 		return nil, err
 	}
-	location := vault.Location{
-		EnginePath: r.task.Spec.EnginePath,
-		SecretPath: r.task.Spec.SecretPath,
-		KVVersion:  v1alpha1.KVVersion2,
-	}
-	if location.EnginePath == "" {
-		location.EnginePath = config.Spec.EnginePath
-	}
-	if location.EnginePath == "" {
-		return nil, fault.Invalid(v1alpha1.ReasonInvalidSpec,
-			"no engine is named: set spec.enginePath, or enginePath in VaultConfig %s/%s", config.Namespace, config.Name)
-	}
-	session, err := r.sessions.For(ctx, config)
+	to, err := a.target(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.permitted(ctx, config, session, location); err != nil {
+	defer to.close()
+	a.task.Status.Path = to.shown()
+	if err := a.permitted(ctx, to); err != nil {
 		return nil, err
 	}
-	if r.task.Spec.Operation == v1alpha1.OperationWrite {
-		return r.write(ctx, session, location)
+	out, err := a.operate(ctx, to)
+	if err != nil {
+		return nil, err
 	}
-	return r.read(ctx, session, location)
+	return out, a.hand(ctx, to, recipient, out)
 }
 
-// permitted asks whether a VaultConfig of another namespace lets the task do this there.
-func (r *run) permitted(ctx context.Context, config *v1alpha1.VaultConfig, session *vault.Session, location vault.Location) error {
-	if config.Namespace == r.task.Namespace {
-		return nil
+func (a *attempt) operate(ctx context.Context, to *target) (*outcome, error) {
+	switch a.task.Spec.Operation {
+	case v1alpha1.OperationRead:
+		return a.read(ctx, to)
+	case v1alpha1.OperationList:
+		return a.list(ctx, to)
+	case v1alpha1.OperationReadMetadata:
+		return a.readMetadata(ctx, to)
+	case v1alpha1.OperationGenericRead, v1alpha1.OperationGenericList:
+		return a.lookAt(ctx, to)
+	case v1alpha1.OperationWrite, v1alpha1.OperationPatch:
+		return a.write(ctx, to)
+	case v1alpha1.OperationDelete, v1alpha1.OperationUndelete, v1alpha1.OperationDestroy:
+		return a.changeVersions(ctx, to)
+	case v1alpha1.OperationWriteMetadata, v1alpha1.OperationPatchMetadata:
+		return a.changeMetadata(ctx, to)
+	case v1alpha1.OperationDeleteMetadata:
+		return a.deleteMetadata(ctx, to)
+	case v1alpha1.OperationGenericWrite, v1alpha1.OperationGenericDelete:
+		return a.actOn(ctx, to)
 	}
-	path, engine, err := session.Confirm(ctx, location)
-	if err != nil {
-		return err
-	}
-	return r.engine.Permit(ctx, config, resolver.Use{
-		Namespace: r.task.Namespace, Path: path, KV2Engine: engine, Operation: r.task.Spec.Operation,
-	})
+	return nil, fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.operation: %q is unknown to this version of Sallyport", a.task.Spec.Operation)
 }
 
-// read has no effect in Vault, so it is claimed only to record which rerun it answers.
-func (r *run) read(ctx context.Context, session *vault.Session, location vault.Location) (*v1alpha1.TaskResult, error) {
-	if r.task.Spec.Version != nil {
-		location.Version = *r.task.Spec.Version
+// claim records that a call is about to be made. The update fails if anybody else touched the task since it was read live, so that no
+// two attempts hold a claim: an attempt that takes up a run claims it anew before it sends anything.
+func (a *attempt) claim(ctx context.Context, claim *v1alpha1.TaskClaim) error {
+	if a.known == nil {
+		a.known = &knowledge{made: true}
 	}
-	if !r.resumed {
-		if r.storeErr = r.claim(ctx, nil); r.storeErr != nil {
-			return nil, r.storeErr
+	a.known.task = client.ObjectKeyFromObject(a.task)
+	former := a.task.Status.Claim
+	claim.ID = rand.Text()
+	a.task.Status.Claim = claim
+	a.task.Status.ObservedGeneration = a.task.Generation
+	a.memory.note(claim, a.known)
+	if a.storeErr = a.client.Status().Update(ctx, a.task); a.storeErr != nil {
+		if apierrors.IsConflict(a.storeErr) { // else it may have been stored all the same
+			a.memory.drop(claim)
 		}
+		return a.storeErr
 	}
-	r.called = true
-	secret, err := session.Read(ctx, location)
-	if err != nil {
-		return nil, err
-	}
-	return &v1alpha1.TaskResult{
-		Path:        secret.Path,
-		Version:     secret.Version,
-		CreatedTime: status.Time(secret.CreatedTime),
-		Keys:        slices.Sorted(maps.Keys(secret.Data)),
-		RequestID:   secret.RequestID,
-	}, nil
+	a.memory.drop(former)
+	a.before = a.task.DeepCopy()
+	return nil
 }
 
-// write writes with the check-and-set version of the claim, so that Vault accepts it at most once, however often it is sent.
-func (r *run) write(ctx context.Context, session *vault.Session, location vault.Location) (*v1alpha1.TaskResult, error) {
-	data, err := r.data(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if r.resumed {
-		return r.resume(ctx, session, location, data)
-	}
-	for attempt := 1; ; attempt++ {
-		r.called = true // from here on a refusal is Vault's answer to the operation
-		cas, err := r.checkAndSet(ctx, session, location)
-		if err != nil {
-			return nil, err
-		}
-		if r.storeErr = r.claim(ctx, &cas); r.storeErr != nil {
-			return nil, r.storeErr
-		}
-		written, err := session.Write(ctx, location, data, cas)
-		if err == nil {
-			return writeResult(written, data), nil
-		}
-		if r.task.Spec.CAS == nil && fault.Is(err, v1alpha1.ReasonCASMismatch) && attempt < claimAttempts {
-			continue // somebody else wrote in between, and Vault has refused ours: claim the next version
-		}
-		return nil, err
-	}
+// sending notes that a call under the claim is about to leave.
+func (a *attempt) sending(data map[string]any) {
+	digest := a.memory.digest(data)
+	a.known.mu.Lock()
+	defer a.known.mu.Unlock()
+	a.known.called = true
+	a.known.digests = append(a.known.digests, digest)
 }
 
-// resume repeats a claimed write with the same check-and-set version. If Vault refuses it, something was written since the
-// claim: whether that was this task is settled by comparing what now stands in the claimed version.
-func (r *run) resume(ctx context.Context, session *vault.Session, location vault.Location, data map[string]any) (*v1alpha1.TaskResult, error) {
-	r.called = true
-	cas := *r.task.Status.Claim.CAS
-	written, err := session.Write(ctx, location, data, cas)
+// release gives a claim up when it is certain that nothing was done under it, so that the next attempt begins afresh.
+func (a *attempt) release(err error) {
+	claim := a.task.Status.Claim
+	if claim == nil || a.resumed || vault.OutcomeUnknown(err) || a.task.Spec.Unwrap != nil {
+		return
+	}
+	a.known.mu.Lock()
+	a.known.called = false
+	a.known.mu.Unlock()
+	a.memory.drop(claim)
+	a.task.Status.Claim = nil
+}
+
+// judge decides what an error means for the task: nil if it ends it, and else the fault to wait with. What the operation needs first
+// (Vault, a login, a VaultConfig) is waited for; a definite answer of Vault to the operation itself, or an error in the task, is the end.
+// An effect whose answer may have been lost ends only when that is settled.
+func (a *attempt) judge(err error) *fault.Fault {
 	if err == nil {
-		return writeResult(written, data), nil
-	}
-	if !fault.Is(err, v1alpha1.ReasonCASMismatch) {
-		return nil, err
-	}
-	location.Version = cas + 1
-	secret, readErr := session.Read(ctx, location)
-	if readErr != nil {
-		f := fault.From(readErr)
-		if f.Class == fault.Retry {
-			return nil, f
-		}
-		return nil, fault.Invalid(v1alpha1.ReasonOutcomeUnknown,
-			"an earlier attempt may have written version %d, and that cannot be looked up: %s; check the secret, then set the annotation %s to run the task again",
-			cas+1, f.Sentence, v1alpha1.AnnotationRerun)
-	}
-	if !same(secret.Data, data) && r.refers {
-		return nil, fault.Invalid(v1alpha1.ReasonOutcomeUnknown,
-			"version %d of %s holds something else than this task would write now, but what it refers to may have changed since an earlier attempt; "+
-				"check the secret, then set the annotation %s to run the task again", cas+1, secret.Path, v1alpha1.AnnotationRerun)
-	}
-	if !same(secret.Data, data) {
-		return nil, fault.Invalid(v1alpha1.ReasonCASMismatch,
-			"nothing was written: version %d of %s is somebody else's", cas+1, secret.Path)
-	}
-	return writeResult(&vault.Written{Version: secret.Version, CreatedTime: secret.CreatedTime, Path: secret.Path}, data), nil
-}
-
-// data returns what to write, with references resolved; it is forgotten when the run ends.
-func (r *run) data(ctx context.Context) (map[string]any, error) {
-	literal := make(map[string]apiextensionsv1.JSON, len(r.task.Spec.Data))
-	for key, text := range r.task.Spec.Data {
-		encoded, err := json.Marshal(text)
-		if err != nil {
-			return nil, fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.data: key %q cannot be written as JSON", key)
-		}
-		literal[key] = apiextensionsv1.JSON{Raw: encoded}
-	}
-	value, err := expression.ParseValue(literal)
-	if err != nil {
-		return nil, fault.In(err, "spec.data")
-	}
-	r.refers = len(value.References()) > 0
-	data, err := r.engine.Evaluate(ctx, r.task.Namespace, value)
-	if err != nil {
-		return nil, fault.In(err, "spec.data")
-	}
-	return data, nil
-}
-
-func (r *run) checkAndSet(ctx context.Context, session *vault.Session, location vault.Location) (int64, error) {
-	if r.task.Spec.CAS != nil {
-		return *r.task.Spec.CAS, nil
-	}
-	return session.CurrentVersion(ctx, location)
-}
-
-// claim records that the call is about to be made. The update fails if anybody else touched the task since it was read live.
-func (r *run) claim(ctx context.Context, cas *int64) error {
-	begin(r.task, &v1alpha1.TaskClaim{Rerun: r.task.Annotations[v1alpha1.AnnotationRerun], CAS: cas}, r.clock.Now())
-	return r.client.Status().Update(ctx, r.task)
-}
-
-func writeResult(written *vault.Written, data map[string]any) *v1alpha1.TaskResult {
-	return &v1alpha1.TaskResult{
-		Path:        written.Path,
-		Version:     written.Version,
-		CreatedTime: status.Time(written.CreatedTime),
-		Keys:        slices.Sorted(maps.Keys(data)),
-		RequestID:   written.RequestID,
-	}
-}
-
-// same compares two secrets as JSON, the form in which Vault keeps them.
-func same(a, b map[string]any) bool { return reflect.DeepEqual(normal(a), normal(b)) }
-
-func normal(data map[string]any) any {
-	encoded, err := json.Marshal(data)
-	if err != nil {
 		return nil
 	}
-	var decoded any
-	if err := json.Unmarshal(encoded, &decoded); err != nil {
+	f := fault.From(err)
+	if a.final(err, f) {
 		return nil
 	}
-	return decoded
+	if f.Class == fault.Terminal { // but an earlier attempt is not settled yet
+		f = fault.Wait(f.Reason, "%s", f.Sentence)
+	}
+	if f.Class == fault.Retry && a.task.Spec.BackoffLimit != nil {
+		a.task.Status.Failures++
+	}
+	return f
+}
+
+func (a *attempt) final(err error, f *fault.Fault) bool {
+	switch {
+	case f.Reason == v1alpha1.ReasonCASMismatch, f.Reason == v1alpha1.ReasonOutcomeUnknown:
+		return true
+	case vault.OutcomeUnknown(err), a.resumed && a.task.Spec.Operation.HasEffect():
+		return false
+	case f.Class == fault.Terminal:
+		return true
+	}
+	switch f.Reason {
+	case v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonInvalidRequest:
+		return a.called
+	}
+	return false
 }

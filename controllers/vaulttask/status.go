@@ -2,89 +2,126 @@ package vaulttask
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/status"
-	"sallyport.dev/sallyport/internal/vault"
+)
+
+// How many runs of a schedule status.history keeps if the task does not say, as for a CronJob.
+const (
+	defaultSuccessfulHistory = 3
+	defaultFailedHistory     = 1
 )
 
 // begin starts a run: what an earlier run left is forgotten.
-func begin(task *v1alpha1.VaultTask, claim *v1alpha1.TaskClaim, now time.Time) {
-	task.Status.ObservedGeneration = task.Generation
-	task.Status.StartTime = status.Time(now)
-	task.Status.CompletionTime = nil
-	task.Status.Result = nil
-	task.Status.Claim = claim
-	meta.RemoveStatusCondition(&task.Status.Conditions, v1alpha1.ConditionComplete)
-	meta.RemoveStatusCondition(&task.Status.Conditions, v1alpha1.ConditionFailed)
-	status.NotReady(&task.Status.Conditions, task.Generation, fault.New(v1alpha1.ReasonProgressing, "the operation is under way"))
+func begin(task *v1alpha1.VaultTask, slot, now time.Time) {
+	s := &task.Status
+	s.ObservedGeneration = task.Generation
+	s.Rerun = task.Annotations[v1alpha1.AnnotationRerun]
+	s.StartTime = status.Time(now)
+	s.CompletionTime, s.Result, s.Claim, s.Failures = nil, nil, nil, 0
+	if !slot.IsZero() {
+		s.LastScheduleTime = status.Time(slot)
+	}
+	meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionComplete)
+	meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionFailed)
+	status.NotReady(&s.Conditions, task.Generation, fault.New(v1alpha1.ReasonProgressing, "the operation is under way"))
 }
 
-func complete(task *v1alpha1.VaultTask, result *v1alpha1.TaskResult, now time.Time) {
-	end(task, now)
-	task.Status.Result = result
-	message := fmt.Sprintf("read version %d of %s", result.Version, result.Path)
-	if task.Spec.Operation == v1alpha1.OperationWrite {
-		message = fmt.Sprintf("wrote version %d of %s", result.Version, result.Path)
-	}
-	status.True(&task.Status.Conditions, task.Generation, v1alpha1.ConditionComplete, v1alpha1.ReasonSucceeded, message)
-	status.Ready(&task.Status.Conditions, task.Generation, message)
+func complete(task *v1alpha1.VaultTask, out *outcome, now time.Time) {
+	meta.RemoveStatusCondition(&task.Status.Conditions, v1alpha1.ConditionFailed)
+	task.Status.Result = out.result
+	end(task, v1alpha1.ReasonSucceeded, now)
+	status.True(&task.Status.Conditions, task.Generation, v1alpha1.ConditionComplete, v1alpha1.ReasonSucceeded, out.message)
+	status.Ready(&task.Status.Conditions, task.Generation, out.message)
 }
 
 func fail(task *v1alpha1.VaultTask, f *fault.Fault, now time.Time) {
-	if task.Status.Claim == nil || !answers(task) { // it failed before it was claimed; which run this was is recorded all the same
-		begin(task, &v1alpha1.TaskClaim{Rerun: task.Annotations[v1alpha1.AnnotationRerun]}, now)
-	}
-	end(task, now)
+	end(task, f.Reason, now)
 	status.True(&task.Status.Conditions, task.Generation, v1alpha1.ConditionFailed, f.Reason, f.Sentence)
 	status.NotReady(&task.Status.Conditions, task.Generation, &fault.Fault{Reason: f.Reason, Sentence: f.Sentence, Class: fault.Terminal})
 }
 
-func end(task *v1alpha1.VaultTask, now time.Time) {
-	task.Status.ObservedGeneration = task.Generation
-	task.Status.CompletionTime = status.Time(now)
+// end marks the end of a run, and enters it into the history of a schedule.
+func end(task *v1alpha1.VaultTask, reason string, now time.Time) {
+	s := &task.Status
+	s.ObservedGeneration = task.Generation
+	s.CompletionTime = status.Time(now)
+	s.NextScheduleTime = nil
+	spec := task.Spec.Schedule
+	if spec == nil {
+		s.History = nil
+		return
+	}
+	if times, problem := parseSchedule(spec, now); problem == nil {
+		s.NextScheduleTime = status.Time(times.after(now))
+	}
+	latest := v1alpha1.TaskRun{StartTime: s.StartTime, CompletionTime: s.CompletionTime, Reason: reason}
+	if s.Result != nil {
+		latest.Version = s.Result.Version
+	}
+	s.History = trim(append([]v1alpha1.TaskRun{latest}, s.History...),
+		ptr.Deref(spec.SuccessfulHistoryLimit, defaultSuccessfulHistory), ptr.Deref(spec.FailedHistoryLimit, defaultFailedHistory))
 }
 
-// pending says what the task waits for.
-func pending(task *v1alpha1.VaultTask, f *fault.Fault) {
-	if !answers(task) { // another run is asked for: what stands there is an earlier one's
-		meta.RemoveStatusCondition(&task.Status.Conditions, v1alpha1.ConditionComplete)
-		meta.RemoveStatusCondition(&task.Status.Conditions, v1alpha1.ConditionFailed)
-		task.Status.Result, task.Status.CompletionTime = nil, nil
+// trim keeps the latest runs of either kind.
+func trim(runs []v1alpha1.TaskRun, successful, failed int32) []v1alpha1.TaskRun {
+	var kept []v1alpha1.TaskRun
+	for _, run := range runs {
+		left := &failed
+		if run.Reason == v1alpha1.ReasonSucceeded {
+			left = &successful
+		}
+		if *left > 0 {
+			*left--
+			kept = append(kept, run)
+		}
 	}
+	return kept
+}
+
+// pending says what the run waits for.
+func pending(task *v1alpha1.VaultTask, f *fault.Fault) {
 	task.Status.ObservedGeneration = task.Generation
+	task.Status.Rerun = task.Annotations[v1alpha1.AnnotationRerun]
 	status.NotReady(&task.Status.Conditions, task.Generation, f)
 }
 
-// final tells whether an error ends the task. What the operation needs first (Vault, a login, a VaultConfig) is waited for; a
-// definite answer of Vault to the operation itself, or an error in the task, is the end. A write whose answer may have been lost
-// ends only when that is settled.
-func final(run *run, err error) bool {
-	f := fault.From(err)
-	switch {
-	case f.Reason == v1alpha1.ReasonCASMismatch, f.Reason == v1alpha1.ReasonOutcomeUnknown:
-		return true
-	case vault.OutcomeUnknown(err), run.resumed && run.task.Spec.Operation == v1alpha1.OperationWrite:
-		return false
-	case f.Class == fault.Terminal:
-		return true
+// scheduled says when the next run is due: nothing is wrong, and nothing is being worked on.
+// How the last run ended stays visible.
+func scheduled(task *v1alpha1.VaultTask, next time.Time) {
+	conditions := &task.Status.Conditions
+	if last := meta.FindStatusCondition(*conditions, v1alpha1.ConditionFailed); last != nil {
+		status.NotReady(conditions, task.Generation, &fault.Fault{Reason: last.Reason, Sentence: last.Message, Class: fault.Terminal})
+		return
 	}
-	switch f.Reason {
-	case v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonInvalidRequest:
-		return run.called
+	if last := meta.FindStatusCondition(*conditions, v1alpha1.ConditionComplete); last != nil {
+		status.Ready(conditions, task.Generation, last.Message)
+		return
 	}
-	return false
+	message := "the next run is due at " + next.Format(time.RFC3339)
+	status.Ready(conditions, task.Generation, message)
+	status.True(conditions, task.Generation, v1alpha1.ConditionReady, v1alpha1.ReasonScheduled, message)
 }
 
-// store writes the status where it changed and tells of the end in an event.
+// lastWord is what the task waited for until now.
+func lastWord(task *v1alpha1.VaultTask) *fault.Fault {
+	ready := meta.FindStatusCondition(task.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil {
+		return fault.New(v1alpha1.ReasonProgressing, "nothing was tried yet")
+	}
+	return fault.New(ready.Reason, "%s", ready.Message)
+}
+
+// store writes the status where it changed and tells of the end of a run in an event.
 func (r *Reconciler) store(ctx context.Context, before, task *v1alpha1.VaultTask) error {
 	if equality.Semantic.DeepEqual(before.Status, task.Status) {
 		return nil
@@ -92,7 +129,7 @@ func (r *Reconciler) store(ctx context.Context, before, task *v1alpha1.VaultTask
 	if err := r.client.Status().Update(ctx, task); err != nil {
 		return err
 	}
-	if task.Status.CompletionTime != nil && before.Status.CompletionTime == nil {
+	if task.Status.CompletionTime != nil && (before.Status.CompletionTime == nil || before.Status.Result == nil && task.Status.Result != nil) {
 		ready := meta.FindStatusCondition(task.Status.Conditions, v1alpha1.ConditionReady)
 		kind := corev1.EventTypeNormal
 		if ready.Status != metav1.ConditionTrue {

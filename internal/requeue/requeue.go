@@ -17,10 +17,10 @@ const (
 	// waiting is how often to look again when somebody must change another object or Vault's content first. Secrets are not
 	// watched, so that nothing else would tell.
 	waiting = 10 * time.Second
-	// minBackoff and maxBackoff bound the pauses while Vault does not answer: it is found again within seconds, without a busy
+	// minBackoff and MaxBackoff bound the pauses while Vault does not answer: it is found again within seconds, without a busy
 	// loop.
 	minBackoff = time.Second
-	maxBackoff = 15 * time.Second
+	MaxBackoff = 15 * time.Second
 	// concurrency bounds how many objects of a kind are worked on at a time: one whose Vault hangs must not hold up the others.
 	concurrency = 10
 )
@@ -29,7 +29,7 @@ const (
 func Options() controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: concurrency,
-		RateLimiter:             jittered{workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minBackoff, maxBackoff)},
+		RateLimiter:             jittered{workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minBackoff, MaxBackoff)},
 	}
 }
 

@@ -40,7 +40,7 @@ func TestBackOffIsSpreadWithinItsBounds(t *testing.T) {
 			limiter.When(request)
 		}
 		pause := limiter.When(request)
-		g.Expect(pause).To(And(BeNumerically(">", maxBackoff/2), BeNumerically("<=", maxBackoff)))
+		g.Expect(pause).To(And(BeNumerically(">", MaxBackoff/2), BeNumerically("<=", MaxBackoff)))
 		pauses[pause] = true
 	}
 	g.Expect(len(pauses)).To(BeNumerically(">", 10))

@@ -139,13 +139,7 @@ func (e *Engine) resolve(
 // Evaluate resolves the references in a value that has no attached secrets, such as a VaultTask's data; every reference
 // must name config and path itself. The result holds secrets and is the caller's to forget.
 func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expression.Value) (map[string]any, error) {
-	plan, err := e.plan(ctx, namespace, nil, value.References())
-	if err != nil {
-		return nil, err
-	}
-	e.open(ctx, plan, nil)
-	e.read(ctx, plan)
-	return value.Evaluate(plan.lookup)
+	return e.evaluate(ctx, namespace, nil, value)
 }
 
 func (e *Engine) refreshAfter(plan *plan, interval time.Duration) time.Duration {

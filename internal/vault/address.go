@@ -132,7 +132,11 @@ func parseOrigin(raw string) (origin, problem string) {
 	return u.Scheme + "://" + host, ""
 }
 
-// configName is how sentences call a VaultConfig.
+// configName is how sentences call a VaultConfig. One that stands in another object goes by that object's kind and name.
 func configName(config *v1alpha1.VaultConfig) string {
-	return "VaultConfig " + config.Namespace + "/" + config.Name
+	kind := "VaultConfig"
+	if config.Kind != "" {
+		kind = config.Kind
+	}
+	return kind + " " + config.Namespace + "/" + config.Name
 }

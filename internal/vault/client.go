@@ -30,8 +30,10 @@ type request struct {
 	// path below /v1/, not escaped: secret/data/oracle.
 	path  string
 	query url.Values
-	// body is sent as JSON unless nil.
+	// body is sent as JSON unless nil, as a merge patch if the method is PATCH.
 	body any
+	// wrapTTL asks for the answer to be wrapped in a token that lives this long, unless it is empty.
+	wrapTTL string
 	// token of the session; none for sys/health.
 	token *token
 	// namespace of Vault; empty: the link's.
@@ -219,7 +221,10 @@ func (l *link) client(r request) *vaultapi.Client {
 func (l *link) build(r request) (*vaultapi.Request, error) {
 	// The library escapes the path; segments that would change its meaning were refused when the path was made.
 	built := l.client(r).NewRequest(r.method, "/v1/"+r.path)
-	built.WrapTTL = "" // which the library takes from the environment
+	built.WrapTTL = r.wrapTTL // the library would take one from the environment
+	if r.method == http.MethodPatch {
+		built.Headers.Set("Content-Type", "application/merge-patch+json")
+	}
 	built.Params = r.query
 	if r.token != nil {
 		built.ClientToken = r.token.reveal()
@@ -248,7 +253,7 @@ func decode(response *http.Response, body []byte, out any) error {
 	}
 	switch a := out.(type) {
 	case *answer:
-		if a.RequestID == "" && a.Errors == nil {
+		if a.RequestID == "" && a.Errors == nil && a.WrapInfo == nil { // a wrapped answer has no ID
 			return notVault("with JSON that is not Vault's")
 		}
 	case *healthAnswer:

@@ -27,6 +27,13 @@ type Written struct {
 //
 // Errors are faults; CASMismatch if the current version is another. If OutcomeUnknown(err), the write may have happened.
 func (s *Session) Write(ctx context.Context, location Location, data map[string]any, cas int64) (*Written, error) {
+	return s.writeVersion(ctx, http.MethodPost, `"create" and "update"`, location, data, cas)
+}
+
+// writeVersion makes the request of Write or Patch.
+func (s *Session) writeVersion(
+	ctx context.Context, method, capability string, location Location, data map[string]any, cas int64,
+) (*Written, error) {
 	var written *Written
 	err := s.do(ctx, func(ctx context.Context, current *identity) error {
 		to, err := s.locateVersioned(ctx, current, location)
@@ -34,11 +41,11 @@ func (s *Session) Write(ctx context.Context, location Location, data map[string]
 			return err
 		}
 		r := request{
-			method:     http.MethodPost,
+			method:     method,
 			path:       to.apiPath(),
 			body:       map[string]any{"data": data, "options": map[string]any{"cas": cas}},
 			token:      &current.token,
-			capability: `"create" and "update"`,
+			capability: capability,
 			as:         s.as(),
 		}
 		a, err := current.link.call(ctx, r)

@@ -20,9 +20,9 @@ var _ = Describe("A VaultTask", Ordered, func() {
 
 	task := func(name string, operation v1alpha1.VaultTaskOperation, path string) *v1alpha1.VaultTask {
 		return &v1alpha1.VaultTask{ObjectMeta: t.meta(name), Spec: v1alpha1.VaultTaskSpec{
-			VaultConfigRef: v1alpha1.VaultConfigReference{Name: mainConfig},
-			Operation:      operation,
-			SecretPath:     t.namespace + "/" + path,
+			TaskTarget: v1alpha1.TaskTarget{VaultConfigRef: &v1alpha1.VaultConfigReference{Name: mainConfig}},
+			Operation:  operation,
+			SecretPath: t.namespace + "/" + path,
 		}}
 	}
 	expectComplete := func(ctx context.Context, done *v1alpha1.VaultTask) {

@@ -223,13 +223,7 @@ func vaultProgram() (string, error) {
 		}
 		return program, nil
 	}
-	cache := os.Getenv("SALLYPORT_CACHE")
-	if cache == "" {
-		if home, err := os.UserHomeDir(); err == nil {
-			cache = filepath.Join(home, ".cache", "sallyport")
-		}
-	}
-	cached := filepath.Join(cache, "bin", "vault")
+	cached := filepath.Join(Cache(), "bin", "vault")
 	if _, err := exec.LookPath(cached); err == nil {
 		return cached, nil
 	}
@@ -237,6 +231,16 @@ func vaultProgram() (string, error) {
 		return program, nil
 	}
 	return "", fmt.Errorf("no Vault server: set VAULT_BINARY, or run hack/tools.sh vault; looked for %s and on PATH", cached)
+}
+
+// Cache is where hack/tools.sh keeps programs: $SALLYPORT_CACHE, or ~/.cache/sallyport.
+func Cache() string {
+	if cache := os.Getenv("SALLYPORT_CACHE"); cache != "" {
+		return cache
+	}
+	home, err := os.UserHomeDir()
+	must(err)
+	return filepath.Join(home, ".cache", "sallyport")
 }
 
 func freeAddress() (string, error) {

@@ -106,7 +106,7 @@ func expectCondition(object client.Object, conditionType string, status metav1.C
 	Eventually(func(g Gomega) {
 		g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
 		condition := meta.FindStatusCondition(conditionsOf(object), conditionType)
-		g.Expect(condition).NotTo(BeNil(), "there is no condition %s yet", conditionType)
+		g.Expect(condition).NotTo(BeNil(), "there is no condition %s yet, but %v", conditionType, conditionsOf(object))
 		g.Expect(condition.ObservedGeneration).To(Equal(object.GetGeneration()))
 		g.Expect([]any{condition.Status, condition.Reason}).To(Equal([]any{status, reason}), condition.Message)
 		for _, m := range message {

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 )
@@ -29,10 +30,16 @@ var _ = AfterSuite(func() {
 		Expect(err).NotTo(HaveOccurred())
 		texts[kind] = string(encoded)
 	}
+	families, err := metrics.Registry.Gather()
+	Expect(err).NotTo(HaveOccurred())
+	for _, family := range families {
+		texts["metrics"] += family.String() + "\n"
+	}
 	// The search can find something, and everything was there to be searched.
 	Expect(texts["logs"]).To(ContainSubstring("serving the resolver"))
 	Expect(texts["pods"]).To(ContainSubstring("sallyport-node-" + node.Name))
 	Expect(texts["ConfigMaps"]).To(ContainSubstring("BEGIN CERTIFICATE"))
+	Expect(texts["metrics"]).To(ContainSubstring("controller_runtime_reconcile_total"))
 	for where, text := range texts {
 		for i, value := range canaries.values {
 			Expect(strings.Contains(text, value)).To(BeFalse(), "secret %d stands in %s", i, where)

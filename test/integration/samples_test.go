@@ -17,7 +17,7 @@ import (
 )
 
 var _ = Describe("The samples", func() {
-	It("are accepted by the API server as they are, and there is one of each kind", func() {
+	It("are accepted by the API server as they are, and there is one of each kind and each operation", func() {
 		root, err := env.Root()
 		Expect(err).NotTo(HaveOccurred())
 		paths, err := filepath.Glob(filepath.Join(root, "config", "samples", "*.yaml"))
@@ -25,7 +25,7 @@ var _ = Describe("The samples", func() {
 		namespace := newNamespace()
 		// Strict, as kubectl asks for it: an unknown field is an error, not a warning.
 		strict := client.WithFieldValidation(cp.Client, "Strict")
-		kinds := map[string]int{}
+		kinds, operations := map[string]int{}, map[string]int{}
 		for _, path := range paths {
 			if filepath.Base(path) == "kustomization.yaml" {
 				continue
@@ -37,10 +37,23 @@ var _ = Describe("The samples", func() {
 				}
 				Expect(strict.Create(ctx, object)).To(Succeed(), "%s: %s %s", path, object.GetKind(), object.GetName())
 				kinds[object.GetKind()]++
+				if operation, _, _ := unstructured.NestedString(object.Object, "spec", "operation"); operation != "" {
+					operations[operation]++
+				}
 			}
 		}
 		for _, kind := range []string{"VaultConfig", "Connection", "VaultTask"} {
 			Expect(kinds).To(HaveKey(kind))
+		}
+		crd := decode(filepath.Join(root, "config", "crd", "bases", "sallyport.dev_vaulttasks.yaml"))[0]
+		versions, _, err := unstructured.NestedSlice(crd.Object, "spec", "versions")
+		Expect(err).NotTo(HaveOccurred())
+		known, _, err := unstructured.NestedStringSlice(versions[0].(map[string]any),
+			"schema", "openAPIV3Schema", "properties", "spec", "properties", "operation", "enum")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(known).NotTo(BeEmpty())
+		for _, operation := range known {
+			Expect(operations).To(HaveKey(operation))
 		}
 	})
 })

@@ -57,6 +57,7 @@ var _ = BeforeSuite(func() {
 		path "secret/*" { capabilities = ["create", "read", "update"] }
 		path "kv/*"     { capabilities = ["create", "read", "update"] }
 		path "transit/*" { capabilities = ["read"] }`)
+	vault.Policy("everything", `path "*" { capabilities = ["create", "read", "update", "patch", "delete", "list", "sudo"] }`)
 
 	node, err = cp.CreateNode(ctx, "node-a")
 	Expect(err).NotTo(HaveOccurred())

@@ -1,0 +1,62 @@
+package v1alpha1
+
+// TaskTarget is the Vault that a task acts on. Exactly one field is set.
+type TaskTarget struct {
+	// vaultConfigRef names the VaultConfig to use.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
+	VaultConfigRef *VaultConfigReference `json:"vaultConfigRef,omitempty"`
+
+	// vault is a Vault that no VaultConfig stands for: how to reach it, and who to be there.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
+	Vault *InlineVault `json:"vault,omitempty"`
+
+	// connectionRef names a Connection of type VAULT in this namespace. Its value supplies url, caCertificate and
+	// token, and optionally vaultNamespace, and enginePath, secretPath and path where the task leaves them out.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
+	ConnectionRef *ConnectionReference `json:"connectionRef,omitempty"`
+}
+
+// InlineVault is how to reach a Vault and who to be there, as in a VaultConfig.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.caCertificate) && has(self.caCertificateFrom))",message="set caCertificate or caCertificateFrom, not both"
+type InlineVault struct {
+	// url is Vault's address, an origin without path or query: https://vault.example.com:8200.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	URL string `json:"url,omitempty"`
+
+	// vaultNamespace is the namespace of Vault Enterprise that every request goes to.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\\\s/]+(/[^\\\\s/]+)*/?$')",message="write the Vault namespace as in team-a/test: no slash before it, no empty parts, no spaces"
+	VaultNamespace string `json:"vaultNamespace,omitempty"`
+
+	// caCertificate is the PEM bundle of the certificate authorities that may have signed Vault's certificate. Without
+	// it and without caCertificateFrom, Mozilla's root certificates are used.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=262144
+	CACertificate string `json:"caCertificate,omitempty"`
+
+	// caCertificateFrom reads the PEM bundle from a ConfigMap or Secret of this namespace.
+	// +optional
+	CACertificateFrom *CACertificateSource `json:"caCertificateFrom,omitempty"`
+
+	// auth is how to authenticate to Vault. Exactly one method must be set.
+	// +required
+	Auth VaultAuth `json:"auth,omitempty,omitzero"`
+}
+
+// ConnectionReference names a Connection in the same namespace.
+type ConnectionReference struct {
+	// name of the Connection.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+}

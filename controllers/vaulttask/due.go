@@ -1,0 +1,153 @@
+package vaulttask
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/status"
+)
+
+// action is what is due for a task.
+type action int
+
+const (
+	// rest: nothing, or nothing yet.
+	rest action = iota
+	// run: a run, or to go on with one.
+	run
+	// hold: the task is suspended.
+	hold
+	// await: the next time of the schedule.
+	await
+	// refuse: the schedule is none.
+	refuse
+	// remove: the task is to be deleted.
+	remove
+)
+
+// decision is an action and what belongs to it.
+type decision struct {
+	action action
+	// after is when to decide anew; zero: when the object changes.
+	after time.Duration
+	// slot is the time of the schedule that a run is for.
+	slot time.Time
+	// next is the next time of the schedule.
+	next time.Time
+	// problem with the schedule.
+	problem *fault.Fault
+}
+
+// due decides what to do with a task.
+func due(task *v1alpha1.VaultTask, now time.Time) decision {
+	s := &task.Status
+	if s.Claim != nil && s.CompletionTime == nil { // whatever else is asked for comes after what has begun
+		return decision{action: run}
+	}
+	if isTrue(task.Spec.Suspend) && (task.Spec.Schedule != nil || !finished(task)) {
+		return decision{action: hold}
+	}
+	if task.Spec.Schedule != nil {
+		return dueBySchedule(task, now)
+	}
+	if !finished(task) {
+		return decision{action: run}
+	}
+	if ttl := task.Spec.TTLSecondsAfterFinished; ttl != nil {
+		left := s.CompletionTime.Add(time.Duration(*ttl) * time.Second).Sub(now)
+		if left <= 0 {
+			return decision{action: remove}
+		}
+		return decision{action: rest, after: left}
+	}
+	return decision{action: rest}
+}
+
+func dueBySchedule(task *v1alpha1.VaultTask, now time.Time) decision {
+	s := &task.Status
+	times, problem := parseSchedule(task.Spec.Schedule, now)
+	if problem != nil {
+		return decision{action: refuse, problem: problem}
+	}
+	if s.StartTime != nil && s.CompletionTime == nil || s.Rerun != task.Annotations[v1alpha1.AnnotationRerun] {
+		return decision{action: run}
+	}
+	since := task.CreationTimestamp.Time
+	if s.LastScheduleTime != nil {
+		since = s.LastScheduleTime.Time
+	}
+	slot, next := times.between(since, now)
+	if late := task.Spec.Schedule.StartingDeadlineSeconds; late != nil && now.Sub(slot) > time.Duration(*late)*time.Second {
+		slot = time.Time{}
+	}
+	if !slot.IsZero() {
+		return decision{action: run, slot: slot}
+	}
+	action := await
+	if s.NextScheduleTime != nil && s.NextScheduleTime.Time.Equal(next) && s.ObservedGeneration == task.Generation {
+		action = rest
+	}
+	return decision{action: action, next: next, after: next.Sub(now)}
+}
+
+// finished tells whether the run that the annotation asks for has ended.
+func finished(task *v1alpha1.VaultTask) bool {
+	return task.Status.CompletionTime != nil && task.Status.Rerun == task.Annotations[v1alpha1.AnnotationRerun]
+}
+
+// fresh tells whether a run that is due begins now, and does not go on.
+func fresh(task *v1alpha1.VaultTask) bool {
+	s := &task.Status
+	unsettled := s.Claim != nil && s.CompletionTime == nil
+	return !unsettled && (s.StartTime == nil || s.CompletionTime != nil || s.Rerun != task.Annotations[v1alpha1.AnnotationRerun])
+}
+
+// describe puts into status what a task that does not run now waits for.
+func (d decision) describe(task *v1alpha1.VaultTask) {
+	s := &task.Status
+	s.ObservedGeneration = task.Generation
+	switch d.action {
+	case hold:
+		if s.CompletionTime == nil {
+			s.StartTime, s.Failures = nil, 0 // the deadline counts from when it goes on
+		}
+		s.NextScheduleTime = nil
+		status.Off(&s.Conditions, task.Generation, fault.Wait(v1alpha1.ReasonSuspended, "suspend is true: nothing runs until it is removed"))
+	case refuse:
+		s.NextScheduleTime = nil
+		status.NotReady(&s.Conditions, task.Generation, d.problem)
+	case await:
+		s.NextScheduleTime = &metav1.Time{Time: d.next}
+		scheduled(task, d.next)
+	case rest, run, remove:
+	}
+}
+
+// overdue returns a fault if a run has used up its time or its attempts.
+func overdue(task *v1alpha1.VaultTask, unsettled bool, last *fault.Fault, now time.Time) error {
+	s := &task.Status
+	var reason, sentence string
+	if limit := task.Spec.ActiveDeadlineSeconds; limit != nil && !now.Before(s.StartTime.Add(time.Duration(*limit)*time.Second)) {
+		reason, sentence = v1alpha1.ReasonDeadlineExceeded, fmt.Sprintf("it was not done within the %d seconds of activeDeadlineSeconds", *limit)
+	}
+	if limit := task.Spec.BackoffLimit; limit != nil && s.Failures > *limit {
+		reason, sentence = v1alpha1.ReasonBackoffLimitExceeded, fmt.Sprintf("it was tried %d times, and backoffLimit allows no more", s.Failures)
+	}
+	switch {
+	case reason == "":
+		return nil
+	case unsettled && task.Spec.Operation.HasEffect():
+		return unknown("%s, and whether an earlier attempt had its effect is not known", sentence)
+	}
+	return fault.Invalid(reason, "%s; last: %s, %s", sentence, last.Reason, last.Sentence)
+}
+
+// unknown is the end of a task whose effect may or may not have happened.
+func unknown(format string, args ...any) *fault.Fault {
+	return fault.Invalid(v1alpha1.ReasonOutcomeUnknown, format+"; look at what is in Vault, then set the annotation %s to run the task again",
+		append(args, v1alpha1.AnnotationRerun)...)
+}

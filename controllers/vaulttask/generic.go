@@ -1,0 +1,54 @@
+package vaulttask
+
+import (
+	"context"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault"
+)
+
+// actOn writes to, or deletes, any path of Vault. What that does nobody here knows, so that it is sent once, and never again unless it
+// is certain that Vault did not get it.
+func (a *attempt) actOn(ctx context.Context, to *target) (*outcome, error) {
+	data, err := a.input(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	// A sealed Vault, or none, would leave the outcome open that is certain before.
+	if err := a.healthy(ctx, to); err != nil {
+		return nil, err
+	}
+	a.called = true
+	if err := a.claim(ctx, &v1alpha1.TaskClaim{}); err != nil {
+		return nil, err
+	}
+	if err := a.unwrap(ctx, to, data); err != nil {
+		return nil, err
+	}
+	a.sending(nil)
+	var answer *vault.Secret
+	verb := "wrote to "
+	if a.task.Spec.Operation == v1alpha1.OperationGenericDelete {
+		verb = "deleted "
+		answer, err = to.session.DeletePath(ctx, to.path)
+	} else {
+		answer, err = to.session.WritePath(ctx, to.path, data)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &outcome{result: secretResult(answer), message: verb + answer.Path, values: answer.Data}, nil
+}
+
+// healthy asks Vault whether it can do anything at all.
+func (a *attempt) healthy(ctx context.Context, to *target) error {
+	health, err := to.session.Health(ctx)
+	switch {
+	case err != nil:
+		return err
+	case health.Sealed || !health.Initialized:
+		return fault.New(v1alpha1.ReasonVaultSealed, "Vault is sealed or not initialized; unseal it")
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package vaulttask
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+func moment(text string) time.Time {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+func scheduledTask(cron string, mutate ...func(*v1alpha1.TaskSchedule)) *v1alpha1.VaultTask {
+	schedule := &v1alpha1.TaskSchedule{Cron: cron}
+	for _, m := range mutate {
+		m(schedule)
+	}
+	return &v1alpha1.VaultTask{
+		ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(moment("2026-03-01T00:00:00Z"))},
+		Spec:       v1alpha1.VaultTaskSpec{TaskLifecycle: v1alpha1.TaskLifecycle{Schedule: schedule}},
+	}
+}
+
+func TestASchedule(t *testing.T) {
+	g := NewWithT(t)
+	task := scheduledTask("0 3 * * *")
+	next := due(task, moment("2026-03-01T02:00:00Z"))
+	g.Expect(next.action).To(Equal(await))
+	g.Expect(next.after).To(Equal(time.Hour))
+	next.describe(task)
+	g.Expect(due(task, moment("2026-03-01T02:30:00Z")).action).To(Equal(rest), "that was told already")
+
+	next = due(task, moment("2026-03-04T03:00:01Z"))
+	g.Expect(next.action).To(Equal(run))
+	g.Expect(next.slot).To(Equal(moment("2026-03-04T03:00:00Z")), "of the missed times only the latest")
+
+	begin(task, next.slot, moment("2026-03-04T03:00:01Z"))
+	g.Expect(due(task, moment("2026-03-05T09:00:00Z"))).To(Equal(decision{action: run}), "a run goes on")
+	complete(task, &outcome{result: &v1alpha1.TaskResult{Version: 7}}, moment("2026-03-04T03:00:02Z"))
+	g.Expect(task.Status.NextScheduleTime.Time).To(BeTemporally("==", moment("2026-03-05T03:00:00Z")))
+	g.Expect(due(task, moment("2026-03-04T03:00:03Z")).action).To(Equal(rest))
+	g.Expect(due(task, moment("2026-03-05T03:00:00Z")).slot).To(Equal(moment("2026-03-05T03:00:00Z")))
+}
+
+func TestAMissedTimeIsLeftOutWhenItIsTooLate(t *testing.T) {
+	g := NewWithT(t)
+	deadline := int64(60)
+	task := scheduledTask("0 3 * * *", func(s *v1alpha1.TaskSchedule) { s.StartingDeadlineSeconds = &deadline })
+	g.Expect(due(task, moment("2026-03-02T03:00:59Z")).action).To(Equal(run))
+	late := due(task, moment("2026-03-02T03:02:00Z"))
+	g.Expect(late.action).To(Equal(await))
+	g.Expect(late.next).To(Equal(moment("2026-03-03T03:00:00Z")))
+}
+
+func TestALongSleepDoesNotCountEveryMissedTime(t *testing.T) {
+	g := NewWithT(t)
+	next := due(scheduledTask("* * * * *"), moment("2029-03-02T03:00:30Z"))
+	g.Expect(next.slot).To(Equal(moment("2029-03-02T03:00:00Z")))
+}
+
+func TestAScheduleFollowsItsTimeZone(t *testing.T) {
+	g := NewWithT(t)
+	task := scheduledTask("0 3 * * *", func(s *v1alpha1.TaskSchedule) { s.TimeZone = "Europe/Berlin" })
+	g.Expect(due(task, moment("2026-03-01T00:00:00Z")).next).To(Equal(moment("2026-03-01T02:00:00Z")), "winter")
+	task.CreationTimestamp = metav1.NewTime(moment("2026-07-01T00:00:00Z"))
+	g.Expect(due(task, moment("2026-07-01T00:00:00Z")).next).To(Equal(moment("2026-07-01T01:00:00Z")), "summer")
+}
+
+func TestAScheduleThatIsNone(t *testing.T) {
+	for name, test := range map[string]struct{ cron, zone, sentence string }{
+		"never comes":      {"0 0 30 2 *", "", "never comes"},
+		"is no cron":       {"tomorrow", "", "is no schedule"},
+		"has six fields":   {"0 0 0 * * *", "", "is no schedule"},
+		"is in no zone":    {"0 0 * * *", "Europe/Sallyport", "there is no time zone"},
+		"is in some zone":  {"0 0 * * *", "Local", "there is no time zone"},
+		"climbs the paths": {"0 0 * * *", "../etc/passwd", "there is no time zone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			task := scheduledTask(test.cron, func(s *v1alpha1.TaskSchedule) { s.TimeZone = test.zone })
+			next := due(task, moment("2026-03-01T00:00:00Z"))
+			g.Expect(next.action).To(Equal(refuse))
+			g.Expect(next.problem.Sentence).To(ContainSubstring(test.sentence))
+			g.Expect(next.problem.Class).To(Equal(fault.Terminal))
+		})
+	}
+}
+
+func TestHistoryIsBounded(t *testing.T) {
+	g := NewWithT(t)
+	two, none := int32(2), int32(0)
+	task := scheduledTask("@hourly", func(s *v1alpha1.TaskSchedule) { s.SuccessfulHistoryLimit, s.FailedHistoryLimit = &two, &none })
+	for i := range 4 {
+		now := moment("2026-03-01T01:00:00Z").Add(time.Duration(i) * time.Hour)
+		begin(task, now, now)
+		complete(task, &outcome{result: &v1alpha1.TaskResult{Version: int64(i)}}, now)
+		begin(task, now, now)
+		fail(task, fault.Invalid(v1alpha1.ReasonInvalidSpec, "no"), now)
+	}
+	g.Expect(task.Status.History).To(HaveLen(2))
+	g.Expect(task.Status.History[0].Version).To(BeEquivalentTo(3))
+	g.Expect(task.Status.History[1].Version).To(BeEquivalentTo(2))
+}

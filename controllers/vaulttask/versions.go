@@ -1,0 +1,123 @@
+package vaulttask
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault"
+)
+
+// changeVersions deletes, undeletes or destroys versions whose numbers stand in the claim: doing that twice is doing it once.
+func (a *attempt) changeVersions(ctx context.Context, to *target) (*outcome, error) {
+	operation := a.task.Spec.Operation
+	if operation == v1alpha1.OperationDelete {
+		version, err := to.session.KVVersion(ctx, to.location)
+		if err != nil {
+			return nil, err
+		}
+		if version == v1alpha1.KVVersion1 {
+			return a.deleteUnversioned(ctx, to)
+		}
+	}
+	a.called = true
+	var versions []int64
+	if a.resumed {
+		versions = a.task.Status.Claim.Versions
+	} else {
+		var err error
+		if versions, err = a.versions(ctx, to); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.claim(ctx, &v1alpha1.TaskClaim{Versions: versions}); err != nil {
+		return nil, err
+	}
+	a.sending(nil)
+	change, verb := to.session.DeleteVersions, "deleted"
+	switch operation {
+	case v1alpha1.OperationUndelete:
+		change, verb = to.session.UndeleteVersions, "undeleted"
+	case v1alpha1.OperationDestroy:
+		change, verb = to.session.DestroyVersions, "destroyed"
+	}
+	written, err := change(ctx, to.location, versions)
+	if err != nil {
+		return nil, err
+	}
+	numbers := strings.Trim(strings.ReplaceAll(fmt.Sprint(versions), " ", ", "), "[]")
+	return &outcome{
+		result:  &v1alpha1.TaskResult{Path: written.Path, Versions: versions, RequestID: written.RequestID},
+		message: fmt.Sprintf("%s version %s of %s", verb, numbers, written.Path),
+	}, nil
+}
+
+// versions finds the numbers that the task means, and that they exist, where Vault lets it look.
+func (a *attempt) versions(ctx context.Context, to *target) ([]int64, error) {
+	spec := &a.task.Spec
+	metadata, err := to.session.Metadata(ctx, to.location)
+	switch {
+	case err == nil && isTrue(spec.AllVersions):
+		numbers := make([]int64, len(metadata.Versions))
+		for i, version := range metadata.Versions {
+			numbers[len(numbers)-1-i] = version.Number
+		}
+		if len(numbers) == 0 {
+			return nil, fault.Invalid(v1alpha1.ReasonSecretNotFound, "%s has no versions to destroy; use operation DeleteMetadata to remove what is left", metadata.Path)
+		}
+		return numbers, nil
+	case err == nil && len(spec.Versions) > 0:
+		return spec.Versions, metadata.RequireVersions(spec.Versions)
+	case err == nil && metadata.CurrentVersion > 0:
+		return []int64{metadata.CurrentVersion}, nil
+	case err == nil:
+		return nil, fault.Invalid(v1alpha1.ReasonSecretNotFound, "%s has no version to delete; it holds metadata only", metadata.Path)
+	case !fault.Is(err, v1alpha1.ReasonPermissionDenied) || isTrue(spec.AllVersions):
+		return nil, err
+	case len(spec.Versions) > 0: // the policy does not let it look whether they exist
+		return spec.Versions, nil
+	}
+	current, err := to.session.CurrentVersion(ctx, to.location)
+	if err == nil && current == 0 {
+		err = fault.Invalid(v1alpha1.ReasonSecretNotFound, "there is no secret at %s; correct secretPath", to.shown())
+	}
+	return []int64{current}, err
+}
+
+// deleteUnversioned deletes a KV version 1 secret. A second try could delete what somebody wrote after the first, so that an answer that
+// was lost is settled by looking.
+func (a *attempt) deleteUnversioned(ctx context.Context, to *target) (*outcome, error) {
+	if len(a.task.Spec.Versions) > 0 {
+		return nil, fault.Invalid(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which keeps no versions; remove versions", to.location.EnginePath)
+	}
+	a.called = true
+	secret, err := to.session.Read(ctx, to.location)
+	switch {
+	case a.resumed && fault.Is(err, v1alpha1.ReasonSecretNotFound):
+		return deleted(&vault.Written{Path: to.shown()}), nil
+	case a.resumed && err == nil:
+		return nil, unknown("an earlier attempt may have deleted %s, and there is a secret now", secret.Path)
+	case err != nil && !fault.Is(err, v1alpha1.ReasonPermissionDenied):
+		return nil, err
+	case a.resumed:
+		return nil, unknown("an earlier attempt may have deleted %s, and that cannot be looked up: %s", to.shown(), fault.From(err).Sentence)
+	}
+	if err := a.claim(ctx, &v1alpha1.TaskClaim{}); err != nil {
+		return nil, err
+	}
+	a.sending(nil)
+	written, err := to.session.DeleteUnversioned(ctx, to.location)
+	if err != nil {
+		return nil, err
+	}
+	return deleted(written), nil
+}
+
+func deleted(written *vault.Written) *outcome {
+	return &outcome{
+		result:  &v1alpha1.TaskResult{Path: written.Path, RequestID: written.RequestID},
+		message: "deleted " + written.Path,
+	}
+}

@@ -1,0 +1,146 @@
+package integration
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/env"
+)
+
+var _ = Describe("The life of a VaultTask", func() {
+	var namespace string
+	something := writes(map[string]v1alpha1.TaskValue{"a": "b"})
+
+	BeforeEach(func() {
+		namespace = newNamespace()
+		taskConfig(namespace)
+	})
+
+	It("waits while it is suspended", func() {
+		t := task(namespace, "later", v1alpha1.OperationWrite, namespace+"/later", something, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = ptr.To(true) })
+		create(t)
+		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended)
+		Expect(meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionReconciling)).To(BeNil())
+		update(t, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = nil })
+		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	})
+
+	It("ends by itself after its time, and not without one", func() {
+		gone := task(namespace, "gone", v1alpha1.OperationWrite, namespace+"/gone", something,
+			func(t *v1alpha1.VaultTask) { t.Spec.TTLSecondsAfterFinished = ptr.To(int32(0)) })
+		create(gone)
+		Eventually(func() error { return cp.Client.Get(ctx, client.ObjectKeyFromObject(gone), gone) }).Should(Satisfy(apierrors.IsNotFound))
+		_, err := vault.Client().KVv2("secret").Get(ctx, namespace+"/gone")
+		Expect(err).NotTo(HaveOccurred(), "it had run")
+	})
+
+	It("is given up at its deadline, and after as many attempts as it may take", func() {
+		down := vaultConfig(namespace, "down", func(c *v1alpha1.VaultConfig) { c.Spec.URL = "https://127.0.0.1:1" })
+		create(down)
+		unreachable := func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Name = "down" }
+		late := task(namespace, "late", v1alpha1.OperationWrite, "x", something, unreachable,
+			func(t *v1alpha1.VaultTask) { t.Spec.ActiveDeadlineSeconds = ptr.To(int64(2)) })
+		tired := task(namespace, "tired", v1alpha1.OperationWrite, "x", something, unreachable,
+			func(t *v1alpha1.VaultTask) { t.Spec.BackoffLimit = ptr.To(int32(1)) })
+		missing := task(namespace, "missing", v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) {
+			t.Spec.VaultConfigRef.Name, t.Spec.ActiveDeadlineSeconds = "none", ptr.To(int64(2))
+		})
+		create(late, tired, missing)
+		expectCondition(late, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonDeadlineExceeded, ContainSubstring("VaultUnreachable"))
+		expectCondition(tired, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonBackoffLimitExceeded)
+		Expect(tired.Status.Failures).To(BeEquivalentTo(2))
+		expectCondition(missing, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonDeadlineExceeded, ContainSubstring("ConfigNotFound"))
+		Expect(late.Status.Claim).To(BeNil())
+	})
+
+	It("returns at every time of its schedule", func() {
+		t := task(namespace, "rotate", v1alpha1.OperationWrite, namespace+"/rotated", func(t *v1alpha1.VaultTask) {
+			t.Spec.Generate = []v1alpha1.GeneratedValue{{Key: "password"}}
+			t.Spec.Overwrite = ptr.To(true)
+			t.Spec.Schedule = &v1alpha1.TaskSchedule{Cron: "@every 1s", SuccessfulHistoryLimit: ptr.To(int32(2))}
+		})
+		create(t)
+		Eventually(func(g Gomega) {
+			g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(t), t)).To(Succeed())
+			g.Expect(t.Status.Result).NotTo(BeNil())
+			g.Expect(t.Status.Result.Version).To(BeNumerically(">=", 3))
+		}).Should(Succeed())
+		Expect(t.Status.History).To(HaveLen(2))
+		Expect(t.Status.LastScheduleTime).NotTo(BeNil())
+
+		By("but not while it is suspended")
+		update(t, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = ptr.To(true) })
+		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended)
+		metadata, err := vault.Client().KVv2("secret").GetMetadata(ctx, namespace+"/rotated")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(metadata.CurrentVersion).To(BeEquivalentTo(t.Status.Result.Version))
+		Consistently(func() (int, error) {
+			m, err := vault.Client().KVv2("secret").GetMetadata(ctx, namespace+"/rotated")
+			return m.CurrentVersion, err
+		}, "3s").Should(Equal(metadata.CurrentVersion))
+	})
+
+	It("waits for the first time of a schedule, and tells of one that never comes", func() {
+		with := func(name, cron, zone string) *v1alpha1.VaultTask {
+			return task(namespace, name, v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) {
+				t.Spec.Schedule = &v1alpha1.TaskSchedule{Cron: cron, TimeZone: zone}
+			})
+		}
+		yearly, never, nowhere := with("yearly", "0 3 1 1 *", "Europe/Berlin"), with("never", "0 0 30 2 *", ""), with("nowhere", "@daily", "Europe/Sallyport")
+		create(yearly, never, nowhere)
+		expectCondition(yearly, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonScheduled)
+		Expect(yearly.Status.NextScheduleTime.UTC().Format("01-02T15:04")).To(Equal("01-01T02:00"))
+		Expect(yearly.Status.StartTime).To(BeNil())
+		expectCondition(never, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalidSpec, ContainSubstring("never comes"))
+		expectCondition(nowhere, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalidSpec, ContainSubstring("there is no time zone"))
+
+		By("until the schedule is corrected")
+		update(never, func(t *v1alpha1.VaultTask) { t.Spec.Schedule.Cron = "0 0 28 2 *" })
+		expectCondition(never, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonScheduled)
+	})
+
+	It("costs nothing once it is over", func() {
+		proxy, err := env.StartProxy(vault)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(proxy.Close)
+		config := vaultConfig(namespace, "counted", func(c *v1alpha1.VaultConfig) { c.Spec.URL = proxy.URL() })
+		create(config)
+		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		t := task(namespace, "over", v1alpha1.OperationWrite, namespace+"/over", something, func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Name = "counted" })
+		create(t)
+		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		before := t.ResourceVersion
+		update(t, func(t *v1alpha1.VaultTask) { t.Labels = map[string]string{"a": "b"} })
+		count := func() int { return proxy.Counts()["POST secret/data/"+namespace+"/over"] }
+		Consistently(count, "2s").Should(Equal(1))
+		Expect(t.ResourceVersion).NotTo(Equal(before), "only the label was written")
+	})
+
+	It("may be cut short at any time", func() {
+		proxy, err := env.StartProxy(vault)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(proxy.Close)
+		config := vaultConfig(namespace, "slow", func(c *v1alpha1.VaultConfig) { c.Spec.URL = proxy.URL() })
+		create(config)
+		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		proxy.Inject(env.Fault{Method: "POST", Path: "secret/data/" + namespace, Delay: 2 * time.Second})
+		t := task(namespace, "cut", v1alpha1.OperationWrite, namespace+"/cut", something, func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Name = "slow" })
+		create(t)
+		Eventually(func(g Gomega) {
+			g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(t), t)).To(Succeed())
+			g.Expect(t.Status.Claim).NotTo(BeNil())
+		}).Should(Succeed())
+		Expect(cp.Client.Delete(ctx, t)).To(Succeed())
+		Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(t), t)).To(Satisfy(apierrors.IsNotFound), "no finalizer holds it")
+		Eventually(func() error { _, err := vault.Client().KVv2("secret").Get(ctx, namespace+"/cut"); return err }).Should(Succeed())
+		Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(t), t)).To(Satisfy(apierrors.IsNotFound))
+	})
+})

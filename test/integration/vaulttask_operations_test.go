@@ -1,0 +1,238 @@
+package integration
+
+import (
+	"fmt"
+	"time"
+
+	vaultapi "github.com/hashicorp/vault/api"
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/env"
+)
+
+// taskConfig gives a namespace a VaultConfig "main" whose token may do everything in Vault.
+func taskConfig(namespace string, mutate ...func(*v1alpha1.VaultConfig)) {
+	GinkgoHelper()
+	tokenSecret(namespace, env.TokenOptions{Policies: []string{"everything"}})
+	config := vaultConfig(namespace, "main", mutate...)
+	create(config)
+	expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+}
+
+var _ = Describe("The operations of VaultTasks", func() {
+	var (
+		namespace string
+		number    int
+	)
+
+	BeforeEach(func() {
+		namespace = newNamespace()
+		taskConfig(namespace, func(c *v1alpha1.VaultConfig) {
+			c.Spec.AllowedSystemPaths = []string{"sys/mounts/" + namespace}
+		})
+	})
+
+	// do runs a task to its end.
+	do := func(operation v1alpha1.VaultTaskOperation, path string, mutate ...func(*v1alpha1.VaultTask)) *v1alpha1.TaskResult {
+		GinkgoHelper()
+		number++
+		t := task(namespace, fmt.Sprintf("task-%d", number), operation, path, mutate...)
+		create(t)
+		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		return t.Status.Result
+	}
+	// refused runs a task that fails.
+	refused := func(reason, sentence string, operation v1alpha1.VaultTaskOperation, path string, mutate ...func(*v1alpha1.VaultTask)) {
+		GinkgoHelper()
+		number++
+		t := task(namespace, fmt.Sprintf("task-%d", number), operation, path, mutate...)
+		create(t)
+		expectCondition(t, v1alpha1.ConditionFailed, metav1.ConditionTrue, reason, ContainSubstring(sentence))
+	}
+	in := func(engine string) func(*v1alpha1.VaultTask) {
+		return func(t *v1alpha1.VaultTask) { t.Spec.EnginePath = engine }
+	}
+	versions := func(numbers ...int64) func(*v1alpha1.VaultTask) {
+		return func(t *v1alpha1.VaultTask) { t.Spec.Versions = numbers }
+	}
+	about := func(metadata v1alpha1.SecretMetadataSpec) func(*v1alpha1.VaultTask) {
+		return func(t *v1alpha1.VaultTask) { t.Spec.Metadata = &metadata }
+	}
+	metadata := func(path string) *vaultapi.KVMetadata {
+		GinkgoHelper()
+		m, err := vault.Client().KVv2("secret").GetMetadata(ctx, path)
+		Expect(err).NotTo(HaveOccurred())
+		return m
+	}
+
+	It("do all that KV version 2 can", func() {
+		path := namespace + "/db"
+		Expect(do(v1alpha1.OperationWrite, path, writes(map[string]v1alpha1.TaskValue{"user": "scott", "old": "x"})).Version).To(BeEquivalentTo(1))
+
+		By("patching some keys and removing others")
+		patched := do(v1alpha1.OperationPatch, path, writes(map[string]v1alpha1.TaskValue{"host": "db"}),
+			func(t *v1alpha1.VaultTask) { t.Spec.RemoveKeys = []string{"old"} })
+		Expect(patched.Version).To(BeEquivalentTo(2))
+		Expect(patched.Keys).To(Equal([]string{"host"}))
+		secret, err := vault.Client().KVv2("secret").Get(ctx, path)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(secret.Data).To(Equal(map[string]any{"user": "scott", "host": "db"}))
+		refused(v1alpha1.ReasonSecretNotFound, "no secret at secret/"+namespace+"/none to patch", v1alpha1.OperationPatch, namespace+"/none",
+			writes(map[string]v1alpha1.TaskValue{"a": "b"}))
+
+		By("listing")
+		Expect(do(v1alpha1.OperationList, namespace).Keys).To(Equal([]string{"db"}))
+		Expect(do(v1alpha1.OperationList, "").Keys).To(ContainElement(namespace + "/"))
+		refused(v1alpha1.ReasonSecretNotFound, "nothing in this folder", v1alpha1.OperationList, namespace+"/none")
+
+		By("deleting the latest version, and then others by their numbers")
+		Expect(do(v1alpha1.OperationDelete, path).Versions).To(Equal([]int64{2}))
+		Expect(metadata(path).Versions["2"].DeletionTime).NotTo(BeZero())
+		Expect(metadata(path).Versions["1"].DeletionTime).To(BeZero())
+		do(v1alpha1.OperationDelete, path, versions(1))
+		refused(v1alpha1.ReasonSecretNotFound, "deleted at", v1alpha1.OperationRead, path)
+		refused(v1alpha1.ReasonSecretNotFound, "has no version 7, the versions that it keeps are 1 to 2", v1alpha1.OperationDelete, path, versions(7))
+
+		By("bringing them back")
+		do(v1alpha1.OperationUndelete, path, versions(1, 2))
+		Expect(metadata(path).Versions["1"].DeletionTime).To(BeZero())
+		Expect(do(v1alpha1.OperationRead, path).Version).To(BeEquivalentTo(2))
+
+		By("destroying one for good, and then all")
+		do(v1alpha1.OperationDestroy, path, versions(1))
+		Expect(metadata(path).Versions["1"].Destroyed).To(BeTrue())
+		Expect(metadata(path).Versions["2"].Destroyed).To(BeFalse())
+		refused(v1alpha1.ReasonSecretNotFound, "was destroyed", v1alpha1.OperationRead, path, func(t *v1alpha1.VaultTask) { t.Spec.Version = ptr.To(int64(1)) })
+		Expect(do(v1alpha1.OperationDestroy, path, func(t *v1alpha1.VaultTask) { t.Spec.AllVersions = ptr.To(true) }).Versions).To(Equal([]int64{1, 2}))
+		Expect(metadata(path).Versions["2"].Destroyed).To(BeTrue())
+
+		By("setting metadata")
+		do(v1alpha1.OperationWriteMetadata, path, about(v1alpha1.SecretMetadataSpec{
+			CustomMetadata: map[string]v1alpha1.MetadataValue{"owner": "team-a", "stage": "prod"}, MaxVersions: ptr.To(int64(5)), CASRequired: ptr.To(true),
+			DeleteVersionAfter: &metav1.Duration{Duration: 48 * time.Hour},
+		}))
+		do(v1alpha1.OperationPatchMetadata, path, about(v1alpha1.SecretMetadataSpec{
+			CustomMetadata: map[string]v1alpha1.MetadataValue{"owner": "team-b"}, RemoveCustomMetadata: []string{"stage"}, CASRequired: ptr.To(false),
+		}))
+		read := do(v1alpha1.OperationReadMetadata, path)
+		Expect(read.Path).To(Equal("secret/metadata/" + path))
+		Expect(read.Metadata.CustomMetadata).To(Equal(map[string]string{"owner": "team-b"}))
+		Expect(read.Metadata.MaxVersions).To(BeEquivalentTo(5))
+		Expect(read.Metadata.CASRequired).To(BeFalse())
+		Expect(read.Metadata.DeleteVersionAfter.Duration).To(Equal(48 * time.Hour))
+		By("telling the history of versions with it")
+		Expect(read.Metadata.CurrentVersion).To(BeEquivalentTo(2))
+		Expect(read.Metadata.Versions).To(HaveLen(2))
+		Expect(read.Metadata.Versions[0]).To(And(HaveField("Version", BeEquivalentTo(2)), HaveField("Destroyed", true)))
+
+		By("removing it all")
+		do(v1alpha1.OperationDeleteMetadata, path)
+		_, err = vault.Client().KVv2("secret").GetMetadata(ctx, path)
+		Expect(err).To(HaveOccurred())
+		refused(v1alpha1.ReasonSecretNotFound, "no secret at this path", v1alpha1.OperationDeleteMetadata, path)
+	})
+
+	It("do what KV version 1 can, and say so of the rest", func() {
+		kv1 := in("kv")
+		path := namespace + "/db"
+		Expect(do(v1alpha1.OperationWrite, path, kv1, writes(map[string]v1alpha1.TaskValue{"a": "1"})).Path).To(Equal("kv/" + path))
+		Expect(do(v1alpha1.OperationRead, path, kv1).Keys).To(Equal([]string{"a"}))
+		Expect(do(v1alpha1.OperationList, namespace, kv1).Keys).To(Equal([]string{"db"}))
+		refused(v1alpha1.ReasonInvalidRequest, "cannot patch", v1alpha1.OperationPatch, path, kv1, writes(map[string]v1alpha1.TaskValue{"a": "2"}))
+		refused(v1alpha1.ReasonInvalidRequest, "has no check-and-set", v1alpha1.OperationWrite, path, kv1, writes(map[string]v1alpha1.TaskValue{"a": "2"}),
+			func(t *v1alpha1.VaultTask) { t.Spec.CAS = ptr.To(int64(0)) })
+		refused(v1alpha1.ReasonInvalidRequest, "keeps no versions", v1alpha1.OperationDelete, path, kv1, versions(1))
+		refused(v1alpha1.ReasonInvalidRequest, "KV version 1", v1alpha1.OperationUndelete, path, kv1, versions(1))
+		refused(v1alpha1.ReasonInvalidRequest, "KV version 1", v1alpha1.OperationReadMetadata, path, kv1)
+		refused(v1alpha1.ReasonCASMismatch, "generated values replace nothing", v1alpha1.OperationWrite, path, kv1,
+			func(t *v1alpha1.VaultTask) { t.Spec.Generate = []v1alpha1.GeneratedValue{{Key: "a"}} })
+		do(v1alpha1.OperationDelete, path, kv1)
+		refused(v1alpha1.ReasonSecretNotFound, "no secret at this path", v1alpha1.OperationRead, path, kv1)
+	})
+
+	It("act on any other engine by its path", func() {
+		transit := "transit-" + namespace
+		Expect(vault.Client().Sys().MountWithContext(ctx, transit, &vaultapi.MountInput{Type: "transit"})).To(Succeed())
+		do(v1alpha1.OperationGenericWrite, transit+"/keys/shop")
+		do(v1alpha1.OperationGenericWrite, transit+"/keys/shop/rotate")
+		key, err := vault.Client().Logical().ReadWithContext(ctx, transit+"/keys/shop")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(key.Data["keys"]).To(HaveLen(2))
+		encrypted := do(v1alpha1.OperationGenericWrite, transit+"/encrypt/shop", writes(map[string]v1alpha1.TaskValue{"plaintext": "c2VjcmV0"}))
+		Expect(encrypted.Keys).To(ContainElement("ciphertext"))
+		Expect(do(v1alpha1.OperationGenericRead, transit+"/keys/shop").Keys).To(ContainElement("latest_version"))
+		Expect(do(v1alpha1.OperationGenericList, transit+"/keys").Keys).To(Equal([]string{"shop"}))
+
+		pki := "pki-" + namespace
+		Expect(vault.Client().Sys().MountWithContext(ctx, pki, &vaultapi.MountInput{Type: "pki"})).To(Succeed())
+		do(v1alpha1.OperationGenericWrite, pki+"/root/generate/internal", writes(map[string]v1alpha1.TaskValue{"common_name": "shop"}))
+		do(v1alpha1.OperationGenericWrite, pki+"/roles/web", writes(map[string]v1alpha1.TaskValue{"allow_any_name": "true"}))
+		issued := do(v1alpha1.OperationGenericWrite, pki+"/issue/web", writes(map[string]v1alpha1.TaskValue{"common_name": "web.shop", "ttl": "1h"}))
+		Expect(issued.Keys).To(ContainElements("certificate", "private_key"))
+		do(v1alpha1.OperationGenericDelete, pki+"/roles/web")
+		refused(v1alpha1.ReasonSecretNotFound, "404", v1alpha1.OperationGenericRead, pki+"/roles/web")
+		refused(v1alpha1.ReasonInvalidRequest, "400", v1alpha1.OperationGenericWrite, transit+"/encrypt/shop", writes(map[string]v1alpha1.TaskValue{"plaintext": "%"}))
+
+		By("and say that KV operations need a KV engine")
+		refused(v1alpha1.ReasonInvalidRequest, `is of type "transit", not kv`, v1alpha1.OperationRead, "keys/shop", in(transit))
+	})
+
+	It("leave Vault's own paths alone, unless the VaultConfig allows one", func() {
+		for _, path := range []string{"sys/policies/acl/everything", "auth/token/lookup-self", "identity/entity/name/x", "cubbyhole/x", "team/sys/policies/acl/x"} {
+			number++
+			t := task(namespace, fmt.Sprintf("task-%d", number), v1alpha1.OperationGenericRead, path)
+			create(t)
+			expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonPathNotAllowed, ContainSubstring("spec.allowedSystemPaths"))
+		}
+		do(v1alpha1.OperationGenericWrite, "sys/mounts/"+namespace, writes(map[string]v1alpha1.TaskValue{"type": "kv"}))
+		Expect(do(v1alpha1.OperationGenericRead, "sys/mounts/"+namespace+"/tune").Keys).To(ContainElement("default_lease_ttl"))
+		refused(v1alpha1.ReasonInvalidSpec, `holds ".."`, v1alpha1.OperationGenericRead, "transit/../x")
+	})
+
+	It("of another namespace do only what the VaultConfig allows there", func() {
+		other := newNamespace()
+		config := &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "main"}}
+		update(config, func(c *v1alpha1.VaultConfig) {
+			c.Spec.AllowedNamespaces = []v1alpha1.NamespaceGrant{{
+				Names:        []v1alpha1.NamespaceName{v1alpha1.NamespaceName(other)},
+				PathPrefixes: []v1alpha1.PathPrefix{"secret/shared-{{namespace}}"},
+				TaskOperations: []v1alpha1.VaultTaskOperation{
+					v1alpha1.OperationWrite, v1alpha1.OperationReadMetadata, v1alpha1.OperationDelete,
+				},
+			}}
+		})
+		foreign := func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Namespace = namespace }
+		a := writes(map[string]v1alpha1.TaskValue{"a": "b"})
+		for name, t := range map[string]*v1alpha1.VaultTask{
+			"write":    task(other, "write", v1alpha1.OperationWrite, "shared-"+other+"/x", foreign, a),
+			"metadata": task(other, "metadata", v1alpha1.OperationReadMetadata, "shared-"+other+"/x", foreign),
+			"delete":   task(other, "delete", v1alpha1.OperationDelete, "shared-"+other+"/x", foreign),
+		} {
+			if name != "write" {
+				t.Spec.Suspend = ptr.To(true)
+			}
+			create(t)
+		}
+		written := task(other, "write", v1alpha1.OperationWrite, "")
+		expectCondition(written, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		for _, name := range []string{"metadata", "delete"} {
+			t := task(other, name, v1alpha1.OperationRead, "")
+			update(t, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = nil })
+			expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		}
+		for _, t := range []*v1alpha1.VaultTask{
+			task(other, "other-path", v1alpha1.OperationWrite, "private/x", foreign, a),
+			task(other, "other-operation", v1alpha1.OperationDeleteMetadata, "shared-"+other+"/x", foreign),
+			task(other, "read", v1alpha1.OperationRead, "shared-"+other+"/x", foreign),
+			task(other, "list-all", v1alpha1.OperationList, "", foreign),
+			task(other, "generic", v1alpha1.OperationGenericRead, "secret/data/shared-"+other+"/x", foreign),
+		} {
+			create(t)
+			expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotAllowed)
+		}
+	})
+})
