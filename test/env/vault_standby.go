@@ -41,13 +41,13 @@ func (v *Vault) StartStandby(ctx context.Context) (_ *Vault, err error) {
 	}
 	// The first key only has it join; that it may serve shows when it answers for the leader.
 	err = s.poll(ctx, func() error {
-		if status, err := s.client.Sys().SealStatusWithContext(ctx); err != nil || status.Sealed {
-			if _, err := s.client.Sys().UnsealWithContext(ctx, s.key); err != nil {
-				return err
+		if status, failure := s.client.Sys().SealStatusWithContext(ctx); failure != nil || status.Sealed {
+			if _, failure := s.client.Sys().UnsealWithContext(ctx, s.key); failure != nil {
+				return failure
 			}
 		}
-		_, err := s.client.Auth().Token().LookupSelfWithContext(ctx)
-		return err
+		_, failure := s.client.Auth().Token().LookupSelfWithContext(ctx)
+		return failure
 	})
 	return s, err
 }
