@@ -41,18 +41,11 @@ const (
 
 // Generic tells whether the operation acts on any path of Vault's API, and not on a secret of a KV engine.
 func (o VaultTaskOperation) Generic() bool {
-	switch o {
-	case OperationGenericRead, OperationGenericWrite, OperationGenericList, OperationGenericDelete:
-		return true
-	}
-	return false
+	return o == OperationGenericRead || o == OperationGenericWrite || o == OperationGenericList || o == OperationGenericDelete
 }
 
 // HasEffect tells the operations that change something in Vault from those that only look.
 func (o VaultTaskOperation) HasEffect() bool {
-	switch o {
-	case OperationRead, OperationList, OperationReadMetadata, OperationGenericRead, OperationGenericList:
-		return false
-	}
-	return true
+	looks := o == OperationRead || o == OperationList || o == OperationReadMetadata || o == OperationGenericRead || o == OperationGenericList
+	return !looks
 }

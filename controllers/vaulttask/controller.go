@@ -88,6 +88,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, r.remove(ctx, task)
 	case run:
 		return r.run(ctx, task, next)
+	case hold, await, refuse:
 	}
 	before := task.DeepCopy()
 	next.describe(task)

@@ -9,7 +9,6 @@ import (
 	"filippo.io/age"
 	"filippo.io/age/armor"
 	. "github.com/onsi/gomega"
-	"k8s.io/utils/ptr"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -21,7 +20,7 @@ func TestGeneratedValues(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(value).To(MatchRegexp("^[A-Za-z0-9]{32}$"))
 
-	value, err = generate(context.Background(), nil, &v1alpha1.GeneratedValue{Key: "a", Length: ptr.To(int32(3000)), Charset: "aüß"})
+	value, err = generate(context.Background(), nil, &v1alpha1.GeneratedValue{Key: "a", Length: new(int32(3000)), Charset: "aüß"})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect([]rune(value)).To(HaveLen(3000))
 	for _, character := range "aüß" { // far beyond chance: eight standard deviations

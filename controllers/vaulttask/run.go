@@ -45,11 +45,8 @@ func (a *attempt) execute(ctx context.Context) (*outcome, error) {
 			return nil, late
 		}
 	}
-	switch a.task.Spec.Operation {
-	case v1alpha1.OperationGenericWrite, v1alpha1.OperationGenericDelete:
-		if a.resumed {
-			return nil, unknown("an earlier attempt may have reached %s, and no answer came", a.task.Status.Path)
-		}
+	if operation := a.task.Spec.Operation; a.resumed && operation.Generic() && operation.HasEffect() {
+		return nil, unknown("an earlier attempt may have reached %s, and no answer came", a.task.Status.Path)
 	}
 	recipient, err := recipientOf(a.task.Spec.Result)
 	if err != nil {

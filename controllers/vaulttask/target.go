@@ -107,7 +107,8 @@ func (a *attempt) byConnection(ctx context.Context, to *target) error {
 	}
 	switch {
 	case connection.Spec.Type != connectionType:
-		return fault.Wait(v1alpha1.ReasonInvalidSpec, "Connection %s is of type %q; refer to one of type %s", name, connection.Spec.Type, connectionType)
+		return fault.Wait(v1alpha1.ReasonInvalidSpec,
+			"Connection %s is of type %q; refer to one of type %s", name, connection.Spec.Type, connectionType)
 	case len(connection.Spec.AllowedServiceAccounts) > 0:
 		return fault.Wait(v1alpha1.ReasonNotAllowed,
 			"Connection %s is for the pods of its allowedServiceAccounts only; use a Connection that every pod of the namespace may have", name)
@@ -119,8 +120,8 @@ func (a *attempt) byConnection(ctx context.Context, to *target) error {
 	text := func(key string) string { s, _ := values[key].(string); return s }
 	for _, key := range []string{"url", "token"} {
 		if text(key) == "" {
-			return fault.Wait(v1alpha1.ReasonInvalidSpec, "Connection %s: value has no text at the key %q, which a Connection of type %s needs; add it",
-				name, key, connectionType)
+			return fault.Wait(v1alpha1.ReasonInvalidSpec,
+				"Connection %s: value has no text at the key %q, which a Connection of type %s needs; add it", name, key, connectionType)
 		}
 	}
 	fill(&to.location.EnginePath, text("enginePath"))
@@ -210,8 +211,9 @@ func partOf(operation v1alpha1.VaultTaskOperation) string {
 		return "undelete"
 	case v1alpha1.OperationDestroy:
 		return "destroy"
+	default: // it is about a secret itself
+		return "data"
 	}
-	return "data"
 }
 
 // covered tells whether a path is one of the given ones or lies below one, by whole parts.

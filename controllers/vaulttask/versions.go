@@ -37,10 +37,9 @@ func (a *attempt) changeVersions(ctx context.Context, to *target) (*outcome, err
 	}
 	a.sending(nil)
 	change, verb := to.session.DeleteVersions, "deleted"
-	switch operation {
-	case v1alpha1.OperationUndelete:
+	if operation == v1alpha1.OperationUndelete {
 		change, verb = to.session.UndeleteVersions, "undeleted"
-	case v1alpha1.OperationDestroy:
+	} else if operation == v1alpha1.OperationDestroy {
 		change, verb = to.session.DestroyVersions, "destroyed"
 	}
 	written, err := change(ctx, to.location, versions)
@@ -84,35 +83,6 @@ func (a *attempt) versions(ctx context.Context, to *target) ([]int64, error) {
 		err = fault.Invalid(v1alpha1.ReasonSecretNotFound, "there is no secret at %s; correct secretPath", to.shown())
 	}
 	return []int64{current}, err
-}
-
-// deleteUnversioned deletes a KV version 1 secret. A second try could delete what somebody wrote after the first, so that an answer that
-// was lost is settled by looking.
-func (a *attempt) deleteUnversioned(ctx context.Context, to *target) (*outcome, error) {
-	if len(a.task.Spec.Versions) > 0 {
-		return nil, fault.Invalid(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which keeps no versions; remove versions", to.location.EnginePath)
-	}
-	a.called = true
-	secret, err := to.session.Read(ctx, to.location)
-	switch {
-	case a.resumed && fault.Is(err, v1alpha1.ReasonSecretNotFound):
-		return deleted(&vault.Written{Path: to.shown()}), nil
-	case a.resumed && err == nil:
-		return nil, unknown("an earlier attempt may have deleted %s, and there is a secret now", secret.Path)
-	case err != nil && !fault.Is(err, v1alpha1.ReasonPermissionDenied):
-		return nil, err
-	case a.resumed:
-		return nil, unknown("an earlier attempt may have deleted %s, and that cannot be looked up: %s", to.shown(), fault.From(err).Sentence)
-	}
-	if err := a.claim(ctx, &v1alpha1.TaskClaim{}); err != nil {
-		return nil, err
-	}
-	a.sending(nil)
-	written, err := to.session.DeleteUnversioned(ctx, to.location)
-	if err != nil {
-		return nil, err
-	}
-	return deleted(written), nil
 }
 
 func deleted(written *vault.Written) *outcome {

@@ -37,7 +37,7 @@ func (a *attempt) write(ctx context.Context, to *target) (*outcome, error) {
 	}
 	for try := 1; ; try++ {
 		a.called = true // from here on a refusal is Vault's answer to the operation
-		cas, err := a.checkAndSet(ctx, to, data)
+		cas, err := a.checkAndSet(ctx, to)
 		if err != nil {
 			return nil, err
 		}
@@ -84,12 +84,12 @@ func (a *attempt) resumeWrite(ctx context.Context, to *target, data map[string]a
 		return nil, err
 	}
 	if !lost {
-		written, err := a.send(ctx, to, data, cas)
-		if err == nil {
+		written, sendErr := a.send(ctx, to, data, cas)
+		if sendErr == nil {
 			return writeOutcome(written, data), nil
 		}
-		if !fault.Is(err, v1alpha1.ReasonCASMismatch) {
-			return nil, err
+		if !fault.Is(sendErr, v1alpha1.ReasonCASMismatch) {
+			return nil, sendErr
 		}
 	}
 	location := to.location
@@ -168,53 +168,8 @@ func (a *attempt) wrote(ctx context.Context, to *target, secret *vault.Secret, d
 	return (sent || same(found, only(data, data))) && same(rest(secret.Data), rest(base.Data)), nil
 }
 
-// writeUnversioned writes a KV version 1 secret. Nothing in Vault keeps it from being written twice, so that it is sent once, and an
-// answer that was lost is settled by looking.
-func (a *attempt) writeUnversioned(ctx context.Context, to *target, data map[string]any) (*outcome, error) {
-	switch {
-	case a.task.Spec.Operation == v1alpha1.OperationPatch:
-		return nil, fault.Invalid(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which cannot patch; use operation Write", to.location.EnginePath)
-	case a.task.Spec.CAS != nil:
-		return nil, fault.Invalid(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which has no check-and-set; remove cas", to.location.EnginePath)
-	}
-	a.called = true
-	if !a.resumed {
-		if a.createsOnly() {
-			if _, err := to.session.Read(ctx, to.location); err == nil {
-				return nil, fault.Invalid(v1alpha1.ReasonCASMismatch, "nothing was written: there is a secret at %s already, and generated values replace "+
-					"nothing; set overwrite: true to rotate it", to.shown())
-			} else if !fault.Is(err, v1alpha1.ReasonSecretNotFound) {
-				return nil, err
-			}
-		}
-		if err := a.claim(ctx, &v1alpha1.TaskClaim{}); err != nil {
-			return nil, err
-		}
-		if err := a.unwrap(ctx, to, data); err != nil {
-			return nil, err
-		}
-		a.sending(data)
-		written, err := to.session.WriteUnversioned(ctx, to.location, data)
-		if err != nil {
-			return nil, err
-		}
-		return writeOutcome(written, data), nil
-	}
-	secret, err := to.session.Read(ctx, to.location)
-	switch {
-	case err == nil:
-		if ours, err := a.wrote(ctx, to, secret, data); err == nil && ours {
-			return writeOutcome(&vault.Written{Path: secret.Path, RequestID: secret.RequestID}, secret.Data), nil
-		}
-		return nil, unknown("an earlier attempt may have written %s, and something else stands there now", secret.Path)
-	case fault.From(err).Class == fault.Retry:
-		return nil, err
-	}
-	return nil, unknown("an earlier attempt may have written %s, and that cannot be looked up: %s", to.shown(), fault.From(err).Sentence)
-}
-
 // checkAndSet finds the version that the write is to follow.
-func (a *attempt) checkAndSet(ctx context.Context, to *target, data map[string]any) (int64, error) {
+func (a *attempt) checkAndSet(ctx context.Context, to *target) (int64, error) {
 	spec := &a.task.Spec
 	switch {
 	case spec.CAS != nil:

@@ -13,14 +13,14 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
+// MaxBackoff and minBackoff bound the pauses while Vault does not answer: it is found again within seconds, without a busy loop.
+const MaxBackoff = 15 * time.Second
+
 const (
 	// waiting is how often to look again when somebody must change another object or Vault's content first. Secrets are not
 	// watched, so that nothing else would tell.
 	waiting = 10 * time.Second
-	// minBackoff and MaxBackoff bound the pauses while Vault does not answer: it is found again within seconds, without a busy
-	// loop.
 	minBackoff = time.Second
-	MaxBackoff = 15 * time.Second
 	// concurrency bounds how many objects of a kind are worked on at a time: one whose Vault hangs must not hold up the others.
 	concurrency = 10
 )

@@ -96,9 +96,9 @@ func (s *Session) generic(ctx context.Context, r request) (*Secret, error) {
 	err = s.do(ctx, func(ctx context.Context, current *identity) error {
 		r := r
 		r.token = &current.token
-		a, err := current.link.call(ctx, r)
-		if err != nil {
-			return err
+		a, callErr := current.link.call(ctx, r)
+		if callErr != nil {
+			return callErr
 		}
 		secret = &Secret{Path: r.path, RequestID: a.RequestID, Data: a.Data}
 		if a.Auth != nil || a.WrapInfo != nil { // a token of somebody's own, which is not for a task to hand out

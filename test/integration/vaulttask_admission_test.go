@@ -8,7 +8,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -163,7 +162,7 @@ var _ = Describe("A user who writes a VaultTask", func() {
 		connected := func(t *v1alpha1.VaultTask) {
 			t.Spec.TaskTarget = v1alpha1.TaskTarget{ConnectionRef: &v1alpha1.ConnectionReference{Name: "vault"}}
 		}
-		suspended := func(t *v1alpha1.VaultTask) { t.Spec.Suspend = ptr.To(true) }
+		suspended := func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) }
 		for name, refused := range map[string]struct {
 			mutate  func(*v1alpha1.VaultTask)
 			message string
@@ -195,7 +194,7 @@ var _ = Describe("A user who writes a VaultTask", func() {
 				Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "task-" + role}},
 			})
 		}
-		t := task(namespace, "mine", v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) { t.Spec.Suspend = ptr.To(true) })
+		t := task(namespace, "mine", v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })
 		Eventually(func() error { return as("task-admin", "").Create(ctx, t.DeepCopy()) }).Should(Succeed())
 		Eventually(func() error {
 			return as("task-view", "").Get(ctx, client.ObjectKeyFromObject(t), &v1alpha1.VaultTask{})

@@ -8,7 +8,6 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/test/env"
@@ -107,7 +106,7 @@ var _ = Describe("What a VaultTask writes", func() {
 		Expect(err).NotTo(HaveOccurred())
 		create := task(namespace, "create", v1alpha1.OperationWrite, namespace+"/made", generated(
 			v1alpha1.GeneratedValue{Key: "default"},
-			v1alpha1.GeneratedValue{Key: "digits", Length: ptr.To(int32(8)), Charset: "0123456789"},
+			v1alpha1.GeneratedValue{Key: "digits", Length: new(int32(8)), Charset: "0123456789"},
 			v1alpha1.GeneratedValue{Key: "policy", PasswordPolicy: namespace},
 		))
 		first := written(create)
@@ -125,7 +124,7 @@ var _ = Describe("What a VaultTask writes", func() {
 
 		By("rotating it")
 		rotate := task(namespace, "rotate", v1alpha1.OperationWrite, namespace+"/made", generated(v1alpha1.GeneratedValue{Key: "default"}),
-			func(t *v1alpha1.VaultTask) { t.Spec.Overwrite = ptr.To(true) })
+			func(t *v1alpha1.VaultTask) { t.Spec.Overwrite = new(true) })
 		second := written(rotate)
 		Expect(rotate.Status.Result.Version).To(BeEquivalentTo(2))
 		Expect(second["default"]).NotTo(Equal(first["default"]))

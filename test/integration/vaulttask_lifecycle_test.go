@@ -8,7 +8,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -25,7 +24,7 @@ var _ = Describe("The life of a VaultTask", func() {
 	})
 
 	It("waits while it is suspended", func() {
-		t := task(namespace, "later", v1alpha1.OperationWrite, namespace+"/later", something, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = ptr.To(true) })
+		t := task(namespace, "later", v1alpha1.OperationWrite, namespace+"/later", something, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })
 		create(t)
 		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended)
 		Expect(meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionReconciling)).To(BeNil())
@@ -35,7 +34,7 @@ var _ = Describe("The life of a VaultTask", func() {
 
 	It("ends by itself after its time, and not without one", func() {
 		gone := task(namespace, "gone", v1alpha1.OperationWrite, namespace+"/gone", something,
-			func(t *v1alpha1.VaultTask) { t.Spec.TTLSecondsAfterFinished = ptr.To(int32(0)) })
+			func(t *v1alpha1.VaultTask) { t.Spec.TTLSecondsAfterFinished = new(int32(0)) })
 		create(gone)
 		Eventually(func() error { return cp.Client.Get(ctx, client.ObjectKeyFromObject(gone), gone) }).Should(Satisfy(apierrors.IsNotFound))
 		_, err := vault.Client().KVv2("secret").Get(ctx, namespace+"/gone")
@@ -47,11 +46,11 @@ var _ = Describe("The life of a VaultTask", func() {
 		create(down)
 		unreachable := func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Name = "down" }
 		late := task(namespace, "late", v1alpha1.OperationWrite, "x", something, unreachable,
-			func(t *v1alpha1.VaultTask) { t.Spec.ActiveDeadlineSeconds = ptr.To(int64(2)) })
+			func(t *v1alpha1.VaultTask) { t.Spec.ActiveDeadlineSeconds = new(int64(2)) })
 		tired := task(namespace, "tired", v1alpha1.OperationWrite, "x", something, unreachable,
-			func(t *v1alpha1.VaultTask) { t.Spec.BackoffLimit = ptr.To(int32(1)) })
+			func(t *v1alpha1.VaultTask) { t.Spec.BackoffLimit = new(int32(1)) })
 		missing := task(namespace, "missing", v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) {
-			t.Spec.VaultConfigRef.Name, t.Spec.ActiveDeadlineSeconds = "none", ptr.To(int64(2))
+			t.Spec.VaultConfigRef.Name, t.Spec.ActiveDeadlineSeconds = "none", new(int64(2))
 		})
 		create(late, tired, missing)
 		expectCondition(late, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonDeadlineExceeded, ContainSubstring("VaultUnreachable"))
@@ -64,8 +63,8 @@ var _ = Describe("The life of a VaultTask", func() {
 	It("returns at every time of its schedule", func() {
 		t := task(namespace, "rotate", v1alpha1.OperationWrite, namespace+"/rotated", func(t *v1alpha1.VaultTask) {
 			t.Spec.Generate = []v1alpha1.GeneratedValue{{Key: "password"}}
-			t.Spec.Overwrite = ptr.To(true)
-			t.Spec.Schedule = &v1alpha1.TaskSchedule{Cron: "@every 1s", SuccessfulHistoryLimit: ptr.To(int32(2))}
+			t.Spec.Overwrite = new(true)
+			t.Spec.Schedule = &v1alpha1.TaskSchedule{Cron: "@every 1s", SuccessfulHistoryLimit: new(int32(2))}
 		})
 		create(t)
 		Eventually(func(g Gomega) {
@@ -77,7 +76,7 @@ var _ = Describe("The life of a VaultTask", func() {
 		Expect(t.Status.LastScheduleTime).NotTo(BeNil())
 
 		By("but not while it is suspended")
-		update(t, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = ptr.To(true) })
+		update(t, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })
 		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended)
 		metadata, err := vault.Client().KVv2("secret").GetMetadata(ctx, namespace+"/rotated")
 		Expect(err).NotTo(HaveOccurred())

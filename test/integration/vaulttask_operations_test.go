@@ -8,7 +8,6 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/test/env"
@@ -106,17 +105,17 @@ var _ = Describe("The operations of VaultTasks", func() {
 		do(v1alpha1.OperationDestroy, path, versions(1))
 		Expect(metadata(path).Versions["1"].Destroyed).To(BeTrue())
 		Expect(metadata(path).Versions["2"].Destroyed).To(BeFalse())
-		refused(v1alpha1.ReasonSecretNotFound, "was destroyed", v1alpha1.OperationRead, path, func(t *v1alpha1.VaultTask) { t.Spec.Version = ptr.To(int64(1)) })
-		Expect(do(v1alpha1.OperationDestroy, path, func(t *v1alpha1.VaultTask) { t.Spec.AllVersions = ptr.To(true) }).Versions).To(Equal([]int64{1, 2}))
+		refused(v1alpha1.ReasonSecretNotFound, "was destroyed", v1alpha1.OperationRead, path, func(t *v1alpha1.VaultTask) { t.Spec.Version = new(int64(1)) })
+		Expect(do(v1alpha1.OperationDestroy, path, func(t *v1alpha1.VaultTask) { t.Spec.AllVersions = new(true) }).Versions).To(Equal([]int64{1, 2}))
 		Expect(metadata(path).Versions["2"].Destroyed).To(BeTrue())
 
 		By("setting metadata")
 		do(v1alpha1.OperationWriteMetadata, path, about(v1alpha1.SecretMetadataSpec{
-			CustomMetadata: map[string]v1alpha1.MetadataValue{"owner": "team-a", "stage": "prod"}, MaxVersions: ptr.To(int64(5)), CASRequired: ptr.To(true),
+			CustomMetadata: map[string]v1alpha1.MetadataValue{"owner": "team-a", "stage": "prod"}, MaxVersions: new(int64(5)), CASRequired: new(true),
 			DeleteVersionAfter: &metav1.Duration{Duration: 48 * time.Hour},
 		}))
 		do(v1alpha1.OperationPatchMetadata, path, about(v1alpha1.SecretMetadataSpec{
-			CustomMetadata: map[string]v1alpha1.MetadataValue{"owner": "team-b"}, RemoveCustomMetadata: []string{"stage"}, CASRequired: ptr.To(false),
+			CustomMetadata: map[string]v1alpha1.MetadataValue{"owner": "team-b"}, RemoveCustomMetadata: []string{"stage"}, CASRequired: new(false),
 		}))
 		read := do(v1alpha1.OperationReadMetadata, path)
 		Expect(read.Path).To(Equal("secret/metadata/" + path))
@@ -144,7 +143,7 @@ var _ = Describe("The operations of VaultTasks", func() {
 		Expect(do(v1alpha1.OperationList, namespace, kv1).Keys).To(Equal([]string{"db"}))
 		refused(v1alpha1.ReasonInvalidRequest, "cannot patch", v1alpha1.OperationPatch, path, kv1, writes(map[string]v1alpha1.TaskValue{"a": "2"}))
 		refused(v1alpha1.ReasonInvalidRequest, "has no check-and-set", v1alpha1.OperationWrite, path, kv1, writes(map[string]v1alpha1.TaskValue{"a": "2"}),
-			func(t *v1alpha1.VaultTask) { t.Spec.CAS = ptr.To(int64(0)) })
+			func(t *v1alpha1.VaultTask) { t.Spec.CAS = new(int64(0)) })
 		refused(v1alpha1.ReasonInvalidRequest, "keeps no versions", v1alpha1.OperationDelete, path, kv1, versions(1))
 		refused(v1alpha1.ReasonInvalidRequest, "KV version 1", v1alpha1.OperationUndelete, path, kv1, versions(1))
 		refused(v1alpha1.ReasonInvalidRequest, "KV version 1", v1alpha1.OperationReadMetadata, path, kv1)
@@ -213,7 +212,7 @@ var _ = Describe("The operations of VaultTasks", func() {
 			"delete":   task(other, "delete", v1alpha1.OperationDelete, "shared-"+other+"/x", foreign),
 		} {
 			if name != "write" {
-				t.Spec.Suspend = ptr.To(true)
+				t.Spec.Suspend = new(true)
 			}
 			create(t)
 		}

@@ -10,7 +10,6 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/test/env"
@@ -35,7 +34,7 @@ var _ = Describe("The result of a VaultTask", func() {
 
 	BeforeEach(func() {
 		namespace = newNamespace()
-		taskConfig(namespace, func(c *v1alpha1.VaultConfig) { c.Spec.AllowWrappedResults = ptr.To(true) })
+		taskConfig(namespace, func(c *v1alpha1.VaultConfig) { c.Spec.AllowWrappedResults = new(true) })
 		key = filepath.Join(GinkgoT().TempDir(), "key.txt")
 		generate := ageTool("age-keygen")
 		generate.Args = append(generate.Args, "-o", key)

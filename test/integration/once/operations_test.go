@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 )
@@ -52,7 +51,7 @@ func versionsAfter(base int) func(string) (int, error) {
 }
 
 // versionState counts whether version 2 is in a state, and fails if any other is.
-func versionState(is func(deleted, destroyed bool) bool, others func(deleted, destroyed bool) bool) func(string) (int, error) {
+func versionState(is, others func(deleted, destroyed bool) bool) func(string) (int, error) {
 	return func(path string) (int, error) {
 		metadata, err := server.Client().KVv2("secret").GetMetadata(context.Background(), path)
 		if err != nil {
@@ -161,7 +160,7 @@ var operations = []operation{
 	{
 		name: "rotate", prepare: put, method: http.MethodPost, api: data, effects: versionsAfter(1),
 		task: func(path string, s *v1alpha1.VaultTaskSpec) {
-			s.Operation, s.SecretPath, s.Overwrite = v1alpha1.OperationWrite, path, ptr.To(true)
+			s.Operation, s.SecretPath, s.Overwrite = v1alpha1.OperationWrite, path, new(true)
 			random(s)
 		},
 	},
@@ -203,7 +202,7 @@ var operations = []operation{
 		name: "metadata", prepare: put, method: http.MethodPatch, api: func(path string) string { return "secret/metadata/" + path },
 		task: func(path string, s *v1alpha1.VaultTaskSpec) {
 			s.Operation, s.SecretPath = v1alpha1.OperationPatchMetadata, path
-			s.Metadata = &v1alpha1.SecretMetadataSpec{MaxVersions: ptr.To(int64(7))}
+			s.Metadata = &v1alpha1.SecretMetadataSpec{MaxVersions: new(int64(7))}
 		},
 		effects: func(path string) (int, error) {
 			metadata, err := server.Client().KVv2("secret").GetMetadata(context.Background(), path)
