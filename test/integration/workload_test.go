@@ -53,7 +53,7 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 		vault.Write("auth/"+mount+"/role/any", map[string]any{"bound_service_account_names": "*", "bound_service_account_namespaces": namespace,
 			"audience": "vault", "token_policies": mount, "token_ttl": "1h"})
 		config = vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) {
-			c.Spec.Auth = v1alpha1.VaultAuth{Kubernetes: &v1alpha1.ServiceAccountAuth{Mount: v1alpha1.MountPath(mount), Role: "any", Workload: true}}
+			c.Spec.Auth = v1alpha1.VaultAuth{Kubernetes: &v1alpha1.ServiceAccountAuth{Mount: v1alpha1.MountPath(mount), Role: "any", Workload: new(true)}}
 		})
 		create(config)
 		ask = newAsker(replica)

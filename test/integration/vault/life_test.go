@@ -8,7 +8,6 @@ import (
 	. "github.com/onsi/gomega"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault"
@@ -93,7 +92,7 @@ var _ = Describe("A token obtained by login", func() {
 
 	It("is not renewed if autoRenew is false, and replaced when it is dead", func(ctx context.Context) {
 		w := newWay(ctx, "userPass", "", terms{})
-		w.config.Spec.AutoRenew = ptr.To(false)
+		w.config.Spec.AutoRenew = new(false)
 		w.session(ctx)
 		w.later(59 * time.Minute)
 		Expect(w.read(ctx)).To(Succeed())
@@ -126,7 +125,7 @@ var _ = Describe("A token obtained by login", func() {
 		w := newWay(ctx, "appRole", "", terms{})
 		first := w.session(ctx)
 		w.config.Generation++
-		w.config.Spec.Enabled, w.config.Spec.EnginePath = ptr.To(false), "secret"
+		w.config.Spec.Enabled, w.config.Spec.EnginePath = new(false), "secret"
 		second := w.session(ctx)
 		Expect(second).NotTo(BeIdenticalTo(first))
 		Expect(w.read(ctx)).To(Succeed())
@@ -246,7 +245,7 @@ var _ = Describe("A wrapped secret ID", func() {
 
 	wrapped := func(ctx context.Context, t terms) *way {
 		w := newWay(ctx, "appRole", "", t)
-		w.config.Spec.Auth.AppRole.SecretIDWrapped = true
+		w.config.Spec.Auth.AppRole.SecretIDWrapped = new(true)
 		return w
 	}
 	const source = `Secret shop/approle, key "id"`
@@ -336,7 +335,7 @@ var _ = Describe("A workload's session", func() {
 
 	It("is one for all pods of a service account, uses the latest pod's token, and is dropped when it is idle", func(ctx context.Context) {
 		w := newWay(ctx, "jwt", "", terms{})
-		w.config.Spec.Auth.JWT.ServiceAccountName, w.config.Spec.Auth.JWT.Workload = "", true
+		w.config.Spec.Auth.JWT.ServiceAccountName, w.config.Spec.Auth.JWT.Workload = "", new(true)
 		asked := 0
 		pod := func(account string) *vault.Workload {
 			return &vault.Workload{Namespace: "shop", ServiceAccount: account, Token: func(ctx context.Context, audience string) (string, error) {
