@@ -82,7 +82,7 @@ type ServiceAccountAuth struct {
 	// workload is whether to log in as the pod that mounts a Connection, with its own service account's token. The CSIDriver
 	// csi.sallyport.dev must request a token for the audience. Such a VaultConfig cannot be used by VaultTasks.
 	// +optional
-	Workload bool `json:"workload,omitempty"`
+	Workload *bool `json:"workload,omitempty"`
 
 	// audience that the token is made for, and that Vault's role must demand; vault if not set. It is never one that the API
 	// server or Sallyport itself accepts: a token sent to Vault must open nothing else.
@@ -120,7 +120,7 @@ type AppRoleAuth struct {
 	// replica of the controller unwraps one of them and keeps the secret ID in memory only, so one is needed for each replica,
 	// and new ones after a restart.
 	// +optional
-	SecretIDWrapped bool `json:"secretIDWrapped,omitempty"`
+	SecretIDWrapped *bool `json:"secretIDWrapped,omitempty"`
 }
 
 // PasswordAuth logs in with a user name and a password.

@@ -193,7 +193,8 @@ type TokenStatus struct {
 	// +listType=atomic
 	Policies []string `json:"policies,omitempty"`
 
-	// lastRenewalTime is when the token was last renewed.
+	// lastRenewalTime is when the token was last renewed. Of a token that lives shorter than 10 minutes, not every renewal is told: the
+	// time is brought up to date every 10 minutes at most.
 	// +optional
 	LastRenewalTime *metav1.Time `json:"lastRenewalTime,omitempty"`
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -12,7 +13,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// shortestTold is the shortest life of a token that is kept alive whose times are told in status.
+// shortestTold is the shortest life of a token that is kept alive whose times are told in status. Of one that lives shorter, a renewal is
+// told now and then, so that status shows that there are any, and not more often than of the others.
 const shortestTold = 10 * time.Minute
 
 // observation is what one look at Vault and at the session found.
@@ -93,8 +95,10 @@ func (o observation) reportToken(s *v1alpha1.VaultConfigStatus) {
 		s.Token = nil
 		return
 	}
+	former := s.Token
 	s.Token = &v1alpha1.TokenStatus{Renewable: o.token.Renewable, Policies: o.token.Policies}
 	if o.shortLived() {
+		s.Token.LastRenewalTime = toldRenewal(former, status.Time(o.token.LastRenewal))
 		return
 	}
 	s.Token.ExpireTime = status.Time(o.token.ExpireTime)
@@ -103,6 +107,17 @@ func (o observation) reportToken(s *v1alpha1.VaultConfigStatus) {
 	if o.autoRenew {
 		s.Token.NextRenewalTime = status.Time(o.nextRenewal)
 	}
+}
+
+// toldRenewal is the renewal that status tells of a short-lived token: the latest if none is told yet, or that one is old by now.
+func toldRenewal(former *v1alpha1.TokenStatus, latest *metav1.Time) *metav1.Time {
+	if former == nil || former.LastRenewalTime == nil {
+		return latest
+	}
+	if told := former.LastRenewalTime; latest == nil || latest.Sub(told.Time) < shortestTold {
+		return told
+	}
+	return latest
 }
 
 // shortLived: a token that is kept alive, and lives so short that telling its times would mean a write to the API server every few

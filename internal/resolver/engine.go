@@ -62,9 +62,9 @@ type Resolved struct {
 	Deferred []string
 }
 
-// Resolve resolves a Connection with a pod's overrides, on behalf of a pod, or of nobody if workload is nil. With an empty revision every secret is read from Vault; with one, as
-// a mounted volume has it, Vault is asked at most once per secret and refresh interval, whatever the number of callers.
-// The error is a *fault.Fault whose sentence begins with the Connection's name.
+// Resolve resolves a Connection with a pod's overrides, on behalf of a pod, or of nobody if workload is nil. With an empty revision
+// every secret is read from Vault; with one, as a mounted volume has it, Vault is asked at most once per secret and refresh
+// interval, whatever the number of callers. The error is a *fault.Fault whose sentence begins with the Connection's name.
 func (e *Engine) Resolve(
 	ctx context.Context, connection *v1alpha1.Connection, overrides map[string]string, revision string, workload *vault.Workload,
 ) (*Resolved, error) {

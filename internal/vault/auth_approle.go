@@ -30,7 +30,7 @@ type appRoleMethod struct {
 func newAppRoleMethod(config *v1alpha1.VaultConfig, auth *v1alpha1.AppRoleAuth) (method, error) {
 	mount, err := newLoginMount(config, "appRole", "appRole", "approle", auth.Mount, auth.VaultNamespace)
 	m := &appRoleMethod{
-		loginMount: mount, roleID: auth.RoleID, wrapped: auth.SecretIDWrapped,
+		loginMount: mount, roleID: auth.RoleID, wrapped: isTrue(auth.SecretIDWrapped),
 		namespaceOfSecret: config.Namespace, ref: auth.SecretIDSecretKeyRef,
 	}
 	if err == nil && !isWord(auth.RoleID) {

@@ -21,7 +21,9 @@ type loginMount struct {
 	as string
 }
 
-func newLoginMount(config *v1alpha1.VaultConfig, field, label, byDefault string, mount v1alpha1.MountPath, vaultNamespace string) (loginMount, error) {
+func newLoginMount(
+	config *v1alpha1.VaultConfig, field, label, byDefault string, mount v1alpha1.MountPath, vaultNamespace string,
+) (loginMount, error) {
 	m := loginMount{field: "spec.auth." + field, mount: byDefault, vaultNamespace: vaultNamespace, as: configName(config) + ", auth " + label}
 	if mount != "" {
 		path, err := cleanPath("mount", string(mount))

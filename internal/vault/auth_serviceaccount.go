@@ -49,11 +49,11 @@ func newServiceAccountMethod(
 	switch {
 	case err != nil:
 		return m, err
-	case (auth.ServiceAccountName != "") == auth.Workload:
+	case (auth.ServiceAccountName != "") == isTrue(auth.Workload):
 		return invalid("set exactly one of serviceAccountName and workload: true")
 	case auth.Role == "":
 		return invalid("role: names none; set it")
-	case auth.Workload && workload == nil:
+	case isTrue(auth.Workload) && workload == nil:
 		return invalid("workload: this logs in as the pod that mounts a Connection, and here is none; use a VaultConfig with serviceAccountName or another method")
 	case workload != nil:
 		m.container = client.ObjectKey{Namespace: workload.namespace, Name: workload.serviceAccount}

@@ -82,7 +82,7 @@ func (s *Session) login(ctx context.Context, link *link, c credential, former *i
 	if former != nil && !granted.info.FromLogin && former.credential.fingerprint == c.fingerprint {
 		granted.info.LastRenewal = former.info.LastRenewal
 	}
-	return s.adopt(s.newIdentity(link, c, granted)), nil
+	return s.adopt(s.newIdentity(link, c, granted)), nil //nolint:contextcheck // a revocation outlives the request that leads to it
 }
 
 // challenge finds out why Vault denied a request. It returns another identity if the credential changed or a new login gave one, the

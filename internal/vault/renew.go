@@ -106,11 +106,11 @@ func (s *Session) extend(ctx context.Context, link *link, c credential, current 
 		switch {
 		case err == nil:
 			return s.confirm(next)
-		case fault.From(err).Class == fault.Retry:
+		case fault.From(err).Class == fault.Retry && !fault.Is(err, v1alpha1.ReasonVaultError):
 			s.setBack(err)
 			return s.confirm(current)
 		}
-		// Vault refuses: the token is dead, or may not renew itself.
+		// The token is dead, or may not renew itself, or is so close to its max TTL that Vault calls that an error of its own (500).
 	}
 	// The new token is there before the old one is given up.
 	err := s.rejection(c)

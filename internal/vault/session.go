@@ -202,7 +202,8 @@ func (s *Session) do(ctx context.Context, requests func(context.Context, *identi
 
 // lend makes requests with the identity; while they are under way its token is not revoked.
 func (i *identity) lend(ctx context.Context, requests func(context.Context, *identity) error) error {
-	defer i.usage.hold()()
+	release := i.usage.hold()
+	defer release()
 	return requests(ctx, i)
 }
 

@@ -53,5 +53,7 @@ func serviceAccountOf(config *v1alpha1.VaultConfig) *v1alpha1.ServiceAccountAuth
 // IsWorkload tells whether a VaultConfig logs in as the pod that mounts a Connection.
 func IsWorkload(config *v1alpha1.VaultConfig) bool {
 	auth := serviceAccountOf(config)
-	return auth != nil && auth.Workload
+	return auth != nil && isTrue(auth.Workload)
 }
+
+func isTrue(flag *bool) bool { return flag != nil && *flag }

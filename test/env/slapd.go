@@ -24,14 +24,11 @@ type LDAP struct {
 // LDAPBase is the entry below which users are: uid=NAME,ou=people,dc=example,dc=org.
 const LDAPBase = "dc=example,dc=org"
 
-// ErrNoLDAP is returned where slapd is not installed.
-var ErrNoLDAP = errors.New("no LDAP server: run hack/packages.sh ldap")
-
 // StartLDAP starts slapd with these users and their passwords. Close ends it.
 func StartLDAP(ctx context.Context, users map[string]string) (_ *LDAP, err error) {
 	program, err := lookProgram("slapd")
 	if err != nil {
-		return nil, ErrNoLDAP
+		return nil, errors.New("slapd is not installed: run hack/packages.sh ldap")
 	}
 	directory, err := os.MkdirTemp("", "sallyport-ldap-")
 	if err != nil {
@@ -54,7 +51,10 @@ func StartLDAP(ctx context.Context, users map[string]string) (_ *LDAP, err error
 	if output, err := exec.CommandContext(ctx, program, "-Tadd", "-f", config, "-l", filepath.Join(directory, "users.ldif")).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("filling the LDAP server: %w: %s", err, output)
 	}
-	return l, l.launch(ctx, program, config)
+	if err := l.launch(ctx, program, config); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 // URL of the server, ldap://127.0.0.1:PORT.
@@ -91,14 +91,15 @@ suffix "%[3]s"
 rootdn "cn=admin,%[3]s"
 directory %[4]s
 `, schema, modules, LDAPBase, filepath.Join(l.directory, "data"))
-	ldif := fmt.Sprintf("dn: %[1]s\nobjectClass: dcObject\nobjectClass: organization\no: example\n\ndn: ou=people,%[1]s\nobjectClass: organizationalUnit\n\n", LDAPBase)
+	var ldif strings.Builder
+	fmt.Fprintf(&ldif, "dn: %[1]s\nobjectClass: dcObject\nobjectClass: organization\no: example\n\ndn: ou=people,%[1]s\nobjectClass: organizationalUnit\n\n", LDAPBase)
 	for name, password := range users {
-		ldif += fmt.Sprintf("dn: uid=%[1]s,ou=people,%[2]s\nobjectClass: inetOrgPerson\ncn: %[1]s\nsn: %[1]s\nuserPassword: %[3]s\n\n", name, LDAPBase, password)
+		fmt.Fprintf(&ldif, "dn: uid=%[1]s,ou=people,%[2]s\nobjectClass: inetOrgPerson\ncn: %[1]s\nsn: %[1]s\nuserPassword: %[3]s\n\n", name, LDAPBase, password)
 	}
 	return errors.Join(
 		os.Mkdir(filepath.Join(l.directory, "data"), 0o700),
 		os.WriteFile(config, []byte(content), 0o600),
-		os.WriteFile(filepath.Join(l.directory, "users.ldif"), []byte(ldif), 0o600),
+		os.WriteFile(filepath.Join(l.directory, "users.ldif"), []byte(ldif.String()), 0o600),
 	)
 }
 
@@ -141,7 +142,7 @@ func lookProgram(name string) (string, error) {
 	if program, err := exec.LookPath(name); err == nil {
 		return program, nil
 	}
-	for _, directory := range strings.Fields("/usr/local/sbin /usr/sbin /sbin /usr/libexec") {
+	for directory := range strings.FieldsSeq("/usr/local/sbin /usr/sbin /sbin /usr/libexec") {
 		if program, err := exec.LookPath(filepath.Join(directory, name)); err == nil {
 			return program, nil
 		}

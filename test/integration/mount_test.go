@@ -37,8 +37,7 @@ func newAsker(c *env.Controller) *asker {
 	a.client = resolverclient.New(resolverclient.Config{
 		Kubernetes: cp.Clients, Namespace: env.Namespace, NodeName: node.Name, TokenFile: a.tokenFile, Port: c.ResolverPort,
 	})
-	done := make(chan struct{})
-	running := ginkgoContext()
+	done, running := make(chan struct{}), ginkgoContext() // here, because a short spec may be over before the goroutine runs
 	go func() { defer close(done); _ = a.client.Run(running) }()
 	return a
 }

@@ -6,7 +6,8 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	"k8s.io/utils/ptr"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault"
@@ -91,7 +92,7 @@ var _ = Describe("A token obtained by login", func() {
 
 	It("is not renewed if autoRenew is false, and replaced when it is dead", func(ctx context.Context) {
 		w := newWay(ctx, "userPass", "", terms{})
-		w.config.Spec.AutoRenew = ptr.To(false)
+		w.config.Spec.AutoRenew = new(false)
 		w.session(ctx)
 		w.later(59 * time.Minute)
 		Expect(w.read(ctx)).To(Succeed())
@@ -124,7 +125,7 @@ var _ = Describe("A token obtained by login", func() {
 		w := newWay(ctx, "appRole", "", terms{})
 		first := w.session(ctx)
 		w.config.Generation++
-		w.config.Spec.Enabled, w.config.Spec.EnginePath = ptr.To(false), "secret"
+		w.config.Spec.Enabled, w.config.Spec.EnginePath = new(false), "secret"
 		second := w.session(ctx)
 		Expect(second).NotTo(BeIdenticalTo(first))
 		Expect(w.read(ctx)).To(Succeed())
@@ -244,7 +245,7 @@ var _ = Describe("A wrapped secret ID", func() {
 
 	wrapped := func(ctx context.Context, t terms) *way {
 		w := newWay(ctx, "appRole", "", t)
-		w.config.Spec.Auth.AppRole.SecretIDWrapped = true
+		w.config.Spec.Auth.AppRole.SecretIDWrapped = new(true)
 		return w
 	}
 	const source = `Secret shop/approle, key "id"`
@@ -326,5 +327,67 @@ var _ = Describe("A wrapped secret ID", func() {
 		w.setSecret("approle", "id", "\x01\x02")
 		Expect(w.said(w.read(ctx), v1alpha1.ReasonInvalidSpec)).To(Equal(
 			source + " holds characters that a wrapping token cannot have (VaultConfig shop/prod); put one wrapping token on each line"))
+	})
+})
+
+var _ = Describe("A workload's session", func() {
+	BeforeEach(func() { server.PutKV("secret/data/db", map[string]any{"password": canary + "db"}) })
+
+	It("is one for all pods of a service account, uses the latest pod's token, and is dropped when it is idle", func(ctx context.Context) {
+		w := newWay(ctx, "jwt", "", terms{})
+		w.config.Spec.Auth.JWT.ServiceAccountName, w.config.Spec.Auth.JWT.Workload = "", new(true)
+		asked := 0
+		pod := func(account string) *vault.Workload {
+			return &vault.Workload{Namespace: "shop", ServiceAccount: account, Token: func(ctx context.Context, audience string) (string, error) {
+				asked++
+				Expect(audience).To(Equal("vault"))
+				made, err := theAPIServer().Clients.CoreV1().ServiceAccounts("shop").CreateToken(ctx, account, &authenticationv1.TokenRequest{
+					Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}},
+				}, metav1.CreateOptions{})
+				if err != nil {
+					return "", err
+				}
+				w.tokens = append(w.tokens, made.Status.Token)
+				return made.Status.Token, nil
+			}}
+		}
+		first, err := w.sessions.ForWorkload(ctx, w.config, pod("app"))
+		Expect(err).NotTo(HaveOccurred())
+		w.mute(first)
+		Expect(first.Subject()).To(Equal("shop/app"))
+		Expect(w.sessions.ForWorkload(ctx, w.config, pod("app"))).To(BeIdenticalTo(first))
+		Expect(asked).To(Equal(1), "a pod's token is looked at only for a login")
+
+		_, err = w.sessions.ForWorkload(ctx, w.config, pod("other"))
+		Expect(w.said(err, v1alpha1.ReasonAuthFailed)).To(And(HavePrefix("POST auth/"+w.mount+"/login → 400 the role does not accept the token of service account shop/other"),
+			ContainSubstring("(VaultConfig shop/prod, auth jwt role app as shop/other)")))
+		_, err = w.sessions.For(ctx, w.config)
+		Expect(w.said(err, v1alpha1.ReasonInvalidSpec)).To(Equal("spec.auth.jwt: workload: this logs in as the pod that mounts a Connection, and here is none; " +
+			"use a VaultConfig with serviceAccountName or another method (VaultConfig shop/prod, auth jwt role app)"))
+		_, err = w.sessions.Health(ctx, w.config)
+		Expect(err).NotTo(HaveOccurred())
+
+		By("keeping it while pods come")
+		w.later(14 * time.Minute)
+		Expect(w.sessions.ForWorkload(ctx, w.config, pod("app"))).To(BeIdenticalTo(first))
+		w.later(14 * time.Minute)
+		w.sessions.DropIdle()
+		Expect(w.living()).To(Equal(1))
+
+		By("dropping it when none came for a quarter of an hour")
+		w.later(time.Minute)
+		w.sessions.DropIdle()
+		Eventually(w.living).Should(BeZero())
+		Expect(w.sessions.ForWorkload(ctx, w.config, pod("app"))).NotTo(BeIdenticalTo(first))
+		Expect(w.living()).To(Equal(1))
+
+		By("going on with it when the spec changes in what does not concern the login")
+		w.config.Generation++
+		w.config.Spec.EnginePath = "kv"
+		_, err = w.sessions.ForWorkload(ctx, w.config, pod("app"))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(w.living()).To(Equal(1))
+		w.sessions.Forget(w.config.UID)
+		Eventually(w.living).Should(BeZero())
 	})
 })
