@@ -38,7 +38,7 @@ func (t *target) shown() string {
 func (a *attempt) target(ctx context.Context) (*target, error) {
 	spec := &a.task.Spec
 	to := &target{
-		location: vault.Location{EnginePath: spec.EnginePath, SecretPath: spec.SecretPath, KVVersion: spec.KVVersion},
+		location: vault.Location{EnginePath: spec.EnginePath, SecretPath: spec.SecretPath, KVVersion: spec.KVVersion, KVOnly: true},
 		path:     spec.Path,
 		close:    func() {},
 	}

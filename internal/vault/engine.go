@@ -61,6 +61,9 @@ func (s *Session) locate(ctx context.Context, current *identity, location Locati
 				enginePath, s.as())
 		}
 	}
+	if version == notKV && location.KVOnly {
+		return place{}, fault.Wait(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is not KV (%s); set enginePath to a KV engine", enginePath, s.as())
+	}
 	found := newPlace(enginePath, path, version)
 	found.guessed = guessed
 	if location.Version != 0 && version != v1alpha1.KVVersion2 && !guessed {

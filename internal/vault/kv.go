@@ -23,6 +23,8 @@ type Location struct {
 	KVVersion v1alpha1.KVVersion
 	// Version of the secret, KV version 2 only; zero: the latest.
 	Version int64
+	// KVOnly refuses an engine of another type, whatever it would answer.
+	KVOnly bool
 }
 
 // Read reads a secret. Source: GET engine/data/path (KV version 2) or GET engine/path (version 1, and every other engine). What comes with a

@@ -177,7 +177,7 @@ var _ = Describe("The operations of VaultTasks", func() {
 		refused(v1alpha1.ReasonInvalidRequest, "400", v1alpha1.OperationGenericWrite, transit+"/encrypt/shop", writes(map[string]v1alpha1.TaskValue{"plaintext": "%"}))
 
 		By("and say that KV operations need a KV engine")
-		refused(v1alpha1.ReasonInvalidRequest, `is of type "transit", not kv`, v1alpha1.OperationRead, "keys/shop", in(transit))
+		refused(v1alpha1.ReasonInvalidRequest, "is not KV", v1alpha1.OperationRead, "keys/shop", in(transit))
 	})
 
 	It("leave Vault's own paths alone, unless the VaultConfig allows one", func() {
