@@ -117,8 +117,8 @@ func (m *serviceAccountMethod) token(ctx context.Context) (string, error) {
 	case apierrors.IsNotFound(err):
 		return "", fault.Wait(v1alpha1.ReasonCredentialMissing, "%s does not exist (%s); create it, or correct %s.serviceAccountName", m.who, m.as, m.field)
 	case apierrors.IsForbidden(err):
-		return "", fault.Wait(v1alpha1.ReasonInternal, "Sallyport may not make a token for %s (%s); let its service account create serviceaccounts/token in namespace %s",
-			m.who, m.as, m.container.Namespace)
+		return "", fault.Wait(v1alpha1.ReasonCredentialMissing, "Sallyport may not make a token for %s (%s); bind the ClusterRole "+
+			"sallyport-credentials to its service account in namespace %s", m.who, m.as, m.container.Namespace)
 	case err != nil:
 		return "", fault.New(v1alpha1.ReasonInternal, "making a token for %s (%s): the Kubernetes API did not answer the TokenRequest", m.who, m.as)
 	}

@@ -64,9 +64,9 @@ var _ = Describe("A login that cannot work", func() {
 			nobody, err := kubernetes.NewForConfig(forbidden(theAPIServer()))
 			Expect(err).NotTo(HaveOccurred())
 			w.newSessions(vault.Options{Kubernetes: nobody})
-		}, v1alpha1.ReasonInternal,
+		}, v1alpha1.ReasonCredentialMissing,
 			"Sallyport may not make a token for service account shop/app (VaultConfig shop/prod, auth jwt role app); "+
-				"let its service account create serviceaccounts/token in namespace shop"),
+				"bind the ClusterRole sallyport-credentials to its service account in namespace shop"),
 		Entry("neither a service account nor a workload", "jwt", func(w *way) { w.config.Spec.Auth.JWT.ServiceAccountName = "" }, v1alpha1.ReasonInvalidSpec,
 			"spec.auth.jwt: set exactly one of serviceAccountName and workload: true (VaultConfig shop/prod, auth jwt role app)"),
 		Entry("an audience of the API server", "kubernetes", func(w *way) {
