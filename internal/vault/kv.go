@@ -65,15 +65,16 @@ func (s *Session) APIPath(ctx context.Context, location Location) (string, error
 // returns the engine's mount path too if that is KV version 2. The path is the one that Read reads.
 func (s *Session) Confirm(ctx context.Context, location Location) (path, kv2Engine string, err error) {
 	err = s.do(ctx, func(ctx context.Context, current *identity) error {
-		found, err := s.locate(ctx, current, location)
-		if err != nil {
-			return err
+		found, failure := s.locate(ctx, current, location)
+		if failure != nil {
+			return failure
 		}
-		location.KVVersion = ""
-		confirmed, err := s.locate(ctx, current, location)
+		open := location
+		open.KVVersion = ""
+		confirmed, failure := s.locate(ctx, current, open)
 		switch {
-		case err != nil:
-			return err
+		case failure != nil:
+			return failure
 		case confirmed.guessed:
 			return fault.Wait(v1alpha1.ReasonPermissionDenied, "%s: Vault does not tell this token of a KV engine at %s (%s); let its policy use that engine, "+
 				"or correct enginePath", found.apiPath(), found.engine, s.as())

@@ -78,7 +78,7 @@ func TestRetryAfter(t *testing.T) {
 	for value, want := range map[string]time.Duration{
 		"": 0, "0": 0, "-1": 0, "7": 7 * time.Second, "99999999999": 0, "86400": maxHold, "Wed, 21 Oct 2026 07:28:00 GMT": 0, "soon": 0,
 	} {
-		got := newReply(&http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {value}}})
+		got := newReply(&http.Response{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {value}}})
 		if value == "99999999999" {
 			want = maxHold
 		}

@@ -53,3 +53,20 @@ func TestWiresAreSharedByTheSameWayOnly(t *testing.T) {
 	g.Expect(all.byKey).To(HaveLen(1))
 	g.Expect(get(same)).To(BeIdenticalTo(a))
 }
+
+func TestShowingACertificateChangesTheWireAndNothingElse(t *testing.T) {
+	g := NewWithT(t)
+	all := &wires{timeout: time.Second, clock: clock.RealClock{}, byKey: map[routeKey]*wire{}}
+	w, err := all.get(route{origin: "https://a", trust: publicTrust(), serverName: "b"})
+	g.Expect(err).NotTo(HaveOccurred())
+	l := &link{wire: w, namespace: "team-a", timeout: time.Minute, pace: newPace(nil), wires: all}
+	shown := &clientCertificate{key: [32]byte{1}}
+	other, err := l.showing(shown)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(other.wire).NotTo(BeIdenticalTo(w))
+	g.Expect(other.route).To(Equal(route{origin: "https://a", trust: publicTrust(), serverName: "b", shown: shown}))
+	g.Expect([]any{other.namespace, other.timeout, other.pace}).To(Equal([]any{l.namespace, l.timeout, l.pace}))
+	again, err := l.showing(shown)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(again.wire).To(BeIdenticalTo(other.wire))
+}

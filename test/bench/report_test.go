@@ -45,12 +45,12 @@ func (r *Report) publish(t *testing.T) {
 	g := NewWithT(t)
 	fmt.Printf("\n%s: %s\n%s\n\n", r.Name, r.About, r.Machine["cpu"]+", "+r.Machine["cores"]+" cores, "+r.Machine["memory"]+", "+r.Machine["os"])
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, strings.Join(r.Columns, "\t")+"\t")
+	_, _ = fmt.Fprintln(table, strings.Join(r.Columns, "\t")+"\t")
 	for _, row := range r.Rows {
 		for _, column := range r.Columns {
-			fmt.Fprintf(table, "%.4g\t", row[column])
+			_, _ = fmt.Fprintf(table, "%.4g\t", row[column])
 		}
-		fmt.Fprintln(table)
+		_, _ = fmt.Fprintln(table)
 	}
 	g.Expect(table.Flush()).To(Succeed())
 	encoded, err := json.MarshalIndent(r, "", "  ")

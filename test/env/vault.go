@@ -23,6 +23,7 @@ import (
 type Vault struct {
 	directory string
 	address   string
+	cluster   string
 	pki       *pki
 	client    *vaultapi.Client
 	key       string
@@ -46,10 +47,13 @@ func StartVault(ctx context.Context) (_ *Vault, err error) {
 	if v.address, err = freeAddress(); err != nil {
 		return nil, err
 	}
+	if v.cluster, err = freeAddress(); err != nil {
+		return nil, err
+	}
 	if v.pki, err = newPKI(); err != nil {
 		return nil, err
 	}
-	if err := v.configure(); err != nil {
+	if err := v.configure(""); err != nil {
 		return nil, err
 	}
 	if v.client, err = v.newClient(); err != nil {
@@ -117,7 +121,8 @@ func (v *Vault) Close() {
 
 func (v *Vault) file(name string) string { return filepath.Join(v.directory, name) }
 
-func (v *Vault) configure() error {
+// configure writes the server's files; join is what stands in the storage's stanza beside the usual.
+func (v *Vault) configure(join string) error {
 	certificate, key, err := v.pki.issue()
 	if err != nil {
 		return err
@@ -125,18 +130,20 @@ func (v *Vault) configure() error {
 	config := fmt.Sprintf(`
 disable_mlock = true
 api_addr      = %q
-cluster_addr  = "https://127.0.0.1:0"
+cluster_addr  = "https://%s"
 storage "raft" {
   path                   = %q
-  node_id                = "only"
+  node_id                = %q
   performance_multiplier = 1
+  %s
 }
 listener "tcp" {
-  address       = %q
-  tls_cert_file = %q
-  tls_key_file  = %q
+  address         = %q
+  cluster_address = %q
+  tls_cert_file   = %q
+  tls_key_file    = %q
 }
-`, v.URL(), v.file("data"), v.address, v.file("server.crt"), v.file("server.key"))
+`, v.URL(), v.cluster, v.file("data"), v.address, join, v.address, v.cluster, v.file("server.crt"), v.file("server.key"))
 	return errors.Join(
 		os.Mkdir(v.file("data"), 0o700),
 		os.WriteFile(v.file("server.crt"), certificate, 0o600),

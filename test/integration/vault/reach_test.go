@@ -271,6 +271,46 @@ var _ = Describe("The way to Vault", func() {
 	})
 })
 
+var _ = Describe("A standby", func() {
+	It("is as good as the active server, and says so when that is gone", func(ctx context.Context) {
+		active, err := env.StartVault(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(active.Close)
+		standby, err := active.StartStandby(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(standby.Close)
+		active.Policy("writer", `path "secret/data/*" { capabilities = ["create", "read", "update"] }`)
+		f := newFixture(func(c *v1alpha1.VaultConfig) {
+			c.Spec.URL, c.Spec.CACertificate = standby.URL(), standby.CACertificate()
+		})
+		token := active.Token(env.TokenOptions{Policies: []string{"writer"}, TTL: time.Hour})
+		f.tokens = append(f.tokens, token)
+		f.setToken(token)
+
+		health, err := f.sessions.Health(ctx, f.config)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(health).To(And(HaveField("Standby", true), HaveField("Initialized", true), HaveField("Sealed", false), HaveField("Version", Not(BeEmpty()))))
+		session := f.session(ctx)
+		location := vault.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2}
+		_, err = session.Write(ctx, location, map[string]any{"password": canary}, 0)
+		Expect(err).NotTo(HaveOccurred())
+		secret, err := session.Read(ctx, location)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(secret.Data).To(HaveKeyWithValue("password", canary))
+		Expect(session.Renew(ctx)).To(Succeed())
+
+		active.Stop()
+		again := func() error {
+			_, failure := session.Read(ctx, location)
+			f.mute(failure)
+			return failure
+		}
+		Eventually(again, "30s").Should(HaveOccurred())
+		active.Start()
+		Eventually(again, "30s").Should(Succeed())
+	})
+})
+
 var _ = Describe("Vault's health", func() {
 	var f *fixture
 
