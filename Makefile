@@ -37,11 +37,15 @@ image: build ## Build the container image from the binary that `make build` made
 ##@ Check
 
 .PHONY: test
-test: verify lint test-unit test-integration test-e2e ## Everything CI checks: generated files, lint, unit, integration and end-to-end tests.
+test: verify lint test-unit fuzz test-integration test-e2e ## Everything CI checks: generated files, lint, unit tests, fuzzing, integration and end-to-end tests.
 
 .PHONY: test-unit
 test-unit: ## Unit tests: no API server, no Vault, no root needed.
 	@hack/test.sh unit
+
+.PHONY: fuzz
+fuzz: ## Fuzz expressions, templates and the writers of files, FUZZTIME (5s) each.
+	@hack/test.sh fuzz
 
 .PHONY: test-integration
 test-integration: ## Controllers, resolver and csi-sanity against a real API server (envtest) and a real Vault.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the sources: Go with golangci-lint (.golangci.yml; the architecture's import rules and the Kubernetes API conventions
-# are in it), the .proto files with buf, and shell scripts with shellcheck where that is installed.
+# are in it), the .proto files with buf, and shell scripts with shellcheck.
 #
 #   hack/lint.sh [PACKAGE… | --fix]    arguments go to golangci-lint; without any, all packages are checked
 set -euo pipefail
@@ -36,10 +36,7 @@ lint_protos() {
 }
 
 lint_scripts() {
-  if ! have shellcheck; then
-    say "[3/3] shellcheck: not installed, skipped"
-    return
-  fi
+  hack/packages.sh lint
   say "[3/3] shellcheck"
   { sources '*.sh' && find hack/tools -name '*.sh'; } | tr '\n' '\0' | xargs -0 shellcheck --external-sources --source-path="$ROOT"
 }

@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
-# Installs the system packages that a real node needs, where commands are missing; on a machine without apt-get it
-# says which ones. Every other program is hack/tools.sh's business.
+# Installs system packages where commands are missing; on a machine without apt-get it says which ones. Every other program is
+# hack/tools.sh's business.
+#
+#   hack/packages.sh          what a real node needs
+#   hack/packages.sh ldap     the LDAP server of the integration tests
+#   hack/packages.sh lint     the linter of shell scripts
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -9,6 +13,10 @@ export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 # What is looked for, Debian's name of the package that has it, and why.
 needed() {
+  case ${1:-} in
+    ldap) echo 'slapd slapd                      has the users of the tests of LDAP logins'; return ;;
+    lint) echo 'shellcheck shellcheck            checks shell scripts'; return ;;
+  esac
   cat <<'LIST'
 containerd containerd              runs the node's containers
 ctr        containerd              imports images into it
@@ -39,7 +47,7 @@ while read -r command package why; do
   if ! present "$command"; then
     missing+=("$command ($why)") packages+=("$package")
   fi
-done < <(needed)
+done < <(needed "$@")
 if ((${#missing[@]} == 0)); then
   exit 0
 fi
@@ -49,6 +57,12 @@ have apt-get || die "there is no apt-get here; please install these commands by 
 [[ $EUID == 0 ]] || die "installing packages needs root; or: sudo apt-get install ${packages[*]}"
 mkdir -p "$SALLYPORT_CACHE/logs"
 export DEBIAN_FRONTEND=noninteractive
+if [[ ${1:-} == ldap && ! -e /usr/sbin/policy-rc.d ]]; then
+  # The tests start an LDAP server of their own; Debian's package must not start one for the whole machine.
+  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+  chmod +x /usr/sbin/policy-rc.d
+  trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+fi
 with_progress 'apt-get update' "$SALLYPORT_CACHE/logs/apt-update.log" apt-get update
 # sort -u: several commands come from one package.
 mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)

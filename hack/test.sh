@@ -2,6 +2,7 @@
 # Runs one layer of tests with everything that it needs.
 #
 #   hack/test.sh unit           plain go test
+#   hack/test.sh fuzz           the fuzz targets of what takes users' texts apart and of what writes files, FUZZTIME each (5s)
 #   hack/test.sh integration    with a real API server and a real Vault, no node
 #   hack/test.sh e2e            on a real node of its own, which is gone afterwards
 #
@@ -23,6 +24,18 @@ unit() {
   go test "${packages[@]}"
 }
 
+# fuzz looks for new inputs for a bounded time; the seeds are unit tests. A failing input is written to testdata/fuzz beside the test. The targets
+# of other packages are left to those who change them: all that they import would have to be compiled once more, for minutes.
+fuzz() {
+  local target file output status=0
+  heading "Fuzzing, ${FUZZTIME:-5s} each"
+  while IFS=: read -r file target; do
+    say "${file#./}: $target"
+    output=$(go test "$(dirname "$file")" -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-5s}" 2>&1) || { warn "$output" && status=1; }
+  done < <(grep -rEo '^func Fuzz[A-Za-z0-9]+' --include='*_test.go' ./internal/expression ./internal/projection | sed 's/func //')
+  return "$status"
+}
+
 # test_packages PATTERN prints import path and directory of each package that has tests.
 test_packages() { go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}' "$1"; }
 
@@ -36,6 +49,7 @@ integration() {
   local assets vault
   assets=$(hack/tools.sh --assets)
   vault=$(hack/tools.sh --path vault)
+  hack/packages.sh ldap
   hack/tools.sh age age-keygen
   export KUBEBUILDER_ASSETS=$assets VAULT_BINARY=$vault
   heading "Integration tests: kube-apiserver $("$assets/kube-apiserver" --version | awk '{print $2}'), $("$vault" version | cut -d, -f1)"
@@ -106,6 +120,6 @@ save_state() {
 }
 
 case ${1:-} in
-  unit | integration | e2e) "$1" ;;
-  *) die "usage: hack/test.sh unit|integration|e2e" ;;
+  unit | fuzz | integration | e2e) "$1" ;;
+  *) die "usage: hack/test.sh unit|fuzz|integration|e2e" ;;
 esac

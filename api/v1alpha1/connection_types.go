@@ -49,6 +49,13 @@ type ConnectionSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	Type string `json:"type,omitempty"`
 
+	// provider tells the consumer who runs the system, for example bitnami or aws. Free text; it is mounted as the file
+	// "provider", as the Service Binding specification has it. Without it there is no such file.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Provider string `json:"provider,omitempty"`
+
 	// value is any JSON object. Every string in it, at any depth, may hold references:
 	// vault.secret(key) is the key of the one attached secret that has it; vault.secret(name.key) is the key of the
 	// attached secret of that name; vault.secret(config:path.key) names VaultConfig and path itself.
@@ -64,6 +71,14 @@ type ConnectionSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(s, !has(s.name) || self.exists_one(t, has(t.name) && t.name == s.name))",message="the names of vaultSecrets must be unique"
 	VaultSecrets []VaultSecret `json:"vaultSecrets,omitempty"`
 
+	// files are the files of the mounted Connection, in place of one file for each top-level key of value. The files "type" and, if
+	// provider is set, "provider" are there besides.
+	// +optional
+	// +listType=map
+	// +listMapKey=path
+	// +kubebuilder:validation:MaxItems=128
+	Files []ConnectionFile `json:"files,omitempty"`
+
 	// refreshInterval is how often a mounted Connection is compared with Vault: a change reaches its pods within this time,
 	// plus two seconds. 60s if not set; at least 5s.
 	// +optional
@@ -78,6 +93,78 @@ type ConnectionSpec struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=253
 	AllowedServiceAccounts []string `json:"allowedServiceAccounts,omitempty"`
+}
+
+// FileFormat is how the whole value of a Connection is written to one file.
+//
+// +kubebuilder:validation:Enum=JSON;YAML;Env;DockerEnv;Properties
+type FileFormat string
+
+// Formats of files.
+const (
+	// FileFormatJSON is a JSON object.
+	FileFormatJSON FileFormat = "JSON"
+	// FileFormatYAML is a YAML mapping.
+	FileFormatYAML FileFormat = "YAML"
+	// FileFormatEnv is a file that a shell reads with the command ".".
+	FileFormatEnv FileFormat = "Env"
+	// FileFormatDockerEnv is a file for docker run --env-file, which knows no quotes.
+	FileFormatDockerEnv FileFormat = "DockerEnv"
+	// FileFormatProperties is a file that java.util.Properties loads.
+	FileFormatProperties FileFormat = "Properties"
+)
+
+// FileEncoding is how the text of a file stands for its bytes.
+//
+// +kubebuilder:validation:Enum=Base64
+type FileEncoding string
+
+// FileEncodingBase64 is the standard base64 of RFC 4648; line breaks in it do not matter.
+const FileEncodingBase64 FileEncoding = "Base64"
+
+// ConnectionFile is one file of a mounted Connection: the whole value in a format, one text, or a template.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.format) ? 1 : 0) + (has(self.value) ? 1 : 0) + (has(self.template) ? 1 : 0) == 1",message="set exactly one of format, value and template"
+// +kubebuilder:validation:XValidation:rule="!(has(self.format) && has(self.encoding))",message="encoding is for value and template; a format writes text"
+type ConnectionFile struct {
+	// path is the file's name. The rules are those of a ConfigMap's keys: letters and digits of ASCII, "-", "_" and "."; not beginning
+	// with "..". There are no subdirectories.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$')",message="path may hold letters and digits of ASCII, '-', '_' and '.'; a volume has no subdirectories"
+	// +kubebuilder:validation:XValidation:rule="self != '.' && !self.startsWith('..')",message="path must not be '.' and not begin with '..', which the volume keeps for itself"
+	// +kubebuilder:validation:XValidation:rule="!(self in ['type', 'provider'])",message="the files type and provider are written from spec.type and spec.provider; choose another path"
+	Path string `json:"path,omitempty"`
+
+	// format writes the whole value: JSON; YAML; Env, for the shell's command "."; DockerEnv, for docker run --env-file; Properties, for
+	// java.util.Properties. In the last three each top-level key is one entry; what is not a string stands there as JSON.
+	// +optional
+	Format FileFormat `json:"format,omitempty"`
+
+	// value is the file's text. It may hold references, as the strings of spec.value may.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=65536
+	Value string `json:"value,omitempty"`
+
+	// template is a Go template that is given spec.value with its references resolved: {{ .user }}. A key that is not there is an
+	// error. The functions are listed in the reference. References in the template itself are not looked at.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=65536
+	Template string `json:"template,omitempty"`
+
+	// encoding is how the text of value or template stands for the file's bytes. Base64 makes binary files, such as key
+	// stores, from secrets that hold base64.
+	// +optional
+	Encoding FileEncoding `json:"encoding,omitempty"`
+
+	// mode is the file's permission bits, 0400 to 0777. By default 0644, or 0440 if the pod has an fsGroup, which then owns the file in
+	// any case.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= 256 && self <= 511",message="mode must be between 0400 and 0777 (256 and 511 in JSON, which has no octal numbers)"
+	Mode *int32 `json:"mode,omitempty"`
 }
 
 // VaultSecret is one secret in Vault that a Connection uses.
@@ -101,14 +188,14 @@ type VaultSecret struct {
 	// +kubebuilder:validation:MaxLength=512
 	EnginePath string `json:"enginePath,omitempty"`
 
-	// secretPath is the path of the secret inside the engine. For KV version 2 both spellings work: with data/, as Vault's
-	// API has it, and without, as its command line has it.
+	// secretPath is the path of the secret inside the engine: a KV secret, or what another engine answers to a read. For KV version 2
+	// both spellings work: with data/, as Vault's API has it, and without, as its command line has it.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	SecretPath string `json:"secretPath,omitempty"`
 
-	// kvVersion overrides the detection of the engine's KV version.
+	// kvVersion overrides the detection of the engine's KV version. Not for engines that are not KV.
 	// +optional
 	KVVersion KVVersion `json:"kvVersion,omitempty"`
 

@@ -25,6 +25,17 @@ const (
 // recorded in status.
 const AnnotationRerun = "sallyport.dev/rerun"
 
+// Annotations with which a Deployment, StatefulSet or DaemonSet follows the Connections that its pods mount.
+const (
+	// AnnotationRestartOnChange, with the value "true", has the workload rolled whenever such a Connection changes.
+	AnnotationRestartOnChange = "sallyport.dev/restart-on-change"
+	// AnnotationSeen on the workload is written by the controller: for each Connection a digest of its generation and of the versions of its
+	// secrets, for which the pods were last rolled. No value goes into it.
+	AnnotationSeen = "sallyport.dev/seen"
+	// AnnotationRestartedFor in the pod template is written by the controller to roll the pods. It has the value of AnnotationSeen.
+	AnnotationRestartedFor = "sallyport.dev/restarted-for"
+)
+
 // Condition types. Ready is on every kind; Reconciling and Stalled follow kstatus and are present only while true.
 const (
 	// ConditionReady says whether the object can be used now. It is derived from the other conditions.
@@ -81,8 +92,12 @@ const (
 	ReasonInvalidRequest = "InvalidRequest"
 	// ReasonInvalidSpec: a field of the object is wrong.
 	ReasonInvalidSpec = "InvalidSpec"
-	// ReasonInvalidFileName: a key of value cannot be the name of a file.
+	// ReasonInvalidFileName: a key of value, or the path of a file, cannot be the name of a file.
 	ReasonInvalidFileName = "InvalidFileName"
+	// ReasonInvalidTemplate: the template of a file cannot be parsed, or cannot be executed with the value as it is.
+	ReasonInvalidTemplate = "InvalidTemplate"
+	// ReasonNotRepresentable: the format of a file cannot hold a key or a value, or a text is not in its encoding.
+	ReasonNotRepresentable = "NotRepresentable"
 	// ReasonTooLarge: the files of one volume would exceed the cap.
 	ReasonTooLarge = "TooLarge"
 	// ReasonUnknownOverride: a pod overrides a key that the Connection's value does not have.
@@ -104,6 +119,10 @@ const (
 	ReasonNoResolver = "NoResolver"
 	// ReasonNodeFull: the volumes of the node already use the memory set aside for them.
 	ReasonNodeFull = "NodeFull"
+	// ReasonRestarted: a workload was rolled, because a Connection that its pods mount changed.
+	ReasonRestarted = "Restarted"
+	// ReasonNoVersions: a secret has no versions, so that a change of it does not roll workloads.
+	ReasonNoVersions = "NoVersions"
 	// ReasonInternal: a failure of Sallyport or of the Kubernetes API.
 	ReasonInternal = "Internal"
 
@@ -117,6 +136,10 @@ const (
 	ReasonMaxTTLReached = "MaxTTLReached"
 	// ReasonNeverExpires: the token has no expiry, so nothing needs to be renewed.
 	ReasonNeverExpires = "NeverExpires"
+	// ReasonUseLimited: the token was made for a number of uses.
+	ReasonUseLimited = "UseLimited"
+	// ReasonWorkloadIdentity: pods log in with their own service accounts, so the VaultConfig has no token of its own.
+	ReasonWorkloadIdentity = "WorkloadIdentity"
 	// ReasonLookupDenied: the token may not look itself up, so when it dies is not known, and it is not renewed.
 	ReasonLookupDenied = "LookupDenied"
 	// ReasonRenewalFailed: the last attempt to renew the token failed; it is tried again.

@@ -138,23 +138,6 @@ type CACertificateSource struct {
 	SecretKeyRef *SecretKeyReference `json:"secretKeyRef,omitempty"`
 }
 
-// VaultAuth is how to authenticate to Vault.
-//
-// +kubebuilder:validation:ExactlyOneOf=token
-type VaultAuth struct {
-	// token uses an existing Vault token, kept in a Secret by its owner.
-	// +optional
-	Token *TokenAuth `json:"token,omitempty"`
-}
-
-// TokenAuth uses an existing Vault token.
-type TokenAuth struct {
-	// secretKeyRef names the Secret key that holds the token, in the VaultConfig's namespace. The Secret is read when the
-	// token is first needed, after a failure, and once a minute to see a change.
-	// +required
-	SecretKeyRef SecretKeyReference `json:"secretKeyRef,omitempty,omitzero"`
-}
-
 // VaultConfigStatus is what the controller found.
 type VaultConfigStatus struct {
 	// conditions are Ready, and in detail Reachable, Authenticated and Renewing; Reconciling and Stalled while true.
@@ -210,7 +193,8 @@ type TokenStatus struct {
 	// +listType=atomic
 	Policies []string `json:"policies,omitempty"`
 
-	// lastRenewalTime is when the token was last renewed.
+	// lastRenewalTime is when the token was last renewed. Of a token that lives shorter than 10 minutes, not every renewal is told: the
+	// time is brought up to date every 10 minutes at most.
 	// +optional
 	LastRenewalTime *metav1.Time `json:"lastRenewalTime,omitempty"`
 

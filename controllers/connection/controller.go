@@ -4,6 +4,7 @@ package connection
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -69,7 +70,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if !connection.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil
 	}
-	resolved, err := r.engine.Resolve(ctx, connection, nil, r.known(request.NamespacedName))
+	resolved, err := r.engine.Resolve(ctx, connection, nil, r.known(request.NamespacedName), nil)
 	if err == nil && resolved.Unchanged {
 		return ctrl.Result{RequeueAfter: resolved.RefreshAfter}, nil
 	}
@@ -92,7 +93,7 @@ func (r *Reconciler) report(ctx context.Context, connection *v1alpha1.Connection
 		status.NotReady(&connection.Status.Conditions, connection.Generation, fault.From(err))
 	} else {
 		connection.Status.Secrets = resolved.Secrets
-		status.Ready(&connection.Status.Conditions, connection.Generation, "every reference can be resolved")
+		status.Ready(&connection.Status.Conditions, connection.Generation, readyMessage(resolved))
 	}
 	if equality.Semantic.DeepEqual(before.Status, connection.Status) {
 		return nil
@@ -110,6 +111,15 @@ func (r *Reconciler) report(ctx context.Context, connection *v1alpha1.Connection
 		r.recorder.Eventf(connection, nil, kind, ready.Reason, "Check", "%s", status.Note(ready.Message))
 	}
 	return nil
+}
+
+// readyMessage says what was checked.
+func readyMessage(resolved *resolver.Resolved) string {
+	if len(resolved.Deferred) == 0 {
+		return "every reference can be resolved"
+	}
+	return "syntax and references are right; each pod reads with its own identity, so whether it may shows there (VaultConfig " +
+		strings.Join(resolved.Deferred, ", ") + ")"
 }
 
 func (r *Reconciler) known(key types.NamespacedName) string {

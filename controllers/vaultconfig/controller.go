@@ -91,8 +91,8 @@ func (r *Reconciler) outcome(found observation) (ctrl.Result, error) {
 
 // observe looks at Vault and at the session, and renews the token when that is due.
 func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) observation {
-	found := observation{enabled: enabled(config.Spec.Enabled), autoRenew: enabled(config.Spec.AutoRenew)}
-	if found.health, found.healthErr = r.health(ctx, config); found.healthErr != nil {
+	found := observation{enabled: enabled(config.Spec.Enabled), autoRenew: enabled(config.Spec.AutoRenew), workload: vault.IsWorkload(config)}
+	if found.health, found.healthErr = r.health(ctx, config); found.healthErr != nil || found.workload {
 		return found
 	}
 	session, err := r.sessions.For(ctx, config)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -12,15 +13,21 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
+// shortestTold is the shortest life of a token that is kept alive whose times are told in status. Of one that lives shorter, a renewal is
+// told now and then, so that status shows that there are any, and not more often than of the others.
+const shortestTold = 10 * time.Minute
+
 // observation is what one look at Vault and at the session found.
 type observation struct {
 	enabled, autoRenew bool
-	health             vault.Health
-	healthErr          *fault.Fault
-	authErr            *fault.Fault
-	renewErr           *fault.Fault
-	token              vault.TokenInfo
-	nextRenewal        time.Time
+	// workload: pods log in themselves, and the controller does not.
+	workload    bool
+	health      vault.Health
+	healthErr   *fault.Fault
+	authErr     *fault.Fault
+	renewErr    *fault.Fault
+	token       vault.TokenInfo
+	nextRenewal time.Time
 }
 
 // fault returns what keeps the VaultConfig from being used or its token from being kept, or nil.
@@ -37,7 +44,7 @@ func (o observation) fault() *fault.Fault {
 // unchanged status and no write.
 func (o observation) report(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
 	s.ObservedGeneration = config.Generation
-	s.AuthMethod = authMethod(config)
+	s.AuthMethod = vault.MethodName(&config.Spec.Auth)
 	o.reportReachable(s, config)
 	o.reportAuthenticated(s, config)
 	o.reportToken(s)
@@ -68,8 +75,15 @@ func (o observation) reportAuthenticated(s *v1alpha1.VaultConfigStatus, config *
 		}
 	case o.authErr != nil:
 		status.False(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, o.authErr)
+	case o.workload:
+		status.Unknown(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, fault.Wait(v1alpha1.ReasonWorkloadIdentity,
+			"each pod that mounts a Connection logs in with its own service account; whether Vault accepts it shows there"))
 	default:
-		status.True(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, v1alpha1.ReasonSucceeded, "Vault accepts the token")
+		message := "Vault accepts the token"
+		if o.token.FromLogin {
+			message = "Vault accepts the login"
+		}
+		status.True(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, v1alpha1.ReasonSucceeded, message)
 	}
 }
 
@@ -77,20 +91,40 @@ func (o observation) reportToken(s *v1alpha1.VaultConfigStatus) {
 	if o.healthErr != nil {
 		return
 	}
-	if o.authErr != nil {
+	if o.authErr != nil || o.workload {
 		s.Token = nil
 		return
 	}
-	s.Token = &v1alpha1.TokenStatus{
-		ExpireTime:      status.Time(o.token.ExpireTime),
-		Renewable:       o.token.Renewable,
-		Policies:        o.token.Policies,
-		LastRenewalTime: status.Time(o.token.LastRenewal),
-		MaxTTLReached:   o.token.MaxTTLReached,
+	former := s.Token
+	s.Token = &v1alpha1.TokenStatus{Renewable: o.token.Renewable, Policies: o.token.Policies}
+	if o.shortLived() {
+		s.Token.LastRenewalTime = toldRenewal(former, status.Time(o.token.LastRenewal))
+		return
 	}
+	s.Token.ExpireTime = status.Time(o.token.ExpireTime)
+	s.Token.LastRenewalTime = status.Time(o.token.LastRenewal)
+	s.Token.MaxTTLReached = o.token.MaxTTLReached
 	if o.autoRenew {
 		s.Token.NextRenewalTime = status.Time(o.nextRenewal)
 	}
+}
+
+// toldRenewal is the renewal that status tells of a short-lived token: the latest if none is told yet, or that one is old by now.
+func toldRenewal(former *v1alpha1.TokenStatus, latest *metav1.Time) *metav1.Time {
+	if former == nil || former.LastRenewalTime == nil {
+		return latest
+	}
+	if told := former.LastRenewalTime; latest == nil || latest.Sub(told.Time) < shortestTold {
+		return told
+	}
+	return latest
+}
+
+// shortLived: a token that is kept alive, and lives so short that telling its times would mean a write to the API server every few
+// minutes, for a time that is past when somebody reads it.
+func (o observation) shortLived() bool {
+	keptAlive := o.autoRenew && o.renewErr == nil && (o.token.FromLogin || o.token.Renewable && !o.token.MaxTTLReached)
+	return keptAlive && !o.token.ExpireTime.IsZero() && o.token.CreationTTL < shortestTold
 }
 
 func (o observation) reportRenewing(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
@@ -109,13 +143,25 @@ func (o observation) reportRenewing(s *v1alpha1.VaultConfigStatus, config *v1alp
 			status.False(&s.Conditions, config.Generation, v1alpha1.ConditionRenewing, f)
 		}
 	}
+	if o.workload {
+		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionRenewing)
+		return
+	}
 	death := o.token.ExpireTime.UTC().Format(time.RFC3339)
 	switch {
 	case o.token.Opaque:
 		renewing(false, v1alpha1.ReasonLookupDenied, "the token is not renewed, and when it dies is not known: its policies do not let it look itself up; "+
 			"give it Vault's policy \"default\", or put another token into %s", credential(config))
+	case o.token.NumUses > 0 && !o.token.FromLogin:
+		renewing(false, v1alpha1.ReasonUseLimited, "the token dies when its uses are used up, and every request is one: put one without num_uses into %s", credential(config))
 	case o.token.ExpireTime.IsZero():
 		renewing(true, v1alpha1.ReasonNeverExpires, "the token never expires, so nothing needs to be renewed")
+	case o.renewErr != nil && o.token.FromLogin:
+		renewing(false, v1alpha1.ReasonRenewalFailed, "the token dies at %s if it cannot be renewed or replaced: %s", death, o.renewErr.Sentence)
+	case o.token.FromLogin && !o.autoRenew:
+		renewing(false, v1alpha1.ReasonRenewalDisabled, "a new login follows when the token is dead: spec.autoRenew is false")
+	case o.token.FromLogin:
+		renewing(true, v1alpha1.ReasonRenewed, "the token is renewed, or replaced by a new login, before it expires")
 	case o.token.MaxTTLReached:
 		renewing(false, v1alpha1.ReasonMaxTTLReached, "the token dies at %s: its max TTL allows no further renewal; put a new token into %s before that", death, credential(config))
 	case !o.token.Renewable:
@@ -138,6 +184,10 @@ func (o observation) reportReady(s *v1alpha1.VaultConfigStatus, config *v1alpha1
 		status.NotReady(&s.Conditions, config.Generation, o.healthErr)
 	case o.authErr != nil:
 		status.NotReady(&s.Conditions, config.Generation, o.authErr)
+	case o.workload:
+		status.Ready(&s.Conditions, config.Generation, "Vault answers; each pod that mounts a Connection logs in with its own service account")
+	case o.token.FromLogin:
+		status.Ready(&s.Conditions, config.Generation, "Vault answers and accepts the login")
 	default:
 		status.Ready(&s.Conditions, config.Generation, "Vault answers and accepts the token")
 	}
@@ -149,11 +199,4 @@ func credential(config *v1alpha1.VaultConfig) string {
 		return fmt.Sprintf("Secret %s/%s, key %q", config.Namespace, token.SecretKeyRef.Name, token.SecretKeyRef.Key)
 	}
 	return "the configured Secret"
-}
-
-func authMethod(config *v1alpha1.VaultConfig) string {
-	if config.Spec.Auth.Token != nil {
-		return "token"
-	}
-	return ""
 }

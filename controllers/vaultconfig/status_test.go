@@ -21,7 +21,7 @@ func good() observation {
 		enabled: true, autoRenew: true,
 		health: vault.Health{Version: "1.21.1", ClusterName: "vault-main", Initialized: true},
 		token: vault.TokenInfo{
-			ExpireTime: now.Add(time.Hour), Renewable: true, Policies: []string{"default", "shop"},
+			ExpireTime: now.Add(time.Hour), CreationTTL: time.Hour, Renewable: true, Policies: []string{"default", "shop"},
 		},
 		nextRenewal: now.Add(40 * time.Minute),
 	}
@@ -52,6 +52,26 @@ func TestReport(t *testing.T) {
 			mutate: func(o *observation) { o.authErr = fault.Wait(v1alpha1.ReasonAuthFailed, "rejected") },
 			ready:  "False", reason: v1alpha1.ReasonAuthFailed, renewing: "Unknown", renewReason: v1alpha1.ReasonAuthFailed,
 			present: v1alpha1.ConditionReconciling},
+		"a config whose pods log in themselves has no token to renew": {
+			mutate: func(o *observation) { o.workload, o.token = true, vault.TokenInfo{} },
+			ready:  "True", reason: v1alpha1.ReasonSucceeded},
+		"a login that will be repeated needs nobody's care": {
+			mutate: func(o *observation) { o.token.FromLogin, o.token.MaxTTLReached = true, true },
+			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "True", renewReason: v1alpha1.ReasonRenewed},
+		"a login that is not repeated in time says so": {
+			mutate: func(o *observation) {
+				o.token.FromLogin, o.renewErr = true, fault.New(v1alpha1.ReasonVaultError, "an error inside Vault")
+			},
+			ready: "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonRenewalFailed,
+			renewSentence: "cannot be renewed or replaced: an error inside Vault"},
+		"a login without autoRenew is repeated when the token is dead": {
+			mutate: func(o *observation) { o.token.FromLogin, o.autoRenew = true, false },
+			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonRenewalDisabled,
+			renewSentence: "a new login follows"},
+		"a token with a number of uses dies when they are used up": {
+			mutate: func(o *observation) { o.token.NumUses = 10 },
+			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonUseLimited,
+			renewSentence: "put one without num_uses into Secret shop/vault-token"},
 		"a token without expiry needs no renewal": {
 			mutate: func(o *observation) { o.token.ExpireTime = time.Time{} },
 			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "True", renewReason: v1alpha1.ReasonNeverExpires},
@@ -114,6 +134,35 @@ func TestAVaultThatIsDownKeepsWhatWasKnownOfTheToken(t *testing.T) {
 	g.Expect(config.Status.Token).NotTo(BeNil())
 	g.Expect(meta.IsStatusConditionTrue(config.Status.Conditions, v1alpha1.ConditionAuthenticated)).To(BeTrue())
 	g.Expect(config.Status.Vault).To(BeNil())
+}
+
+func TestTimesOfATokenThatIsRenewedEveryFewMinutesAreNotTold(t *testing.T) {
+	g := NewWithT(t)
+	for _, fromLogin := range []bool{false, true} {
+		config, o := testConfig(), good()
+		o.token.FromLogin = fromLogin
+		o.report(&config.Status, config)
+		g.Expect(config.Status.Token.ExpireTime).NotTo(BeNil())
+		g.Expect(config.Status.Token.NextRenewalTime).NotTo(BeNil())
+
+		o.token.CreationTTL = 9 * time.Minute
+		o.report(&config.Status, config)
+		g.Expect(*config.Status.Token).To(Equal(v1alpha1.TokenStatus{Renewable: true, Policies: []string{"default", "shop"}}))
+		renewed := func(at time.Time) *v1alpha1.VaultConfigStatus {
+			o.token.ExpireTime, o.token.LastRenewal, o.nextRenewal = at.Add(9*time.Minute), at, at.Add(6*time.Minute)
+			o.report(&config.Status, config)
+			return config.Status.DeepCopy()
+		}
+		first := renewed(now)
+		g.Expect(first.Token.LastRenewalTime.Time).To(BeTemporally("==", now.Truncate(time.Second)), "that it is renewed at all shows")
+		g.Expect(first.Token.ExpireTime).To(BeNil(), "it would be past when somebody reads it")
+		g.Expect(renewed(now.Add(6*time.Minute))).To(Equal(first), "the next renewal is no reason to write")
+		g.Expect(renewed(now.Add(12 * time.Minute)).Token.LastRenewalTime.Time).To(BeTemporally(">", now.Add(11*time.Minute)))
+
+		o.renewErr = fault.New(v1alpha1.ReasonVaultError, "500")
+		o.report(&config.Status, config)
+		g.Expect(config.Status.Token.ExpireTime).NotTo(BeNil(), "now it matters when it dies")
+	}
 }
 
 func TestEventsTellTransitionsOnly(t *testing.T) {

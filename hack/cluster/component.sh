@@ -32,6 +32,8 @@ launch() {
   # The caller's Vault settings are for the vault command, not for the server.
   env -u VAULT_ADDR -u VAULT_TOKEN -u VAULT_CACERT setsid "${COMMAND[@]}" </dev/null >>"$LOGS/$1.log" 2>&1 &
   echo $! >"$RUN/$1.pid"
+  # Until it is what it will be, the process is env's or setsid's, and looks as if the program had ended.
+  until pid_of "$1" >/dev/null || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
 }
 
 # http_ok PORT PATH asks a plain HTTP endpoint of the node; a bare machine may have no curl.

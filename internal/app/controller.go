@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,6 +30,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/controllers/connection"
+	"sallyport.dev/sallyport/controllers/restart"
 	"sallyport.dev/sallyport/controllers/vaultconfig"
 	"sallyport.dev/sallyport/controllers/vaulttask"
 	"sallyport.dev/sallyport/internal/resolver"
@@ -127,11 +129,18 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 		return nil, err
 	}
 	clk := clock.RealClock{}
+	clients, err := kubernetes.NewForConfig(mgr.GetConfig())
+	if err != nil {
+		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
+	}
 	sessions, err := vault.NewSessions(vault.Options{
-		Reader: mgr.GetAPIReader(), AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs, Clock: clk,
+		Reader: mgr.GetAPIReader(), Kubernetes: clients, AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs, Clock: clk,
 	})
 	if err != nil {
 		return nil, err
+	}
+	if err := mgr.Add(sessions); err != nil {
+		return nil, fmt.Errorf("adding the sessions: %w", err)
 	}
 	if err := watchKinds(ctx, mgr, sessions); err != nil {
 		return nil, err
@@ -140,7 +149,7 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 		return nil, fmt.Errorf("indexing Connections: %w", err)
 	}
 	engine := resolver.NewEngine(mgr.GetClient(), sessions, clk)
-	if err := addResolver(mgr, options, engine, clk, log); err != nil {
+	if err := addResolver(mgr, options, clients, engine, clk, log); err != nil {
 		return nil, err
 	}
 	recorder := mgr.GetEventRecorder("sallyport")
@@ -149,6 +158,11 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 		connection.NewReconciler(mgr.GetClient(), engine, recorder),
 		vaulttask.NewReconciler(mgr.GetClient(), mgr.GetAPIReader(), engine, sessions, recorder, clk),
 	} {
+		if err := reconciler.SetupWithManager(mgr); err != nil {
+			return nil, fmt.Errorf("setting up %T: %w", reconciler, err)
+		}
+	}
+	for _, reconciler := range restart.NewReconcilers(mgr.GetClient(), mgr.GetAPIReader(), recorder) {
 		if err := reconciler.SetupWithManager(mgr); err != nil {
 			return nil, fmt.Errorf("setting up %T: %w", reconciler, err)
 		}
@@ -184,9 +198,14 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsAddress},
 		HealthProbeBindAddress:        options.ProbeAddress,
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &options.SkipNameValidation},
-		// Only our own kinds and the metadata of namespaces are cached. Everything else is read when it is needed: a forgotten Get
-		// must fail rather than start an informer that holds every Secret of the cluster in memory.
-		Cache:  cache.Options{ReaderFailOnMissingInformer: true},
+		// Only our own kinds and the metadata of namespaces and workloads are cached, the latter without the part that is larger than all
+		// the rest. Everything else is read when it is needed: a forgotten Get must fail rather than start an informer that holds every
+		// Secret of the cluster in memory.
+		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
+			&appsv1.Deployment{}:  {Transform: cache.TransformStripManagedFields()},
+			&appsv1.StatefulSet{}: {Transform: cache.TransformStripManagedFields()},
+			&appsv1.DaemonSet{}:   {Transform: cache.TransformStripManagedFields()},
+		}},
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}}}},
 	})
 }
@@ -218,13 +237,11 @@ func watchKinds(ctx context.Context, mgr manager.Manager, sessions *vault.Sessio
 }
 
 // addResolver adds what serves and publishes this replica's resolver.
-func addResolver(mgr manager.Manager, options ControllerOptions, engine *resolver.Engine, clk clock.Clock, log logr.Logger) error {
+func addResolver(
+	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface, engine *resolver.Engine, clk clock.Clock, log logr.Logger,
+) error {
 	if err := resolver.RegisterMetrics(metrics.Registry); err != nil {
 		return fmt.Errorf("registering the resolver's metrics: %w", err)
-	}
-	clients, err := kubernetes.NewForConfig(mgr.GetConfig())
-	if err != nil {
-		return fmt.Errorf("making a Kubernetes client: %w", err)
 	}
 	identity, err := resolver.NewIdentity(options.PodName, net.ParseIP(options.PodIP), clk)
 	if err != nil {

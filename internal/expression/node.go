@@ -19,13 +19,14 @@ func (s scalar) evaluate(Lookup, *budget) (any, error) { return s.value, nil }
 
 // leaf is a string with its place.
 type leaf struct {
+	noun  string
 	place string
 	text  Text
 }
 
 func (l leaf) references(to []Placed) []Placed {
 	for _, reference := range l.text.References() {
-		to = append(to, Placed{Place: l.place, Reference: reference})
+		to = append(to, Placed{Place: l.place, Reference: reference, noun: l.noun})
 	}
 	return to
 }
@@ -33,7 +34,7 @@ func (l leaf) references(to []Placed) []Placed {
 func (l leaf) evaluate(lookup Lookup, left *budget) (any, error) {
 	value, err := l.text.evaluate(lookup, left)
 	if err != nil {
-		return nil, fault.In(err, "key %q", bounded(l.place))
+		return nil, fault.In(err, "%s %q", l.noun, bounded(l.place))
 	}
 	return value, nil
 }

@@ -10,6 +10,8 @@ import (
 // a hostile value, all keys of it long, would fill the memory.
 type place struct {
 	parent *place
+	// file is the path of a file whose text this is, in place of a way into value; such a place has no parent.
+	file string
 	// key of an object's member; unused if the place is a list's item.
 	key string
 	// index of a list's item.
@@ -17,8 +19,24 @@ type place struct {
 	isItem bool
 }
 
+// noun says what kind of place it is, in errors.
+func (p *place) noun() string {
+	if p.file != "" {
+		return nounFile
+	}
+	return nounKey
+}
+
+const (
+	nounKey  = "key"
+	nounFile = "file"
+)
+
 // String returns the place as Placed shows it.
 func (p *place) String() string {
+	if p.file != "" {
+		return bounded(p.file)
+	}
 	var chain []*place
 	for at := p; at != nil; at = at.parent {
 		chain = append(chain, at)

@@ -26,7 +26,7 @@ type treeParser struct {
 
 func (p *treeParser) note(err error, at *place) {
 	if p.wrong++; p.wrong == 1 {
-		p.first = fault.In(err, "key %q", bounded(at.String()))
+		p.first = fault.In(err, "%s %q", at.noun(), bounded(at.String()))
 	}
 }
 
@@ -91,7 +91,7 @@ func (p *treeParser) parseString(s string, at *place) node {
 		}
 		return scalar{}
 	}
-	return leaf{place: at.String(), text: text}
+	return leaf{noun: at.noun(), place: at.String(), text: text}
 }
 
 func (p *treeParser) tooDeep(at *place, depth int) bool {

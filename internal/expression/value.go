@@ -26,7 +26,12 @@ type Placed struct {
 	Place string
 	// Reference that stands there.
 	Reference Reference
+
+	noun string
 }
+
+// In puts the place in front of an error, as in: key "nested.list[2].x": …
+func (p Placed) In(err error) *fault.Fault { return fault.In(err, "%s %q", p.noun, p.Place) }
 
 // ParseValue reads the strings of a value, at any depth; the keys of objects are not scanned. The error is a *fault.Fault with the
 // first wrong place, in the order of References, and says how many more there are.
@@ -41,6 +46,20 @@ func ParseValue(value map[string]apiextensionsv1.JSON) (*Value, error) {
 			continue
 		}
 		parsed.nodes[key] = tree.parse(decoded, at, 0)
+	}
+	if err := tree.err(); err != nil {
+		return nil, err
+	}
+	return parsed, nil
+}
+
+// ParseTexts reads strings that stand outside of value: the texts of files, by the files' paths. They are parsed and evaluated as the
+// keys of a value are; errors say file in place of key.
+func ParseTexts(texts map[string]string) (*Value, error) {
+	parsed := &Value{nodes: make(map[string]node, len(texts))}
+	var tree treeParser
+	for _, path := range sortedKeys(texts) {
+		parsed.nodes[path] = tree.parseString(texts[path], &place{file: path})
 	}
 	if err := tree.err(); err != nil {
 		return nil, err

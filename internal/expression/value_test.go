@@ -136,7 +136,7 @@ func TestOverridesReplaceWholeKeysLiterally(t *testing.T) {
 	value := parsedValue(t, `{"service": "xe", "password": "vault.secret(string)", "user": "vault.secret(number)", "list": [1]}`)
 	overridden, err := value.WithOverrides(map[string]string{"service": "xe2", "password": "vault.secret(big)", "list": "\x00$(x)"})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(overridden.References()).To(Equal([]Placed{{Place: "user", Reference: Reference{Key: "number"}}}))
+	g.Expect(overridden.References()).To(Equal([]Placed{{Place: "user", Reference: Reference{Key: "number"}, noun: nounKey}}))
 	g.Expect(overridden.Keys()).To(Equal([]string{"list", "password", "service", "user"}))
 	g.Expect(overridden.Evaluate(sample)).To(Equal(map[string]any{
 		"service": "xe2", "password": "vault.secret(big)", "user": json.Number("1521.00"), "list": "\x00$(x)"}))
@@ -161,4 +161,27 @@ func TestOverridesNeverAddKeys(t *testing.T) {
 			g.Expect(err.Error()).NotTo(ContainSubstring(canary))
 		})
 	}
+}
+
+func TestTextsOfFilesAreParsedAndPlacedAsFiles(t *testing.T) {
+	g := NewWithT(t)
+	texts, err := ParseTexts(map[string]string{
+		"jdbc.url": "jdbc:vault.secret(string)/vault.secret(number)", "port": "vault.secret(number)", "plain": "x", "empty": "",
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(texts.References()).To(HaveLen(3))
+	g.Expect(texts.References()[0].Place).To(Equal("jdbc.url"))
+	g.Expect(texts.References()[0].In(fault.New(v1alpha1.ReasonInternal, "oops"))).To(MatchError(`file "jdbc.url": oops`))
+	result, err := texts.Evaluate(sample)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result).To(HaveKeyWithValue("port", json.Number("1521.00")))
+	g.Expect(result).To(HaveKeyWithValue("plain", "x"))
+	g.Expect(result).To(HaveKeyWithValue("jdbc.url", HaveSuffix("/1521.00")))
+
+	_, err = ParseTexts(map[string]string{"b": "vault.secret(", "a.txt": "x vault.read(y)"})
+	g.Expect(err).To(MatchError(MatchRegexp(`^file "a.txt": column 3: unknown function.* \(and one more place is wrong\)$`)))
+	texts, err = ParseTexts(map[string]string{"a": "vault.secret(missing)"})
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = texts.Evaluate(sample)
+	g.Expect(err).To(MatchError(`file "a": there is no key "missing"`))
 }

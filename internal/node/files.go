@@ -49,6 +49,9 @@ func checkFiles(files []*resolverv1.File) error {
 		if !fileName.MatchString(name) || name == "." || strings.HasPrefix(name, internalPrefix) || seen[name] {
 			return fault.Invalid(v1alpha1.ReasonInvalidFileName, "%q cannot be the name of a file in the volume", name)
 		}
+		if mode := file.GetMode(); mode > 0o777 {
+			return fault.Invalid(v1alpha1.ReasonInvalidSpec, "the file %q cannot have mode %#o, only permission bits", name, mode)
+		}
 		seen[name] = true
 		total += len(file.GetContent())
 	}
@@ -98,8 +101,25 @@ func (p projection) holds(dataDir string, files []*resolverv1.File) bool {
 }
 
 func (p projection) same(dataDir string, file *resolverv1.File) bool {
-	content, err := os.ReadFile(filepath.Join(p.dir, dataDir, file.GetPath()))
+	path := filepath.Join(p.dir, dataDir, file.GetPath())
+	// The mode belongs to the inode, which a link would share.
+	if info, err := os.Lstat(path); err != nil || info.Mode() != p.mode(file) {
+		return false
+	}
+	content, err := os.ReadFile(path)
 	return err == nil && bytes.Equal(content, file.GetContent())
+}
+
+// mode is what the file's author chose. Otherwise everybody in the pod may read, or with an fsGroup only that group.
+func (p projection) mode(file *resolverv1.File) fs.FileMode {
+	switch {
+	case file.GetMode() != 0:
+		return fs.FileMode(file.GetMode()).Perm()
+	case p.group != nil:
+		return 0o440
+	default:
+		return 0o644
+	}
 }
 
 // swap writes a new data directory and leads ..data to it.
@@ -128,10 +148,7 @@ func (p projection) writeFile(current, next string, file *resolverv1.File) error
 	if current != "" && p.same(current, file) {
 		return p.disk.Link(filepath.Join(p.dir, current, file.GetPath()), path)
 	}
-	if p.group == nil {
-		return p.disk.WriteFile(path, file.GetContent(), 0o644)
-	}
-	if err := p.disk.WriteFile(path, file.GetContent(), 0o440); err != nil {
+	if err := p.disk.WriteFile(path, file.GetContent(), p.mode(file)); err != nil || p.group == nil {
 		return err
 	}
 	return p.disk.Chgrp(path, int(*p.group))

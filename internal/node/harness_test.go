@@ -143,6 +143,7 @@ func (m *machine) request(changes ...func(*csi.NodePublishVolumeRequest)) *csi.N
 func (m *machine) tokens(token string) string {
 	text, err := json.Marshal(map[string]map[string]any{
 		v1alpha1.AudiencePod: {"token": token, "expirationTimestamp": m.clock.Now().Add(time.Hour)},
+		"vault":              {"token": token + " for Vault", "expirationTimestamp": m.clock.Now().Add(time.Hour)},
 	})
 	m.g.Expect(err).NotTo(HaveOccurred())
 	return string(text)

@@ -113,7 +113,9 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 	}
 	d.forget(current.VolumeID)
 
-	response, err := d.resolve(ctx, &resolverv1.ResolveRequest{PodToken: wanted.token.value, VolumeAttributes: current.Attributes})
+	response, err := d.resolve(ctx, &resolverv1.ResolveRequest{
+		PodToken: wanted.token.value, WorkloadTokens: wanted.token.workload, VolumeAttributes: current.Attributes,
+	})
 	if err != nil {
 		return err
 	}

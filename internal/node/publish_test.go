@@ -74,6 +74,54 @@ func TestFilesHaveTheLayoutOfSecrets(t *testing.T) {
 	}
 }
 
+func TestFilesHaveTheModesOfTheirAuthor(t *testing.T) {
+	for _, test := range []struct {
+		name, group string
+		modes       map[string]os.FileMode
+	}{
+		{"without a group", "", map[string]os.FileMode{"plain": 0o644, "key": 0o400, "script": 0o755}},
+		{"with the pod's fsGroup", "4711", map[string]os.FileMode{"plain": 0o440, "key": 0o400, "script": 0o755}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.group != "" && os.Getuid() != 0 {
+				t.Skip("only root may give a file to another group")
+			}
+			m := newMachine(t)
+			answer := &resolverv1.ResolveResponse{Revision: "1", RefreshAfterMs: 1000, Files: []*resolverv1.File{
+				{Path: "plain", Content: []byte("p")}, {Path: "key", Content: []byte("k"), Mode: 0o400}, {Path: "script", Content: []byte("s"), Mode: 0o755},
+			}}
+			m.resolver.raw = answer
+			m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) {
+				r.VolumeCapability.GetMount().VolumeMountGroup = test.group
+			})).To(Succeed())
+			for path, mode := range test.modes {
+				info, err := os.Stat(filepath.Join(m.target(), path))
+				m.g.Expect(err).NotTo(HaveOccurred())
+				m.g.Expect(info.Mode()).To(Equal(mode), path)
+				if test.group != "" {
+					m.g.Expect(info.Sys().(*syscall.Stat_t).Gid).To(BeEquivalentTo(4711), path)
+				}
+			}
+			kept, err := os.Stat(filepath.Join(m.target(), "plain"))
+			m.g.Expect(err).NotTo(HaveOccurred())
+
+			m.resolver.mu.Lock()
+			m.resolver.raw = &resolverv1.ResolveResponse{Revision: "2", RefreshAfterMs: 1000, Files: []*resolverv1.File{
+				answer.Files[0], {Path: "key", Content: []byte("k"), Mode: 0o444}, answer.Files[2],
+			}}
+			m.resolver.mu.Unlock()
+			m.passTime(func(g Gomega) {
+				info, failure := os.Stat(filepath.Join(m.target(), "key"))
+				g.Expect(failure).NotTo(HaveOccurred())
+				g.Expect(info.Mode()).To(BeEquivalentTo(0o444), "a changed mode is a change, although the content is the same")
+			})
+			same, err := os.Stat(filepath.Join(m.target(), "plain"))
+			m.g.Expect(err).NotTo(HaveOccurred())
+			m.g.Expect(os.SameFile(kept, same)).To(BeTrue())
+		})
+	}
+}
+
 func TestFailedPublishSaysWhyAndLeavesNothing(t *testing.T) {
 	sentence := `Connection shop/db, key "password": GET secret/data/db → 403 permission denied`
 	for _, test := range []struct {
@@ -95,6 +143,8 @@ func TestFailedPublishSaysWhyAndLeavesNothing(t *testing.T) {
 		{name: "a file would lie outside", answer: response("../../etc/passwd"), code: codes.FailedPrecondition, says: `"../../etc/passwd" cannot be the name`},
 		{name: "a file would hide the layout", answer: response("..data"), code: codes.FailedPrecondition, says: `"..data" cannot be the name`},
 		{name: "a file comes twice", answer: response("a", "a"), code: codes.FailedPrecondition, says: `"a" cannot be the name`},
+		{name: "a file would run as its owner", answer: &resolverv1.ResolveResponse{Files: []*resolverv1.File{{Path: "a", Mode: 0o4755}}},
+			code: codes.FailedPrecondition, says: `"a" cannot have mode 04755`},
 		{name: "too many files", answer: &resolverv1.ResolveResponse{Files: make([]*resolverv1.File, resolverv1.MaxFiles+1)}, code: codes.ResourceExhausted, says: "513 files"},
 		{name: "too many bytes", answer: &resolverv1.ResolveResponse{Files: []*resolverv1.File{{Path: "a", Content: make([]byte, resolverv1.MaxContentBytes+1)}}},
 			code: codes.ResourceExhausted, says: "1048577 bytes"},

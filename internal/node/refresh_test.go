@@ -127,6 +127,7 @@ func TestRefreshNeedsATokenThatIsStillGood(t *testing.T) {
 	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = m.tokens("fresh") })).To(Succeed())
 	m.passTime(func(g Gomega) { g.Expect(m.files()).To(Equal(map[string]string{"type": "new"})) })
 	m.g.Expect(m.resolver.last().GetPodToken()).To(Equal("fresh"))
+	m.g.Expect(m.resolver.last().GetWorkloadTokens()).To(Equal(map[string]string{"vault": "fresh for Vault"}))
 }
 
 func TestRestartAdoptsVolumesAndRefreshesWithTheFirstToken(t *testing.T) {

@@ -41,8 +41,8 @@ func codeOf(reason string) codes.Code {
 	case v1alpha1.ReasonConnectionNotFound, v1alpha1.ReasonConfigNotFound, v1alpha1.ReasonSecretNotFound:
 		return codes.NotFound
 	case v1alpha1.ReasonKeyMissing, v1alpha1.ReasonAmbiguousKey, v1alpha1.ReasonInvalidExpression, v1alpha1.ReasonInvalidSpec,
-		v1alpha1.ReasonInvalidFileName, v1alpha1.ReasonInvalidRequest, v1alpha1.ReasonCredentialMissing, v1alpha1.ReasonConfigDisabled,
-		v1alpha1.ReasonAuthFailed, v1alpha1.ReasonProgressing:
+		v1alpha1.ReasonInvalidFileName, v1alpha1.ReasonInvalidTemplate, v1alpha1.ReasonNotRepresentable, v1alpha1.ReasonInvalidRequest,
+		v1alpha1.ReasonCredentialMissing, v1alpha1.ReasonConfigDisabled, v1alpha1.ReasonAuthFailed, v1alpha1.ReasonProgressing:
 		return codes.FailedPrecondition
 	case v1alpha1.ReasonUnknownOverride:
 		return codes.InvalidArgument

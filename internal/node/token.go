@@ -14,6 +14,8 @@ import (
 type podToken struct {
 	value   string
 	expires time.Time
+	// workload are the pod's tokens for other audiences, by audience: those that it logs in to Vault with.
+	workload map[string]string
 }
 
 func (t podToken) String() string               { return "[pod token]" }
@@ -55,7 +57,14 @@ func tokenIn(request *csi.NodePublishVolumeRequest) (podToken, error) {
 		return podToken{}, failedPrecondition("the kubelet sent no service account token for the audience %s: the CSIDriver %s must have it in tokenRequests",
 			v1alpha1.AudiencePod, v1alpha1.DriverName)
 	}
-	return podToken{value: token.Token, expires: token.ExpirationTimestamp}, nil
+	given := podToken{value: token.Token, expires: token.ExpirationTimestamp, workload: map[string]string{}}
+	for audience, other := range tokens {
+		// A token without an audience is for the API server, and goes nowhere; nor does one that has no business with a resolver.
+		if audience != "" && audience != v1alpha1.AudiencePod && audience != v1alpha1.AudienceNode && other.Token != "" {
+			given.workload[audience] = other.Token
+		}
+	}
+	return given, nil
 }
 
 // Format makes every verb of package fmt print what String does.

@@ -67,6 +67,16 @@ func TestTokenOfKubernetesBefore135(t *testing.T) {
 	m.g.Expect(m.resolver.last().GetVolumeAttributes()).NotTo(HaveKey(keyTokens))
 }
 
+func TestThePodsTokensForVaultReachTheResolverAndNoOthers(t *testing.T) {
+	m := newMachine(t)
+	given := `{"sallyport.dev":{"token":"own"},"vault":{"token":"` + secretToken + `"},"other":{"token":"o"},"":{"token":"the API server's"},` +
+		`"sallyport.dev/node":{"token":"n"},"empty":{}}`
+	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = given })).To(Succeed())
+	m.g.Expect(m.resolver.last().GetPodToken()).To(Equal("own"))
+	m.g.Expect(m.resolver.last().GetWorkloadTokens()).To(Equal(map[string]string{"vault": secretToken, "other": "o"}))
+	m.g.Expect(m.logs.String()).NotTo(ContainSubstring(secretToken))
+}
+
 func TestOverridesReachTheResolver(t *testing.T) {
 	m := newMachine(t)
 	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.VolumeContext["value.service_name"] = "xe2" })).To(Succeed())

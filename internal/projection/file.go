@@ -17,6 +17,8 @@ type File struct {
 	Path string
 	// Content is secret.
 	Content []byte
+	// Mode is the permission bits; 0 leaves them to the node.
+	Mode uint32
 }
 
 // String names the file.

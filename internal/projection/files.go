@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"strings"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -15,42 +14,16 @@ import (
 // resolver has the same.
 const MaxContentBytes = 1 << 20
 
-// Files projects a resolved value: one file for each of its keys, strings as they are and everything else as compact JSON, and
-// the file type. They are sorted by path. Equal values make equal files, byte for byte. The error is a *fault.Fault.
-func Files(connectionType string, value map[string]any) ([]File, error) {
-	keys := slices.Sorted(maps.Keys(value))
-	if err := ValidateNames(connectionType, keys); err != nil {
-		return nil, err
-	}
-	files := make([]File, 0, len(keys)+1)
-	for _, key := range keys {
-		if key == typeFile {
-			if own, ok := value[key].(string); !ok || own != connectionType {
-				return nil, fault.Invalid(v1alpha1.ReasonInvalidSpec, `key "type" of value collides with the file "type", which holds `+
-					"spec.type (%q); remove the key, rename it, or give it that same string", bounded(connectionType))
-			}
-			continue
-		}
-		content, err := encode(value[key])
-		if err != nil {
-			// What the encoder says may quote the value.
-			return nil, fault.New(v1alpha1.ReasonInternal, "key %q of value cannot be written as JSON", bounded(key))
-		}
-		files = append(files, File{Path: key, Content: content})
-	}
-	files = append(files, File{Path: typeFile, Content: []byte(connectionType)})
-	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
-	if err := validateSize(files); err != nil {
-		return nil, err
-	}
-	return files, nil
-}
-
 // encode returns what is in the file of a value: numbers digit for digit, keys sorted, <, > and & as they are.
 func encode(value any) ([]byte, error) {
 	if text, ok := value.(string); ok {
 		return []byte(text), nil
 	}
+	return compact(value)
+}
+
+// compact returns JSON on one line.
+func compact(value any) ([]byte, error) {
 	var content bytes.Buffer
 	encoder := json.NewEncoder(&content)
 	encoder.SetEscapeHTML(false)
@@ -76,3 +49,5 @@ func validateSize(files []File) error {
 	return fault.Wait(v1alpha1.ReasonTooLarge, "the files have %d bytes; a volume holds at most %d: the largest is %q with %d bytes",
 		total, MaxContentBytes, bounded(largest.Path), len(largest.Content))
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

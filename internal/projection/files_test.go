@@ -21,6 +21,15 @@ func contents(files []File) map[string]string {
 	return byPath
 }
 
+// project projects a value without files of the author's choice.
+func project(connectionType string, value map[string]any) ([]File, error) {
+	layout, err := NewLayout(&v1alpha1.ConnectionSpec{Type: connectionType}, sortedKeys(value))
+	if err != nil {
+		return nil, err
+	}
+	return layout.Files(value, nil)
+}
+
 func TestFilesHoldWhatTheValueHas(t *testing.T) {
 	for _, row := range []struct {
 		name     string
@@ -39,7 +48,7 @@ func TestFilesHoldWhatTheValueHas(t *testing.T) {
 		{"an object with its keys sorted", map[string]any{"b": map[string]any{}, "a": "&", "B": false}, `{"B":false,"a":"&","b":{}}`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			files, err := Files("SQLORACLE", map[string]any{"key": row.value})
+			files, err := project("SQLORACLE", map[string]any{"key": row.value})
 			NewWithT(t).Expect(err).NotTo(HaveOccurred())
 			NewWithT(t).Expect(contents(files)).To(Equal(map[string]string{"key": row.expected, "type": "SQLORACLE"}))
 		})
@@ -48,7 +57,7 @@ func TestFilesHoldWhatTheValueHas(t *testing.T) {
 
 func TestFilesAreSortedByPath(t *testing.T) {
 	g := NewWithT(t)
-	files, err := Files("t", map[string]any{"user": "u", "password": "p", "zone": "z", "A": "a", ".hidden": "h"})
+	files, err := project("t", map[string]any{"user": "u", "password": "p", "zone": "z", "A": "a", ".hidden": "h"})
 	g.Expect(err).NotTo(HaveOccurred())
 	paths := make([]string, 0, len(files))
 	for _, file := range files {
@@ -58,21 +67,21 @@ func TestFilesAreSortedByPath(t *testing.T) {
 }
 
 func TestFilesOfAnEmptyValueAreTheType(t *testing.T) {
-	files, err := Files("postgresql", nil)
+	files, err := project("postgresql", nil)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	NewWithT(t).Expect(contents(files)).To(Equal(map[string]string{"type": "postgresql"}))
 }
 
 func TestFilesHaveOneType(t *testing.T) {
 	const canary = "correct-horse"
-	files, err := Files("t", map[string]any{"type": "t"})
+	files, err := project("t", map[string]any{"type": "t"})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	NewWithT(t).Expect(contents(files)).To(Equal(map[string]string{"type": "t"}))
 
 	for name, own := range map[string]any{"another string": canary, "no string": []any{canary}, "null": nil, "a number": json.Number("1")} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			_, err := Files("t", map[string]any{"type": own})
+			_, err := project("t", map[string]any{"type": own})
 			g.Expect(err).To(MatchError(`key "type" of value collides with the file "type", which holds spec.type ("t"); ` +
 				`remove the key, rename it, or give it that same string`))
 			g.Expect(fault.Is(err, v1alpha1.ReasonInvalidSpec)).To(BeTrue())
@@ -82,7 +91,7 @@ func TestFilesHaveOneType(t *testing.T) {
 
 func TestFilesRefuseABadName(t *testing.T) {
 	const canary = "correct-horse"
-	files, err := Files("t", map[string]any{"..data": canary})
+	files, err := project("t", map[string]any{"..data": canary})
 	NewWithT(t).Expect(files).To(BeNil())
 	NewWithT(t).Expect(fault.Is(err, v1alpha1.ReasonInvalidFileName)).To(BeTrue())
 	NewWithT(t).Expect(err.Error()).NotTo(ContainSubstring(canary))
@@ -91,11 +100,11 @@ func TestFilesRefuseABadName(t *testing.T) {
 func TestFilesFitIntoAVolume(t *testing.T) {
 	g := NewWithT(t)
 	value := map[string]any{"small": "12345", "large": strings.Repeat("x", MaxContentBytes-len("12345")-len("t"))}
-	_, err := Files("t", value)
+	_, err := project("t", value)
 	g.Expect(err).NotTo(HaveOccurred())
 
 	value["small"] = "123456"
-	files, err := Files("t", value)
+	files, err := project("t", value)
 	g.Expect(files).To(BeNil())
 	g.Expect(err).To(MatchError(`the files have 1048577 bytes; a volume holds at most 1048576: the largest is "large" with 1048570 bytes`))
 	g.Expect(fault.Is(err, v1alpha1.ReasonTooLarge)).To(BeTrue())
@@ -112,7 +121,7 @@ func TestContentNeverAppearsInErrors(t *testing.T) {
 		"too large":             strings.Repeat(canary, MaxContentBytes/10),
 	} {
 		t.Run(name, func(t *testing.T) {
-			files, err := Files("t", map[string]any{"key": value})
+			files, err := project("t", map[string]any{"key": value})
 			NewWithT(t).Expect(files).To(BeNil())
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(`"key"`)))
 			NewWithT(t).Expect(err.Error()).NotTo(ContainSubstring(canary))

@@ -11,27 +11,31 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// typeFile is the file that holds spec.type, as the Service Binding specification has it.
-const typeFile = "type"
+// The files that say what a Connection is, as the Service Binding specification has them.
+const (
+	// typeFile holds spec.type.
+	typeFile = "type"
+	// providerFile holds spec.provider.
+	providerFile = "provider"
+)
 
 // MaxFiles is the cap on the number of files of one volume, the file type included. The protocol between node and resolver has
 // the same.
 const MaxFiles = 512
 
-// ValidateNames tells whether a Connection of this type, whose value has these keys, can be projected, as far as that can be told before
-// a secret is read. Whether a key "type" is allowed depends on its value, so only Files can tell.
-func ValidateNames(connectionType string, keys []string) error {
-	if connectionType == "" {
-		return fault.Invalid(v1alpha1.ReasonInvalidSpec, `spec.type is empty; it becomes the file "type", so give it a value`)
-	}
+// validateNames tells whether a value with these keys can be projected beside the fixed files, as far as that can be told before a secret is
+// read. Whether a key with the name of a fixed file is allowed depends on its value, so only perKey can tell.
+func validateNames(fixed []File, keys []string) error {
 	sorted := slices.Sorted(slices.Values(keys))
 	files := len(sorted)
-	if _, found := slices.BinarySearch(sorted, typeFile); !found {
-		files++
+	for _, file := range fixed {
+		if _, found := slices.BinarySearch(sorted, file.Path); !found {
+			files++
+		}
 	}
 	if files > MaxFiles {
 		return fault.Invalid(v1alpha1.ReasonTooLarge, `value makes %d files, the file "type" included; a volume holds at most %d: `+
-			"put several keys into one object, which becomes one file", files, MaxFiles)
+			"put several keys into one object, which becomes one file, or name files", files, MaxFiles)
 	}
 	return validateEach(sorted)
 }

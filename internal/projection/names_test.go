@@ -11,6 +11,9 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
+// typeOnly is what every Connection has.
+var typeOnly = []File{{Path: typeFile, Content: []byte("t")}}
+
 func numbered(count int) []string {
 	keys := make([]string, 0, count)
 	for i := range count {
@@ -21,16 +24,16 @@ func numbered(count int) []string {
 
 func TestValidateNamesAllowsTheKeysOfConfigMaps(t *testing.T) {
 	for name, keys := range map[string][]string{
-		"none":                        nil,
-		"plain":                       {"host", "service_name", "a-b", "A.B", "9"},
-		"hidden files":                {".pgpass", ".a..b"},
-		"the longest":                 {strings.Repeat("k", 253)},
-		"type, which only Files sees": {"type"},
-		"as many as fit":              numbered(MaxFiles - 1),
-		"type is counted once":        append(numbered(MaxFiles-1), "type"),
+		"none":                                 nil,
+		"plain":                                {"host", "service_name", "a-b", "A.B", "9"},
+		"hidden files":                         {".pgpass", ".a..b"},
+		"the longest":                          {strings.Repeat("k", 253)},
+		"type, whose value is looked at later": {"type"},
+		"as many as fit":                       numbered(MaxFiles - 1),
+		"type is counted once":                 append(numbered(MaxFiles-1), "type"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			NewWithT(t).Expect(ValidateNames("SQLORACLE", keys)).To(Succeed())
+			NewWithT(t).Expect(validateNames(typeOnly, keys)).To(Succeed())
 		})
 	}
 }
@@ -58,7 +61,7 @@ func TestValidateNamesSaysTheRuleAndTheCure(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			g := NewWithT(t)
-			err := ValidateNames("t", []string{"zz", row.key, "aa"})
+			err := validateNames(typeOnly, []string{"zz", row.key, "aa"})
 			g.Expect(err).To(MatchError("key " + strconv.Quote(row.key) + " of value cannot be the name of a file: " + row.rule +
 				"; rename it, or move it into an object under another key"))
 			g.Expect(fault.Is(err, v1alpha1.ReasonInvalidFileName)).To(BeTrue())
@@ -66,34 +69,34 @@ func TestValidateNamesSaysTheRuleAndTheCure(t *testing.T) {
 		})
 	}
 	t.Run("too long", func(t *testing.T) {
-		err := ValidateNames("t", []string{strings.Repeat("k", 254)})
+		err := validateNames(typeOnly, []string{strings.Repeat("k", 254)})
 		NewWithT(t).Expect(err).To(MatchError(
 			ContainSubstring(`k…" of value cannot be the name of a file: it has 254 bytes, at most 253 are allowed`)))
 		NewWithT(t).Expect(len(err.Error())).To(BeNumerically("<", 300))
 	})
 	t.Run("several", func(t *testing.T) {
-		err := ValidateNames("t", []string{"b b", "ok", "a a"})
+		err := validateNames(typeOnly, []string{"b b", "ok", "a a"})
 		NewWithT(t).Expect(err).To(MatchError(And(HavePrefix(`key "a a" of value`), HaveSuffix(" (2 keys are such in all)"))))
 	})
 }
 
 func TestValidateNamesCountsTheFiles(t *testing.T) {
 	g := NewWithT(t)
-	err := ValidateNames("t", numbered(MaxFiles))
+	err := validateNames(typeOnly, numbered(MaxFiles))
 	g.Expect(err).To(MatchError(`value makes 513 files, the file "type" included; a volume holds at most 512: ` +
-		`put several keys into one object, which becomes one file`))
+		`put several keys into one object, which becomes one file, or name files`))
 	g.Expect(fault.Is(err, v1alpha1.ReasonTooLarge)).To(BeTrue())
 	g.Expect(fault.From(err).Class).To(Equal(fault.Terminal))
 }
 
 func TestValidateNamesNeedsAType(t *testing.T) {
-	err := ValidateNames("", nil)
+	_, err := NewLayout(&v1alpha1.ConnectionSpec{}, nil)
 	NewWithT(t).Expect(err).To(MatchError(HavePrefix("spec.type is empty")))
 	NewWithT(t).Expect(fault.Is(err, v1alpha1.ReasonInvalidSpec)).To(BeTrue())
 }
 
 func TestValidateNamesLeavesTheKeysInTheirOrder(t *testing.T) {
 	keys := []string{"b", "a"}
-	NewWithT(t).Expect(ValidateNames("t", keys)).To(Succeed())
+	NewWithT(t).Expect(validateNames(typeOnly, keys)).To(Succeed())
 	NewWithT(t).Expect(keys).To(Equal([]string{"b", "a"}))
 }

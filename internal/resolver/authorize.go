@@ -18,6 +18,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault"
 )
 
 // Claims of a pod-bound service account token, as TokenReview returns them; the node claim is there from Kubernetes 1.32 on
@@ -70,6 +71,8 @@ type Grant struct {
 	Connection string
 	// Overrides of top-level values, from the pod's spec.
 	Overrides map[string]string
+
+	identity *identity
 }
 
 // identity is what a reviewed token says of its owner.
@@ -99,6 +102,29 @@ func (a *Authorizer) Authorize(ctx context.Context, nodeToken, podToken string, 
 	return a.grant(ctx, pod, attributes)
 }
 
+// Workload is who logs in to Vault where a VaultConfig says that the mounting pod does. Of the tokens, by audience, that came with the
+// request, the one that is wanted is reviewed when it is wanted: it must be of the very pod that the grant is for.
+func (a *Authorizer) Workload(grant *Grant, tokens map[string]string) *vault.Workload {
+	return &vault.Workload{
+		Namespace: grant.Pod.Namespace, ServiceAccount: grant.ServiceAccount,
+		Token: func(ctx context.Context, audience string) (string, error) {
+			token := tokens[audience]
+			if token == "" {
+				return "", fault.Wait(v1alpha1.ReasonCredentialMissing, "the kubelet sent no token of pod %s for the audience %s: "+
+					"add it to spec.tokenRequests of the CSIDriver %s, or correct the audience in the VaultConfig", grant.Pod, audience, v1alpha1.DriverName)
+			}
+			id, err := a.review(ctx, token, audience, "the pod's token for Vault")
+			if err != nil {
+				return "", err
+			}
+			if *id != *grant.identity {
+				return "", refuse("the token for Vault belongs to another pod than %s", grant.Pod)
+			}
+			return token, nil
+		},
+	}
+}
+
 // grant takes connection and overrides from the volume of the pod's spec that has exactly these attributes.
 func (a *Authorizer) grant(ctx context.Context, id *identity, attributes map[string]string) (*Grant, error) {
 	key := types.NamespacedName{Namespace: id.namespace, Name: id.podName}
@@ -120,7 +146,7 @@ func (a *Authorizer) grant(ctx context.Context, id *identity, attributes map[str
 		if csi == nil || csi.Driver != v1alpha1.DriverName || !maps.Equal(csi.VolumeAttributes, attributes) {
 			continue
 		}
-		grant := &Grant{Pod: key, ServiceAccount: id.serviceAccount, Node: id.nodeName, Overrides: map[string]string{}}
+		grant := &Grant{Pod: key, ServiceAccount: id.serviceAccount, Node: id.nodeName, Overrides: map[string]string{}, identity: id}
 		for name, value := range csi.VolumeAttributes {
 			if name == v1alpha1.AttributeConnection {
 				grant.Connection = value

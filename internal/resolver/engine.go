@@ -9,6 +9,7 @@ package resolver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,20 +57,27 @@ type Resolved struct {
 	Secrets []v1alpha1.ObservedSecret
 	// RefreshAfter is when to ask again.
 	RefreshAfter time.Duration
+	// Deferred are the VaultConfigs, in order of name, that only a pod can log in to. Without one, what they hold was not read; all else
+	// was checked, and there are no Files.
+	Deferred []string
 }
 
-// Resolve resolves a Connection with a pod's overrides. With an empty revision every secret is read from Vault; with one, as
-// a mounted volume has it, Vault is asked at most once per secret and refresh interval, whatever the number of callers.
-// The error is a *fault.Fault whose sentence begins with the Connection's name.
-func (e *Engine) Resolve(ctx context.Context, connection *v1alpha1.Connection, overrides map[string]string, revision string) (*Resolved, error) {
-	resolved, err := e.resolve(ctx, connection, overrides, revision)
+// Resolve resolves a Connection with a pod's overrides, on behalf of a pod, or of nobody if workload is nil. With an empty revision
+// every secret is read from Vault; with one, as a mounted volume has it, Vault is asked at most once per secret and refresh
+// interval, whatever the number of callers. The error is a *fault.Fault whose sentence begins with the Connection's name.
+func (e *Engine) Resolve(
+	ctx context.Context, connection *v1alpha1.Connection, overrides map[string]string, revision string, workload *vault.Workload,
+) (*Resolved, error) {
+	resolved, err := e.resolve(ctx, connection, overrides, revision, workload)
 	if err != nil {
 		return nil, located(connection, err)
 	}
 	return resolved, nil
 }
 
-func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, overrides map[string]string, revision string) (*Resolved, error) {
+func (e *Engine) resolve(
+	ctx context.Context, connection *v1alpha1.Connection, overrides map[string]string, revision string, workload *vault.Workload,
+) (*Resolved, error) {
 	value, err := expression.ParseValue(connection.Spec.Value)
 	if err != nil {
 		return nil, err
@@ -77,17 +85,25 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, o
 	if value, err = value.WithOverrides(overrides); err != nil {
 		return nil, err
 	}
-	if err := projection.ValidateNames(connection.Spec.Type, value.Keys()); err != nil {
+	layout, err := projection.NewLayout(&connection.Spec, value.Keys())
+	if err != nil {
 		return nil, err
 	}
-	plan, err := e.plan(ctx, connection.Namespace, connection.Spec.VaultSecrets, value)
+	texts, err := expression.ParseTexts(layout.Texts())
+	if err != nil {
+		return nil, err
+	}
+	plan, err := e.plan(ctx, connection.Namespace, connection.Spec.VaultSecrets, slices.Concat(value.References(), texts.References()))
 	if err != nil {
 		return nil, err
 	}
 	interval := refreshInterval(connection)
 	base := revisionBase(connection, overrides)
 
-	e.open(ctx, plan)
+	if workload == nil {
+		plan.deferWorkloads()
+	}
+	e.open(ctx, plan, workload)
 	if revision != "" {
 		e.poll(ctx, plan, interval)
 		if current, ok := plan.revision(base); ok && current == revision {
@@ -100,7 +116,14 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, o
 	if err != nil {
 		return nil, err
 	}
-	files, err := projection.Files(connection.Spec.Type, values)
+	evaluated, err := texts.Evaluate(plan.lookup)
+	if err != nil {
+		return nil, err
+	}
+	if deferred := plan.deferred(); len(deferred) > 0 {
+		return &Resolved{Secrets: plan.observed(), RefreshAfter: e.refreshAfter(plan, interval), Deferred: deferred}, nil
+	}
+	files, err := layout.Files(values, evaluated)
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +139,7 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, o
 // Evaluate resolves the references in a value that has no attached secrets, such as a VaultTask's data; every reference
 // must name config and path itself. The result holds secrets and is the caller's to forget.
 func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expression.Value) (map[string]any, error) {
-	plan, err := e.plan(ctx, namespace, nil, value)
-	if err != nil {
-		return nil, err
-	}
-	e.open(ctx, plan)
-	e.read(ctx, plan)
-	return value.Evaluate(plan.lookup)
+	return e.evaluate(ctx, namespace, nil, value)
 }
 
 func (e *Engine) refreshAfter(plan *plan, interval time.Duration) time.Duration {
@@ -147,7 +164,7 @@ func refreshInterval(connection *v1alpha1.Connection) time.Duration {
 func located(connection *v1alpha1.Connection, err error) *fault.Fault {
 	f := fault.From(err)
 	separator := ": "
-	if strings.HasPrefix(f.Sentence, "key ") {
+	if strings.HasPrefix(f.Sentence, "key ") || strings.HasPrefix(f.Sentence, "file ") {
 		separator = ", "
 	}
 	return &fault.Fault{

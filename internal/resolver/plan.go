@@ -39,11 +39,13 @@ type source struct {
 	secret  *vault.Secret
 	marker  string // names the content: a version, or a sequence number for engines without versions
 	err     error
+	// deferred: only a pod can read it, and here is none.
+	deferred bool
 }
 
-// plan finds out which secrets the references of value need; nothing is read yet. Attached secrets that no reference can mean are
+// plan finds out which secrets the references need; nothing is read yet. Attached secrets that no reference can mean are
 // left out. A reference that can mean nothing is an error at once.
-func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1.VaultSecret, value *expression.Value) (*plan, error) {
+func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1.VaultSecret, references []expression.Placed) (*plan, error) {
 	p := &plan{namespace: namespace, named: map[string]*source{}, direct: map[string]*source{}}
 	all := make([]*source, len(attached))
 	for i, secret := range attached {
@@ -62,7 +64,7 @@ func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1
 		}
 	}
 	needed := map[*source]bool{}
-	for _, placed := range value.References() {
+	for _, placed := range references {
 		ref := placed.Reference
 		switch {
 		case ref.Config != "":
@@ -77,13 +79,13 @@ func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1
 			}
 		case ref.Secret != "":
 			if p.named[ref.Secret] == nil {
-				return nil, fault.In(fault.Invalid(v1alpha1.ReasonInvalidExpression,
-					"%s names the secret %q, which is not among vaultSecrets (%s)", ref, ref.Secret, names(p.named)), "key %q", placed.Place)
+				return nil, placed.In(fault.Invalid(v1alpha1.ReasonInvalidExpression,
+					"%s names the secret %q, which is not among vaultSecrets (%s)", ref, ref.Secret, names(p.named)))
 			}
 			needed[p.named[ref.Secret]] = true
 		case len(all) == 0:
-			return nil, fault.In(fault.Invalid(v1alpha1.ReasonInvalidExpression,
-				"%s needs an attached secret, and there is none; attach one, or name config and path: vault.secret(config:path.key)", ref), "key %q", placed.Place)
+			return nil, placed.In(fault.Invalid(v1alpha1.ReasonInvalidExpression,
+				"%s needs an attached secret, and there is none; attach one, or name config and path: vault.secret(config:path.key)", ref))
 		default:
 			p.attached = all
 			for _, source := range all {
@@ -122,6 +124,25 @@ func (e *Engine) findConfigs(ctx context.Context, p *plan) {
 	}
 }
 
+// deferWorkloads leaves out what only a pod can read, so that all else can be checked without one.
+func (p *plan) deferWorkloads() {
+	for _, source := range p.sources {
+		source.deferred = source.err == nil && vault.IsWorkload(source.config)
+	}
+}
+
+// deferred names the VaultConfigs of what was left out.
+func (p *plan) deferred() []string {
+	var names []string
+	for _, source := range p.sources {
+		if source.deferred {
+			names = append(names, source.config.Namespace+"/"+source.config.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // lookup answers one reference from the secrets that were read. It is the only place where values leave a secret.
 func (p *plan) lookup(ref expression.Reference) (any, error) {
 	switch {
@@ -135,9 +156,15 @@ func (p *plan) lookup(ref expression.Reference) (any, error) {
 		if source.err != nil {
 			return nil, source.err
 		}
+		if source.deferred {
+			continue
+		}
 		if _, ok := source.secret.Data[ref.Key]; ok {
 			found = append(found, source)
 		}
+	}
+	if len(found) <= 1 && slices.ContainsFunc(p.attached, func(s *source) bool { return s.deferred }) {
+		return "", nil // the key may be in there, and whoever asks without a pod gets no files
 	}
 	switch len(found) {
 	case 1:
@@ -167,6 +194,9 @@ func candidate(s *source, key string) string {
 func (s *source) value(key string) (any, error) {
 	if s.err != nil {
 		return nil, s.err
+	}
+	if s.deferred {
+		return "", nil // whoever asks without a pod gets no files
 	}
 	value, ok := s.secret.Data[key]
 	if !ok {

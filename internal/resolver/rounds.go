@@ -66,18 +66,19 @@ func (e *Engine) readSource(ctx context.Context, s *source) {
 }
 
 // open gives every source its session and its canonical path, and refuses what the VaultConfig does not let the namespace have.
-func (e *Engine) open(ctx context.Context, p *plan) {
+func (e *Engine) open(ctx context.Context, p *plan, workload *vault.Workload) {
 	each(p.sources, func(s *source) {
-		if s.err != nil {
+		if s.err != nil || s.deferred {
 			return
 		}
-		if s.session, s.err = e.sessions.For(ctx, s.config); s.err != nil {
+		if s.session, s.err = e.sessions.ForWorkload(ctx, s.config, workload); s.err != nil {
 			return
 		}
 		if s.path, s.err = e.permitted(ctx, p.namespace, s); s.err != nil {
 			return
 		}
-		s.key = fmt.Sprintf("%s/%d %s?version=%d", s.config.UID, s.config.Generation, s.path, s.location.Version)
+		// What one identity may read is no answer for another.
+		s.key = fmt.Sprintf("%s/%d %s %s?version=%d", s.config.UID, s.config.Generation, s.session.Subject(), s.path, s.location.Version)
 	})
 }
 
@@ -85,7 +86,7 @@ func (e *Engine) open(ctx context.Context, p *plan) {
 // read keeps the secret for the rest of the request.
 func (e *Engine) poll(ctx context.Context, p *plan, interval time.Duration) {
 	each(p.sources, func(s *source) {
-		if s.err != nil {
+		if s.err != nil || s.deferred {
 			return
 		}
 		var fresh bool
@@ -99,7 +100,7 @@ func (e *Engine) poll(ctx context.Context, p *plan, interval time.Duration) {
 // read reads every source that the request does not hold already.
 func (e *Engine) read(ctx context.Context, p *plan) {
 	each(p.sources, func(s *source) {
-		if s.err == nil && s.secret == nil {
+		if s.err == nil && s.secret == nil && !s.deferred {
 			e.readSource(ctx, s)
 		}
 	})

@@ -92,7 +92,7 @@ func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 		return nil, fault.Wait(v1alpha1.ReasonNotAllowed,
 			"Connection %s may not be mounted by pods of service account %s: it is not among allowedServiceAccounts", key, grant.ServiceAccount)
 	}
-	resolved, err := s.engine.Resolve(ctx, connection, grant.Overrides, request.GetRevision())
+	resolved, err := s.engine.Resolve(ctx, connection, grant.Overrides, request.GetRevision(), s.authorizer.Workload(grant, request.GetWorkloadTokens()))
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 		RefreshAfterMs: resolved.RefreshAfter.Milliseconds(),
 	}
 	for _, file := range resolved.Files {
-		response.Files = append(response.Files, &resolverv1.File{Path: file.Path, Content: file.Content})
+		response.Files = append(response.Files, &resolverv1.File{Path: file.Path, Content: file.Content, Mode: file.Mode})
 	}
 	return response, nil
 }

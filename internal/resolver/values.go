@@ -22,11 +22,16 @@ func (e *Engine) values(ctx context.Context, connection *v1alpha1.Connection) (m
 	if err != nil {
 		return nil, err
 	}
-	plan, err := e.plan(ctx, connection.Namespace, connection.Spec.VaultSecrets, value)
+	return e.evaluate(ctx, connection.Namespace, connection.Spec.VaultSecrets, value)
+}
+
+// evaluate resolves the references in a value on behalf of nobody's pod.
+func (e *Engine) evaluate(ctx context.Context, namespace string, attached []v1alpha1.VaultSecret, value *expression.Value) (map[string]any, error) {
+	plan, err := e.plan(ctx, namespace, attached, value.References())
 	if err != nil {
 		return nil, err
 	}
-	e.open(ctx, plan)
+	e.open(ctx, plan, nil)
 	e.read(ctx, plan)
 	return value.Evaluate(plan.lookup)
 }

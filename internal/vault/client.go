@@ -53,13 +53,25 @@ func (r request) String() string {
 	return line
 }
 
+// Format prints String for every verb: body and token are secrets.
+func (r request) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, r.String()) }
+
 // answer is what Vault said, in the wire format of its client library.
 type answer struct {
 	vaultapi.Secret
+	// Auth is in place of the library's, which leaves out some of it.
+	Auth *authAnswer `json:"auth"`
 	// Errors are Vault's texts. They are looked at, never handed on: they can quote what was sent.
 	Errors []string `json:"errors"`
 
 	status int
+}
+
+// authAnswer is what Vault says of a token that it made or renewed.
+type authAnswer struct {
+	vaultapi.SecretAuth
+	TokenType string `json:"token_type"`
+	NumUses   int    `json:"num_uses"`
 }
 
 // String is all that shows of an answer: it holds values, and that of a renewal a token.

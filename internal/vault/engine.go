@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,10 +11,15 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// engine is what Vault said of a KV engine, and when.
+// notKV stands for the version of an engine that is no KV engine: its paths are read as they are.
+const notKV v1alpha1.KVVersion = "none"
+
+// engine is what Vault said of an engine, and when.
 type engine struct {
 	version v1alpha1.KVVersion
 	asked   time.Time
+	// leased are the paths that made a lease when they were read, and when: see refuseLease.
+	leased map[string]time.Time
 }
 
 // locate checks a Location and finds the version of its engine.
@@ -50,15 +56,26 @@ func (s *Session) locate(ctx context.Context, current *identity, location Locati
 			return place{}, err
 		case version == "":
 			version = detected
+		case detected == notKV:
+			return place{}, fault.Wait(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is not KV (%s); leave out kvVersion, or correct enginePath",
+				enginePath, s.as())
 		}
 	}
 	found := newPlace(enginePath, path, version)
 	found.guessed = guessed
-	if location.Version != 0 && version == v1alpha1.KVVersion1 && !guessed {
+	if location.Version != 0 && version != v1alpha1.KVVersion2 && !guessed {
 		return place{}, fault.Wait(v1alpha1.ReasonInvalidRequest,
-			"version %d of %s: the engine is KV version 1, which keeps no versions (%s); leave out version", location.Version, found.apiPath(), s.as())
+			"version %d of %s: the engine is %s, which keeps no versions (%s); leave out version", location.Version, found.apiPath(), kindOf(version), s.as())
 	}
 	return found, nil
+}
+
+// kindOf is how a sentence calls an engine that is not KV version 2.
+func kindOf(version v1alpha1.KVVersion) string {
+	if version == notKV {
+		return "not KV"
+	}
+	return "KV version 1"
 }
 
 // vaultsOwn returns the part of a path that may lead to what is no secrets engine for users, or nothing: with GET
@@ -74,8 +91,8 @@ func vaultsOwn(path string) string {
 	return ""
 }
 
-// engineVersion asks Vault for the version of a KV engine, or remembers it. Source: sys/internal/ui/mounts/path, which every token
-// may ask that may use some path of the engine.
+// engineVersion asks Vault for the version of a KV engine, or remembers it; notKV for another secrets engine that users may
+// read. Source: sys/internal/ui/mounts/path, which every token may ask that may use some path of the engine.
 func (s *Session) engineVersion(ctx context.Context, current *identity, path string) (v1alpha1.KVVersion, error) {
 	now := s.sessions.clock.Now()
 	s.mu.Lock()
@@ -96,10 +113,13 @@ func (s *Session) engineVersion(ctx context.Context, current *identity, path str
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.identity == current {
-		s.engines[path] = engine{version: version, asked: now}
+		s.engines[path] = engine{version: version, asked: now, leased: s.engines[path].leased}
 	}
 	return version, nil
 }
+
+// ownKinds are the engines of Vault itself, wherever they are mounted.
+var ownKinds = []string{"", "system", "identity", "cubbyhole", "token", "ns_system", "ns_identity", "ns_cubbyhole", "ns_token"}
 
 // kvVersion reads what sys/internal/ui/mounts says of an engine.
 func kvVersion(r request, path string, data map[string]any) (v1alpha1.KVVersion, error) {
@@ -109,9 +129,13 @@ func kvVersion(r request, path string, data map[string]any) (v1alpha1.KVVersion,
 		return "", fault.Wait(v1alpha1.ReasonInvalidRequest, "no secrets engine is mounted at %s, the nearest is %s (%s); set enginePath to that",
 			path, mount, r.as)
 	}
-	if kind, _ := data["type"].(string); kind != "kv" && kind != "generic" {
+	switch kind, _ := data["type"].(string); {
+	case kind == "kv", kind == "generic":
+	case vaultsOwn(path) != "", slices.Contains(ownKinds, kind):
 		return "", fault.Wait(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is of type %q, not kv (%s); set enginePath to a KV engine",
 			path, kind, r.as)
+	default:
+		return notKV, nil
 	}
 	options, _ := data["options"].(map[string]any)
 	if options["version"] == "2" {

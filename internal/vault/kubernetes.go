@@ -2,6 +2,8 @@ package vault
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,6 +32,37 @@ func readSecretKey(
 		return "", keyMissing("Secret", namespace, ref.Name, ref.Key, as)
 	}
 	return string(value), nil
+}
+
+// readWord is readSecretKey for what is one word, such as a token: white space around it is left out, for kubectl create secret
+// --from-file and most editors leave a line break at the end, and none may be in it.
+func readWord(
+	ctx context.Context, reader client.Reader, namespace string, ref v1alpha1.SecretKeyReference, as, what string,
+) (string, error) {
+	value, err := readSecretKey(ctx, reader, namespace, ref, as)
+	if err != nil {
+		return "", err
+	}
+	value = strings.TrimSpace(value)
+	if value == "" {
+		return "", fault.Wait(v1alpha1.ReasonCredentialMissing, "%s is empty (%s); put a %s there", secretKey(namespace, ref), as, what)
+	}
+	// A token like that could not be sent as a header, and the error for that would print it.
+	if !isWord(value) {
+		return "", fault.Wait(v1alpha1.ReasonInvalidSpec,
+			"%s holds white space or characters that a %s cannot have (%s); put the %s alone there",
+			secretKey(namespace, ref), what, as, strings.TrimPrefix(what, "Vault "))
+	}
+	return value, nil
+}
+
+func isWord(value string) bool {
+	return value != "" && !strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+}
+
+// secretKey is how sentences call a key of a Secret.
+func secretKey(namespace string, ref v1alpha1.SecretKeyReference) string {
+	return fmt.Sprintf("Secret %s/%s, key %q", namespace, ref.Name, ref.Key)
 }
 
 // readConfigMapKey is readSecretKey for a ConfigMap.
@@ -106,21 +139,38 @@ func readClientCertificate(ctx context.Context, reader client.Reader, config *v1
 	if config.Spec.TLS == nil || config.Spec.TLS.ClientCertificateSecretRef == nil {
 		return nil, nil
 	}
-	key := client.ObjectKey{Namespace: config.Namespace, Name: config.Spec.TLS.ClientCertificateSecretRef.Name}
-	as := configName(config)
+	pair, err := readKeyPair(ctx, reader, "spec.tls.clientCertificateSecretRef",
+		client.ObjectKey{Namespace: config.Namespace, Name: config.Spec.TLS.ClientCertificateSecretRef.Name}, configName(config))
+	if err != nil {
+		return nil, err
+	}
+	return pair.parsed, nil
+}
+
+// keyPair is a certificate and its key, from a Secret of type kubernetes.io/tls.
+type keyPair struct {
+	// pem holds both; it is a function, so that nothing can print them.
+	pem    func() string
+	parsed *clientCertificate
+}
+
+// readKeyPair returns what a Secret holds that a field of the spec names.
+func readKeyPair(ctx context.Context, reader client.Reader, field string, key client.ObjectKey, as string) (keyPair, error) {
 	var secret corev1.Secret
 	if err := reader.Get(ctx, key, &secret); err != nil {
-		return nil, unread(err, "Secret", key.Namespace, key.Name, as)
+		return keyPair{}, unread(err, "Secret", key.Namespace, key.Name, as)
 	}
-	for _, field := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
-		if len(secret.Data[field]) == 0 {
-			return nil, keyMissing("Secret", key.Namespace, key.Name, field, as)
+	for _, name := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
+		if len(secret.Data[name]) == 0 {
+			return keyPair{}, keyMissing("Secret", key.Namespace, key.Name, name, as)
 		}
 	}
-	shown, problem := newClientCertificate(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
+	parsed, problem := newClientCertificate(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
 	if problem != "" {
-		return nil, fault.Wait(v1alpha1.ReasonInvalidSpec, "spec.tls.clientCertificateSecretRef: Secret %s %s (%s); "+
-			"put both there as PEM, tls.crt and tls.key of the same pair", key, problem, as)
+		return keyPair{}, fault.Wait(v1alpha1.ReasonInvalidSpec, "%s: Secret %s %s (%s); put both there as PEM, tls.crt and tls.key of the same pair",
+			field, key, problem, as)
 	}
-	return shown, nil
+	// A line break between the two, should the first not end with one. A reader of PEM skips what is not of the kind it looks for.
+	both := string(secret.Data[corev1.TLSCertKey]) + "\n" + string(secret.Data[corev1.TLSPrivateKeyKey])
+	return keyPair{pem: func() string { return both }, parsed: parsed}, nil
 }

@@ -12,7 +12,7 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// Location names a secret of a KV engine.
+// Location names a secret of a KV engine, or what another engine answers to a read.
 type Location struct {
 	// EnginePath is where the engine is mounted, for example secret. Slashes around it do not matter.
 	EnginePath string
@@ -25,7 +25,8 @@ type Location struct {
 	Version int64
 }
 
-// Read reads a secret. Source: GET engine/data/path (KV version 2) or GET engine/path (version 1).
+// Read reads a secret. Source: GET engine/data/path (KV version 2) or GET engine/path (version 1, and every other engine). What comes with a
+// lease is refused.
 //
 // Errors are faults. SecretNotFound says whether there is nothing at all at the path or the version is deleted or destroyed;
 // PermissionDenied that the token is good and the policy lacks "read"; AuthFailed that the token is dead.
@@ -116,6 +117,9 @@ func (s *Session) get(path string, current *identity) request {
 
 func (s *Session) readAt(ctx context.Context, current *identity, from place, version int64) (*Secret, error) {
 	r := s.get(from.apiPath(), current)
+	if s.makesLeases(from) {
+		return nil, leaseRefused(r)
+	}
 	if version != 0 && from.version == v1alpha1.KVVersion2 {
 		r.query = url.Values{"version": {strconv.FormatInt(version, 10)}}
 	}
@@ -126,8 +130,11 @@ func (s *Session) readAt(ctx context.Context, current *identity, from place, ver
 	case err != nil:
 		return nil, err
 	}
-	if a.LeaseID != "" || a.Auth != nil || a.WrapInfo != nil {
-		return nil, fault.Wait(v1alpha1.ReasonInvalidRequest, "%s → %d not a KV secret, but one that was made for this request (%s); set enginePath to a KV engine",
+	switch {
+	case a.LeaseID != "":
+		return nil, s.refuseLease(ctx, current, from, r, a.LeaseID)
+	case a.Auth != nil || a.WrapInfo != nil:
+		return nil, fault.Wait(v1alpha1.ReasonInvalidRequest, "%s → %d not a secret, but a token that was made for this request (%s); correct enginePath and secretPath",
 			r, a.status, r.as)
 	}
 	secret := &Secret{Path: from.apiPath(), RequestID: a.RequestID, Data: a.Data}
@@ -182,7 +189,7 @@ func (s *Session) locateVersioned(ctx context.Context, current *identity, locati
 		return versioned, nil
 	case found.version != v1alpha1.KVVersion2:
 		return place{}, fault.Wait(v1alpha1.ReasonInvalidRequest,
-			"the engine at %s is KV version 1, and this needs version 2 (%s); upgrade it, or use another engine", found.engine, s.as())
+			"the engine at %s is %s, and this needs version 2 (%s); upgrade it, or use another engine", found.engine, kindOf(found.version), s.as())
 	}
 	return found, nil
 }

@@ -9,13 +9,17 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// ready returns the identity to make requests with, and logs in first where that is due.
+// policiesTrusted is how long a request that a living token is denied leads to no new login.
+const policiesTrusted = 5 * time.Minute
+
+// ready returns the identity to make requests with, and logs in or renews first where that is due.
 func (s *Session) ready(ctx context.Context) (*identity, error) {
 	now := s.sessions.clock.Now()
 	s.mu.Lock()
 	current, checked := s.identity, s.checked
+	due := s.extensionDue(now)
 	s.mu.Unlock()
-	if current != nil && now.Sub(checked) < recheckInterval && !current.info.expired(now) {
+	if current != nil && now.Sub(checked) < recheckInterval && !current.info.expired(now) && !due {
 		return current, nil
 	}
 	return s.share(ctx, "refresh", s.refresh)
@@ -25,27 +29,35 @@ func (s *Session) ready(ctx context.Context) (*identity, error) {
 func (s *Session) refresh(ctx context.Context) (*identity, error) {
 	now := s.sessions.clock.Now()
 	current := s.currentIdentity()
+	alive := current != nil && !current.info.expired(now)
 	link, c, err := s.material(ctx)
 	switch {
-	case err != nil && current != nil && !current.info.expired(now) && fault.From(err).Class == fault.Retry:
+	case err != nil && alive && fault.From(err).Class == fault.Retry:
 		// The Kubernetes API is down, which says nothing about the credential: go on with what works.
-		return s.adopt(current), nil
+		return s.confirm(current), nil
 	case err != nil:
 		s.drop()
 		return nil, err
 	}
-	same := current != nil && current.link == link && current.credential.fingerprint == c.fingerprint
-	if same && !current.info.expired(now) {
-		return s.adopt(current), nil
+	same := current != nil && current.base == link && current.credential.fingerprint == c.fingerprint
+	if same && alive {
+		return s.extend(ctx, link, c, current), nil
 	}
 	if err := s.rejection(c); err != nil {
+		s.drop()
 		return nil, err
 	}
-	if same && !current.info.extendable() {
+	if same && !current.info.FromLogin && !current.info.extendable() {
+		s.drop()
 		return nil, s.reject(c, fault.Wait(v1alpha1.ReasonAuthFailed, "the token expired at %s (%s); %s",
 			current.info.ExpireTime.UTC().Format(time.RFC3339), s.as(), s.method.cure()))
 	}
-	return s.login(ctx, link, c, current)
+	next, err := s.login(ctx, link, c, current)
+	if err != nil {
+		s.drop()
+		return nil, err
+	}
+	return next, nil
 }
 
 // material is what a login needs: the way to Vault and the credential.
@@ -58,39 +70,59 @@ func (s *Session) material(ctx context.Context) (*link, credential, error) {
 	return link, c, err
 }
 
+// login makes the session another identity. The former one is given up only then.
 func (s *Session) login(ctx context.Context, link *link, c credential, former *identity) (*identity, error) {
-	t, info, err := s.method.login(ctx, link, c)
+	granted, err := s.method.login(ctx, link, c)
 	switch {
 	case fault.Is(err, v1alpha1.ReasonAuthFailed):
-		s.drop()
 		return nil, s.reject(c, err)
 	case err != nil:
-		s.drop()
 		return nil, err
 	}
-	if former != nil && former.credential.fingerprint == c.fingerprint {
-		info.LastRenewal = former.info.LastRenewal
+	if former != nil && !granted.info.FromLogin && former.credential.fingerprint == c.fingerprint {
+		granted.info.LastRenewal = former.info.LastRenewal
 	}
-	return s.adopt(s.newIdentity(link, c, t, info)), nil
+	return s.adopt(s.newIdentity(link, c, granted)), nil //nolint:contextcheck // a revocation outlives the request that leads to it
 }
 
-// challenge finds out why Vault denied a request. It returns another identity if the credential changed, the same one if the token
-// is good, and a fault if it is dead.
+// challenge finds out why Vault denied a request. It returns another identity if the credential changed or a new login gave one, the
+// same one if the token is good, and a fault if it is dead.
 func (s *Session) challenge(ctx context.Context, denied *identity) (*identity, error) {
 	return s.share(ctx, "challenge", func(ctx context.Context) (*identity, error) {
-		if current := s.currentIdentity(); current != nil && current != denied {
+		if current := s.currentIdentity(); current != nil && current.usage != denied.usage {
 			return current, nil // another caller was faster
 		}
+		s.doubt()
 		next, err := s.share(ctx, "refresh", s.refresh)
-		if err != nil || next != denied {
+		if err != nil || next.usage != denied.usage {
 			return next, err
 		}
-		_, _, err = s.method.login(ctx, denied.link, denied.credential)
-		if fault.Is(err, v1alpha1.ReasonAuthFailed) {
+		_, err = denied.link.lookup(ctx, denied.token, s.method.namespace(), s.as(), s.method.cure())
+		dead := fault.Is(err, v1alpha1.ReasonAuthFailed)
+		switch {
+		case !dead && !s.mayHaveNewPolicies(denied):
+			return denied, nil // if Vault did not answer, its denial is still the best that is known
+		case !s.method.ours():
+			s.drop()
 			return nil, s.reject(denied.credential, err)
+		case dead:
+			denied.usage.abandon()
+			s.drop()
 		}
-		return denied, nil // if Vault did not answer, its denial is still the best that is known
+		if err := s.rejection(denied.credential); err != nil {
+			return nil, err
+		}
+		renewed, err := s.login(ctx, denied.base, denied.credential, denied)
+		if err != nil && !dead {
+			return denied, nil
+		}
+		return renewed, err
 	})
+}
+
+// mayHaveNewPolicies: a token has the policies that its role had at the login. What is denied to it may have been granted since.
+func (s *Session) mayHaveNewPolicies(denied *identity) bool {
+	return s.method.ours() && s.sessions.clock.Now().Sub(denied.since) >= policiesTrusted
 }
 
 // connect returns the way to Vault. The certificates are read again if that is due, or if again says so.
@@ -142,40 +174,34 @@ func (s *Session) health(ctx context.Context) (Health, error) {
 // adopt makes an identity the session's, as of now in accord with the credential.
 func (s *Session) adopt(next *identity) *identity {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.identity != next {
+	former := s.identity
+	if former != next {
 		s.engines = map[string]engine{} // what one token may not ask, another may
 	}
-	s.identity, s.checked, s.rejected = next, s.sessions.clock.Now(), nil
+	s.identity, s.checked, s.rejected, s.extension = next, s.sessions.clock.Now(), nil, nil
+	s.mu.Unlock()
+	if former != nil && former.usage != next.usage {
+		former.usage.retire()
+	}
 	return next
 }
 
 // drop forgets the identity: the credential is looked at before anything else is tried.
 func (s *Session) drop() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	former := s.identity
 	s.identity = nil
+	s.mu.Unlock()
+	if former != nil {
+		former.usage.retire()
+	}
 }
 
-// reject remembers that Vault does not accept a credential.
-func (s *Session) reject(c credential, err error) error {
+// doubt has the credential read again before the next request.
+func (s *Session) doubt() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.identity != nil && s.identity.credential.fingerprint == c.fingerprint {
-		s.identity = nil
-	}
-	s.rejected = &rejection{c.fingerprint, err}
-	return err
-}
-
-// rejection returns why Vault did not accept this credential earlier, nil if it did not reject it.
-func (s *Session) rejection(c credential) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rejected != nil && s.rejected.fingerprint == c.fingerprint {
-		return s.rejected.err
-	}
-	return nil
+	s.checked = time.Time{}
 }
 
 // doubtLink has the certificates and the credential read again before the next request.

@@ -78,7 +78,9 @@ func TestKVVersion(t *testing.T) {
 		{name: "version 1", data: mount("team/kv/", "kv", map[string]any{"version": "1"}), version: v1alpha1.KVVersion1},
 		{name: "without options", data: mount("team/kv/", "kv", nil), version: v1alpha1.KVVersion1},
 		{name: "as old Vaults call it", data: mount("team/kv/", "generic", nil), version: v1alpha1.KVVersion1},
-		{name: "another engine", data: mount("team/kv/", "pki", nil), sentence: `the secrets engine at team/kv is of type "pki", not kv (us); set enginePath to a KV engine`},
+		{name: "another engine", data: mount("team/kv/", "pki", nil), version: notKV},
+		{name: "an engine of Vault's own", data: mount("team/kv/", "cubbyhole", nil), sentence: `the secrets engine at team/kv is of type "cubbyhole", not kv (us); set enginePath to a KV engine`},
+		{name: "no engine of a type", data: mount("team/kv/", "", nil), sentence: `the secrets engine at team/kv is of type "", not kv (us); set enginePath to a KV engine`},
 		{name: "an engine above", data: mount("team/", "kv", nil), sentence: "no secrets engine is mounted at team/kv, the nearest is team (us); set enginePath to that"},
 	}
 	for _, test := range tests {

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -12,8 +13,10 @@ import (
 	"github.com/go-logr/logr/funcr"
 	vaultapi "github.com/hashicorp/vault/api"
 	. "github.com/onsi/gomega"
+	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 )
 
 // TestNothingPrintsSecrets prints what holds a token or a value in every way that a careless line of code could.
@@ -24,12 +27,14 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	config := &v1alpha1.VaultConfig{}
 	config.Spec.Auth.Token = &v1alpha1.TokenAuth{}
 	config.Spec.URL = "https://vault"
-	sessions := &Sessions{}
-	session, err := newSession(sessions, config)
+	sessions := &Sessions{clock: clock.RealClock{}}
+	session, err := newSession(sessions, config, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	session.identity = &identity{token: tok, credential: newCredential(secret), info: TokenInfo{ExpireTime: time.Now()}}
+	session.identity = &identity{token: tok, credential: newCredential(secret), info: TokenInfo{ExpireTime: time.Now()}, usage: &usage{}}
+	session.rejected = &rejection{err: &refusedLogin{fault.New("AuthFailed", "no"), true}}
+	session.method = &appRoleMethod{unwrapped: &unwrapped{secretID: tok}}
 
 	for name, thing := range map[string]any{
 		"token":                  tok,
@@ -43,6 +48,16 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		"sessions":               sessions,
 		"request":                request{path: "x", token: &tok},
 		"answer":                 &answer{Secret: vaultapi.Secret{Data: map[string]any{"a": secret}, Auth: &vaultapi.SecretAuth{ClientToken: secret}}},
+		"answer to a login":      &answer{Auth: &authAnswer{SecretAuth: vaultapi.SecretAuth{ClientToken: secret}}},
+		"request with a body":    request{path: "x", body: map[string]string{"password": secret}},
+		"attempt":                attempt{path: "x", body: func() map[string]string { return map[string]string{"password": secret} }},
+		"grant":                  &grant{token: tok},
+		"grant by value":         grant{token: tok},
+		"method":                 session.method,
+		"revocation":             revocation{token: tok},
+		"revocations":            &revocations{queue: []revocation{{token: tok}}},
+		"workload":               &Workload{Token: func(context.Context, string) (string, error) { return secret, nil }},
+		"rejection":              session.rejected,
 		"secret":                 read,
 		"secret by value":        *read,
 		"secret in a struct":     struct{ S *Secret }{read},

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,11 +23,16 @@ import (
 // defaultTimeout bounds one request to Vault if Options leave it open.
 const defaultTimeout = 10 * time.Second
 
+// idleTime is how long a workload's session is kept that nobody uses.
+const idleTime = 15 * time.Minute
+
 // Options say how sessions reach Kubernetes and Vault.
 type Options struct {
 	// Reader gets Secrets and ConfigMaps by name. It must not be cached: a cache would watch, and so need the right to list
 	// every Secret, and a changed credential must be seen at once. Required.
 	Reader client.Reader
+	// Kubernetes makes and reviews tokens of service accounts. Without it, VaultConfigs that name one cannot be used.
+	Kubernetes kubernetes.Interface
 	// AllowedURLs are the origins, such as https://vault.example.com:8200, that credentials may be sent to. If it is empty,
 	// every https origin is allowed. An http origin must be listed.
 	AllowedURLs []string
@@ -36,17 +45,23 @@ type Options struct {
 	Timeout time.Duration
 }
 
-// Sessions holds one Session per VaultConfig. It is safe for concurrent use.
+// Sessions holds one Session per identity: one for each VaultConfig, or one for each service account whose pods use it. It is safe
+// for concurrent use.
 type Sessions struct {
-	reader  client.Reader
-	allowed allowed
-	clock   clock.PassiveClock
-	timeout time.Duration
-	wires   wires
+	reader      client.Reader
+	kubernetes  kubernetes.Interface
+	allowed     allowed
+	clock       clock.PassiveClock
+	timeout     time.Duration
+	wires       wires
+	revocations revocations
 
 	mu    sync.Mutex
-	byUID map[types.UID]*Session
+	byUID map[types.UID]map[subject]*Session
 }
+
+// subject is whose identity a session has: a workload's, or that of the VaultConfig itself if it is empty.
+type subject struct{ namespace, serviceAccount string }
 
 // NewSessions returns Sessions that hold nothing yet. It fails if Options lack a Reader or list something that is no origin.
 func NewSessions(options Options) (*Sessions, error) {
@@ -64,23 +79,38 @@ func NewSessions(options Options) (*Sessions, error) {
 		options.Timeout = defaultTimeout
 	}
 	return &Sessions{
-		reader:  options.Reader,
-		allowed: allowed,
-		clock:   options.Clock,
-		timeout: options.Timeout,
-		wires:   wires{timeout: options.Timeout, clock: options.Clock, byKey: map[routeKey]*wire{}},
-		byUID:   map[types.UID]*Session{},
+		reader:     options.Reader,
+		kubernetes: options.Kubernetes,
+		allowed:    allowed,
+		clock:      options.Clock,
+		timeout:    options.Timeout,
+		wires:      wires{timeout: options.Timeout, clock: options.Clock, byKey: map[routeKey]*wire{}},
+		byUID:      map[types.UID]map[subject]*Session{},
 	}, nil
 }
 
-// For returns the session of a VaultConfig, logged in. It is cached by the object's UID: it logs in (reads the Secret,
-// asks auth/token/lookup-self) when there is no session yet, when the spec's generation changed, and when the content of the Secret
-// changed. The Secret is read again once a minute at most, or at once after a failure. Concurrent callers share one
-// login. After Vault rejected the credential, only the Secret is looked at until its content changes.
+// For returns the session of a VaultConfig, logged in. It is cached by the object's UID: it logs in when there is no session yet,
+// when the spec changed in what a login depends on, and when the content of the Secret changed. The Secret is read again once a
+// minute at most, or at once after a failure. Concurrent callers share one login. After Vault rejected the credential, only the
+// Secret is looked at until its content changes; a login that can lock nobody out is tried again now and then.
 //
-// Errors are faults: InvalidSpec, CredentialMissing, AuthFailed, and what can be wrong with any request to Vault.
+// Errors are faults: InvalidSpec (also for a VaultConfig that logs in as a workload), CredentialMissing, AuthFailed, and what can
+// be wrong with any request to Vault.
 func (s *Sessions) For(ctx context.Context, config *v1alpha1.VaultConfig) (*Session, error) {
-	session, err := s.session(config)
+	return s.ForWorkload(ctx, config, nil)
+}
+
+// ForWorkload is For on behalf of a pod. If the VaultConfig logs in as the workload, the session is that of the pod's service
+// account, and its first user's token is what it logs in with.
+func (s *Sessions) ForWorkload(ctx context.Context, config *v1alpha1.VaultConfig, workload *Workload) (*Session, error) {
+	switch {
+	case !IsWorkload(config):
+		workload = nil
+	case workload == nil:
+		_, err := methodOf(config, s.kubernetes, nil) // says what is needed instead
+		return nil, err
+	}
+	session, err := s.session(config, workload)
 	if err != nil {
 		return nil, err
 	}
@@ -94,52 +124,147 @@ func (s *Sessions) For(ctx context.Context, config *v1alpha1.VaultConfig) (*Sess
 // sealed, uninitialized or standby Vault is no error. Errors are faults: InvalidSpec, CredentialMissing (the certificates),
 // VaultUnreachable, TLSFailed.
 func (s *Sessions) Health(ctx context.Context, config *v1alpha1.VaultConfig) (Health, error) {
-	session, err := s.session(config)
+	var nobody *Workload
+	if IsWorkload(config) {
+		nobody = &Workload{Token: func(context.Context, string) (string, error) { return "", errors.New("health needs no login") }}
+	}
+	session, err := s.session(config, nobody)
 	if err != nil {
 		return Health{}, err
 	}
 	return session.health(ctx)
 }
 
-// Forget drops the session of a VaultConfig that no longer exists, and its connections if no other session uses them. The
-// token is not revoked: it belongs to whoever put it into the Secret.
+// Forget drops the sessions of an object that no longer exists, and their connections if no other session uses them. Tokens that
+// they obtained by login are revoked as soon as nothing depends on them; one that somebody put into a Secret is theirs.
 func (s *Sessions) Forget(uid types.UID) {
 	s.mu.Lock()
+	gone := slices.Collect(maps.Values(s.byUID[uid]))
 	delete(s.byUID, uid)
 	s.mu.Unlock()
+	for _, session := range gone {
+		session.retire()
+	}
 	s.dropUnusedLinks()
+}
+
+// Start drops what is idle once a minute until ctx ends. Nothing is revoked when the process ends: what was made with a token would
+// die with it, and another process goes on using it.
+func (s *Sessions) Start(ctx context.Context) error {
+	ticker := time.NewTicker(time.Minute)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			s.DropIdle()
+		}
+	}
+}
+
+// NeedLeaderElection tells the manager to run Start in every replica.
+func (s *Sessions) NeedLeaderElection() bool { return false }
+
+// DropIdle drops the sessions of workloads that nobody has used for a while: their pods are gone.
+func (s *Sessions) DropIdle() {
+	now := s.clock.Now()
+	var idle []*Session
+	s.mu.Lock()
+	for uid, sessions := range s.byUID {
+		for key, session := range sessions {
+			if session.visitor != nil && session.idleSince(now) >= idleTime {
+				idle = append(idle, session)
+				delete(sessions, key)
+			}
+		}
+		if len(sessions) == 0 {
+			delete(s.byUID, uid)
+		}
+	}
+	s.mu.Unlock()
+	for _, session := range idle {
+		session.retire()
+	}
+	if len(idle) > 0 {
+		s.dropUnusedLinks()
+	}
 }
 
 // Format prints no session, and so no token, for every verb.
 func (s *Sessions) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, "vault.Sessions") }
 
 // session returns the session of a VaultConfig, logged in or not.
-func (s *Sessions) session(config *v1alpha1.VaultConfig) (*Session, error) {
+func (s *Sessions) session(config *v1alpha1.VaultConfig, workload *Workload) (*Session, error) {
+	session, former, err := s.choose(config, workload)
+	for _, session := range former {
+		session.retire()
+	}
+	return session, err
+}
+
+// choose returns the session to use, and those that it replaced.
+func (s *Sessions) choose(config *v1alpha1.VaultConfig, workload *Workload) (*Session, []*Session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if config.UID == "" { // two of them would share one session, and so one credential
-		return nil, fault.Invalid(v1alpha1.ReasonInternal, "%s has no UID: it was not read from Kubernetes", configName(config))
+		return nil, nil, fault.Invalid(v1alpha1.ReasonInternal, "%s has no UID: it was not read from Kubernetes", configName(config))
 	}
-	current := s.byUID[config.UID]
+	var key subject
+	var guest *visitor
+	if workload != nil {
+		key = subject{workload.Namespace, workload.ServiceAccount}
+		guest = &visitor{namespace: workload.Namespace, serviceAccount: workload.ServiceAccount}
+	}
+	former := s.byUID[config.UID]
+	current := former[key]
 	// A caller whose copy of the object is older than another caller's gets the session of the newer spec.
 	if current != nil && current.config.Generation >= config.Generation {
-		return current, nil
+		current.use(workload)
+		return current, nil, nil
 	}
-	next, err := newSession(s, config.DeepCopy())
+	next, err := newSession(s, config.DeepCopy(), guest)
+	// If the owner changed the spec into something that cannot work, the old one must not go on working.
+	var replaced []*Session
+	for other, session := range former {
+		if session.config.Generation < config.Generation && (err != nil || other == key || !sameLogin(session.config, config)) {
+			replaced = append(replaced, session)
+			delete(former, other)
+		}
+	}
 	if err != nil {
-		// The owner changed the spec into something that cannot work; the old one must not go on working.
-		delete(s.byUID, config.UID)
-		return nil, err
+		return nil, replaced, err
 	}
-	s.byUID[config.UID] = next
-	return next, nil
+	if current != nil && sameLogin(current.config, config) {
+		next.succeed(current)
+	}
+	next.use(workload)
+	if former == nil {
+		former = map[subject]*Session{}
+		s.byUID[config.UID] = former
+	}
+	former[key] = next
+	return next, replaced, nil
+}
+
+// sameLogin tells whether two generations of a VaultConfig log in to the same Vault in the same way.
+func sameLogin(former, next *v1alpha1.VaultConfig) bool {
+	login := func(config *v1alpha1.VaultConfig) *v1alpha1.VaultConfigSpec {
+		spec := config.Spec.DeepCopy()
+		// What says how a session is used, and not who it is.
+		spec.Enabled, spec.AutoRenew, spec.EnginePath = nil, nil, ""
+		return spec
+	}
+	return equality.Semantic.DeepEqual(login(former), login(next))
 }
 
 func (s *Sessions) dropUnusedLinks() {
 	s.mu.Lock()
-	used := make(map[*wire]bool, len(s.byUID))
-	for _, session := range s.byUID {
-		session.uses(used)
+	used := map[*wire]bool{}
+	for _, sessions := range s.byUID {
+		for _, session := range sessions {
+			session.uses(used)
+		}
 	}
 	s.mu.Unlock()
 	s.wires.keep(used)

@@ -32,6 +32,8 @@ type TokenInfo struct {
 	Type string
 	// NumUses is how often the token could still be used at login; zero: without limit.
 	NumUses int
+	// FromLogin: the token was made by a login of this process, which will replace it by another before it dies.
+	FromLogin bool
 	// Opaque: the token's policies do not let it look itself up (it was made without Vault's policy "default"), so all else
 	// is unknown, and it is not renewed.
 	Opaque bool
@@ -41,8 +43,8 @@ type TokenInfo struct {
 }
 
 // lookup asks Vault what it knows of a token. A fault AuthFailed means that the token is dead.
-func (l *link) lookup(ctx context.Context, t token, as, cure string) (TokenInfo, error) {
-	r := request{method: http.MethodGet, path: "auth/token/lookup-self", token: &t, capability: `"read"`, as: as}
+func (l *link) lookup(ctx context.Context, t token, namespace, as, cure string) (TokenInfo, error) {
+	r := request{method: http.MethodGet, path: "auth/token/lookup-self", token: &t, namespace: namespace, capability: `"read"`, as: as}
 	a, err := l.call(ctx, r)
 	switch {
 	case err == nil:
@@ -52,7 +54,7 @@ func (l *link) lookup(ctx context.Context, t token, as, cure string) (TokenInfo,
 	}
 	// Forbidden by policy, or not a token? Vault says so only in words that changed over time. This endpoint, which its user
 	// interface starts with, answers every living token, whatever its policies.
-	probe := request{method: http.MethodGet, path: "sys/internal/ui/mounts", token: &t, as: as}
+	probe := request{method: http.MethodGet, path: "sys/internal/ui/mounts", token: &t, namespace: namespace, as: as}
 	_, err = l.call(ctx, probe)
 	if fault.Is(err, v1alpha1.ReasonPermissionDenied) {
 		return TokenInfo{}, fault.Wait(v1alpha1.ReasonAuthFailed, "%s → %d the token is unknown, expired or revoked (%s); %s",
@@ -70,16 +72,7 @@ func newTokenInfo(data map[string]any, now time.Time) TokenInfo {
 	}
 	info.Renewable, _ = data["renewable"].(bool)
 	info.Type, _ = data["type"].(string)
-	for _, list := range []any{data["policies"], data["identity_policies"]} {
-		names, _ := list.([]any)
-		for _, name := range names {
-			if policy, ok := name.(string); ok {
-				info.Policies = append(info.Policies, policy)
-			}
-		}
-	}
-	slices.Sort(info.Policies)
-	info.Policies = slices.Compact(info.Policies)
+	info.Policies = sortedPolicies(texts(data["policies"]), texts(data["identity_policies"]))
 
 	expires, _ := data["expire_time"].(string)
 	if expires == "" {
@@ -120,6 +113,24 @@ func (i TokenInfo) expired(now time.Time) bool {
 // the same token, and only one of them renews it.
 func (i TokenInfo) extendable() bool {
 	return i.Renewable && !i.MaxTTLReached && !i.ExpireTime.IsZero()
+}
+
+// sortedPolicies are the policies of a token and those of its identity, each once.
+func sortedPolicies(own, identity []string) []string {
+	all := slices.Concat(own, identity)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func texts(value any) []string {
+	list, _ := value.([]any)
+	found := make([]string, 0, len(list))
+	for _, entry := range list {
+		if text, ok := entry.(string); ok {
+			found = append(found, text)
+		}
+	}
+	return found
 }
 
 func number(value any) int64 {

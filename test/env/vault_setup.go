@@ -69,6 +69,20 @@ func (v *Vault) PutKV(path string, data map[string]any) {
 	must(err)
 }
 
+// Mount enables a secrets engine.
+func (v *Vault) Mount(path, kind string) {
+	must(v.client.Sys().Mount(path, &vaultapi.MountInput{Type: kind}))
+}
+
+// Unmount disables a secrets engine, with all that is in it.
+func (v *Vault) Unmount(path string) { must(v.client.Sys().Unmount(path)) }
+
+// Create makes what lies at a path of an engine, such as transit/keys/app, with the engine's defaults.
+func (v *Vault) Create(path string) {
+	_, err := v.client.Logical().Write(path, map[string]any{})
+	must(err)
+}
+
 // newClient returns a client without a token yet. Whatever VAULT_* the developer's shell has set is overridden.
 func (v *Vault) newClient() (*vaultapi.Client, error) {
 	config := vaultapi.DefaultConfig()

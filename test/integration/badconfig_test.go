@@ -169,7 +169,7 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 			"metadata": map[string]any{"name": "main", "namespace": newNamespace()},
 			"spec":     map[string]any{"url": vault.URL(), "auth": map[string]any{}},
 		}}
-		Expect(cp.Client.Create(ctx, config)).To(MatchError(ContainSubstring("exactly one of the fields in [token] must be set")))
+		Expect(cp.Client.Create(ctx, config)).To(MatchError(ContainSubstring("exactly one of the fields in [token kubernetes jwt appRole userPass ldap cert] must be set")))
 	})
 
 	DescribeTable("at admission",

@@ -37,8 +37,7 @@ func newAsker(c *env.Controller) *asker {
 	a.client = resolverclient.New(resolverclient.Config{
 		Kubernetes: cp.Clients, Namespace: env.Namespace, NodeName: node.Name, TokenFile: a.tokenFile, Port: c.ResolverPort,
 	})
-	done := make(chan struct{})
-	running := ginkgoContext()
+	done, running := make(chan struct{}), ginkgoContext() // here, because a short spec may be over before the goroutine runs
 	go func() { defer close(done); _ = a.client.Run(running) }()
 	return a
 }
@@ -168,6 +167,20 @@ var _ = Describe("A mounted Connection", func() {
 		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "both"}))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(files(response)).To(Equal(map[string]string{"type": "test", "new": "second", "old": user}))
+	})
+
+	It("reads what an engine other than KV answers", func() {
+		vault.Mount("transit", "transit")
+		DeferCleanup(func() { vault.Unmount("transit") })
+		vault.Create("transit/keys/" + namespace)
+		c := connection(namespace, "key", "keys/"+namespace, map[string]any{"kind": "vault.secret(type)", "newest": "vault.secret(latest_version)"},
+			func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].EnginePath = "transit" })
+		create(c)
+		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "key"}))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(files(response)).To(Equal(map[string]string{"type": "test", "kind": "aes256-gcm96", "newest": "1"}))
+		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		Expect(c.Status.Secrets).To(HaveExactElements(HaveField("Path", "transit/keys/"+namespace)))
 	})
 
 	It("is refreshed by revision: unchanged while nothing changes, new files when the secret does", func() {

@@ -55,7 +55,8 @@ var _ = BeforeSuite(func() {
 	DeferCleanup(vault.Close)
 	vault.Policy("all-secrets", `
 		path "secret/*" { capabilities = ["create", "read", "update"] }
-		path "kv/*"     { capabilities = ["create", "read", "update"] }`)
+		path "kv/*"     { capabilities = ["create", "read", "update"] }
+		path "transit/*" { capabilities = ["read"] }`)
 	vault.Policy("everything", `path "*" { capabilities = ["create", "read", "update", "patch", "delete", "list", "sudo"] }`)
 
 	node, err = cp.CreateNode(ctx, "node-a")

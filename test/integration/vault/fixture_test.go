@@ -100,10 +100,11 @@ func (f *fixture) token(options env.TokenOptions) string {
 func (f *fixture) setToken(value string) { f.setSecret("vault-token", "token", value+"\n") }
 
 func (f *fixture) setSecret(name, key, value string) {
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
-		Data:       map[string][]byte{key: []byte(value)},
-	}
+	f.setSecretData(name, map[string][]byte{key: []byte(value)})
+}
+
+func (f *fixture) setSecretData(name string, data map[string][]byte) {
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Data: data}
 	Expect(client.IgnoreNotFound(f.kubernetes.Delete(context.Background(), secret.DeepCopy()))).To(Succeed())
 	Expect(f.kubernetes.Create(context.Background(), secret)).To(Succeed())
 }

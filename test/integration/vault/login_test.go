@@ -104,7 +104,8 @@ var _ = Describe("Logging in", func() {
 		It("names no auth method, says so", func(ctx context.Context) {
 			f.config.Spec.Auth.Token = nil
 			_, err := f.sessions.For(ctx, f.config)
-			Expect(f.said(err, v1alpha1.ReasonInvalidSpec)).To(Equal("spec.auth: no method is set; set spec.auth.token (VaultConfig shop/prod)"))
+			Expect(f.said(err, v1alpha1.ReasonInvalidSpec)).To(Equal(
+				"spec.auth: no method is set; set one of token, kubernetes, jwt, appRole, userPass, ldap and cert (VaultConfig shop/prod)"))
 		})
 
 		It("gets another token, uses it within a minute", func(ctx context.Context) {

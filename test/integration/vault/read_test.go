@@ -161,6 +161,68 @@ var _ = Describe("Reading", func() {
 			Expect(proxy.Counts()).NotTo(HaveKey("GET cubbyhole/x"))
 		})
 
+		It("reads what another engine answers, and has no versions of it", func(ctx context.Context) {
+			server.Mount("transit", "transit")
+			DeferCleanup(func() { server.Unmount("transit") })
+			server.Create("transit/keys/app")
+			server.Policy("transit", `path "transit/*" { capabilities = ["read"] }`)
+			f.setToken(f.token(env.TokenOptions{Policies: []string{"transit"}}))
+			there := vault.Location{EnginePath: "transit", SecretPath: "keys/app"}
+			secret, err := f.session(ctx).Read(ctx, there)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(secret.Data).To(HaveKeyWithValue("name", "app"))
+			Expect(secret.Data).To(HaveKeyWithValue("type", "aes256-gcm96"))
+			Expect([]any{secret.Version, secret.Path, secret.CreatedTime.IsZero()}).To(Equal([]any{int64(0), "transit/keys/app", true}))
+
+			there.Version = 1
+			_, err = f.session(ctx).Read(ctx, there)
+			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
+				"version 1 of transit/keys/app: the engine is not KV, which keeps no versions " + as + "; leave out version"))
+			_, err = f.session(ctx).Read(ctx, vault.Location{EnginePath: "transit", SecretPath: "keys/app", KVVersion: v1alpha1.KVVersion1})
+			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
+				"the secrets engine at transit is not KV " + as + "; leave out kvVersion, or correct enginePath"))
+			_, err = f.session(ctx).Read(ctx, vault.Location{EnginePath: "transit", SecretPath: "keys/none"})
+			Expect(f.said(err, v1alpha1.ReasonSecretNotFound)).To(ContainSubstring("GET transit/keys/none → 404 no secret at this path"))
+			_, err = f.session(ctx).CurrentVersion(ctx, vault.Location{EnginePath: "transit", SecretPath: "keys/app"})
+			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(ContainSubstring("the engine at transit is not KV, and this needs version 2"))
+		})
+
+		It("refuses a secret with a lease, gives the lease back and does not make another", func(ctx context.Context) {
+			server.Mount("transit", "transit") // any engine that is not KV; the proxy answers in its place
+			DeferCleanup(func() { server.Unmount("transit") })
+			server.Policy("transit", `path "transit/*" { capabilities = ["read"] }`)
+			f.setToken(f.token(env.TokenOptions{Policies: []string{"transit"}}))
+			proxy.Inject(env.Fault{Path: "transit/nothing", Status: 200, ContentType: "application/json", Body: `{"request_id":"r","data":null}`})
+			empty, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "transit", SecretPath: "nothing"})
+			Expect(err).NotTo(HaveOccurred())
+			Expect(empty.Data).To(BeEmpty(), "an engine that answers without data has no keys")
+			proxy.Inject(env.Fault{Path: "transit/creds/app", Status: 200, ContentType: "application/json", Body: `{"request_id":"r","lease_id":"transit/creds/app/` +
+				canary + `","lease_duration":60,"data":{"password":"` + canary + `"}}`})
+			for range 2 {
+				_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "transit", SecretPath: "creds/app"})
+				Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal("GET transit/creds/app → a secret with a lease, and dynamic secrets are not supported yet " +
+					as + "; use a path that answers without one, such as static-creds of the database engine"))
+			}
+			Expect(proxy.Counts()).To(HaveKeyWithValue("GET transit/creds/app", 1))
+			Expect(proxy.Counts()).To(HaveKeyWithValue("PUT sys/leases/revoke", 1))
+		})
+
+		DescribeTable("never reads what is Vault's own, even with a token that may",
+			func(ctx context.Context, engine, path string) {
+				f.setToken(f.token(env.TokenOptions{Policies: []string{"root"}}))
+				_, err := f.session(ctx).Read(ctx, at("nothing"))
+				Expect(err).To(HaveOccurred())
+				proxy.Reset() // it is logged in now, and asks for nothing on its own account
+				_, err = f.session(ctx).Read(ctx, vault.Location{EnginePath: engine, SecretPath: path})
+				Expect(err).To(HaveOccurred())
+				Expect(proxy.Counts()).NotTo(HaveKey("GET " + engine + "/" + path))
+			},
+			Entry("its own token", "auth/token", "lookup-self"),
+			Entry("the system's settings", "sys", "mounts"),
+			Entry("identities", "identity", "entity/id"),
+			Entry("the token's private store", "cubbyhole", "x"),
+		)
+
 		It("says where the engine really is", func(ctx context.Context) {
 			_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "secret/data", SecretPath: "oracle"})
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(

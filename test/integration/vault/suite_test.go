@@ -44,5 +44,13 @@ path "kv/*" { capabilities = ["read"] }
 path "secret/data/*" { capabilities = ["create", "read", "update"] }
 path "secret/metadata/*" { capabilities = ["read"] }
 `)
+	DeferCleanup(func() {
+		if started := apiServer; started != nil {
+			Expect(started.Stop()).To(Succeed())
+		}
+		if started := ldapServer; started != nil {
+			started.Close()
+		}
+	})
 	server.Policy("data-only", `path "secret/data/*" { capabilities = ["create", "read", "update"] }`)
 })

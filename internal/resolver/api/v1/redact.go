@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// String describes the request without the pod's token.
+// String describes the request without the pod's tokens.
 func (x *ResolveRequest) String() string {
 	return fmt.Sprintf("ResolveRequest{volumeAttributes: %v, revision: %q}", x.GetVolumeAttributes(), x.GetRevision())
 }

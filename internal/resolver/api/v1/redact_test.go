@@ -11,7 +11,7 @@ import (
 func TestMessagesNeverPrintWhatTheyCarry(t *testing.T) {
 	const canary = "correct-horse-battery-staple"
 	file := &File{Path: "password", Content: []byte(canary)}
-	request := &ResolveRequest{PodToken: canary, VolumeAttributes: map[string]string{"connection": "oracle"}}
+	request := &ResolveRequest{PodToken: canary, WorkloadTokens: map[string]string{"vault": canary}, VolumeAttributes: map[string]string{"connection": "oracle"}}
 	response := &ResolveResponse{Revision: "r1", Files: []*File{file}}
 
 	for _, message := range []any{file, request, response, []*File{file}} {

@@ -32,9 +32,12 @@ type ResolveRequest struct {
 	// refuses when there is none.
 	VolumeAttributes map[string]string `protobuf:"bytes,2,rep,name=volume_attributes,json=volumeAttributes,proto3" json:"volume_attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The revision of the files that the volume holds; empty for a first mount, which always reads from Vault.
-	Revision      string `protobuf:"bytes,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Revision string `protobuf:"bytes,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The mounting pod's other service account tokens that the kubelet gave to the driver, by audience. The resolver uses one where a
+	// VaultConfig logs in as the pod.
+	WorkloadTokens map[string]string `protobuf:"bytes,4,rep,name=workload_tokens,json=workloadTokens,proto3" json:"workload_tokens,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ResolveRequest) Reset() {
@@ -82,6 +85,13 @@ func (x *ResolveRequest) GetRevision() string {
 		return x.Revision
 	}
 	return ""
+}
+
+func (x *ResolveRequest) GetWorkloadTokens() map[string]string {
+	if x != nil {
+		return x.WorkloadTokens
+	}
+	return nil
 }
 
 type ResolveResponse struct {
@@ -159,7 +169,9 @@ type File struct {
 	// Path relative to the volume's root.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// Content of the file.
-	Content       []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	Content []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	// Permission bits of the file, 0400 to 0777; 0 leaves them to the node.
+	Mode          uint32 `protobuf:"varint,3,opt,name=mode,proto3" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -204,26 +216,38 @@ func (x *File) GetContent() []byte {
 	return nil
 }
 
+func (x *File) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
 var File_internal_resolver_api_v1_resolver_proto protoreflect.FileDescriptor
 
 const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\n" +
-	"'internal/resolver/api/v1/resolver.proto\x12\x15sallyport.resolver.v1\"\xfd\x01\n" +
+	"'internal/resolver/api/v1/resolver.proto\x12\x15sallyport.resolver.v1\"\xa9\x03\n" +
 	"\x0eResolveRequest\x12 \n" +
 	"\tpod_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\bpodToken\x12h\n" +
 	"\x11volume_attributes\x18\x02 \x03(\v2;.sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntryR\x10volumeAttributes\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\tR\brevision\x1aC\n" +
+	"\brevision\x18\x03 \x01(\tR\brevision\x12g\n" +
+	"\x0fworkload_tokens\x18\x04 \x03(\v29.sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntryB\x03\x80\x01\x01R\x0eworkloadTokens\x1aC\n" +
 	"\x15VolumeAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aA\n" +
+	"\x13WorkloadTokensEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa8\x01\n" +
 	"\x0fResolveResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x1c\n" +
 	"\tunchanged\x18\x02 \x01(\bR\tunchanged\x121\n" +
 	"\x05files\x18\x03 \x03(\v2\x1b.sallyport.resolver.v1.FileR\x05files\x12(\n" +
-	"\x10refresh_after_ms\x18\x04 \x01(\x03R\x0erefreshAfterMs\"9\n" +
+	"\x10refresh_after_ms\x18\x04 \x01(\x03R\x0erefreshAfterMs\"M\n" +
 	"\x04File\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +
-	"\acontent\x18\x02 \x01(\fB\x03\x80\x01\x01R\acontent2d\n" +
+	"\acontent\x18\x02 \x01(\fB\x03\x80\x01\x01R\acontent\x12\x12\n" +
+	"\x04mode\x18\x03 \x01(\rR\x04mode2d\n" +
 	"\bResolver\x12X\n" +
 	"\aResolve\x12%.sallyport.resolver.v1.ResolveRequest\x1a&.sallyport.resolver.v1.ResolveResponseB=Z;sallyport.dev/sallyport/internal/resolver/api/v1;resolverv1b\x06proto3"
 
@@ -239,23 +263,25 @@ func file_internal_resolver_api_v1_resolver_proto_rawDescGZIP() []byte {
 	return file_internal_resolver_api_v1_resolver_proto_rawDescData
 }
 
-var file_internal_resolver_api_v1_resolver_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_internal_resolver_api_v1_resolver_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_internal_resolver_api_v1_resolver_proto_goTypes = []any{
 	(*ResolveRequest)(nil),  // 0: sallyport.resolver.v1.ResolveRequest
 	(*ResolveResponse)(nil), // 1: sallyport.resolver.v1.ResolveResponse
 	(*File)(nil),            // 2: sallyport.resolver.v1.File
 	nil,                     // 3: sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntry
+	nil,                     // 4: sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntry
 }
 var file_internal_resolver_api_v1_resolver_proto_depIdxs = []int32{
 	3, // 0: sallyport.resolver.v1.ResolveRequest.volume_attributes:type_name -> sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntry
-	2, // 1: sallyport.resolver.v1.ResolveResponse.files:type_name -> sallyport.resolver.v1.File
-	0, // 2: sallyport.resolver.v1.Resolver.Resolve:input_type -> sallyport.resolver.v1.ResolveRequest
-	1, // 3: sallyport.resolver.v1.Resolver.Resolve:output_type -> sallyport.resolver.v1.ResolveResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	4, // 1: sallyport.resolver.v1.ResolveRequest.workload_tokens:type_name -> sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntry
+	2, // 2: sallyport.resolver.v1.ResolveResponse.files:type_name -> sallyport.resolver.v1.File
+	0, // 3: sallyport.resolver.v1.Resolver.Resolve:input_type -> sallyport.resolver.v1.ResolveRequest
+	1, // 4: sallyport.resolver.v1.Resolver.Resolve:output_type -> sallyport.resolver.v1.ResolveResponse
+	4, // [4:5] is the sub-list for method output_type
+	3, // [3:4] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_internal_resolver_api_v1_resolver_proto_init() }
@@ -269,7 +295,7 @@ func file_internal_resolver_api_v1_resolver_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_resolver_api_v1_resolver_proto_rawDesc), len(file_internal_resolver_api_v1_resolver_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

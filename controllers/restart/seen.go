@@ -1,0 +1,100 @@
+package restart
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+)
+
+// seen are digests of Connections by name. A digest is of names, a generation and versions; nothing of a value goes into it.
+type seen map[string]string
+
+// sight is what was seen at one moment.
+type sight struct {
+	seen seen
+	// unversioned are the secrets whose changes cannot be seen.
+	unversioned []string
+}
+
+// parseSeen reads the annotation. What it does not understand was never seen.
+func parseSeen(text string) seen {
+	parsed := seen{}
+	for entry := range strings.SplitSeq(text, ",") {
+		if name, digest, found := strings.Cut(entry, "="); found {
+			parsed[name] = digest
+		}
+	}
+	return parsed
+}
+
+// String is the annotation's value. Names of objects hold neither comma nor equals sign.
+func (s seen) String() string {
+	entries := make([]string, 0, len(s))
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		entries = append(entries, name+"="+s[name])
+	}
+	return strings.Join(entries, ",")
+}
+
+// changedSince returns the names of the Connections that are in both and differ.
+func (s seen) changedSince(before seen) []string {
+	var changed []string
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		if digest, known := before[name]; known && digest != s[name] {
+			changed = append(changed, name)
+		}
+	}
+	return changed
+}
+
+// mounted returns the Connections that pods of the template mount, sorted.
+func mounted(template *corev1.PodTemplateSpec) []string {
+	var names []string
+	for i := range template.Spec.Volumes {
+		if csi := template.Spec.Volumes[i].CSI; csi != nil && csi.Driver == v1alpha1.DriverName {
+			names = append(names, csi.VolumeAttributes[v1alpha1.AttributeConnection])
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// settled tells whether the Connection's status speaks of its present spec and of secrets that were read.
+func settled(connection *v1alpha1.Connection) bool {
+	return connection.Status.ObservedGeneration == connection.Generation &&
+		meta.IsStatusConditionTrue(connection.Status.Conditions, v1alpha1.ConditionReady)
+}
+
+// digest changes with the Connection's spec and with the versions of its secrets. The time is that of the version in Vault: a secret
+// that was deleted with all its versions begins at 1 again.
+func digest(connection *v1alpha1.Connection) string {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s/%d\n", connection.UID, connection.Generation)
+	for _, secret := range connection.Status.Secrets {
+		fmt.Fprintf(sum, "%s %s %d", secret.VaultConfig, secret.Path, secret.Version)
+		if secret.CreatedTime != nil {
+			fmt.Fprintf(sum, " %d", secret.CreatedTime.Unix())
+		}
+		fmt.Fprintln(sum)
+	}
+	const length = 12 // 72 bits: enough to see that something changed
+	return base64.RawURLEncoding.EncodeToString(sum.Sum(nil))[:length]
+}
+
+func unversioned(connection *v1alpha1.Connection) []string {
+	var paths []string
+	for _, secret := range connection.Status.Secrets {
+		if secret.Version == 0 {
+			paths = append(paths, secret.Path)
+		}
+	}
+	return paths
+}

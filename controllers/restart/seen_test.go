@@ -1,0 +1,92 @@
+package restart
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+)
+
+func sample() *v1alpha1.Connection {
+	written := metav1.NewTime(time.Unix(1_800_000_000, 0))
+	return &v1alpha1.Connection{
+		ObjectMeta: metav1.ObjectMeta{Name: "db", UID: "uid", Generation: 3, ResourceVersion: "7", Labels: map[string]string{"a": "b"}},
+		Spec:       v1alpha1.ConnectionSpec{Type: "t"},
+		Status: v1alpha1.ConnectionStatus{
+			ObservedGeneration: 3,
+			Conditions:         []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue}},
+			Secrets:            []v1alpha1.ObservedSecret{{VaultConfig: "shop/main", Path: "secret/data/db", Version: 5, CreatedTime: &written}},
+		},
+	}
+}
+
+func TestDigestFollowsGenerationAndVersionsAlone(t *testing.T) {
+	for name, row := range map[string]struct {
+		change func(*v1alpha1.Connection)
+		moves  bool
+	}{
+		"a new generation":         {func(c *v1alpha1.Connection) { c.Generation++ }, true},
+		"another object":           {func(c *v1alpha1.Connection) { c.UID = "other" }, true},
+		"a new version":            {func(c *v1alpha1.Connection) { c.Status.Secrets[0].Version++ }, true},
+		"a secret made anew":       {func(c *v1alpha1.Connection) { c.Status.Secrets[0].CreatedTime = &metav1.Time{Time: time.Unix(1, 0)} }, true},
+		"another secret":           {func(c *v1alpha1.Connection) { c.Status.Secrets[0].Path += "2" }, true},
+		"a secret that is gone":    {func(c *v1alpha1.Connection) { c.Status.Secrets = nil }, true},
+		"a label":                  {func(c *v1alpha1.Connection) { c.Labels = nil; c.ResourceVersion = "8" }, false},
+		"another condition":        {func(c *v1alpha1.Connection) { c.Status.Conditions = nil }, false},
+		"the same, read once more": {func(*v1alpha1.Connection) {}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := sample()
+			row.change(changed)
+			if row.moves {
+				NewWithT(t).Expect(digest(changed)).NotTo(Equal(digest(sample())))
+			} else {
+				NewWithT(t).Expect(digest(changed)).To(Equal(digest(sample())))
+			}
+		})
+	}
+}
+
+func TestSeenIsReadAsItIsWritten(t *testing.T) {
+	g := NewWithT(t)
+	s := seen{"b.c": "2", "a": "1"}
+	g.Expect(s.String()).To(Equal("a=1,b.c=2"))
+	g.Expect(parseSeen(s.String())).To(Equal(s))
+	g.Expect(parseSeen("")).To(BeEmpty())
+	g.Expect(parseSeen("nonsense,,=,a=1")).To(HaveKeyWithValue("a", "1"))
+	g.Expect(seen{}.String()).To(BeEmpty())
+}
+
+func TestOnlyWhatWasSeenBeforeCanChange(t *testing.T) {
+	g := NewWithT(t)
+	before := seen{"a": "1", "b": "1", "gone": "1"}
+	g.Expect(seen{"a": "1", "b": "2", "new": "1"}.changedSince(before)).To(Equal([]string{"b"}))
+	g.Expect(seen{"a": "2"}.changedSince(seen{})).To(BeEmpty(), "the first look rolls nothing")
+}
+
+func TestMountedConnectionsAreThoseOfOurDriver(t *testing.T) {
+	csi := func(driver, connection string) corev1.Volume {
+		return corev1.Volume{VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{
+			Driver: driver, VolumeAttributes: map[string]string{"connection": connection},
+		}}}
+	}
+	template := &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Volumes: []corev1.Volume{
+		{}, csi(v1alpha1.DriverName, "z"), csi("other", "x"), csi(v1alpha1.DriverName, "a"), csi(v1alpha1.DriverName, "z"),
+	}}}
+	NewWithT(t).Expect(mounted(template)).To(Equal([]string{"a", "z"}))
+}
+
+func TestSettledNeedsAStatusOfThisSpec(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(settled(sample())).To(BeTrue())
+	stale := sample()
+	stale.Generation++
+	g.Expect(settled(stale)).To(BeFalse())
+	down := sample()
+	down.Status.Conditions[0].Status = metav1.ConditionFalse
+	g.Expect(settled(down)).To(BeFalse())
+}

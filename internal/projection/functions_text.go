@@ -1,0 +1,264 @@
+package projection
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"text/template"
+	"unicode/utf8"
+)
+
+// maxIndent is how far a text can be indented.
+const maxIndent = 100
+
+func (m *meter) stringFunctions() template.FuncMap {
+	// simple makes a function of one text.
+	simple := func(do func(string) string) func(any) (string, error) {
+		return func(value any) (string, error) {
+			text, err := m.text(value)
+			if err != nil {
+				return "", err
+			}
+			done := do(text)
+			return done, m.made(len(done))
+		}
+	}
+	// trimmed makes a function of a part and the text that may hold it.
+	trimmed := func(do func(text, part string) string) func(part, value any) (string, error) {
+		return func(part, value any) (string, error) {
+			texts, err := m.texts(part, value)
+			if err != nil {
+				return "", err
+			}
+			return do(texts[1], texts[0]), nil
+		}
+	}
+	tests := func(do func(text, part string) bool) func(part, value any) (bool, error) {
+		return func(part, value any) (bool, error) {
+			texts, err := m.texts(part, value)
+			return err == nil && do(texts[1], texts[0]), err
+		}
+	}
+	return template.FuncMap{
+		"lower":      simple(strings.ToLower),
+		"upper":      simple(strings.ToUpper),
+		"trim":       simple(strings.TrimSpace),
+		"trimPrefix": trimmed(strings.TrimPrefix),
+		"trimSuffix": trimmed(strings.TrimSuffix),
+		"contains":   tests(strings.Contains),
+		"hasPrefix":  tests(strings.HasPrefix),
+		"hasSuffix":  tests(strings.HasSuffix),
+		"replace":    m.replace,
+		"splitList":  m.split,
+		"join":       m.joinList,
+		"indent":     func(width int, value any) (string, error) { return m.indent("", width, value) },
+		"nindent":    func(width int, value any) (string, error) { return m.indent("\n", width, value) },
+	}
+}
+
+func (m *meter) replace(old, with, value any) (string, error) {
+	texts, err := m.texts(old, with, value)
+	if err != nil {
+		return "", err
+	}
+	// Before it is made: a short template could make a text of a terabyte.
+	if err := m.made(len(texts[2]) + strings.Count(texts[2], texts[0])*len(texts[1])); err != nil {
+		return "", err
+	}
+	return strings.ReplaceAll(texts[2], texts[0], texts[1]), nil
+}
+
+func (m *meter) split(separator, value any) ([]any, error) {
+	texts, err := m.texts(separator, value)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.pay((strings.Count(texts[1], texts[0]) + 1) * nodePrice); err != nil {
+		return nil, err
+	}
+	parts := []any{}
+	for part := range strings.SplitSeq(texts[1], texts[0]) {
+		parts = append(parts, part)
+	}
+	return parts, nil
+}
+
+func (m *meter) joinList(separator, list any) (string, error) {
+	items, ok := list.([]any)
+	if !ok {
+		return "", errFunction("join needs a list")
+	}
+	between, err := m.text(separator)
+	if err != nil {
+		return "", err
+	}
+	texts, err := m.texts(items...)
+	if err != nil {
+		return "", err
+	}
+	return m.join(between, texts)
+}
+
+// indent puts blanks before every line.
+func (m *meter) indent(before string, width int, value any) (string, error) {
+	text, err := m.text(value)
+	switch {
+	case err != nil:
+		return "", err
+	case width < 0 || width > maxIndent:
+		return "", errFunction("a text can be indented by 0 to %d blanks", maxIndent)
+	}
+	if err := m.made(len(text) + (strings.Count(text, "\n")+2)*width); err != nil {
+		return "", err
+	}
+	blanks := strings.Repeat(" ", width)
+	return before + blanks + strings.ReplaceAll(text, "\n", "\n"+blanks), nil
+}
+
+func (m *meter) encodings() template.FuncMap {
+	// encoder makes a function of one text that may refuse it.
+	encoder := func(do func(string) (string, error)) func(any) (string, error) {
+		return func(value any) (string, error) {
+			text, err := m.text(value)
+			if err != nil {
+				return "", err
+			}
+			encoded, err := do(text)
+			if err != nil {
+				return "", err
+			}
+			return encoded, m.made(len(encoded))
+		}
+	}
+	return template.FuncMap{
+		"b64enc":     encoder(func(text string) (string, error) { return base64.StdEncoding.EncodeToString([]byte(text)), nil }),
+		"b64dec":     encoder(fromBase64),
+		"urlEscape":  encoder(urlEscape),
+		"xmlEscape":  encoder(xmlEscape),
+		"shellQuote": encoder(shellQuote),
+		"sqlQuote":   encoder(sqlQuote),
+		"properties": encoder(propertyValue),
+		"quote":      encoder(quote),
+		"toJson":     m.toJSON,
+		"toYaml":     m.toYAML,
+		"fromJson":   m.fromJSON,
+	}
+}
+
+func fromBase64(text string) (string, error) {
+	decoded, err := decodeBase64([]byte(text))
+	if err != nil {
+		return "", errFunction("this is not base64 (the standard alphabet of RFC 4648, with padding)")
+	}
+	return string(decoded), nil
+}
+
+// urlEscape is for any part of a URL: all but letters, digits, "-", ".", "_" and "~" becomes %XX.
+func urlEscape(text string) (string, error) {
+	return strings.ReplaceAll(url.QueryEscape(text), "+", "%20"), nil
+}
+
+func errText(function string) error {
+	return errFunction("%s needs text in UTF-8, without characters that its language cannot hold", function)
+}
+
+// xmlEscape is for the content of elements and for attributes.
+func xmlEscape(text string) (string, error) {
+	var escaped bytes.Buffer
+	if err := xml.EscapeText(&escaped, []byte(text)); err != nil {
+		return "", errText("xmlEscape")
+	}
+	// What XML cannot hold was replaced by this character.
+	if !utf8.ValidString(text) || bytes.Count(escaped.Bytes(), []byte("\uFFFD")) != strings.Count(text, "\uFFFD") {
+		return "", errText("xmlEscape")
+	}
+	return escaped.String(), nil
+}
+
+// shellQuote makes one word of a POSIX shell.
+func shellQuote(text string) (string, error) {
+	if strings.Contains(text, "\x00") {
+		return "", errText("shellQuote")
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'", nil
+}
+
+// sqlQuote makes a string of standard SQL. Some databases take a backslash for the beginning of an escape and others do not, so there is
+// no way to write one that is safe everywhere.
+func sqlQuote(text string) (string, error) {
+	if strings.ContainsAny(text, "\x00\\") || !utf8.ValidString(text) {
+		return "", errFunction("sqlQuote refuses backslashes and NUL characters, which databases understand in different ways")
+	}
+	return "'" + strings.ReplaceAll(text, "'", "''") + "'", nil
+}
+
+// propertyValue is for the right side in a file of java.util.Properties.
+func propertyValue(text string) (string, error) {
+	if !utf8.ValidString(text) {
+		return "", errText("properties")
+	}
+	var escaped bytes.Buffer
+	escapeProperty(&escaped, text, false)
+	return escaped.String(), nil
+}
+
+// quote makes a string of JSON, which is one of YAML and of JavaScript too.
+func quote(text string) (string, error) {
+	if !utf8.ValidString(text) {
+		return "", errText("quote")
+	}
+	quoted, err := compact(text)
+	if err != nil {
+		return "", errText("quote")
+	}
+	return unprintable.ReplaceAllStringFunc(string(quoted), func(character string) string {
+		r, _ := utf8.DecodeRuneInString(character)
+		return fmt.Sprintf(`\u%04x`, r)
+	}), nil
+}
+
+// unprintable are the characters that JSON may hold as they are, and YAML not.
+var unprintable = regexp.MustCompile(`[\x{7f}-\x{9f}\x{feff}]`)
+
+func (m *meter) toJSON(value any) (string, error) {
+	if !isText(value) {
+		return "", errText("toJson")
+	}
+	written, err := compact(value)
+	if err != nil {
+		return "", errFunction("this cannot be written as JSON")
+	}
+	return string(written), m.made(len(written))
+}
+
+// toYAML ends without a line break, so that nindent can follow.
+func (m *meter) toYAML(value any) (string, error) {
+	if !isText(value) {
+		return "", errText("toYaml")
+	}
+	written, err := encodeYAML(value)
+	if err != nil {
+		return "", errFunction("this cannot be written as YAML, or has more than %d bytes", MaxContentBytes)
+	}
+	text := strings.TrimSuffix(string(written), "\n")
+	return text, m.made(len(text))
+}
+
+func (m *meter) fromJSON(value any) (any, error) {
+	text, err := m.text(value)
+	if err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	var decoded any
+	if !json.Valid([]byte(text)) || decoder.Decode(&decoded) != nil {
+		return nil, errFunction("this is not JSON")
+	}
+	return templateValue(decoded), m.pay(len(text) * nodePrice)
+}

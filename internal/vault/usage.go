@@ -1,0 +1,56 @@
+package vault
+
+import (
+	"sync"
+)
+
+// usage counts what depends on a token: the requests under way, and whatever has been made with it that would die with it. A token
+// that was obtained by login is revoked when it is retired and nothing depends on it any more. One that its owner put into a
+// Secret is never revoked.
+type usage struct {
+	mu      sync.Mutex
+	users   int
+	retired bool
+	// end revokes the token; nil if that is not ours to do, or was done.
+	end func()
+}
+
+// hold says that something depends on the token, until release is called.
+func (u *usage) hold() (release func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.users++
+	return sync.OnceFunc(func() {
+		u.mu.Lock()
+		u.users--
+		u.mu.Unlock()
+		u.settle()
+	})
+}
+
+// retire says that nothing new will depend on the token.
+func (u *usage) retire() {
+	u.mu.Lock()
+	u.retired = true
+	u.mu.Unlock()
+	u.settle()
+}
+
+// abandon says that the token is dead already.
+func (u *usage) abandon() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.end = nil
+}
+
+func (u *usage) settle() {
+	u.mu.Lock()
+	var end func()
+	if u.retired && u.users == 0 {
+		end, u.end = u.end, nil
+	}
+	u.mu.Unlock()
+	if end != nil {
+		end()
+	}
+}

@@ -1,0 +1,158 @@
+package integration
+
+import (
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/env"
+)
+
+// podTemplate mounts the Connections.
+func podTemplate(connections ...string) corev1.PodTemplateSpec {
+	template := corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "app"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
+	}
+	for _, name := range connections {
+		template.Spec.Volumes = append(template.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+			CSI: &corev1.CSIVolumeSource{Driver: v1alpha1.DriverName, VolumeAttributes: map[string]string{"connection": name}},
+		}})
+	}
+	return template
+}
+
+// workloads are one of each kind that ask for restarts, and a Deployment that does not.
+func workloads(namespace string, connections ...string) []client.Object {
+	meta := func(name, asks string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: map[string]string{v1alpha1.AnnotationRestartOnChange: asks}}
+	}
+	selector := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "app"}}
+	template := podTemplate(connections...)
+	return []client.Object{
+		&appsv1.Deployment{ObjectMeta: meta("asks", "true"), Spec: appsv1.DeploymentSpec{Selector: selector, Template: template}},
+		&appsv1.StatefulSet{ObjectMeta: meta("asks", "true"), Spec: appsv1.StatefulSetSpec{Selector: selector, Template: template}},
+		&appsv1.DaemonSet{ObjectMeta: meta("asks", "true"), Spec: appsv1.DaemonSetSpec{Selector: selector, Template: template}},
+		&appsv1.Deployment{ObjectMeta: meta("does-not", "false"), Spec: appsv1.DeploymentSpec{Selector: selector, Template: template}},
+	}
+}
+
+// restartedFor returns the annotation in the workload's pod template, and the one of the workload itself.
+func restartedFor(g Gomega, workload client.Object) (template, seen string) {
+	g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(workload), workload)).To(Succeed())
+	seen = workload.GetAnnotations()[v1alpha1.AnnotationSeen]
+	switch w := workload.(type) {
+	case *appsv1.Deployment:
+		return w.Spec.Template.Annotations[v1alpha1.AnnotationRestartedFor], seen
+	case *appsv1.StatefulSet:
+		return w.Spec.Template.Annotations[v1alpha1.AnnotationRestartedFor], seen
+	case *appsv1.DaemonSet:
+		return w.Spec.Template.Annotations[v1alpha1.AnnotationRestartedFor], seen
+	}
+	return "", ""
+}
+
+var _ = Describe("A workload with restart-on-change", func() {
+	var namespace string
+
+	BeforeEach(func() {
+		namespace = newNamespace()
+		readyConfig(namespace)
+	})
+
+	It("is rolled once when a Connection that its pods mount changes, and by nothing else", func() {
+		path := "secret/data/" + namespace + "/oracle"
+		vault.PutKV(path, map[string]any{"password": canary()})
+		c := connection(namespace, "oracle", namespace+"/oracle", map[string]any{"password": "vault.secret(password)"}, fast)
+		create(c, connection(namespace, "other", namespace+"/oracle", map[string]any{"password": "vault.secret(password)"}, fast))
+		all := workloads(namespace, "oracle", "missing")
+		create(all...)
+		asking, silent := all[:3], all[3]
+
+		By("noting what there is, at first")
+		for _, workload := range asking {
+			Eventually(func(g Gomega) {
+				template, seen := restartedFor(g, workload)
+				g.Expect(seen).To(MatchRegexp(`^oracle=[-_A-Za-z0-9]{12}$`))
+				g.Expect(template).To(BeEmpty(), "a workload is not rolled because it begins to ask")
+			}).Should(Succeed())
+		}
+
+		By("a new version in Vault")
+		vault.PutKV(path, map[string]any{"password": canary()})
+		rolled := map[client.Object]string{}
+		for _, workload := range asking {
+			before := workload.GetAnnotations()[v1alpha1.AnnotationSeen]
+			Eventually(func(g Gomega) {
+				template, seen := restartedFor(g, workload)
+				g.Expect(template).To(And(Equal(seen), Not(BeEmpty()), Not(Equal(before))))
+			}).Should(Succeed())
+			expectEvent(workload, "Normal", v1alpha1.ReasonRestarted)
+			rolled[workload] = workload.GetResourceVersion()
+		}
+
+		By("a controller that starts anew, and a Connection that fails")
+		again, err := cp.StartController(ctx, "sallyport-controller-again", log)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(func() { Expect(again.Stop()).To(Succeed()) })
+		update(c, func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].SecretPath = namespace + "/nothing" })
+		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)
+		Consistently(func(g Gomega) {
+			for _, workload := range asking {
+				restartedFor(g, workload)
+				g.Expect(workload.GetResourceVersion()).To(Equal(rolled[workload]))
+			}
+			template, seen := restartedFor(g, silent)
+			g.Expect([]string{template, seen}).To(HaveEach(""))
+		}, "3s").Should(Succeed())
+
+		By("an edit of the Connection")
+		update(c, func(c *v1alpha1.Connection) {
+			c.Spec.VaultSecrets[0].SecretPath = namespace + "/oracle"
+			c.Spec.Value = raw(map[string]any{"password": "vault.secret(password)", "host": "new"})
+		})
+		for _, workload := range asking {
+			before := workload.GetAnnotations()[v1alpha1.AnnotationSeen]
+			Eventually(func(g Gomega) {
+				template, _ := restartedFor(g, workload)
+				g.Expect(template).NotTo(Equal(before))
+			}).Should(Succeed())
+		}
+	})
+
+	It("lets the controller change nothing else in it", func() {
+		all := workloads(namespace, "oracle")
+		create(all...)
+		controller := as("system:serviceaccount:"+env.Namespace+":sallyport-controller", replica.PodName)
+		patch := func(workload client.Object, body string) error {
+			return controller.Patch(ctx, workload, client.RawPatch(types.MergePatchType, []byte(body)))
+		}
+		const roll = `{"spec":{"template":{"metadata":{"annotations":{"sallyport.dev/restarted-for":"oracle=x"}}}}}`
+		for _, workload := range all[:3] {
+			Expect(patch(workload, `{"spec":{"template":{"spec":{"hostPID":true}}}}`)).To(MatchError(ContainSubstring("may change nothing in a pod template but")))
+			Expect(patch(workload, `{"spec":{"template":{"metadata":{"annotations":{"other":"x"}}}}}`)).To(MatchError(ContainSubstring("may change nothing in a pod template but")))
+			Expect(patch(workload, roll)).To(Succeed())
+		}
+		Expect(patch(all[3], roll)).To(MatchError(ContainSubstring("may roll only workloads with the annotation sallyport.dev/restart-on-change")))
+	})
+
+	It("is told that a secret has no versions", func() {
+		vault.PutKV("kv/"+namespace+"/legacy", map[string]any{"password": canary()})
+		create(connection(namespace, "legacy", namespace+"/legacy", map[string]any{"password": "vault.secret(password)"},
+			func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].EnginePath = "kv" }))
+		workload := workloads(namespace, "legacy")[0]
+		create(workload)
+		expectEvent(workload, "Warning", v1alpha1.ReasonNoVersions)
+		Eventually(func(g Gomega) {
+			_, seen := restartedFor(g, workload)
+			g.Expect(strings.HasPrefix(seen, "legacy=")).To(BeTrue())
+		}).Should(Succeed())
+	})
+})

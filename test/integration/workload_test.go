@@ -1,0 +1,155 @@
+package integration
+
+import (
+	"fmt"
+	"sync"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+)
+
+// mountAs is mount with tokens of the pod for other audiences, as the kubelet has them made.
+func (a *asker) mountAs(pod *corev1.Pod, tokens map[string]string, revision string) (*resolverv1.ResolveResponse, error) {
+	GinkgoHelper()
+	return a.client.Resolve(ctx, &resolverv1.ResolveRequest{
+		PodToken: podToken(pod, v1alpha1.AudiencePod), WorkloadTokens: tokens,
+		VolumeAttributes: pod.Spec.Volumes[0].CSI.VolumeAttributes, Revision: revision,
+	})
+}
+
+func podToken(pod *corev1.Pod, audience string) string {
+	GinkgoHelper()
+	token, err := cp.PodToken(ctx, pod, audience)
+	Expect(err).NotTo(HaveOccurred())
+	remember(token)
+	return token
+}
+
+var _ = Describe("A VaultConfig that logs in as the workload", func() {
+	var (
+		namespace, mount string
+		config           *v1alpha1.VaultConfig
+		ask              *asker
+		logins           = func() int { return vault.TokensFrom("auth/" + mount + "/login") }
+	)
+
+	// Every service account may read what lies below its own name.
+	BeforeEach(func() {
+		namespace = newNamespace()
+		mount = "kubernetes-" + namespace
+		vault.EnableAuth(mount, "kubernetes")
+		DeferCleanup(func() { vault.DisableAuth(mount) })
+		vault.TrustCluster(ctx, cp, mount, "kubernetes")
+		auths, err := vault.Client().Sys().ListAuth()
+		Expect(err).NotTo(HaveOccurred())
+		alias := "identity.entity.aliases." + auths[mount+"/"].Accessor + ".metadata."
+		vault.Policy(mount, fmt.Sprintf(`path "secret/data/{{%[1]sservice_account_namespace}}/{{%[1]sservice_account_name}}" { capabilities = ["read"] }`, alias))
+		vault.Write("auth/"+mount+"/role/any", map[string]any{"bound_service_account_names": "*", "bound_service_account_namespaces": namespace,
+			"audience": "vault", "token_policies": mount, "token_ttl": "1h"})
+		config = vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) {
+			c.Spec.Auth = v1alpha1.VaultAuth{Kubernetes: &v1alpha1.ServiceAccountAuth{Mount: v1alpha1.MountPath(mount), Role: "any", Workload: new(true)}}
+		})
+		create(config)
+		ask = newAsker(replica)
+	})
+
+	as := func(account string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) { p.Spec.ServiceAccountName = account }
+	}
+	volume := map[string]string{v1alpha1.AttributeConnection: "db"}
+
+	It("gives each pod what its own service account may read, for one login of each", func() {
+		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, ContainSubstring("each pod"))
+		expectCondition(config, v1alpha1.ConditionAuthenticated, metav1.ConditionUnknown, v1alpha1.ReasonWorkloadIdentity)
+		Expect(meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionRenewing)).To(BeNil())
+		Expect(config.Status.Token).To(BeNil())
+		Expect(config.Status.AuthMethod).To(Equal("kubernetes"))
+
+		values := map[string]string{"web": canary(), "batch": canary()}
+		for account, value := range values {
+			vault.PutKV("secret/data/"+namespace+"/"+account, map[string]any{"password": value})
+			create(connection(namespace, account, namespace+"/"+account, map[string]any{"password": "vault.secret(password)", "plain": "x"}))
+		}
+		web := &v1alpha1.Connection{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"}}
+		expectCondition(web, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded,
+			Equal("syntax and references are right; each pod reads with its own identity, so whether it may shows there (VaultConfig "+namespace+"/main)"))
+		Expect(logins()).To(BeZero(), "nobody but a pod logs in")
+
+		By("mounting in many pods at once")
+		var group sync.WaitGroup
+		for account, value := range values {
+			for range 5 {
+				pod := newPod(namespace, map[string]string{v1alpha1.AttributeConnection: account}, as(account))
+				tokens := map[string]string{"vault": podToken(pod, "vault")}
+				group.Go(func() {
+					defer GinkgoRecover()
+					response, err := ask.mountAs(pod, tokens, "")
+					Expect(err).NotTo(HaveOccurred())
+					Expect(files(response)).To(HaveKeyWithValue("password", value))
+				})
+			}
+		}
+		group.Wait()
+		Expect(logins()).To(Equal(2))
+
+		By("never giving one what another has just read")
+		thief := newPod(namespace, map[string]string{v1alpha1.AttributeConnection: "web"}, as("batch"))
+		_, err := ask.mountAs(thief, map[string]string{"vault": podToken(thief, "vault")}, "")
+		expectFault(err, v1alpha1.ReasonPermissionDenied, "secret/data/"+namespace+"/web")
+
+		By("refreshing")
+		pod := newPod(namespace, map[string]string{v1alpha1.AttributeConnection: "web"}, as("web"))
+		tokens := map[string]string{"vault": podToken(pod, "vault")}
+		first, err := ask.mountAs(pod, tokens, "")
+		Expect(err).NotTo(HaveOccurred())
+		again, err := ask.mountAs(pod, tokens, first.GetRevision())
+		Expect(err).NotTo(HaveOccurred())
+		Expect(again.GetUnchanged()).To(BeTrue())
+		_, err = ask.mountAs(thief, map[string]string{"vault": podToken(thief, "vault")}, first.GetRevision())
+		expectFault(err, v1alpha1.ReasonPermissionDenied, "secret/data/"+namespace+"/web")
+	})
+
+	It("accepts only a token of the very pod, for the very audience", func() {
+		vault.PutKV("secret/data/"+namespace+"/web", map[string]any{"password": canary()})
+		create(connection(namespace, "db", namespace+"/web", map[string]any{"password": "vault.secret(password)"}))
+		pod, other := newPod(namespace, volume, as("web")), newPod(namespace, volume, as("web"))
+
+		_, err := ask.mountAs(pod, nil, "")
+		expectFault(err, v1alpha1.ReasonCredentialMissing,
+			"for the audience vault: add it to spec.tokenRequests of the CSIDriver csi.sallyport.dev, or correct the audience in the VaultConfig")
+		_, err = ask.mountAs(pod, map[string]string{"vault": podToken(pod, "somebody-else")}, "")
+		expectFault(err, v1alpha1.ReasonNotAllowed, "the pod's token for Vault is not valid for audience vault")
+		_, err = ask.mountAs(pod, map[string]string{"vault": podToken(other, "vault")}, "")
+		expectFault(err, v1alpha1.ReasonNotAllowed, "the token for Vault belongs to another pod")
+		Expect(logins()).To(BeZero())
+		_, err = ask.mountAs(pod, map[string]string{"vault": podToken(pod, "vault")}, "")
+		Expect(err).NotTo(HaveOccurred())
+	})
+
+	It("says to a pod whose service account the role does not allow what cures it", func() {
+		vault.Write("auth/"+mount+"/role/any", map[string]any{"bound_service_account_names": "nobody", "bound_service_account_namespaces": namespace, "audience": "vault"})
+		create(connection(namespace, "db", namespace+"/web", map[string]any{"password": "vault.secret(password)"}))
+		pod := newPod(namespace, volume, as("web"))
+		_, err := ask.mountAs(pod, map[string]string{"vault": podToken(pod, "vault")}, "")
+		expectFault(err, v1alpha1.ReasonAuthFailed, "the role does not allow service account "+namespace+"/web")
+	})
+
+	It("still checks what can be checked of a Connection", func() {
+		wrong := connection(namespace, "wrong", namespace+"/web", map[string]any{"password": "vault.secret(other.password)"})
+		create(wrong)
+		expectCondition(wrong, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidExpression)
+	})
+
+	It("cannot be used by a VaultTask", func() {
+		t := task(namespace, "read", v1alpha1.OperationRead, namespace+"/web")
+		create(t)
+		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec,
+			ContainSubstring("spec.auth.kubernetes: workload: this logs in as the pod that mounts a Connection, and here is none"))
+	})
+})
