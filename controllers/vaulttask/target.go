@@ -90,7 +90,9 @@ func (a *attempt) ownConfig(inline v1alpha1.InlineVault) *v1alpha1.VaultConfig {
 			Namespace: a.task.Namespace, Name: a.task.Name, UID: a.task.UID, Generation: a.task.Generation,
 		},
 		Spec: v1alpha1.VaultConfigSpec{
-			URL: inline.URL, VaultNamespace: inline.VaultNamespace, CACertificate: inline.CACertificate, CACertificateFrom: inline.CACertificateFrom, Auth: inline.Auth,
+			URL: inline.URL, VaultNamespace: inline.VaultNamespace,
+			CACertificate: inline.CACertificate, CACertificateFrom: inline.CACertificateFrom,
+			Auth: inline.Auth,
 		},
 	}
 }

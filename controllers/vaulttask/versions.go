@@ -36,11 +36,13 @@ func (a *attempt) changeVersions(ctx context.Context, to *target) (*outcome, err
 		return nil, err
 	}
 	a.sending(nil)
-	change, verb := to.session.DeleteVersions, "deleted"
-	if operation == v1alpha1.OperationUndelete {
+	change, verb := to.session.DestroyVersions, "destroyed"
+	switch operation {
+	case v1alpha1.OperationDelete:
+		change, verb = to.session.DeleteVersions, "deleted"
+	case v1alpha1.OperationUndelete:
 		change, verb = to.session.UndeleteVersions, "undeleted"
-	} else if operation == v1alpha1.OperationDestroy {
-		change, verb = to.session.DestroyVersions, "destroyed"
+	default: // Destroy
 	}
 	written, err := change(ctx, to.location, versions)
 	if err != nil {

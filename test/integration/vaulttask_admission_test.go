@@ -159,6 +159,11 @@ var _ = Describe("A user who writes a VaultTask", func() {
 		inline := func(t *v1alpha1.VaultTask) {
 			t.Spec.TaskTarget = v1alpha1.TaskTarget{Vault: &v1alpha1.InlineVault{URL: vault.URL(), Auth: vaultConfig(namespace, "x").Spec.Auth}}
 		}
+		account := func(t *v1alpha1.VaultTask) {
+			t.Spec.TaskTarget = v1alpha1.TaskTarget{Vault: &v1alpha1.InlineVault{URL: vault.URL(), Auth: v1alpha1.VaultAuth{
+				Kubernetes: &v1alpha1.ServiceAccountAuth{Role: "shop", ServiceAccountName: "shop"},
+			}}}
+		}
 		connected := func(t *v1alpha1.VaultTask) {
 			t.Spec.TaskTarget = v1alpha1.TaskTarget{ConnectionRef: &v1alpha1.ConnectionReference{Name: "vault"}}
 		}
@@ -170,6 +175,7 @@ var _ = Describe("A user who writes a VaultTask", func() {
 			"from":      {fromSecret, "ask for the right to get private in this namespace"},
 			"unwraps":   {unwraps, "ask for the right to get wrapped in this namespace"},
 			"inline":    {inline, "ask for the right to get vault-token in this namespace"},
+			"account":   {account, "ask for the right to create serviceaccounts/token of shop in this namespace"},
 			"connected": {connected, "without the right to create pods"},
 		} {
 			t := task(namespace, name, v1alpha1.OperationWrite, "x", suspended, refused.mutate)
