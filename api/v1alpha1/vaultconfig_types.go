@@ -178,9 +178,10 @@ type VaultStatus struct {
 	ClusterName string `json:"clusterName,omitempty"`
 }
 
-// TokenStatus describes a Vault token, from auth/token/lookup-self and auth/token/renew-self.
+// TokenStatus describes a Vault token, as Vault described it at login and at the last renewal. Times are left out of a token that
+// lives shorter than ten minutes and is kept alive: they would be past when somebody reads them.
 type TokenStatus struct {
-	// expireTime is when the token dies if it is not renewed; absent for a token that never expires.
+	// expireTime is when the token dies if it is not renewed or replaced; absent for a token that never expires.
 	// +optional
 	ExpireTime *metav1.Time `json:"expireTime,omitempty"`
 
@@ -198,7 +199,7 @@ type TokenStatus struct {
 	// +optional
 	LastRenewalTime *metav1.Time `json:"lastRenewalTime,omitempty"`
 
-	// nextRenewalTime is when the token will be renewed.
+	// nextRenewalTime is when the token will be renewed, or replaced by a new login.
 	// +optional
 	NextRenewalTime *metav1.Time `json:"nextRenewalTime,omitempty"`
 

@@ -107,7 +107,8 @@ func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) 
 	}
 	found.token = session.Token()
 	found.nextRenewal = session.NextRenewal()
-	if found.renewErr != nil && found.renewErr.Reason == v1alpha1.ReasonAuthFailed {
+	// A login that is rejected now says nothing about the token of an earlier one, which lives until it dies.
+	if found.renewErr != nil && found.renewErr.Reason == v1alpha1.ReasonAuthFailed && !found.token.FromLogin {
 		found.authErr, found.renewErr = found.renewErr, nil
 	}
 	return found

@@ -36,6 +36,14 @@ var _ = Describe("A token that does not live long", Ordered, func() {
 		}
 	}, NodeTimeout(eventual))
 
+	It("is not kept alive by renewals beyond its max TTL, and the owner is warned in time", func(ctx SpecContext) {
+		message := "its max TTL allows no further renewal; put a new token into Secret " + t.namespace + "/capped"
+		Expect(expectCondition(ctx, capped, v1alpha1.ConditionRenewing, metav1.ConditionFalse, v1alpha1.ReasonMaxTTLReached).Message).
+			To(ContainSubstring(message))
+		Eventually(ctx, func() []string { return eventsOf(ctx, capped, v1alpha1.ReasonMaxTTLReached) }).WithTimeout(soon).
+			Should(ContainElement(ContainSubstring(message)))
+	}, SpecTimeout(eventual))
+
 	It("is renewed before it expires, again and again", func(ctx SpecContext) {
 		Expect(renewable.Status.Token).NotTo(BeNil())
 		expectCondition(ctx, renewable, v1alpha1.ConditionRenewing, metav1.ConditionTrue, v1alpha1.ReasonRenewed)
@@ -50,14 +58,6 @@ var _ = Describe("A token that does not live long", Ordered, func() {
 			g.Expect(renewable.ResourceVersion).To(Equal(version))
 		}).WithTimeout(26 * time.Second).WithPolling(time.Second).Should(Succeed())
 		Expect(*condition(ctx, renewable, v1alpha1.ConditionReady)).To(HaveField("Status", metav1.ConditionTrue))
-	}, SpecTimeout(eventual))
-
-	It("is not kept alive by renewals beyond its max TTL, and the owner is warned in time", func(ctx SpecContext) {
-		message := "its max TTL allows no further renewal; put a new token into Secret " + t.namespace + "/capped"
-		Expect(expectCondition(ctx, capped, v1alpha1.ConditionRenewing, metav1.ConditionFalse, v1alpha1.ReasonMaxTTLReached).Message).
-			To(ContainSubstring(message))
-		Eventually(ctx, func() []string { return eventsOf(ctx, capped, v1alpha1.ReasonMaxTTLReached) }).WithTimeout(soon).
-			Should(ContainElement(ContainSubstring(message)))
 	}, SpecTimeout(eventual))
 
 	It("is missed when it is dead, until its owner provides another", func(ctx SpecContext) {

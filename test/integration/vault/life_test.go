@@ -198,6 +198,21 @@ var _ = Describe("A token obtained by login", func() {
 		})
 	})
 
+	It("is used until it dies when the next login is rejected", func(ctx context.Context) {
+		w := newWay(ctx, "userPass", "", terms{tokenType: "batch"})
+		session := w.session(ctx)
+		server.Write("auth/"+w.mount+"/users/bob/password", map[string]any{"password": canary + "changed"})
+		w.later(45 * time.Minute)
+		Expect(w.read(ctx)).To(Succeed())
+		w.said(session.Renew(ctx), v1alpha1.ReasonAuthFailed)
+		Expect(session.Token().ExpireTime).To(BeTemporally(">", w.clock.Now()))
+		w.later(14 * time.Minute)
+		Expect(w.read(ctx)).To(Succeed())
+		w.later(time.Minute)
+		w.said(w.read(ctx), v1alpha1.ReasonAuthFailed)
+		Expect(w.logins()).To(Equal(2), "the rejected login is not repeated")
+	})
+
 	Describe("whose login is rejected", func() {
 		It("is not asked for again with the same password, however often and long", func(ctx context.Context) {
 			w := newWay(ctx, "userPass", "", terms{})
