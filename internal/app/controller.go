@@ -228,8 +228,10 @@ func addResolver(mgr manager.Manager, options ControllerOptions, engine *resolve
 		types.NamespacedName{Namespace: options.PodNamespace, Name: options.NodeServiceAccount})
 	configMaps := clients.CoreV1().ConfigMaps(options.PodNamespace)
 	publisher := resolver.NewPublisher(configMaps, identity, log)
+	mounts := resolver.NewMounts(clk)
 	for _, runnable := range []manager.Runnable{
-		resolver.NewServer(engine, authorizer, mgr.GetClient(), identity, listener, log),
+		resolver.NewServer(engine, authorizer, mounts, identity, listener, log),
+		resolver.NewReporter(mounts, mgr.GetClient(), configMaps, options.PodName, clk, log),
 		publisher,
 		resolver.NewPruner(configMaps, clients.CoreV1().Pods(options.PodNamespace), log),
 	} {

@@ -62,6 +62,8 @@ func NewAuthorizer(reviews authenticationclient.TokenReviewInterface, pods clien
 type Grant struct {
 	// Pod that mounts the volume.
 	Pod types.NamespacedName
+	// PodUID tells it from others of the same name.
+	PodUID types.UID
 	// ServiceAccount of the pod.
 	ServiceAccount string
 	// Node on which the pod runs.
@@ -120,7 +122,7 @@ func (a *Authorizer) grant(ctx context.Context, id *identity, attributes map[str
 		if csi == nil || csi.Driver != v1alpha1.DriverName || !maps.Equal(csi.VolumeAttributes, attributes) {
 			continue
 		}
-		grant := &Grant{Pod: key, ServiceAccount: id.serviceAccount, Node: id.nodeName, Overrides: map[string]string{}}
+		grant := &Grant{Pod: key, PodUID: pod.UID, ServiceAccount: id.serviceAccount, Node: id.nodeName, Overrides: map[string]string{}}
 		for name, value := range csi.VolumeAttributes {
 			if name == v1alpha1.AttributeConnection {
 				grant.Connection = value

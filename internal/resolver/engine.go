@@ -58,6 +58,8 @@ type Resolved struct {
 	Secrets []v1alpha1.ObservedSecret
 	// RefreshAfter is when to ask again.
 	RefreshAfter time.Duration
+	// versions of the secrets by path, also if Unchanged; only those that have versions.
+	versions map[string]int64
 }
 
 // Resolve resolves a Connection with a pod's overrides. With an empty revision every secret is read from Vault; with one, as
@@ -98,7 +100,7 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, o
 	if revision != "" {
 		e.poll(ctx, plan, interval)
 		if current, ok := plan.revision(base); ok && current == revision {
-			return &Resolved{Revision: current, Unchanged: true, RefreshAfter: e.refreshAfter(plan, interval)}, nil
+			return &Resolved{Revision: current, Unchanged: true, RefreshAfter: e.refreshAfter(plan, interval), versions: plan.versions()}, nil
 		}
 	}
 	e.read(ctx, plan)
@@ -121,6 +123,7 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, o
 		Files:        files,
 		Secrets:      plan.observed(),
 		RefreshAfter: e.refreshAfter(plan, interval),
+		versions:     plan.versions(),
 	}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -194,6 +195,16 @@ func (r *rounds) seen(key string, secret *vault.Secret, started time.Time) strin
 	entry.failure, entry.usedAt = nil, r.clock.Now()
 	r.sweep()
 	return marker
+}
+
+// versionIn returns the version that a marker stands for; 0 for a secret without versions.
+func versionIn(marker string) int64 {
+	digits, _, _ := strings.Cut(marker, ".")
+	version, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		return 0 // the instance of this replica's markers
+	}
+	return version
 }
 
 func (r *rounds) failed(key string, err error) {

@@ -33,14 +33,15 @@ type Server struct {
 	engine     *Engine
 	authorizer *Authorizer
 	objects    client.Reader
+	mounts     *Mounts
 	identity   *Identity
 	listener   net.Listener
 	log        logr.Logger
 }
 
-// NewServer returns a server that finds Connections with objects, a cached reader, and shows identity's certificate.
-func NewServer(engine *Engine, authorizer *Authorizer, objects client.Reader, identity *Identity, listener net.Listener, log logr.Logger) *Server {
-	return &Server{engine: engine, authorizer: authorizer, objects: objects, identity: identity, listener: listener, log: log}
+// NewServer returns a server that finds Connections with the engine's reader, notes in mounts who asks, and shows identity's certificate.
+func NewServer(engine *Engine, authorizer *Authorizer, mounts *Mounts, identity *Identity, listener net.Listener, log logr.Logger) *Server {
+	return &Server{engine: engine, authorizer: authorizer, objects: engine.objects, mounts: mounts, identity: identity, listener: listener, log: log}
 }
 
 // NeedLeaderElection tells the manager to run the server in every replica.
@@ -92,10 +93,13 @@ func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 		return nil, fault.Wait(v1alpha1.ReasonNotAllowed,
 			"Connection %s may not be mounted by pods of service account %s: it is not among allowedServiceAccounts", key, grant.ServiceAccount)
 	}
+	volume := volumeOf(grant, request)
 	resolved, err := s.engine.Resolve(ctx, connection, grant.Overrides, request.GetRevision())
 	if err != nil {
+		s.mounts.failed(key, volume)
 		return nil, err
 	}
+	s.mounts.served(key, volume, resolved)
 	response := &resolverv1.ResolveResponse{
 		Revision:       resolved.Revision,
 		Unchanged:      resolved.Unchanged,
