@@ -244,12 +244,14 @@ type ConnectionMounts struct {
 	// secrets are those with versions, and which of these some volume holds.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=2048
 	Secrets []ServedSecret `json:"secrets,omitempty"`
 
 	// replicas of the resolver, with what each has counted.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
 	Replicas []ReplicaMounts `json:"replicas,omitempty"`
 }
 
@@ -258,6 +260,7 @@ type ServedSecret struct {
 	// path of the secret as Vault's API has it, engine included.
 	// +required
 	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
 	Path string `json:"path,omitempty"`
 
 	// oldestVersion that some volume holds.
@@ -276,6 +279,7 @@ type ReplicaMounts struct {
 	// name of the replica's pod.
 	// +required
 	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
 	// volumes that asked this replica lately.
@@ -290,6 +294,7 @@ type ReplicaMounts struct {
 	// secrets that they hold.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=2048
 	Secrets []ServedSecret `json:"secrets,omitempty"`
 }
 

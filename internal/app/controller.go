@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -124,6 +125,9 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 		return nil, err
 	}
 	engine := resolver.NewEngine(mgr.GetClient(), sessions, clk)
+	if err := followTasks(ctx, mgr, engine); err != nil {
+		return nil, err
+	}
 	if err := addResolver(mgr, options, engine, clk, log); err != nil {
 		return nil, err
 	}
@@ -201,6 +205,26 @@ func watchKinds(ctx context.Context, mgr manager.Manager, sessions *vault.Sessio
 		}
 		if config, ok := object.(*v1alpha1.VaultConfig); ok {
 			sessions.Forget(config.UID)
+		}
+	}})
+	return err
+}
+
+// followTasks tells this replica's engine of secrets that VaultTasks have changed, whichever replica ran them. Which operation it was does not
+// matter: to look at a secret once more does no harm.
+func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engine) error {
+	tasks, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.VaultTask{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watching VaultTasks: %w", err)
+	}
+	_, err = tasks.AddEventHandler(toolscache.ResourceEventHandlerFuncs{UpdateFunc: func(before, after any) {
+		old, ok := before.(*v1alpha1.VaultTask)
+		if !ok {
+			return
+		}
+		task, ok := after.(*v1alpha1.VaultTask)
+		if ok && task.Status.Result != nil && !equality.Semantic.DeepEqual(old.Status.Result, task.Status.Result) {
+			engine.Changed(task.Status.Result.Path)
 		}
 	}})
 	return err

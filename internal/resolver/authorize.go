@@ -84,12 +84,9 @@ type identity struct {
 // Authorize returns what the bearer of the node plugin's token may have for the pod whose token it shows. The attributes only
 // select the volume among those of the pod. Every refusal is a fault with reason NotAllowed.
 func (a *Authorizer) Authorize(ctx context.Context, nodeToken, podToken string, attributes map[string]string) (*Grant, error) {
-	node, err := a.review(ctx, nodeToken, v1alpha1.AudienceNode, "the node plugin's token")
+	node, err := a.authorizeNode(ctx, nodeToken)
 	if err != nil {
 		return nil, err
-	}
-	if caller := serviceAccountPrefix + node.namespace + ":" + node.serviceAccount; caller != a.plugin {
-		return nil, refuse("the resolver serves only the node plugin, and the caller is %s", caller)
 	}
 	pod, err := a.review(ctx, podToken, v1alpha1.AudiencePod, "the pod's token")
 	if err != nil {
@@ -99,6 +96,18 @@ func (a *Authorizer) Authorize(ctx context.Context, nodeToken, podToken string, 
 		return nil, refuse("pod %s/%s runs on node %s, and node %s asked", pod.namespace, pod.podName, pod.nodeName, node.nodeName)
 	}
 	return a.grant(ctx, pod, attributes)
+}
+
+// authorizeNode makes sure that a token is the node plugin's. Every refusal is a fault with reason NotAllowed.
+func (a *Authorizer) authorizeNode(ctx context.Context, nodeToken string) (*identity, error) {
+	node, err := a.review(ctx, nodeToken, v1alpha1.AudienceNode, "the node plugin's token")
+	if err != nil {
+		return nil, err
+	}
+	if caller := serviceAccountPrefix + node.namespace + ":" + node.serviceAccount; caller != a.plugin {
+		return nil, refuse("the resolver serves only the node plugin, and the caller is %s", caller)
+	}
+	return node, nil
 }
 
 // grant takes connection and overrides from the volume of the pod's spec that has exactly these attributes.

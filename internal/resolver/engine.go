@@ -39,11 +39,20 @@ type Engine struct {
 	clock    clock.PassiveClock
 	reads    singleflight.Group
 	rounds   rounds
+	notices  notices
 }
 
 // NewEngine returns an engine that finds VaultConfigs with objects, a cached reader.
 func NewEngine(objects client.Reader, sessions *vault.Sessions, clk clock.PassiveClock) *Engine {
-	return &Engine{objects: objects, sessions: sessions, clock: clk, rounds: newRounds(clk)}
+	e := &Engine{objects: objects, sessions: sessions, clock: clk, rounds: newRounds(clk)}
+	e.notices = newNotices(e.rounds.instance, e.rounds.key)
+	return e
+}
+
+// Changed tells the engine that Sallyport has changed the secret at a path of Vault's API: mounted volumes get it at once.
+func (e *Engine) Changed(path string) {
+	e.rounds.changed(path)
+	e.notices.add(path) // afterwards, or a quick node would find the old round
 }
 
 // Resolved is what a Connection is at one moment.
@@ -60,6 +69,8 @@ type Resolved struct {
 	RefreshAfter time.Duration
 	// versions of the secrets by path, also if Unchanged; only those that have versions.
 	versions map[string]int64
+	// topics of the secrets, also if Unchanged.
+	topics []string
 }
 
 // Resolve resolves a Connection with a pod's overrides. With an empty revision every secret is read from Vault; with one, as
@@ -100,7 +111,7 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, o
 	if revision != "" {
 		e.poll(ctx, plan, interval)
 		if current, ok := plan.revision(base); ok && current == revision {
-			return &Resolved{Revision: current, Unchanged: true, RefreshAfter: e.refreshAfter(plan, interval), versions: plan.versions()}, nil
+			return &Resolved{Revision: current, Unchanged: true, RefreshAfter: e.refreshAfter(plan, interval), versions: plan.versions(), topics: e.topics(plan)}, nil
 		}
 	}
 	e.read(ctx, plan)
@@ -124,6 +135,7 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, o
 		Secrets:      plan.observed(),
 		RefreshAfter: e.refreshAfter(plan, interval),
 		versions:     plan.versions(),
+		topics:       e.topics(plan),
 	}, nil
 }
 
@@ -157,6 +169,14 @@ func (e *Engine) Config(ctx context.Context, namespace string, ref v1alpha1.Vaul
 		return nil, fault.Wait(v1alpha1.ReasonConfigDisabled, "VaultConfig %s is disabled (spec.enabled: false)", key)
 	}
 	return config, nil
+}
+
+func (e *Engine) topics(plan *plan) []string {
+	topics := make([]string, 0, len(plan.sources))
+	for _, source := range plan.sources {
+		topics = append(topics, e.notices.topic(source.path))
+	}
+	return topics
 }
 
 func (e *Engine) refreshAfter(plan *plan, interval time.Duration) time.Duration {

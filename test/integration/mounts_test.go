@@ -44,8 +44,8 @@ var _ = Describe("The status of a Connection", func() {
 		Expect(err).NotTo(HaveOccurred())
 		vault.PutKV(path, map[string]any{"password": canary()})
 		Eventually(func(g Gomega) {
-			response, err := ask.mount(first, held.GetRevision())
-			g.Expect(err).NotTo(HaveOccurred())
+			response, failure := ask.mount(first, held.GetRevision())
+			g.Expect(failure).NotTo(HaveOccurred())
 			g.Expect(response.GetUnchanged()).To(BeFalse())
 		}).Should(Succeed())
 		_, err = mountEventually(newAsker(other), newPod(namespace, attributes))
@@ -71,8 +71,8 @@ var _ = Describe("The status of a Connection", func() {
 		Expect(c.Status.Mounts.Volumes).To(HaveValue(BeEquivalentTo(3)), "the volume will turn up with another replica")
 		before = c.ResourceVersion
 		Consistently(func(g Gomega) {
-			_, err := ask.mount(second)
-			g.Expect(err).NotTo(HaveOccurred())
+			_, failure := ask.mount(second)
+			g.Expect(failure).NotTo(HaveOccurred())
 			mounts(g)
 			g.Expect(c.ResourceVersion).To(Equal(before))
 		}, "12s", "2s").Should(Succeed())
