@@ -111,7 +111,9 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, o
 	if revision != "" {
 		e.poll(ctx, plan, interval)
 		if current, ok := plan.revision(base); ok && current == revision {
-			return &Resolved{Revision: current, Unchanged: true, RefreshAfter: e.refreshAfter(plan, interval), versions: plan.versions(), topics: e.topics(plan)}, nil
+			return &Resolved{
+				Revision: current, Unchanged: true, RefreshAfter: e.refreshAfter(plan, interval), versions: plan.versions(), topics: e.topics(plan),
+			}, nil
 		}
 	}
 	e.read(ctx, plan)

@@ -19,8 +19,8 @@ func TestNoticesWakeWhoeverWaits(t *testing.T) {
 
 	woken := make(chan []string)
 	go func() {
-		_, topics := n.wait(t.Context(), nil, "replica.0")
-		woken <- topics
+		_, told := n.wait(t.Context(), nil, "replica.0")
+		woken <- told
 	}()
 	n.add("secret/data/a")
 	g.Eventually(woken).Should(Receive(Equal([]string{n.topic("secret/data/a")})))
