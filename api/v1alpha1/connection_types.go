@@ -14,6 +14,7 @@ import (
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`
+// +kubebuilder:printcolumn:name="Mounts",type=integer,JSONPath=`.status.mounts.volumes`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type Connection struct {
@@ -221,6 +222,80 @@ type ConnectionStatus struct {
 	// +optional
 	// +listType=atomic
 	Secrets []ObservedSecret `json:"secrets,omitempty"`
+
+	// mounts says how many volumes use the Connection and what they hold; absent if none ever did. It is brought up to date within
+	// seconds when a volume comes or gets another version, and a few minutes after one has gone.
+	// +optional
+	Mounts *ConnectionMounts `json:"mounts,omitempty"`
+}
+
+// ConnectionMounts says how many volumes use a Connection and what they hold.
+type ConnectionMounts struct {
+	// volumes that mount the Connection: those that asked a resolver lately.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Volumes *int32 `json:"volumes,omitempty"`
+
+	// lastRefreshTime is when a volume was last compared with Vault, as of the last report. It is reported with every other change, and
+	// every ten minutes.
+	// +optional
+	LastRefreshTime *metav1.Time `json:"lastRefreshTime,omitempty"`
+
+	// secrets are those with versions, and which of these some volume holds.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=2048
+	Secrets []ServedSecret `json:"secrets,omitempty"`
+
+	// replicas of the resolver, with what each has counted.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
+	Replicas []ReplicaMounts `json:"replicas,omitempty"`
+}
+
+// ServedSecret says which versions of a secret volumes hold.
+type ServedSecret struct {
+	// path of the secret as Vault's API has it, engine included.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	Path string `json:"path,omitempty"`
+
+	// oldestVersion that some volume holds.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	OldestVersion int64 `json:"oldestVersion,omitempty"`
+
+	// newestVersion that some volume holds.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	NewestVersion int64 `json:"newestVersion,omitempty"`
+}
+
+// ReplicaMounts is what one replica of the resolver has counted.
+type ReplicaMounts struct {
+	// name of the replica's pod.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+
+	// volumes that asked this replica lately.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Volumes int32 `json:"volumes,omitempty"`
+
+	// lastRefreshTime is when one of them was last compared with Vault.
+	// +optional
+	LastRefreshTime *metav1.Time `json:"lastRefreshTime,omitempty"`
+
+	// secrets that they hold.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=2048
+	Secrets []ServedSecret `json:"secrets,omitempty"`
 }
 
 // ObservedSecret says which version of a secret was last seen, never what is in it.

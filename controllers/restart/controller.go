@@ -16,6 +16,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -84,10 +85,20 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("restart-"+strings.ToLower(r.kind.name)).
 		For(r.kind.new(), builder.OnlyMetadata, builder.WithPredicates(predicate.NewPredicateFuncs(asks))).
-		Watches(&v1alpha1.Connection{}, handler.EnqueueRequestsFromMapFunc(r.askersIn)).
+		Watches(&v1alpha1.Connection{}, handler.EnqueueRequestsFromMapFunc(r.askersIn), builder.WithPredicates(moved)).
 		WithOptions(requeue.Options()).
 		Complete(r)
 }
+
+// moved lets a Connection wake workloads only when what is seen of it may have changed, not whenever its status is written.
+var moved = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	before, ok := e.ObjectOld.(*v1alpha1.Connection)
+	if !ok {
+		return false
+	}
+	after, ok := e.ObjectNew.(*v1alpha1.Connection)
+	return ok && (settled(before) != settled(after) || digest(before) != digest(after))
+}}
 
 // asks tells whether a workload asks for restarts.
 func asks(workload client.Object) bool {

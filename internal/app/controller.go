@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -149,6 +150,9 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 		return nil, fmt.Errorf("indexing Connections: %w", err)
 	}
 	engine := resolver.NewEngine(mgr.GetClient(), sessions, clk)
+	if err := followTasks(ctx, mgr, engine); err != nil {
+		return nil, err
+	}
 	if err := addResolver(mgr, options, clients, engine, clk, log); err != nil {
 		return nil, err
 	}
@@ -236,6 +240,26 @@ func watchKinds(ctx context.Context, mgr manager.Manager, sessions *vault.Sessio
 	return err
 }
 
+// followTasks tells this replica's engine of secrets that VaultTasks have changed, whichever replica ran them. Which operation it was does not
+// matter: to look at a secret once more does no harm.
+func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engine) error {
+	tasks, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.VaultTask{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watching VaultTasks: %w", err)
+	}
+	_, err = tasks.AddEventHandler(toolscache.ResourceEventHandlerFuncs{UpdateFunc: func(before, after any) {
+		old, ok := before.(*v1alpha1.VaultTask)
+		if !ok {
+			return
+		}
+		task, ok := after.(*v1alpha1.VaultTask)
+		if ok && task.Status.Result != nil && !equality.Semantic.DeepEqual(old.Status.Result, task.Status.Result) {
+			engine.Changed(task.Status.Result.Path)
+		}
+	}})
+	return err
+}
+
 // addResolver adds what serves and publishes this replica's resolver.
 func addResolver(
 	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface, engine *resolver.Engine, clk clock.Clock, log logr.Logger,
@@ -256,8 +280,10 @@ func addResolver(
 		types.NamespacedName{Namespace: options.PodNamespace, Name: options.NodeServiceAccount})
 	configMaps := clients.CoreV1().ConfigMaps(options.PodNamespace)
 	publisher := resolver.NewPublisher(configMaps, identity, log)
+	mounts := resolver.NewMounts(clk)
 	for _, runnable := range []manager.Runnable{
-		resolver.NewServer(engine, authorizer, mgr.GetClient(), identity, listener, log),
+		resolver.NewServer(engine, authorizer, mounts, identity, listener, log),
+		resolver.NewReporter(mounts, mgr.GetClient(), configMaps, options.PodName, clk, log),
 		publisher,
 		resolver.NewPruner(configMaps, clients.CoreV1().Pods(options.PodNamespace), log),
 	} {

@@ -68,6 +68,7 @@ func (m *nodeMode) run(ctx context.Context, log logr.Logger) error {
 		NodeName:     m.nodeName,
 		Version:      version,
 		Resolver:     resolver,
+		Changes:      resolver,
 		Registry:     registry,
 		KubeletDir:   m.kubeletDir,
 		MemoryBudget: m.memoryBudget,

@@ -32,6 +32,11 @@ type Resolver interface {
 	Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error)
 }
 
+// Changes tells of secrets that Sallyport itself has changed. It answers when there are some, or after a while without.
+type Changes interface {
+	Changes(ctx context.Context, request *resolverv1.ChangesRequest) (*resolverv1.ChangesResponse, error)
+}
+
 // Config is what a Driver needs. NodeName, Resolver and Registry are required.
 type Config struct {
 	// NodeName is the name of the Node object, and the driver's node ID.
@@ -40,6 +45,8 @@ type Config struct {
 	Version string
 	// Resolver is asked for the files of every volume.
 	Resolver Resolver
+	// Changes is optional: without it volumes wait for their next refresh.
+	Changes Changes
 	// Registry gets the driver's metrics.
 	Registry prometheus.Registerer
 

@@ -136,7 +136,7 @@ func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveR
 	if r.raw != nil {
 		return r.raw, nil
 	}
-	response := &resolverv1.ResolveResponse{Revision: fmt.Sprintf("r%d", r.revision), RefreshAfterMs: r.refresh}
+	response := &resolverv1.ResolveResponse{Revision: fmt.Sprintf("r%d", r.revision), RefreshAfterMs: r.refresh, Topics: []string{"topic"}}
 	if request.GetRevision() == response.GetRevision() {
 		response.Unchanged = true
 		return response, nil
@@ -145,6 +145,18 @@ func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveR
 		response.Files = append(response.Files, &resolverv1.File{Path: name, Content: []byte(content)})
 	}
 	return response, nil
+}
+
+// fakeChanges hands on what a test notes.
+type fakeChanges struct{ topics chan []string }
+
+func (c *fakeChanges) Changes(ctx context.Context, request *resolverv1.ChangesRequest) (*resolverv1.ChangesResponse, error) {
+	select {
+	case topics := <-c.topics:
+		return &resolverv1.ChangesResponse{Cursor: request.GetAfter() + "+", Topics: topics}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // set changes what the Connection "db" holds.

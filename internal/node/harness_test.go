@@ -37,6 +37,7 @@ type machine struct {
 	mounter  *fakeMounter
 	steps    *steps
 	resolver *fakeResolver
+	changes  *fakeChanges
 	clock    *clocktesting.FakeClock
 	logs     *syncedText
 	errors   *syncedText
@@ -58,6 +59,7 @@ func newMachine(t *testing.T, options ...func(*machine)) *machine {
 		t: t, g: NewWithT(t), dir: dir, mounter: newFakeMounter(), steps: &steps{}, logs: &syncedText{}, errors: &syncedText{},
 		clock:    clocktesting.NewFakeClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)),
 		resolver: &fakeResolver{refresh: time.Minute.Milliseconds()},
+		changes:  &fakeChanges{topics: make(chan []string)},
 	}
 	m.g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
@@ -74,7 +76,7 @@ func newMachine(t *testing.T, options ...func(*machine)) *machine {
 func (m *machine) config() Config {
 	m.registry = prometheus.NewRegistry()
 	return Config{
-		NodeName: "node-1", Version: "v0", Resolver: m.resolver, Registry: m.registry, KubeletDir: m.dir, Clock: m.clock,
+		NodeName: "node-1", Version: "v0", Resolver: m.resolver, Changes: m.changes, Registry: m.registry, KubeletDir: m.dir, Clock: m.clock,
 		MemoryBudget: m.budget,
 		Mounter:      steppedMounter{steps: m.steps, Mounter: m.mounter},
 		disk:         steppedDisk{steps: m.steps, disk: osDisk{}},

@@ -148,7 +148,7 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 	if err := d.writeState(dir, current); err != nil {
 		return fault.In(err, "completing the volume")
 	}
-	v.state = current
+	v.state, v.topics = current, response.GetTopics()
 	d.volumes.put(v)
 	d.schedule(v, refreshDelay(response))
 	return nil

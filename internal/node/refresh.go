@@ -43,6 +43,9 @@ func refreshDelay(response *resolverv1.ResolveResponse) time.Duration {
 // schedule sets the time of the volume's next refresh.
 func (d *Driver) schedule(v *volume, after time.Duration) {
 	v.mu.Lock()
+	if v.changed {
+		after = 0
+	}
 	v.due, v.waiting = d.now().Add(after), false
 	v.mu.Unlock()
 	d.due.AddAfter(v.id, after)
@@ -147,6 +150,7 @@ func (d *Driver) apply(ctx context.Context, v *volume, response *resolverv1.Reso
 		}
 		current.Revision = response.GetRevision()
 	}
+	v.setTopics(response.GetTopics())
 	current.RefreshedAt = d.now()
 	if err := d.writeState(v.dir, current); err != nil {
 		return fault.In(err, "recording the refresh")
@@ -196,7 +200,7 @@ func (v *volume) startRefresh(now time.Time) (state, podToken, bool) {
 	if v.closing || v.waiting {
 		return state{}, podToken{}, false
 	}
-	v.waiting = !v.token.usable(now)
+	v.waiting, v.changed = !v.token.usable(now), false
 	return v.state, v.token, !v.waiting
 }
 

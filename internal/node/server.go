@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path"
+	"sync"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -51,11 +52,9 @@ func (d *Driver) serve(ctx context.Context) error {
 	}
 	logger.Info(messageServing, keySocket, d.config.socket())
 
-	refreshing := make(chan struct{})
-	go func() {
-		defer close(refreshing)
-		d.refresh(ctx)
-	}()
+	var refreshing sync.WaitGroup
+	refreshing.Go(func() { d.refresh(ctx) })
+	refreshing.Go(func() { d.follow(ctx) })
 	var err error
 	select {
 	case <-ctx.Done():
@@ -66,7 +65,7 @@ func (d *Driver) serve(ctx context.Context) error {
 	cancel()
 	registrar.Stop()
 	stop(services, logger)
-	<-refreshing
+	refreshing.Wait()
 	return err
 }
 

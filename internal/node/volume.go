@@ -25,6 +25,9 @@ type volume struct {
 	// due is the time of the next refresh; waiting means that it waits for a token instead.
 	due     time.Time
 	waiting bool
+	// topics are the resolver's names for the secrets, and changed means that one of them did since the last refresh began.
+	topics  []string
+	changed bool
 	// stale means that the last refresh failed.
 	stale bool
 	// closing means that unpublish has begun: nothing may be written any more.

@@ -63,6 +63,8 @@ func NewAuthorizer(reviews authenticationclient.TokenReviewInterface, pods clien
 type Grant struct {
 	// Pod that mounts the volume.
 	Pod types.NamespacedName
+	// PodUID tells it from others of the same name.
+	PodUID types.UID
 	// ServiceAccount of the pod.
 	ServiceAccount string
 	// Node on which the pod runs.
@@ -85,12 +87,9 @@ type identity struct {
 // Authorize returns what the bearer of the node plugin's token may have for the pod whose token it shows. The attributes only
 // select the volume among those of the pod. Every refusal is a fault with reason NotAllowed.
 func (a *Authorizer) Authorize(ctx context.Context, nodeToken, podToken string, attributes map[string]string) (*Grant, error) {
-	node, err := a.review(ctx, nodeToken, v1alpha1.AudienceNode, "the node plugin's token")
+	node, err := a.authorizeNode(ctx, nodeToken)
 	if err != nil {
 		return nil, err
-	}
-	if caller := serviceAccountPrefix + node.namespace + ":" + node.serviceAccount; caller != a.plugin {
-		return nil, refuse("the resolver serves only the node plugin, and the caller is %s", caller)
 	}
 	pod, err := a.review(ctx, podToken, v1alpha1.AudiencePod, "the pod's token")
 	if err != nil {
@@ -125,6 +124,18 @@ func (a *Authorizer) Workload(grant *Grant, tokens map[string]string) *vault.Wor
 	}
 }
 
+// authorizeNode makes sure that a token is the node plugin's. Every refusal is a fault with reason NotAllowed.
+func (a *Authorizer) authorizeNode(ctx context.Context, nodeToken string) (*identity, error) {
+	node, err := a.review(ctx, nodeToken, v1alpha1.AudienceNode, "the node plugin's token")
+	if err != nil {
+		return nil, err
+	}
+	if caller := serviceAccountPrefix + node.namespace + ":" + node.serviceAccount; caller != a.plugin {
+		return nil, refuse("the resolver serves only the node plugin, and the caller is %s", caller)
+	}
+	return node, nil
+}
+
 // grant takes connection and overrides from the volume of the pod's spec that has exactly these attributes.
 func (a *Authorizer) grant(ctx context.Context, id *identity, attributes map[string]string) (*Grant, error) {
 	key := types.NamespacedName{Namespace: id.namespace, Name: id.podName}
@@ -146,7 +157,9 @@ func (a *Authorizer) grant(ctx context.Context, id *identity, attributes map[str
 		if csi == nil || csi.Driver != v1alpha1.DriverName || !maps.Equal(csi.VolumeAttributes, attributes) {
 			continue
 		}
-		grant := &Grant{Pod: key, ServiceAccount: id.serviceAccount, Node: id.nodeName, Overrides: map[string]string{}, identity: id}
+		grant := &Grant{
+			Pod: key, PodUID: pod.UID, ServiceAccount: id.serviceAccount, Node: id.nodeName, Overrides: map[string]string{}, identity: id,
+		}
 		for name, value := range csi.VolumeAttributes {
 			if name == v1alpha1.AttributeConnection {
 				grant.Connection = value

@@ -38,11 +38,20 @@ type Engine struct {
 	clock    clock.PassiveClock
 	reads    singleflight.Group
 	rounds   rounds
+	notices  notices
 }
 
 // NewEngine returns an engine that finds VaultConfigs, and the metadata of namespaces, with objects, a cached reader.
 func NewEngine(objects client.Reader, sessions *vault.Sessions, clk clock.PassiveClock) *Engine {
-	return &Engine{objects: objects, sessions: sessions, clock: clk, rounds: newRounds(clk)}
+	e := &Engine{objects: objects, sessions: sessions, clock: clk, rounds: newRounds(clk)}
+	e.notices = newNotices(e.rounds.instance, e.rounds.key)
+	return e
+}
+
+// Changed tells the engine that Sallyport has changed the secret at a path of Vault's API: mounted volumes get it at once.
+func (e *Engine) Changed(path string) {
+	e.rounds.changed(path)
+	e.notices.add(path) // afterwards, or a quick node would find the old round
 }
 
 // Resolved is what a Connection is at one moment.
@@ -60,6 +69,10 @@ type Resolved struct {
 	// Deferred are the VaultConfigs, in order of name, that only a pod can log in to. Without one, what they hold was not read; all else
 	// was checked, and there are no Files.
 	Deferred []string
+	// versions of the secrets by path, also if Unchanged; only those that have versions.
+	versions map[string]int64
+	// topics of the secrets, also if Unchanged.
+	topics []string
 }
 
 // Resolve resolves a Connection with a pod's overrides, on behalf of a pod, or of nobody if workload is nil. With an empty revision
@@ -107,7 +120,9 @@ func (e *Engine) resolve(
 	if revision != "" {
 		e.poll(ctx, plan, interval)
 		if current, ok := plan.revision(base); ok && current == revision {
-			return &Resolved{Revision: current, Unchanged: true, RefreshAfter: e.refreshAfter(plan, interval)}, nil
+			return &Resolved{
+				Revision: current, Unchanged: true, RefreshAfter: e.refreshAfter(plan, interval), versions: plan.versions(), topics: e.topics(plan),
+			}, nil
 		}
 	}
 	e.read(ctx, plan)
@@ -133,6 +148,8 @@ func (e *Engine) resolve(
 		Files:        files,
 		Secrets:      plan.observed(),
 		RefreshAfter: e.refreshAfter(plan, interval),
+		versions:     plan.versions(),
+		topics:       e.topics(plan),
 	}, nil
 }
 
@@ -140,6 +157,14 @@ func (e *Engine) resolve(
 // must name config and path itself. The result holds secrets and is the caller's to forget.
 func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expression.Value) (map[string]any, error) {
 	return e.evaluate(ctx, namespace, nil, value)
+}
+
+func (e *Engine) topics(plan *plan) []string {
+	topics := make([]string, 0, len(plan.sources))
+	for _, source := range plan.sources {
+		topics = append(topics, e.notices.topic(source.path))
+	}
+	return topics
 }
 
 func (e *Engine) refreshAfter(plan *plan, interval time.Duration) time.Duration {

@@ -225,6 +225,17 @@ func (p *plan) observed() []v1alpha1.ObservedSecret {
 	return observed
 }
 
+// versions returns the versions of those secrets that have any, by path.
+func (p *plan) versions() map[string]int64 {
+	versions := map[string]int64{}
+	for _, source := range p.sources {
+		if version := versionIn(source.marker); version > 0 {
+			versions[source.path] = version
+		}
+	}
+	return versions
+}
+
 // revision names the content of the plan's secrets together; false if that of one is not known. It is a digest of object
 // generations and version numbers, never of a value.
 func (p *plan) revision(base string) (string, bool) {

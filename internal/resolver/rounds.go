@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,7 +52,9 @@ func (e *Engine) readSource(ctx context.Context, s *source) {
 			e.rounds.failed(s.key, err)
 			return nil, err
 		}
-		return answer{secret: secret, marker: e.rounds.seen(s.key, secret, started)}, nil
+		marker := e.rounds.seen(s.key, secret, started)
+		e.rounds.place(s.key, s.path)
+		return answer{secret: secret, marker: marker}, nil
 	})
 	select {
 	case <-ctx.Done():
@@ -138,6 +141,7 @@ type rounds struct {
 }
 
 type round struct {
+	path     string
 	readAt   time.Time
 	marker   string
 	digest   []byte
@@ -195,6 +199,35 @@ func (r *rounds) seen(key string, secret *vault.Secret, started time.Time) strin
 	entry.failure, entry.usedAt = nil, r.clock.Now()
 	r.sweep()
 	return marker
+}
+
+// place notes where the secret of a round lies.
+func (r *rounds) place(key, path string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.entry(key).path = path
+}
+
+// changed ends the rounds of all secrets at a path, through whatever VaultConfig: the next who asks reads. A read that is under way may have come too
+// early, so it begins no round.
+func (r *rounds) changed(path string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, entry := range r.entries {
+		if entry.path == path {
+			entry.readAt, entry.marker = r.clock.Now(), ""
+		}
+	}
+}
+
+// versionIn returns the version that a marker stands for; 0 for a secret without versions.
+func versionIn(marker string) int64 {
+	digits, _, _ := strings.Cut(marker, ".")
+	version, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		return 0 // the instance of this replica's markers
+	}
+	return version
 }
 
 func (r *rounds) failed(key string, err error) {

@@ -26,6 +26,9 @@ import (
 // gracePeriod is how long requests under way may still take when the replica stops.
 const gracePeriod = 10 * time.Second
 
+// changesWait is how long a node waits for changes before it asks anew. Less than what a client allows for an attempt.
+const changesWait = 15 * time.Second
+
 // Server is the gRPC service of one replica. Every replica serves; resolving needs no leader.
 type Server struct {
 	resolverv1.UnimplementedResolverServer
@@ -33,14 +36,20 @@ type Server struct {
 	engine     *Engine
 	authorizer *Authorizer
 	objects    client.Reader
+	mounts     *Mounts
 	identity   *Identity
 	listener   net.Listener
 	log        logr.Logger
+	// stopping is closed when the replica stops, so that nobody waits for changes that would not come.
+	stopping chan struct{}
 }
 
-// NewServer returns a server that finds Connections with objects, a cached reader, and shows identity's certificate.
-func NewServer(engine *Engine, authorizer *Authorizer, objects client.Reader, identity *Identity, listener net.Listener, log logr.Logger) *Server {
-	return &Server{engine: engine, authorizer: authorizer, objects: objects, identity: identity, listener: listener, log: log}
+// NewServer returns a server that finds Connections with the engine's reader, notes in mounts who asks, and shows identity's certificate.
+func NewServer(engine *Engine, authorizer *Authorizer, mounts *Mounts, identity *Identity, listener net.Listener, log logr.Logger) *Server {
+	return &Server{
+		engine: engine, authorizer: authorizer, objects: engine.objects, mounts: mounts, identity: identity, listener: listener, log: log,
+		stopping: make(chan struct{}),
+	}
 }
 
 // NeedLeaderElection tells the manager to run the server in every replica.
@@ -62,6 +71,7 @@ func (s *Server) Start(ctx context.Context) error {
 	go func() {
 		defer close(stopped)
 		<-ctx.Done()
+		close(s.stopping)
 		timer := time.AfterFunc(gracePeriod, server.Stop)
 		defer timer.Stop()
 		server.GracefulStop()
@@ -92,19 +102,34 @@ func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 		return nil, fault.Wait(v1alpha1.ReasonNotAllowed,
 			"Connection %s may not be mounted by pods of service account %s: it is not among allowedServiceAccounts", key, grant.ServiceAccount)
 	}
+	volume := volumeOf(grant, request)
 	resolved, err := s.engine.Resolve(ctx, connection, grant.Overrides, request.GetRevision(), s.authorizer.Workload(grant, request.GetWorkloadTokens()))
 	if err != nil {
+		s.mounts.failed(key, volume)
 		return nil, err
 	}
+	s.mounts.served(key, volume, resolved)
 	response := &resolverv1.ResolveResponse{
 		Revision:       resolved.Revision,
 		Unchanged:      resolved.Unchanged,
 		RefreshAfterMs: resolved.RefreshAfter.Milliseconds(),
+		Topics:         resolved.topics,
 	}
 	for _, file := range resolved.Files {
 		response.Files = append(response.Files, &resolverv1.File{Path: file.Path, Content: file.Content, Mode: file.Mode})
 	}
 	return response, nil
+}
+
+// Changes implements the gRPC service.
+func (s *Server) Changes(ctx context.Context, request *resolverv1.ChangesRequest) (*resolverv1.ChangesResponse, error) {
+	if _, err := s.authorizer.authorizeNode(ctx, bearer(ctx)); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, changesWait)
+	defer cancel()
+	cursor, topics := s.engine.notices.wait(ctx, s.stopping, request.GetAfter())
+	return &resolverv1.ChangesResponse{Cursor: cursor, Topics: topics}, nil
 }
 
 // intercept turns faults into gRPC errors and logs each refusal once, in the same words that the user sees.
@@ -117,6 +142,9 @@ func (s *Server) intercept(ctx context.Context, request any, info *grpc.UnarySer
 		reason = f.Reason
 		s.log.Info("request failed", "method", info.FullMethod, "reason", f.Reason, "message", f.Sentence)
 		err = encode(f)
+	}
+	if info.FullMethod != resolverv1.Resolver_Resolve_FullMethodName {
+		return response, err // to wait is no work
 	}
 	requests.WithLabelValues(reason).Inc()
 	duration.Observe(time.Since(started).Seconds())

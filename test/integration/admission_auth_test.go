@@ -22,7 +22,11 @@ var _ = Describe("A user who writes a VaultConfig that logs in", func() {
 		const token = "ask for the right to create serviceaccounts/token of app in this namespace"
 		const tokens = "workload: true sends tokens of the pods that mount a Connection to this Vault"
 		account := func(name string) *v1alpha1.ServiceAccountAuth {
-			return &v1alpha1.ServiceAccountAuth{Role: "app", ServiceAccountName: name, Workload: name == ""}
+			auth := &v1alpha1.ServiceAccountAuth{Role: "app", ServiceAccountName: name}
+			if name == "" {
+				auth.Workload = new(true)
+			}
+			return auth
 		}
 		for name, test := range map[string]struct {
 			auth          v1alpha1.VaultAuth

@@ -214,6 +214,36 @@ var _ = Describe("A mounted Connection", func() {
 		}).Should(Succeed())
 	})
 
+	It("has what a VaultTask wrote at once, whatever its refresh interval is", func() {
+		create(connection(namespace, "oracle", namespace+"/oracle", map[string]any{"password": "vault.secret(password)"},
+			func(c *v1alpha1.Connection) { c.Spec.RefreshInterval = &metav1.Duration{Duration: time.Hour} }))
+		pod := newPod(namespace, map[string]string{"connection": "oracle"})
+		held, err := mountEventually(ask, pod)
+		Expect(err).NotTo(HaveOccurred())
+		start, err := ask.client.Changes(ctx, &resolverv1.ChangesRequest{})
+		Expect(err).NotTo(HaveOccurred())
+		Expect(start.GetTopics()).To(BeEmpty())
+
+		next := canary()
+		vault.PutKV("secret/data/"+namespace+"/source", map[string]any{"password": next})
+		create(task(namespace, "write", v1alpha1.OperationWrite, namespace+"/oracle",
+			writes(map[string]v1alpha1.TaskValue{"password": v1alpha1.TaskValue("vault.secret(main:" + namespace + "/source.password)")})))
+		cursor := start.GetCursor()
+		Eventually(func(g Gomega) []string {
+			told, failure := ask.client.Changes(ctx, &resolverv1.ChangesRequest{After: cursor})
+			g.Expect(failure).NotTo(HaveOccurred())
+			cursor = told.GetCursor()
+			return told.GetTopics()
+		}).Should(ContainElements(held.GetTopics()))
+		response, err := ask.mount(pod, held.GetRevision())
+		Expect(err).NotTo(HaveOccurred())
+		Expect(files(response)).To(HaveKeyWithValue("password", next))
+
+		ask.useToken("no token")
+		_, err = ask.client.Changes(ctx, &resolverv1.ChangesRequest{})
+		expectFault(err, v1alpha1.ReasonNotAllowed, "the node plugin's token is not valid")
+	})
+
 	It("cannot be larger than the cap", func() {
 		vault.PutKV("secret/data/"+namespace+"/large", map[string]any{"blob": strings.Repeat("x", 600<<10)})
 		create(connection(namespace, "large", namespace+"/large", map[string]any{"a": "vault.secret(blob)", "b": "vault.secret(blob)"}))

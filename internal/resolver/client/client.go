@@ -130,6 +130,26 @@ func (c *Client) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 	return nil, tried.fault(len(endpoints), ctx.Err())
 }
 
+// Changes asks the replica that Resolve would ask, and no other: what one calls changed another may not know yet. Errors are faults.
+func (c *Client) Changes(ctx context.Context, request *resolverv1.ChangesRequest) (*resolverv1.ChangesResponse, error) {
+	token, err := c.ownToken()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.waitForSync(ctx); err != nil {
+		return nil, err
+	}
+	endpoints, release := c.preferred()
+	defer release()
+	if len(endpoints) == 0 {
+		return nil, fault.New(v1alpha1.ReasonNoResolver, "no resolver is published in ConfigMap %s/%s", c.config.Namespace, resolverv1.ConfigMapName)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.config.AttemptTimeout)
+	defer cancel()
+	response, err := resolverv1.NewResolverClient(endpoints[0].connection).Changes(ctx, request, grpc.PerRPCCredentials(token))
+	return response, asFault(err)
+}
+
 // ask makes one attempt at one endpoint.
 func (c *Client) ask(ctx context.Context, e *endpoint, token bearer, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.AttemptTimeout)

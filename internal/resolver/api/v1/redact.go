@@ -44,3 +44,13 @@ func (x *File) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte(x.Str
 
 // MarshalLog makes structured loggers print what String does.
 func (x *File) MarshalLog() any { return x.String() }
+
+// String shows the cursor, which is no secret.
+func (x *ChangesRequest) String() string {
+	return fmt.Sprintf("ChangesRequest{after: %q}", x.GetAfter())
+}
+
+// String shows all, which is no secret.
+func (x *ChangesResponse) String() string {
+	return fmt.Sprintf("ChangesResponse{cursor: %q, topics: %q}", x.GetCursor(), x.GetTopics())
+}

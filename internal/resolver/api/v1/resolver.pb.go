@@ -23,6 +23,97 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ChangesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The cursor of the last answer; empty at first. One that the replica does not know is answered at once, with its own.
+	After         string `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangesRequest) Reset() {
+	*x = ChangesRequest{}
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (*ChangesRequest) ProtoMessage() {}
+
+func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangesRequest.ProtoReflect.Descriptor instead.
+func (*ChangesRequest) Descriptor() ([]byte, []int) {
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ChangesRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+type ChangesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where to go on. Opaque.
+	Cursor string `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Topics of the secrets that changed after the request's cursor.
+	Topics        []string `protobuf:"bytes,2,rep,name=topics,proto3" json:"topics,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangesResponse) Reset() {
+	*x = ChangesResponse{}
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (*ChangesResponse) ProtoMessage() {}
+
+func (x *ChangesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangesResponse.ProtoReflect.Descriptor instead.
+func (*ChangesResponse) Descriptor() ([]byte, []int) {
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ChangesResponse) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *ChangesResponse) GetTopics() []string {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
 type ResolveRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The mounting pod's service account token, audience sallyport.dev, as the kubelet gave it to the driver.
@@ -42,7 +133,7 @@ type ResolveRequest struct {
 
 func (x *ResolveRequest) Reset() {
 	*x = ResolveRequest{}
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[0]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -50,7 +141,7 @@ func (x *ResolveRequest) Reset() {
 func (*ResolveRequest) ProtoMessage() {}
 
 func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[0]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -63,7 +154,7 @@ func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRequest.ProtoReflect.Descriptor instead.
 func (*ResolveRequest) Descriptor() ([]byte, []int) {
-	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{0}
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ResolveRequest) GetPodToken() string {
@@ -105,13 +196,15 @@ type ResolveResponse struct {
 	// When to ask again, in milliseconds from now. Volumes that use the same secrets are told the same moment, so that one
 	// read in Vault serves them all.
 	RefreshAfterMs int64 `protobuf:"varint,4,opt,name=refresh_after_ms,json=refreshAfterMs,proto3" json:"refresh_after_ms,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Names for the secrets that the files come from, as Changes has them. Opaque to the node, and different in each replica.
+	Topics        []string `protobuf:"bytes,5,rep,name=topics,proto3" json:"topics,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResolveResponse) Reset() {
 	*x = ResolveResponse{}
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[1]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -119,7 +212,7 @@ func (x *ResolveResponse) Reset() {
 func (*ResolveResponse) ProtoMessage() {}
 
 func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[1]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -132,7 +225,7 @@ func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveResponse.ProtoReflect.Descriptor instead.
 func (*ResolveResponse) Descriptor() ([]byte, []int) {
-	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{1}
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ResolveResponse) GetRevision() string {
@@ -163,6 +256,13 @@ func (x *ResolveResponse) GetRefreshAfterMs() int64 {
 	return 0
 }
 
+func (x *ResolveResponse) GetTopics() []string {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
 // File is one file of a volume.
 type File struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -178,7 +278,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[2]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -186,7 +286,7 @@ func (x *File) Reset() {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[2]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -199,7 +299,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{2}
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *File) GetPath() string {
@@ -227,7 +327,12 @@ var File_internal_resolver_api_v1_resolver_proto protoreflect.FileDescriptor
 
 const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\n" +
-	"'internal/resolver/api/v1/resolver.proto\x12\x15sallyport.resolver.v1\"\xa9\x03\n" +
+	"'internal/resolver/api/v1/resolver.proto\x12\x15sallyport.resolver.v1\"&\n" +
+	"\x0eChangesRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\tR\x05after\"A\n" +
+	"\x0fChangesResponse\x12\x16\n" +
+	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12\x16\n" +
+	"\x06topics\x18\x02 \x03(\tR\x06topics\"\xa9\x03\n" +
 	"\x0eResolveRequest\x12 \n" +
 	"\tpod_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\bpodToken\x12h\n" +
 	"\x11volume_attributes\x18\x02 \x03(\v2;.sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntryR\x10volumeAttributes\x12\x1a\n" +
@@ -238,18 +343,20 @@ const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aA\n" +
 	"\x13WorkloadTokensEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa8\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc0\x01\n" +
 	"\x0fResolveResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x1c\n" +
 	"\tunchanged\x18\x02 \x01(\bR\tunchanged\x121\n" +
 	"\x05files\x18\x03 \x03(\v2\x1b.sallyport.resolver.v1.FileR\x05files\x12(\n" +
-	"\x10refresh_after_ms\x18\x04 \x01(\x03R\x0erefreshAfterMs\"M\n" +
+	"\x10refresh_after_ms\x18\x04 \x01(\x03R\x0erefreshAfterMs\x12\x16\n" +
+	"\x06topics\x18\x05 \x03(\tR\x06topics\"M\n" +
 	"\x04File\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +
 	"\acontent\x18\x02 \x01(\fB\x03\x80\x01\x01R\acontent\x12\x12\n" +
-	"\x04mode\x18\x03 \x01(\rR\x04mode2d\n" +
+	"\x04mode\x18\x03 \x01(\rR\x04mode2\xbe\x01\n" +
 	"\bResolver\x12X\n" +
-	"\aResolve\x12%.sallyport.resolver.v1.ResolveRequest\x1a&.sallyport.resolver.v1.ResolveResponseB=Z;sallyport.dev/sallyport/internal/resolver/api/v1;resolverv1b\x06proto3"
+	"\aResolve\x12%.sallyport.resolver.v1.ResolveRequest\x1a&.sallyport.resolver.v1.ResolveResponse\x12X\n" +
+	"\aChanges\x12%.sallyport.resolver.v1.ChangesRequest\x1a&.sallyport.resolver.v1.ChangesResponseB=Z;sallyport.dev/sallyport/internal/resolver/api/v1;resolverv1b\x06proto3"
 
 var (
 	file_internal_resolver_api_v1_resolver_proto_rawDescOnce sync.Once
@@ -263,22 +370,26 @@ func file_internal_resolver_api_v1_resolver_proto_rawDescGZIP() []byte {
 	return file_internal_resolver_api_v1_resolver_proto_rawDescData
 }
 
-var file_internal_resolver_api_v1_resolver_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_internal_resolver_api_v1_resolver_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_internal_resolver_api_v1_resolver_proto_goTypes = []any{
-	(*ResolveRequest)(nil),  // 0: sallyport.resolver.v1.ResolveRequest
-	(*ResolveResponse)(nil), // 1: sallyport.resolver.v1.ResolveResponse
-	(*File)(nil),            // 2: sallyport.resolver.v1.File
-	nil,                     // 3: sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntry
-	nil,                     // 4: sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntry
+	(*ChangesRequest)(nil),  // 0: sallyport.resolver.v1.ChangesRequest
+	(*ChangesResponse)(nil), // 1: sallyport.resolver.v1.ChangesResponse
+	(*ResolveRequest)(nil),  // 2: sallyport.resolver.v1.ResolveRequest
+	(*ResolveResponse)(nil), // 3: sallyport.resolver.v1.ResolveResponse
+	(*File)(nil),            // 4: sallyport.resolver.v1.File
+	nil,                     // 5: sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntry
+	nil,                     // 6: sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntry
 }
 var file_internal_resolver_api_v1_resolver_proto_depIdxs = []int32{
-	3, // 0: sallyport.resolver.v1.ResolveRequest.volume_attributes:type_name -> sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntry
-	4, // 1: sallyport.resolver.v1.ResolveRequest.workload_tokens:type_name -> sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntry
-	2, // 2: sallyport.resolver.v1.ResolveResponse.files:type_name -> sallyport.resolver.v1.File
-	0, // 3: sallyport.resolver.v1.Resolver.Resolve:input_type -> sallyport.resolver.v1.ResolveRequest
-	1, // 4: sallyport.resolver.v1.Resolver.Resolve:output_type -> sallyport.resolver.v1.ResolveResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
+	5, // 0: sallyport.resolver.v1.ResolveRequest.volume_attributes:type_name -> sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntry
+	6, // 1: sallyport.resolver.v1.ResolveRequest.workload_tokens:type_name -> sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntry
+	4, // 2: sallyport.resolver.v1.ResolveResponse.files:type_name -> sallyport.resolver.v1.File
+	2, // 3: sallyport.resolver.v1.Resolver.Resolve:input_type -> sallyport.resolver.v1.ResolveRequest
+	0, // 4: sallyport.resolver.v1.Resolver.Changes:input_type -> sallyport.resolver.v1.ChangesRequest
+	3, // 5: sallyport.resolver.v1.Resolver.Resolve:output_type -> sallyport.resolver.v1.ResolveResponse
+	1, // 6: sallyport.resolver.v1.Resolver.Changes:output_type -> sallyport.resolver.v1.ChangesResponse
+	5, // [5:7] is the sub-list for method output_type
+	3, // [3:5] is the sub-list for method input_type
 	3, // [3:3] is the sub-list for extension type_name
 	3, // [3:3] is the sub-list for extension extendee
 	0, // [0:3] is the sub-list for field type_name
@@ -295,7 +406,7 @@ func file_internal_resolver_api_v1_resolver_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_resolver_api_v1_resolver_proto_rawDesc), len(file_internal_resolver_api_v1_resolver_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Resolver_Resolve_FullMethodName = "/sallyport.resolver.v1.Resolver/Resolve"
+	Resolver_Changes_FullMethodName = "/sallyport.resolver.v1.Resolver/Changes"
 )
 
 // ResolverClient is the client API for Resolver service.
@@ -36,6 +37,11 @@ type ResolverClient interface {
 	// "Bearer TOKEN". On failure the status carries google.rpc.ErrorInfo with the reason (domain "sallyport.dev"), and the
 	// status message is the sentence for people.
 	Resolve(ctx context.Context, in *ResolveRequest, opts ...grpc.CallOption) (*ResolveResponse, error)
+	// Changes waits, for some seconds at most, until Sallyport itself has changed secrets, and names them by their topics. It is a
+	// hint, so that volumes need not wait for their next refresh: who misses one loses nothing but time.
+	//
+	// The caller's token travels as with Resolve; the answer depends on no pod.
+	Changes(ctx context.Context, in *ChangesRequest, opts ...grpc.CallOption) (*ChangesResponse, error)
 }
 
 type resolverClient struct {
@@ -56,6 +62,16 @@ func (c *resolverClient) Resolve(ctx context.Context, in *ResolveRequest, opts .
 	return out, nil
 }
 
+func (c *resolverClient) Changes(ctx context.Context, in *ChangesRequest, opts ...grpc.CallOption) (*ChangesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangesResponse)
+	err := c.cc.Invoke(ctx, Resolver_Changes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ResolverServer is the server API for Resolver service.
 // All implementations must embed UnimplementedResolverServer
 // for forward compatibility.
@@ -68,6 +84,11 @@ type ResolverServer interface {
 	// "Bearer TOKEN". On failure the status carries google.rpc.ErrorInfo with the reason (domain "sallyport.dev"), and the
 	// status message is the sentence for people.
 	Resolve(context.Context, *ResolveRequest) (*ResolveResponse, error)
+	// Changes waits, for some seconds at most, until Sallyport itself has changed secrets, and names them by their topics. It is a
+	// hint, so that volumes need not wait for their next refresh: who misses one loses nothing but time.
+	//
+	// The caller's token travels as with Resolve; the answer depends on no pod.
+	Changes(context.Context, *ChangesRequest) (*ChangesResponse, error)
 	mustEmbedUnimplementedResolverServer()
 }
 
@@ -80,6 +101,9 @@ type UnimplementedResolverServer struct{}
 
 func (UnimplementedResolverServer) Resolve(context.Context, *ResolveRequest) (*ResolveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Resolve not implemented")
+}
+func (UnimplementedResolverServer) Changes(context.Context, *ChangesRequest) (*ChangesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Changes not implemented")
 }
 func (UnimplementedResolverServer) mustEmbedUnimplementedResolverServer() {}
 func (UnimplementedResolverServer) testEmbeddedByValue()                  {}
@@ -120,6 +144,24 @@ func _Resolver_Resolve_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Resolver_Changes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResolverServer).Changes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Resolver_Changes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResolverServer).Changes(ctx, req.(*ChangesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Resolver_ServiceDesc is the grpc.ServiceDesc for Resolver service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -130,6 +172,10 @@ var Resolver_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Resolve",
 			Handler:    _Resolver_Resolve_Handler,
+		},
+		{
+			MethodName: "Changes",
+			Handler:    _Resolver_Changes_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
