@@ -242,7 +242,9 @@ func TestGivenUpRequestIsNotBlamedOnTheResolver(t *testing.T) {
 func TestBeforeTheFirstLookAtTheConfigMap(t *testing.T) {
 	g := NewWithT(t)
 	s := newSite(t)
-	c := client.New(s.config()) // never run
+	config := s.config()
+	config.SyncTimeout = 50 * time.Millisecond
+	c := client.New(config) // never run
 
 	_, err := c.Resolve(t.Context(), question())
 

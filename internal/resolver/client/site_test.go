@@ -66,7 +66,7 @@ func newSite(t *testing.T, addresses ...string) *site {
 func (s *site) config() client.Config {
 	return client.Config{
 		Kubernetes: s.kubernetes, Namespace: namespace, NodeName: s.node, TokenFile: s.tokenFile, Port: s.port,
-		AttemptTimeout: attemptTimeout, SyncTimeout: 200 * time.Millisecond,
+		AttemptTimeout: attemptTimeout, SyncTimeout: time.Minute,
 	}
 }
 
