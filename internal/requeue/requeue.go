@@ -19,7 +19,7 @@ const MaxBackoff = 15 * time.Second
 const (
 	// waiting is how often to look again when somebody must change another object or Vault's content first. Secrets are not
 	// watched, so that nothing else would tell.
-	waiting = 10 * time.Second
+	waiting    = 10 * time.Second
 	minBackoff = time.Second
 	// concurrency bounds how many objects of a kind are worked on at a time: one whose Vault hangs must not hold up the others.
 	concurrency = 10
