@@ -252,7 +252,8 @@ func sameLogin(former, next *v1alpha1.VaultConfig) bool {
 	login := func(config *v1alpha1.VaultConfig) *v1alpha1.VaultConfigSpec {
 		spec := config.Spec.DeepCopy()
 		// What says how a session is used, and not who it is.
-		spec.Enabled, spec.AutoRenew, spec.EnginePath, spec.AllowedNamespaces = nil, nil, "", nil
+		spec.Enabled, spec.AutoRenew, spec.EnginePath = nil, nil, ""
+		spec.AllowedNamespaces, spec.AllowedSystemPaths, spec.AllowWrappedResults = nil, nil, nil
 		return spec
 	}
 	return equality.Semantic.DeepEqual(login(former), login(next))
