@@ -178,20 +178,23 @@ func change[T client.Object](ctx context.Context, object T, edit func(T)) {
 func condition(ctx context.Context, object client.Object, conditionType string) *metav1.Condition {
 	GinkgoHelper()
 	Expect(api.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
-	var conditions []metav1.Condition
-	switch o := object.(type) {
-	case *v1alpha1.VaultConfig:
-		conditions = o.Status.Conditions
-	case *v1alpha1.Connection:
-		conditions = o.Status.Conditions
-	case *v1alpha1.VaultTask:
-		conditions = o.Status.Conditions
-	}
-	found := meta.FindStatusCondition(conditions, conditionType)
+	found := meta.FindStatusCondition(conditionsOf(object), conditionType)
 	if found != nil && found.ObservedGeneration != object.GetGeneration() {
 		return nil
 	}
 	return found
+}
+
+func conditionsOf(object client.Object) []metav1.Condition {
+	switch o := object.(type) {
+	case *v1alpha1.VaultConfig:
+		return o.Status.Conditions
+	case *v1alpha1.Connection:
+		return o.Status.Conditions
+	case *v1alpha1.VaultTask:
+		return o.Status.Conditions
+	}
+	return nil
 }
 
 // expectCondition waits until a condition has a status and a reason.

@@ -1,0 +1,110 @@
+package e2e
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	vaultapi "github.com/hashicorp/vault/api"
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+)
+
+var _ = Describe("A roll-out of the controller", Serial, func() {
+	It("moves no condition, revokes no token, and logs in once for each replica at most", func(ctx SpecContext) {
+		expectProductReady(ctx)
+		t := newReadyTenant(ctx)
+		mount := "userpass-" + t.namespace
+		login := t.withLogin(ctx, mount)
+		value := newSecret("password")
+		t.put(ctx, "db", map[string]any{"password": value})
+		secret := t.secretAt("db")
+		secret.VaultConfigRef.Name = login.Name
+		connection := t.connection("db", map[string]any{"password": "vault.secret(password)"}, secret)
+		create(ctx, connection)
+		expectReady(ctx, connection)
+		pod := t.run(ctx, "db")
+		static := &v1alpha1.VaultConfig{ObjectMeta: t.meta(mainConfig)}
+		expectReady(ctx, static)
+		logins := livingTokens(ctx, "auth/"+mount+"/login/bob")
+		Expect(logins).To(BeNumerically(">=", 1))
+		conditions := map[client.Object][]metav1.Condition{
+			login: login.Status.Conditions, static: static.Status.Conditions, connection: connection.Status.Conditions,
+		}
+
+		keepMetrics(ctx)
+		old := names(systemPods(ctx, "controller"))
+		deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "sallyport-controller"}}
+		change(ctx, deployment, func(d *appsv1.Deployment) {
+			if d.Spec.Template.Annotations == nil {
+				d.Spec.Template.Annotations = map[string]string{}
+			}
+			d.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] = time.Now().Format(time.RFC3339)
+		})
+		Eventually(ctx, func() []string { return names(systemPods(ctx, "controller")) }).WithTimeout(2 * time.Minute).
+			Should(And(HaveLen(2), Not(ContainElement(BeElementOf(old)))))
+		expectProductReady(ctx)
+		Eventually(ctx, func() string { return leader(ctx) }).WithTimeout(eventual).Should(BeElementOf(names(systemPods(ctx, "controller"))))
+
+		By("the new replicas serve the volume, and the new leader has looked at everything")
+		value = newSecret("password, changed after the roll-out")
+		t.put(ctx, "db", map[string]any{"password": value})
+		Eventually(ctx, func() (string, error) { return read(pod, "password") }).WithTimeout(atLast).Should(Equal(value))
+		version := int64(2)
+		Eventually(ctx, func(g Gomega) {
+			g.Expect(api.Get(ctx, client.ObjectKeyFromObject(connection), connection)).To(Succeed())
+			g.Expect(connection.Status.Secrets).To(ConsistOf(HaveField("Version", version)))
+		}).WithTimeout(eventual).Should(Succeed())
+		for object, before := range conditions {
+			Expect(api.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
+			Expect(conditionsOf(object)).To(Equal(before), "%T %s", object, object.GetName())
+		}
+		// Two replicas before and two after; each keeps its token until the end of its life, because what was made with it would die too.
+		Expect(livingTokens(ctx, "auth/"+mount+"/login/bob")).To(And(BeNumerically(">=", logins), BeNumerically("<=", 4)))
+	}, SpecTimeout(3*atLast))
+})
+
+// withLogin gives a tenant a VaultConfig that logs in with a password.
+func (t *tenant) withLogin(ctx context.Context, mount string) *v1alpha1.VaultConfig {
+	GinkgoHelper()
+	Expect(vault.Sys().EnableAuthWithOptionsWithContext(ctx, mount, &vaultapi.EnableAuthOptions{Type: "userpass"})).To(Succeed())
+	DeferCleanup(func(ctx SpecContext) { Expect(vault.Sys().DisableAuthWithContext(ctx, mount)).To(Succeed()) })
+	password := rand.Text()
+	canaries.allowInSecrets("the password of a Vault user of "+t.namespace, password)
+	_, err := vault.Logical().WriteWithContext(ctx, "auth/"+mount+"/users/bob",
+		map[string]any{"password": password, "token_policies": t.namespace, "token_ttl": "1h"})
+	Expect(err).NotTo(HaveOccurred())
+	config := t.vaultConfig("login")
+	config.Spec.Auth = v1alpha1.VaultAuth{UserPass: &v1alpha1.PasswordAuth{
+		Mount: v1alpha1.MountPath(mount), Username: "bob", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "bob", Key: "password"},
+	}}
+	create(ctx, &corev1.Secret{ObjectMeta: t.meta("bob"), StringData: map[string]string{"password": password}}, config)
+	expectReady(ctx, config)
+	return config
+}
+
+// livingTokens counts the tokens in Vault that were made at a path.
+func livingTokens(ctx context.Context, path string) int {
+	GinkgoHelper()
+	list, err := vault.Logical().ListWithContext(ctx, "auth/token/accessors")
+	Expect(err).NotTo(HaveOccurred())
+	accessors, _ := list.Data["keys"].([]any)
+	count := 0
+	for _, accessor := range accessors {
+		id, _ := accessor.(string)
+		found, err := vault.Auth().Token().LookupAccessorWithContext(ctx, id)
+		if err != nil {
+			continue // it died meanwhile
+		}
+		if found.Data["path"] == path {
+			count++
+		}
+	}
+	return count
+}
