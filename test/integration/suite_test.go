@@ -7,6 +7,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -92,21 +94,28 @@ func newNamespace() string {
 	return namespace.Name
 }
 
+// canaries are all values that may never appear, with the line of the spec that has each.
 var canaries struct {
 	sync.Mutex
-	values []string
+	values map[string]string
 }
 
 // canary returns a secret value that no log, event, condition or error may ever hold; never_appears_test.go looks for all of them.
 func canary() string {
 	value := fmt.Sprintf("canary-%s", rand.Text())
-	remember(value)
+	rememberFrom(2, value)
 	return value
 }
 
 // remember makes a value, such as a Vault token, one that may never appear.
-func remember(value string) {
+func remember(value string) { rememberFrom(2, value) }
+
+func rememberFrom(callers int, value string) {
+	_, file, line, _ := runtime.Caller(callers)
 	canaries.Lock()
 	defer canaries.Unlock()
-	canaries.values = append(canaries.values, value)
+	if canaries.values == nil {
+		canaries.values = map[string]string{}
+	}
+	canaries.values[value] = fmt.Sprintf("%s:%d", filepath.Base(file), line)
 }
