@@ -239,7 +239,7 @@ var _ = Describe("A mounted Connection", func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(files(response)).To(HaveKeyWithValue("password", next))
 
-		ask.useToken("no token")
+		ask.useToken("nobodys-service-account-token")
 		_, err = ask.client.Changes(ctx, &resolverv1.ChangesRequest{})
 		expectFault(err, v1alpha1.ReasonNotAllowed, "the node plugin's token is not valid")
 	})
