@@ -83,7 +83,7 @@ func (l *lent) borrow(
 		known.users++
 		return known, nil
 	}
-	own, err := NewSessions(Options{Reader: inMemory(credentials), Clock: s.clock, Timeout: s.timeout})
+	own, err := NewSessions(Options{Reader: inMemory(func() map[string]string { return credentials }), Clock: s.clock, Timeout: s.timeout})
 	if err != nil {
 		return nil, err
 	}
@@ -129,8 +129,8 @@ func (l *lent) forgetRefusals(now time.Time) {
 	}
 }
 
-// inMemory answers for any Secret with the same keys.
-type inMemory map[string]string
+// inMemory answers for any Secret with the same keys. It is a function, so that nothing can print it.
+type inMemory func() map[string]string
 
 // Get implements client.Reader.
 func (m inMemory) Get(_ context.Context, _ client.ObjectKey, object client.Object, _ ...client.GetOption) error {
@@ -138,8 +138,8 @@ func (m inMemory) Get(_ context.Context, _ client.ObjectKey, object client.Objec
 	if !ok {
 		return errors.New("only Secrets are kept in memory")
 	}
-	secret.Data = make(map[string][]byte, len(m))
-	for key, value := range m {
+	secret.Data = map[string][]byte{}
+	for key, value := range m() {
 		secret.Data[key] = []byte(value)
 	}
 	return nil
