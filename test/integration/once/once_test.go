@@ -63,8 +63,8 @@ func troubles() []trouble {
 			trouble{name: "the cache is old", old: true, killed: killed},
 			trouble{name: "the cache is old and the claim's answer is lost", old: true, stores: map[int64]storeFault{1: unanswered}, killed: killed},
 			trouble{name: "the cache is old and the result is lost", old: true, stores: map[int64]storeFault{2: lost}, killed: killed},
-			trouble{name: "the cache is old and Vault's answer is lost", old: true, answer: &env.Fault{CloseAfter: true}, killed: killed})
-		all = append(all, trouble{name: "Vault's answer is lost and somebody else acts", answer: &env.Fault{CloseAfter: true}, killed: killed, meanwhile: true})
+			trouble{name: "the cache is old and Vault's answer is lost", old: true, answer: &env.Fault{CloseAfter: true}, killed: killed},
+			trouble{name: "Vault's answer is lost and somebody else acts", answer: &env.Fault{CloseAfter: true}, killed: killed, meanwhile: true})
 	}
 	for n := range 3 {
 		all = append(all,
