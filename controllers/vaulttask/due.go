@@ -106,6 +106,12 @@ func fresh(task *v1alpha1.VaultTask) bool {
 	return !unsettled && (s.StartTime == nil || s.CompletionTime != nil || s.Rerun != task.Annotations[v1alpha1.AnnotationRerun])
 }
 
+// untouched tells whether nothing was ever done for a task that is to change something in Vault.
+func untouched(task *v1alpha1.VaultTask) bool {
+	s := &task.Status
+	return task.Spec.Operation.HasEffect() && s.ObservedGeneration == 0 && s.StartTime == nil && s.CompletionTime == nil && s.Claim == nil
+}
+
 // describe puts into status what a task that does not run now waits for.
 func (d decision) describe(task *v1alpha1.VaultTask) {
 	s := &task.Status

@@ -13,9 +13,6 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// connectionType is the type of a Connection that says how to reach a Vault.
-const connectionType = "VAULT"
-
 // target is what a task acts on.
 type target struct {
 	session  *vault.Session
@@ -94,64 +91,6 @@ func (a *attempt) ownConfig(inline v1alpha1.InlineVault) *v1alpha1.VaultConfig {
 			CACertificate: inline.CACertificate, CACertificateFrom: inline.CACertificateFrom,
 			Auth: inline.Auth,
 		},
-	}
-}
-
-// byConnection takes url, credentials and paths from a Connection. What it resolves stays in memory, and only for this attempt.
-func (a *attempt) byConnection(ctx context.Context, to *target) error {
-	name := client.ObjectKey{Namespace: a.task.Namespace, Name: a.task.Spec.ConnectionRef.Name}
-	connection := &v1alpha1.Connection{}
-	if err := a.client.Get(ctx, name, connection); err != nil {
-		if client.IgnoreNotFound(err) == nil {
-			return fault.Wait(v1alpha1.ReasonConnectionNotFound, "Connection %s does not exist", name)
-		}
-		return fault.New(v1alpha1.ReasonInternal, "Connection %s cannot be read from the Kubernetes API: %v", name, err)
-	}
-	switch {
-	case connection.Spec.Type != connectionType:
-		return fault.Wait(v1alpha1.ReasonInvalidSpec,
-			"Connection %s is of type %q; refer to one of type %s", name, connection.Spec.Type, connectionType)
-	case len(connection.Spec.AllowedServiceAccounts) > 0:
-		return fault.Wait(v1alpha1.ReasonNotAllowed,
-			"Connection %s is for the pods of its allowedServiceAccounts only; use a Connection that every pod of the namespace may have", name)
-	}
-	values, err := a.engine.Values(ctx, connection)
-	if err != nil {
-		return err
-	}
-	text := func(key string) string { s, _ := values[key].(string); return s }
-	for _, key := range []string{"url", "token"} {
-		if text(key) == "" {
-			return fault.Wait(v1alpha1.ReasonInvalidSpec,
-				"Connection %s: value has no text at the key %q, which a Connection of type %s needs; add it", name, key, connectionType)
-		}
-	}
-	fill(&to.location.EnginePath, text("enginePath"))
-	fill(&to.location.SecretPath, text("secretPath"))
-	if a.task.Spec.Operation.Generic() {
-		fill(&to.path, text("path"))
-	}
-	config := a.ownConfig(v1alpha1.InlineVault{
-		URL: text("url"), VaultNamespace: text("vaultNamespace"), CACertificate: text("caCertificate"),
-		Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{SecretKeyRef: v1alpha1.SecretKeyReference{Name: name.Name, Key: "token"}}},
-	})
-	to.session, to.close, err = a.sessions.Ephemeral(ctx, config, map[string]string{"token": text("token")})
-	if err != nil {
-		return ofConnection(err, name)
-	}
-	return nil
-}
-
-// ofConnection corrects where a sentence says that credentials are from.
-func ofConnection(err error, name client.ObjectKey) error {
-	f := fault.From(err)
-	said := strings.ReplaceAll(f.Sentence, "Secret "+name.String()+", key", "Connection "+name.String()+", key")
-	return &fault.Fault{Reason: f.Reason, Class: f.Class, Sentence: said}
-}
-
-func fill(field *string, value string) {
-	if *field == "" {
-		*field = value
 	}
 }
 

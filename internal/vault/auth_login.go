@@ -43,6 +43,8 @@ func (m loginMount) namespace() string { return m.vaultNamespace }
 type attempt struct {
 	// path below the mount.
 	path string
+	// shown is how sentences call the path; empty: as it is.
+	shown string
 	// body is a function, so that nothing can print it.
 	body func() map[string]string
 	// probe is a path below the mount that needs no token to be asked.
@@ -67,6 +69,9 @@ func (r *refusedLogin) Unwrap() error { return r.Fault }
 // login sends a login to Vault.
 func (l *link) login(ctx context.Context, m loginMount, try attempt) (*grant, error) {
 	r := request{method: http.MethodPost, path: "auth/" + m.mount + "/" + try.path, body: try.body(), namespace: m.vaultNamespace, as: m.as}
+	if try.shown != "" {
+		r.shown = "auth/" + m.mount + "/" + try.shown
+	}
 	a, err := l.call(ctx, r)
 	switch {
 	case err == nil && a.Auth != nil && a.Auth.ClientToken != "":

@@ -16,6 +16,7 @@ type passwordMethod struct {
 	loginMount
 	kind              string
 	username          string
+	unnamed           bool // no sentence says the user name
 	namespaceOfSecret string
 	ref               v1alpha1.SecretKeyReference
 }
@@ -35,7 +36,18 @@ func newPasswordMethod(kind string, config *v1alpha1.VaultConfig, auth *v1alpha1
 	return m, nil
 }
 
-func (m *passwordMethod) label() string { return m.kind + " user " + m.username }
+// unname leaves the user name out of sentences.
+func (m *passwordMethod) unname(config *v1alpha1.VaultConfig) {
+	m.unnamed = true
+	m.as = configName(config) + ", auth " + m.label()
+}
+
+func (m *passwordMethod) label() string {
+	if m.unnamed {
+		return m.kind
+	}
+	return m.kind + " user " + m.username
+}
 
 func (m *passwordMethod) source() string { return secretKey(m.namespaceOfSecret, m.ref) }
 
@@ -60,9 +72,14 @@ func (m *passwordMethod) credential(ctx context.Context, reader client.Reader) (
 }
 
 func (m *passwordMethod) login(ctx context.Context, l *link, c credential) (*grant, error) {
+	shown := ""
+	if m.unnamed {
+		shown = "login/…"
+	}
 	granted, err := l.login(ctx, m.loginMount, attempt{
 		path: "login/" + m.username, probe: "login/" + m.username + "-sallyport", // another user: this one may be locked
-		body: func() map[string]string { return map[string]string{"password": c.secret.reveal()} },
+		shown: shown,
+		body:  func() map[string]string { return map[string]string{"password": c.secret.reveal()} },
 		// Vault locks a user after five wrong passwords, and an LDAP server may do so too.
 		harmless: false,
 		diagnose: m.diagnose,

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,7 +29,9 @@ const maxAnswer = 4 << 20
 type request struct {
 	method string
 	// path below /v1/, not escaped: secret/data/oracle.
-	path  string
+	path string
+	// shown is how sentences call the path; empty: as it is.
+	shown string
 	query url.Values
 	// body is sent as JSON unless nil, as a merge patch if the method is PATCH.
 	body any
@@ -46,7 +49,7 @@ type request struct {
 
 // String is how sentences call it: GET secret/data/oracle?version=3.
 func (r request) String() string {
-	line := r.method + " " + r.path
+	line := r.method + " " + cmp.Or(r.shown, r.path)
 	if len(r.query) > 0 {
 		line += "?" + r.query.Encode()
 	}

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -52,7 +53,7 @@ func (l *link) refusal(ctx context.Context, r request, a *answer) error {
 			"point spec.url at Vault's active node or at a load balancer that finds it", r, status, r.as)
 	case status == http.StatusForbidden, status == http.StatusUnauthorized:
 		return fault.Wait(v1alpha1.ReasonPermissionDenied, "%s → %d permission denied (%s); its policy needs %s on %s",
-			r, status, r.as, r.capability, r.path)
+			r, status, r.as, r.capability, cmp.Or(r.shown, r.path))
 	case status == http.StatusTooManyRequests:
 		return fault.New(v1alpha1.ReasonRateLimited, "%s → 429 too many requests (%s); a quota in Vault is used up", r, r.as)
 	case status == http.StatusNotFound:

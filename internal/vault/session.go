@@ -75,6 +75,9 @@ func newSession(sessions *Sessions, config *v1alpha1.VaultConfig, guest *visitor
 	if err != nil {
 		return nil, err
 	}
+	if m, ok := method.(*passwordMethod); ok && sessions.unnamed {
+		m.unname(config)
+	}
 	return &Session{
 		sessions: sessions, config: config, origin: origin, proxy: proxy, pace: newPace(config.Spec.Limits), method: method, visitor: guest,
 		used: sessions.clock.Now(), engines: map[string]engine{},

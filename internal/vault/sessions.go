@@ -55,6 +55,9 @@ type Sessions struct {
 	timeout     time.Duration
 	wires       wires
 	revocations revocations
+	lent        lent
+	// unnamed: user names are as secret as passwords, so that no sentence says them.
+	unnamed bool
 
 	mu    sync.Mutex
 	byUID map[types.UID]map[subject]*Session
@@ -169,6 +172,7 @@ func (s *Sessions) NeedLeaderElection() bool { return false }
 // DropIdle drops the sessions of workloads that nobody has used for a while: their pods are gone.
 func (s *Sessions) DropIdle() {
 	now := s.clock.Now()
+	s.lent.forgetRefusals(now)
 	var idle []*Session
 	s.mu.Lock()
 	for uid, sessions := range s.byUID {

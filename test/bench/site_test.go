@@ -33,6 +33,8 @@ type site struct {
 	vault   *env.Vault
 	proxy   *env.Proxy
 	metrics string
+	// controller is the process of the replica.
+	controller *os.Process
 }
 
 func newSite(t *testing.T) *site {
@@ -73,6 +75,7 @@ func (s *site) startController(t *testing.T) {
 	command.Env = []string{"KUBECONFIG=" + s.kubeconfig(t)}
 	command.Stdout, command.Stderr = log, log
 	g.Expect(command.Start()).To(Succeed())
+	s.controller = command.Process
 	t.Cleanup(func() {
 		_ = command.Process.Signal(os.Interrupt)
 		_ = command.Wait()

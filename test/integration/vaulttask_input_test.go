@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -8,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/test/env"
@@ -228,6 +231,84 @@ var _ = Describe("The Vault that a VaultTask means", func() {
 			})
 			create(wrong)
 			expectCondition(wrong, v1alpha1.ConditionReady, metav1.ConditionFalse, reason)
+		}
+	})
+
+	It("may be a Connection whose value logs in", func() {
+		taskConfig(namespace)
+		mount := "tasks-" + namespace
+		user, password := strings.ToLower(canary()), canary() // Vault keeps user names in lower case
+		remember(user)
+		for path, kind := range map[string]string{mount: "userpass", mount + "-role": "approle"} {
+			vault.EnableAuth(path, kind)
+			DeferCleanup(func() { vault.DisableAuth(path) })
+		}
+		vault.Write("auth/"+mount+"/users/"+user, map[string]any{"password": password, "token_policies": "everything"})
+		vault.Write("auth/"+mount+"-role/role/app", map[string]any{"token_policies": "everything"})
+		roleID := vault.Get("auth/" + mount + "-role/role/app/role-id")["role_id"]
+		secretID := vault.Write("auth/"+mount+"-role/role/app/secret-id", nil)["secret_id"]
+		remember(roleID)
+		remember(secretID)
+		vault.PutKV("secret/data/"+namespace+"/logins", map[string]any{
+			"user": user, "password": password, "wrong": canary(), "role": roleID, "secret": secretID,
+		})
+		reference := func(key string) string { return "vault.secret(main:" + namespace + "/logins." + key + ")" }
+		run := func(name string, credentials map[string]any) *v1alpha1.VaultTask {
+			GinkgoHelper()
+			value := map[string]any{"url": vault.URL(), "caCertificate": vault.CACertificate(), "enginePath": "secret"}
+			maps.Copy(value, credentials)
+			t := task(namespace, name, v1alpha1.OperationWrite, namespace+"/"+name, writes(map[string]v1alpha1.TaskValue{"a": "b"}), func(t *v1alpha1.VaultTask) {
+				t.Spec.TaskTarget = v1alpha1.TaskTarget{ConnectionRef: &v1alpha1.ConnectionReference{Name: name}}
+			})
+			create(connection(namespace, name, "", value, func(c *v1alpha1.Connection) { c.Spec.Type = "VAULT" }), t)
+			return t
+		}
+		for name, credentials := range map[string]map[string]any{
+			"by-password": {"username": reference("user"), "password": reference("password"), "authMount": mount},
+			"by-method":   {"username": reference("user"), "password": reference("password"), "authMount": mount, "authMethod": "userpass"},
+			"by-role":     {"roleID": reference("role"), "secretID": reference("secret"), "authMount": mount + "-role"},
+		} {
+			expectCondition(run(name, credentials), v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+			secret, err := vault.Client().KVv2("secret").Get(ctx, namespace+"/"+name)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(secret.VersionMetadata.Version).To(Equal(1), name)
+		}
+		By("and leaves no token behind")
+		Eventually(func() int {
+			return vault.TokensFrom("auth/"+mount+"/login/"+user) + vault.TokensFrom("auth/"+mount+"-role/login")
+		}).Should(BeZero())
+
+		By("with a wrong password, which is not offered so often that the user is locked out")
+		wrong := map[string]any{"username": reference("user"), "password": reference("wrong"), "authMount": mount}
+		refused := run("wrong", wrong)
+		expectCondition(refused, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAuthFailed,
+			And(ContainSubstring("POST auth/"+mount+"/login/… → 400"), ContainSubstring("put the right password into Connection "+namespace+"/wrong, key"),
+				ContainSubstring("or correct username")))
+		for attempt := range 6 { // Vault locks a user after five
+			update(refused, func(t *v1alpha1.VaultTask) {
+				t.Annotations = map[string]string{v1alpha1.AnnotationRerun: fmt.Sprint(attempt)}
+			})
+			Eventually(func(g Gomega) {
+				g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(refused), refused)).To(Succeed())
+				g.Expect(refused.Status.Rerun).To(Equal(fmt.Sprint(attempt)))
+			}).Should(Succeed())
+		}
+		vault.Write("auth/"+mount+"/login/"+user, map[string]any{"password": password})
+
+		By("and with exactly one kind of credentials")
+		for name, faulty := range map[string]struct {
+			credentials map[string]any
+			message     string
+		}{
+			"no-kind":     {nil, "has no credentials"},
+			"two-kinds":   {map[string]any{"token": "x", "roleID": reference("role")}, "has credentials of more than one kind (token, roleID)"},
+			"half":        {map[string]any{"username": reference("user")}, `has no text at the key "password", which belongs to username`},
+			"odd-method":  {map[string]any{"username": "a", "password": "b", "authMethod": reference("user")}, "write userpass or ldap"},
+			"odd-token":   {map[string]any{"token": "a", "authMount": "b"}, "which is for logins"},
+			"slash-in-it": {map[string]any{"username": "a/b", "password": "b"}, "the user name is empty, or holds a slash"},
+		} {
+			expectCondition(run(name, faulty.credentials), v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec,
+				ContainSubstring(faulty.message))
 		}
 	})
 })

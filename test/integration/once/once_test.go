@@ -27,6 +27,8 @@ type trouble struct {
 	killed bool
 	// meanwhile: somebody else acts before the second pass.
 	meanwhile bool
+	// old: the processes' caches show the task as it was created.
+	old bool
 	// leaders is how many processes work on the task at the same time; one if zero.
 	leaders int
 }
@@ -57,11 +59,17 @@ func troubles() []trouble {
 				trouble{name: name + ", and what is made of it too", answer: &answer, stores: map[int64]storeFault{2: lost}, killed: killed},
 				trouble{name: name + ", and taking it up fails", answer: &answer, stores: map[int64]storeFault{3: unanswered}, next: map[int64]storeFault{1: unanswered}, killed: killed})
 		}
-		all = append(all, trouble{name: "Vault's answer is lost and somebody else acts", answer: &env.Fault{CloseAfter: true}, killed: killed, meanwhile: true})
+		all = append(all,
+			trouble{name: "the cache is old", old: true, killed: killed},
+			trouble{name: "the cache is old and the claim's answer is lost", old: true, stores: map[int64]storeFault{1: unanswered}, killed: killed},
+			trouble{name: "the cache is old and the result is lost", old: true, stores: map[int64]storeFault{2: lost}, killed: killed},
+			trouble{name: "the cache is old and Vault's answer is lost", old: true, answer: &env.Fault{CloseAfter: true}, killed: killed},
+			trouble{name: "Vault's answer is lost and somebody else acts", answer: &env.Fault{CloseAfter: true}, killed: killed, meanwhile: true})
 	}
 	for n := range 3 {
 		all = append(all,
 			trouble{name: fmt.Sprintf("there are two leaders, %d", n), leaders: 2},
+			trouble{name: fmt.Sprintf("there are two leaders and their caches are old, %d", n), leaders: 2, old: true, answer: &env.Fault{CloseAfter: true}},
 			trouble{name: fmt.Sprintf("there are two leaders and an answer is lost, %d", n), leaders: 2, answer: &env.Fault{CloseAfter: true}},
 			trouble{name: fmt.Sprintf("there are three leaders and a request is lost, %d", n), leaders: 3, answer: &env.Fault{CloseBefore: true}})
 	}
@@ -125,9 +133,13 @@ func play(base client.WithWatch, operation operation, trouble trouble, path stri
 		fault.Method, fault.Path, fault.Times = operation.method, operation.api(path), 1
 		proxy.Inject(fault)
 	}
-	leaders := []*process{newProcess(base, trouble.stores)}
+	var old *v1alpha1.VaultTask
+	if trouble.old {
+		old = task.DeepCopy()
+	}
+	leaders := []*process{newProcess(base, trouble.stores, old)}
 	for len(leaders) < trouble.leaders {
-		leaders = append(leaders, newProcess(base, nil))
+		leaders = append(leaders, newProcess(base, nil, old))
 	}
 	for pass := 1; task.Status.CompletionTime == nil; pass++ {
 		if pass > 12 {
@@ -142,14 +154,14 @@ func play(base client.WithWatch, operation operation, trouble trouble, path stri
 			operation.meanwhile(path)
 		}
 		if pass == 1 && trouble.killed {
-			leaders[0] = newProcess(base, trouble.next)
+			leaders[0] = newProcess(base, trouble.next, old)
 		}
 		if err := base.Get(ctx, client.ObjectKeyFromObject(task), task); err != nil {
 			return "", err
 		}
 	}
 	// What was over stays over.
-	for _, leader := range append(leaders, newProcess(base, nil)) {
+	for _, leader := range append(leaders, newProcess(base, nil, old)) {
 		leader.reconcile(task)
 	}
 	return verdict(base, operation, task, path)

@@ -39,10 +39,17 @@ type process struct {
 }
 
 // newProcess starts a controller. faults say what happens to its writes of status, in their order; after one, killed tells whether it dies
-// with it.
-func newProcess(base client.WithWatch, faults map[int64]storeFault) *process {
+// with it. Its cache holds the task as it was created, whatever happened since, unless old is nil.
+func newProcess(base client.WithWatch, faults map[int64]storeFault, old *v1alpha1.VaultTask) *process {
 	p := &process{}
 	c := interceptor.NewClient(base, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+			if task, ok := object.(*v1alpha1.VaultTask); ok && old != nil {
+				old.DeepCopyInto(task)
+				return nil
+			}
+			return c.Get(ctx, key, object, options...)
+		},
 		SubResourceUpdate: func(ctx context.Context, c client.Client, name string, object client.Object, options ...client.SubResourceUpdateOption) error {
 			switch faults[p.stores.Add(1)] {
 			case lost:
@@ -54,7 +61,7 @@ func newProcess(base client.WithWatch, faults map[int64]storeFault) *process {
 				return errInjected
 			case conflict:
 				other := &v1alpha1.VaultTask{}
-				if err := c.Get(ctx, client.ObjectKeyFromObject(object), other); err != nil {
+				if err := base.Get(ctx, client.ObjectKeyFromObject(object), other); err != nil {
 					return err
 				}
 				other.Labels = map[string]string{"touched": "yes"}
