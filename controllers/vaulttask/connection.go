@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
 )
 
@@ -32,6 +33,9 @@ func (a *attempt) byConnection(ctx context.Context, to *target) error {
 	case len(connection.Spec.AllowedServiceAccounts) > 0:
 		return fault.Wait(v1alpha1.ReasonNotAllowed,
 			"Connection %s is for the pods of its allowedServiceAccounts only; use a Connection that every pod of the namespace may have", name)
+	}
+	if err := refersInCredentialsOnly(connection, name); err != nil {
+		return err
 	}
 	values, err := a.engine.Values(ctx, connection)
 	if err != nil {
@@ -62,6 +66,27 @@ func (a *attempt) byConnection(ctx context.Context, to *target) error {
 	}
 	return nil
 }
+
+// mayRefer are the keys whose values no status and no sentence shows.
+var mayRefer = []string{"token", "username", "password", "roleID", "secretID", "caCertificate"}
+
+// refersInCredentialsOnly refuses references where what they become would show: in the task's status, or in a sentence that names an address.
+func refersInCredentialsOnly(connection *v1alpha1.Connection, name client.ObjectKey) error {
+	value, err := expression.ParseValue(connection.Spec.Value)
+	if err != nil {
+		return fault.In(err, "Connection %s", name)
+	}
+	for _, placed := range value.References() {
+		if key := placed.Place; slices.Contains(shown, key) {
+			return fault.Wait(v1alpha1.ReasonInvalidSpec, "Connection %s: value has a reference at the key %q, whose text shows in the status of VaultTasks; "+
+				"write it literally. References may stand at %s", name, key, strings.Join(mayRefer, ", "))
+		}
+	}
+	return nil
+}
+
+// shown are the keys whose values a status or a sentence may show.
+var shown = []string{"url", "vaultNamespace", "enginePath", "secretPath", "path", "authMount", "authMethod"}
 
 // connectionTexts are the values of a Connection that are text. Any of them may be secret: no sentence quotes one.
 type connectionTexts struct {

@@ -240,8 +240,7 @@ func watchKinds(ctx context.Context, mgr manager.Manager, sessions *vault.Sessio
 	return err
 }
 
-// followTasks tells this replica's engine of secrets that VaultTasks have changed, whichever replica ran them. Which operation it was does not
-// matter: to look at a secret once more does no harm.
+// followTasks tells this replica's engine of secrets that VaultTasks have changed, whichever replica ran them.
 func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engine) error {
 	tasks, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.VaultTask{}, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -253,7 +252,7 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 			return
 		}
 		task, ok := after.(*v1alpha1.VaultTask)
-		if ok && task.Status.Result != nil && !equality.Semantic.DeepEqual(old.Status.Result, task.Status.Result) {
+		if ok && task.Spec.Operation.HasEffect() && task.Status.Result != nil && !equality.Semantic.DeepEqual(old.Status.Result, task.Status.Result) {
 			engine.Changed(task.Status.Result.Path)
 		}
 	}})

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/utils/clock"
 
+	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault"
 )
 
@@ -80,8 +81,11 @@ func (e *Engine) open(ctx context.Context, p *plan, workload *vault.Workload) {
 		if s.path, s.err = e.permitted(ctx, p.namespace, s); s.err != nil {
 			return
 		}
-		// What one identity may read is no answer for another.
+		// What one identity may read is no answer for another, and neither is what is read as another KV version than the engine has.
 		s.key = fmt.Sprintf("%s/%d %s %s?version=%d", s.config.UID, s.config.Generation, s.session.Subject(), s.path, s.location.Version)
+		if s.location.KVVersion == v1alpha1.KVVersion1 {
+			s.key += "&kv=1"
+		}
 	})
 }
 

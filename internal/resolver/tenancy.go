@@ -11,6 +11,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/tenancy"
+	"sallyport.dev/sallyport/internal/vault"
 )
 
 // Namespaces are watched for their labels, which a VaultConfig's allowedNamespaces may select by; only their metadata is kept.
@@ -42,6 +43,11 @@ func (e *Engine) Config(ctx context.Context, namespace string, ref v1alpha1.Vaul
 		}
 		if !tenancy.Admits(config, namespace, labels) {
 			return nil, tenancy.Stranger(key, namespace)
+		}
+		if vault.IsWorkload(config) {
+			// Whoever may change its url would be sent the tokens of another namespace's pods.
+			return nil, fault.Wait(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s: with workload: true it serves the pods "+
+				"of its own namespace only; create one in %s", key, namespace, namespace)
 		}
 	}
 	if config.Spec.Enabled != nil && !*config.Spec.Enabled {

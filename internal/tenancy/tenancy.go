@@ -73,8 +73,7 @@ func Permit(config *v1alpha1.VaultConfig, labels map[string]string, use Use) err
 	for _, grant := range admitting {
 		covered := false
 		for _, prefix := range grant.PathPrefixes {
-			prefix := expand(prefix, use.Namespace)
-			prefixes = append(prefixes, prefix)
+			prefixes = append(prefixes, expand(prefix, use.Namespace))
 			covered = covered || use.coveredBy(prefix)
 		}
 		if !covered {
@@ -122,18 +121,33 @@ func expand(prefix v1alpha1.PathPrefix, namespace string) string {
 }
 
 // coveredBy compares whole parts. A prefix that leads into a KV version 2 engine is read as Vault's command line writes paths, without
-// data/ and the like, unless it names such a part itself.
-func (u Use) coveredBy(prefix string) bool {
+// data/ and the like, unless its author named such a part. A namespace that is called data does not name one: secret/{{namespace}} would give
+// it every secret of the engine.
+func (u Use) coveredBy(of v1alpha1.PathPrefix) bool {
+	prefix := expand(of, u.Namespace)
 	if prefix == "" || ambiguity(prefix) != "" {
 		return false
 	}
+	authored := strings.Split(strings.Trim(string(of), "/"), "/")
+	if u.KV2Engine == "" {
+		// What engine this is may not be known, as for a generic operation of a VaultTask.
+		return within(u.Path, prefix) && !becomesPart(authored, u.Namespace)
+	}
 	inside, into := strings.CutPrefix(prefix, u.KV2Engine+"/")
-	if first, _, _ := strings.Cut(inside, "/"); u.KV2Engine == "" || !into || slices.Contains(parts, first) {
+	// A namespace's name holds no slash, so that a part of the prefix stands at the same place before and after it was put in.
+	if !into || slices.Contains(parts, authored[strings.Count(u.KV2Engine, "/")+1]) {
 		return within(u.Path, prefix)
 	}
 	rest, below := strings.CutPrefix(u.Path, u.KV2Engine+"/")
 	part, secret, deeper := strings.Cut(rest, "/")
 	return below && deeper && slices.Contains(parts, part) && within(secret, inside)
+}
+
+// becomesPart tells whether the namespace's name makes a part of the prefix what KV version 2 puts between engine and path.
+func becomesPart(authored []string, namespace string) bool {
+	return slices.ContainsFunc(authored, func(part string) bool {
+		return strings.Contains(part, placeholder) && slices.Contains(parts, strings.ReplaceAll(part, placeholder, namespace))
+	})
 }
 
 func within(path, prefix string) bool { return path == prefix || strings.HasPrefix(path, prefix+"/") }

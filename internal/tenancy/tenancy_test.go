@@ -123,6 +123,29 @@ func TestPermit_WhichPaths(t *testing.T) {
 	}
 }
 
+func TestPermit_ANamespaceThatIsCalledDataGetsNoMoreThanOthers(t *testing.T) {
+	for _, test := range []struct {
+		name, path, engine string
+		prefix             v1alpha1.PathPrefix
+		ok                 bool
+	}{
+		{"its own secrets", "secret/data/data/db", "secret", "secret/{{namespace}}", true},
+		{"their metadata", "secret/metadata/data/db", "secret", "secret/{{namespace}}", true},
+		{"not another's", "secret/data/shop/db", "secret", "secret/{{namespace}}", false},
+		{"not another's in an engine that is named after it", "data/data/shop/db", "data", "{{namespace}}/{{namespace}}", false},
+		{"an engine that is named after it", "data/data/shop/db", "data", "{{namespace}}", true},
+		{"what its author spelled as the API does", "secret/data/data/db", "secret", "secret/data/{{namespace}}", true},
+		{"not where the engine may not be known", "secret/data/shop/db", "", "secret/{{namespace}}", false},
+		{"other engines below what is no such part", "transit/encrypt/team-data", "", "transit/encrypt/team-{{namespace}}", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			grant := v1alpha1.NamespaceGrant{Names: []v1alpha1.NamespaceName{"data"}, PathPrefixes: []v1alpha1.PathPrefix{test.prefix}}
+			err := Permit(config(grant), nil, Use{Namespace: "data", Path: test.path, KV2Engine: test.engine})
+			NewWithT(t).Expect(err == nil).To(Equal(test.ok), "%v", err)
+		})
+	}
+}
+
 func TestPermit_WhichOperations(t *testing.T) {
 	own := named("secret/team-{{namespace}}")
 	own.TaskOperations = []v1alpha1.VaultTaskOperation{v1alpha1.OperationRead, v1alpha1.OperationWrite}

@@ -3,14 +3,19 @@ package vault
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// policiesTrusted is how long a request that a living token is denied leads to no new login.
-const policiesTrusted = 5 * time.Minute
+// policiesTrusted is how long after a login a request that the living token is denied leads to no new one; up to maxPoliciesTrusted if
+// that changes nothing.
+const (
+	policiesTrusted    = 5 * time.Minute
+	maxPoliciesTrusted = 6 * time.Hour
+)
 
 // ready returns the identity to make requests with, and logs in or renews first where that is due.
 func (s *Session) ready(ctx context.Context) (*identity, error) {
@@ -110,19 +115,41 @@ func (s *Session) challenge(ctx context.Context, denied *identity) (*identity, e
 			s.drop()
 		}
 		if err := s.rejection(denied.credential); err != nil {
+			if !dead {
+				return denied, nil
+			}
 			return nil, err
 		}
 		renewed, err := s.login(ctx, denied.base, denied.credential, denied)
 		if err != nil && !dead {
 			return denied, nil
 		}
+		if err == nil && !dead {
+			s.suspected(slices.Equal(renewed.info.Policies, denied.info.Policies))
+		}
 		return renewed, err
 	})
 }
 
-// mayHaveNewPolicies: a token has the policies that its role had at the login. What is denied to it may have been granted since.
+// mayHaveNewPolicies: a token has the policies that its role had at the login. What is denied to it may have been granted since. An AppRole's
+// secret ID can be good for a number of logins, which are not spent on a guess.
 func (s *Session) mayHaveNewPolicies(denied *identity) bool {
-	return s.method.ours() && s.sessions.clock.Now().Sub(denied.since) >= policiesTrusted
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.method.ours() && s.config.Spec.Auth.AppRole == nil &&
+		s.sessions.clock.Now().Sub(denied.since) >= max(s.trusted, policiesTrusted)
+}
+
+// suspected notes what came of a login that was made to see whether there are new policies: one request that is always denied must not
+// make for a login every few minutes for ever.
+func (s *Session) suspected(inVain bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !inVain {
+		s.trusted = 0
+		return
+	}
+	s.trusted = min(2*max(s.trusted, policiesTrusted), maxPoliciesTrusted)
 }
 
 // connect returns the way to Vault. The certificates are read again if that is due, or if again says so.
@@ -176,7 +203,7 @@ func (s *Session) adopt(next *identity) *identity {
 	s.mu.Lock()
 	former := s.identity
 	if former != next {
-		s.engines = map[string]engine{} // what one token may not ask, another may
+		s.forgetEngines()
 	}
 	s.identity, s.checked, s.rejected, s.extension = next, s.sessions.clock.Now(), nil, nil
 	s.mu.Unlock()
@@ -184,6 +211,18 @@ func (s *Session) adopt(next *identity) *identity {
 		former.usage.retire()
 	}
 	return next
+}
+
+// forgetEngines forgets what Vault said to a former token: what one may not ask, another may. Which paths make leases stays known. The
+// caller holds the lock.
+func (s *Session) forgetEngines() {
+	former := s.engines
+	s.engines = map[string]engine{}
+	for path, known := range former {
+		if len(known.leased) > 0 {
+			s.engines[path] = engine{leased: known.leased}
+		}
+	}
 }
 
 // drop forgets the identity: the credential is looked at before anything else is tried.

@@ -44,6 +44,8 @@ type Session struct {
 	rejected *rejection
 	// extension is how the last attempt to keep the token alive failed; nil if it did not.
 	extension *setback
+	// trusted is how long the token's policies are taken for those that a new login would give; zero: policiesTrusted.
+	trusted time.Duration
 	// retired: nobody gets this session any more. Who still holds it can finish.
 	retired bool
 	used    time.Time

@@ -117,6 +117,7 @@ func (s *Sessions) ForWorkload(ctx context.Context, config *v1alpha1.VaultConfig
 	if err != nil {
 		return nil, err
 	}
+	defer session.leave()
 	if _, err := session.ready(ctx); err != nil {
 		return nil, err
 	}

@@ -303,7 +303,9 @@ var _ = Describe("The Vault that a VaultTask means", func() {
 			"no-kind":     {nil, "has no credentials"},
 			"two-kinds":   {map[string]any{"token": "x", "roleID": reference("role")}, "has credentials of more than one kind (token, roleID)"},
 			"half":        {map[string]any{"username": reference("user")}, `has no text at the key "password", which belongs to username`},
-			"odd-method":  {map[string]any{"username": "a", "password": "b", "authMethod": reference("user")}, "write userpass or ldap"},
+			"odd-method":  {map[string]any{"username": "a", "password": "b", "authMethod": "oidc"}, "write userpass or ldap"},
+			"shown-path":  {map[string]any{"token": "x", "secretPath": reference("password")}, `has a reference at the key "secretPath"`},
+			"shown-url":   {map[string]any{"token": "x", "url": reference("password")}, `has a reference at the key "url"`},
 			"odd-token":   {map[string]any{"token": "a", "authMount": "b"}, "which is for logins"},
 			"slash-in-it": {map[string]any{"username": "a/b", "password": "b"}, "the user name is empty, or holds a slash"},
 		} {

@@ -146,6 +146,20 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 		expectCondition(wrong, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidExpression)
 	})
 
+	It("serves its own namespace only, whatever allowedNamespaces says", func() {
+		other := newNamespace()
+		update(config, func(c *v1alpha1.VaultConfig) {
+			c.Spec.AllowedNamespaces = []v1alpha1.NamespaceGrant{{
+				Names: []v1alpha1.NamespaceName{v1alpha1.NamespaceName(other)}, PathPrefixes: []v1alpha1.PathPrefix{"secret"},
+			}}
+		})
+		foreign := connection(other, "db", namespace+"/web", map[string]any{"password": "vault.secret(password)"},
+			func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].VaultConfigRef.Namespace = namespace })
+		create(foreign)
+		expectCondition(foreign, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotAllowed,
+			ContainSubstring("with workload: true it serves the pods of its own namespace only"))
+	})
+
 	It("cannot be used by a VaultTask", func() {
 		t := task(namespace, "read", v1alpha1.OperationRead, namespace+"/web")
 		create(t)
