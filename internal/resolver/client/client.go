@@ -101,19 +101,11 @@ func New(config Config) *Client {
 func (c *Client) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
-	token, err := c.ownToken()
+	token, endpoints, release, err := c.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.waitForSync(ctx); err != nil {
-		return nil, err
-	}
-	endpoints, release := c.preferred()
 	defer release()
-	if len(endpoints) == 0 {
-		return nil, fault.New(v1alpha1.ReasonNoResolver,
-			"no resolver is published in ConfigMap %s/%s: is Sallyport's controller running?", c.config.Namespace, resolverv1.ConfigMapName)
-	}
 	var tried attempts
 	for _, e := range endpoints {
 		response, err := c.ask(ctx, e, token, request)
@@ -132,22 +124,33 @@ func (c *Client) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 
 // Changes asks the replica that Resolve would ask, and no other: what one calls changed another may not know yet. Errors are faults.
 func (c *Client) Changes(ctx context.Context, request *resolverv1.ChangesRequest) (*resolverv1.ChangesResponse, error) {
-	token, err := c.ownToken()
+	token, endpoints, release, err := c.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.waitForSync(ctx); err != nil {
-		return nil, err
-	}
-	endpoints, release := c.preferred()
 	defer release()
-	if len(endpoints) == 0 {
-		return nil, fault.New(v1alpha1.ReasonNoResolver, "no resolver is published in ConfigMap %s/%s", c.config.Namespace, resolverv1.ConfigMapName)
-	}
 	ctx, cancel := context.WithTimeout(ctx, c.config.AttemptTimeout)
 	defer cancel()
 	response, err := resolverv1.NewResolverClient(endpoints[0].connection).Changes(ctx, request, grpc.PerRPCCredentials(token))
 	return response, asFault(err)
+}
+
+// prepare returns what a question needs: the plugin's token and the endpoints, of which there is at least one, in the order of preference.
+// The caller releases them.
+func (c *Client) prepare(ctx context.Context) (token bearer, endpoints []*endpoint, release func(), err error) {
+	if token, err = c.ownToken(); err != nil {
+		return "", nil, nil, err
+	}
+	if err := c.waitForSync(ctx); err != nil {
+		return "", nil, nil, err
+	}
+	endpoints, release = c.preferred()
+	if len(endpoints) == 0 {
+		release()
+		return "", nil, nil, fault.New(v1alpha1.ReasonNoResolver,
+			"no resolver is published in ConfigMap %s/%s: is Sallyport's controller running?", c.config.Namespace, resolverv1.ConfigMapName)
+	}
+	return token, endpoints, release, nil
 }
 
 // ask makes one attempt at one endpoint.
