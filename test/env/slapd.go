@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 )
@@ -18,7 +17,7 @@ type LDAP struct {
 	directory string
 	address   string
 	process   *os.Process
-	exited    chan struct{}
+	exited    <-chan struct{}
 }
 
 // LDAPBase is the entry below which users are: uid=NAME,ou=people,dc=example,dc=org.
@@ -34,13 +33,13 @@ func StartLDAP(ctx context.Context, users map[string]string) (_ *LDAP, err error
 	if err != nil {
 		return nil, err
 	}
-	l := &LDAP{directory: directory, exited: make(chan struct{})}
+	l := &LDAP{directory: directory}
 	defer func() {
 		if err != nil {
 			l.Close()
 		}
 	}()
-	if l.address, err = freeAddress(); err != nil {
+	if l.address, err = FreeAddress(); err != nil {
 		return nil, err
 	}
 	config := filepath.Join(directory, "slapd.conf")
@@ -105,23 +104,11 @@ directory %[4]s
 
 func (l *LDAP) launch(ctx context.Context, program, config string) error {
 	command := exec.Command(program, "-d", "0", "-h", l.URL(), "-f", config)
-	dieWithParent(command)
-	started := make(chan error)
-	go func() {
-		// Linux ends the child when the thread that started it ends.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := command.Start()
-		started <- err
-		if err == nil {
-			_ = command.Wait()
-		}
-		close(l.exited)
-	}()
-	if err := <-started; err != nil {
+	exited, err := startChild(command)
+	if err != nil {
 		return err
 	}
-	l.process = command.Process
+	l.process, l.exited = command.Process, exited
 	for {
 		connection, err := net.DialTimeout("tcp", l.address, time.Second)
 		if err == nil {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -27,7 +26,7 @@ type Vault struct {
 	pki       *pki
 	client    *vaultapi.Client
 	key       string
-	exited    chan struct{}
+	exited    <-chan struct{}
 	process   *os.Process
 }
 
@@ -44,10 +43,10 @@ func StartVault(ctx context.Context) (_ *Vault, err error) {
 			v.Close()
 		}
 	}()
-	if v.address, err = freeAddress(); err != nil {
+	if v.address, err = FreeAddress(); err != nil {
 		return nil, err
 	}
-	if v.cluster, err = freeAddress(); err != nil {
+	if v.cluster, err = FreeAddress(); err != nil {
 		return nil, err
 	}
 	if v.pki, err = newPKI(); err != nil {
@@ -167,21 +166,8 @@ func (v *Vault) launch(ctx context.Context) error {
 	command := exec.Command(program, "server", "-config="+v.file("vault.hcl"))
 	command.Env = []string{"HOME=" + v.directory, "PATH=" + os.Getenv("PATH")}
 	command.Stdout, command.Stderr = output, output
-	dieWithParent(command)
-
-	started, exited := make(chan error), make(chan struct{})
-	go func() {
-		// Linux ends the child when the thread that started it ends, so the thread is kept for as long as the child lives.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := command.Start()
-		started <- err
-		if err == nil {
-			_ = command.Wait()
-		}
-		close(exited)
-	}()
-	if err := <-started; err != nil {
+	exited, err := startChild(command)
+	if err != nil {
 		return fmt.Errorf("starting %s: %w", program, err)
 	}
 	v.process, v.exited = command.Process, exited
@@ -243,7 +229,8 @@ func Cache() string {
 	return filepath.Join(home, ".cache", "sallyport")
 }
 
-func freeAddress() (string, error) {
+// FreeAddress returns an address on this machine that nobody listens at.
+func FreeAddress() (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err

@@ -19,10 +19,10 @@ func (v *Vault) StartStandby(ctx context.Context) (_ *Vault, err error) {
 			s.Close()
 		}
 	}()
-	if s.address, err = freeAddress(); err != nil {
+	if s.address, err = FreeAddress(); err != nil {
 		return nil, err
 	}
-	if s.cluster, err = freeAddress(); err != nil {
+	if s.cluster, err = FreeAddress(); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(s.file("ca.crt"), []byte(v.pki.certificate), 0o600); err != nil {
