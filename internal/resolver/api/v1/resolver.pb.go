@@ -201,7 +201,9 @@ type ResolveRequest struct {
 	// VaultConfig logs in as the pod.
 	WorkloadTokens map[string]string `protobuf:"bytes,4,rep,name=workload_tokens,json=workloadTokens,proto3" json:"workload_tokens,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The leases that the volume has, as the last answer gave them; empty if it has none.
-	Leases        []byte `protobuf:"bytes,5,opt,name=leases,proto3" json:"leases,omitempty"`
+	Leases []byte `protobuf:"bytes,5,opt,name=leases,proto3" json:"leases,omitempty"`
+	// The volume's ID, as the kubelet gave it. It tells volumes of one pod apart that have the same attributes.
+	VolumeId      string `protobuf:"bytes,6,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -265,6 +267,13 @@ func (x *ResolveRequest) GetLeases() []byte {
 		return x.Leases
 	}
 	return nil
+}
+
+func (x *ResolveRequest) GetVolumeId() string {
+	if x != nil {
+		return x.VolumeId
+	}
+	return ""
 }
 
 type ResolveResponse struct {
@@ -428,13 +437,14 @@ const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\x05after\x18\x01 \x01(\tR\x05after\"A\n" +
 	"\x0fChangesResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12\x16\n" +
-	"\x06topics\x18\x02 \x03(\tR\x06topics\"\xc6\x03\n" +
+	"\x06topics\x18\x02 \x03(\tR\x06topics\"\xe3\x03\n" +
 	"\x0eResolveRequest\x12 \n" +
 	"\tpod_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\bpodToken\x12h\n" +
 	"\x11volume_attributes\x18\x02 \x03(\v2;.sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntryR\x10volumeAttributes\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\tR\brevision\x12g\n" +
 	"\x0fworkload_tokens\x18\x04 \x03(\v29.sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntryB\x03\x80\x01\x01R\x0eworkloadTokens\x12\x1b\n" +
-	"\x06leases\x18\x05 \x01(\fB\x03\x80\x01\x01R\x06leases\x1aC\n" +
+	"\x06leases\x18\x05 \x01(\fB\x03\x80\x01\x01R\x06leases\x12\x1b\n" +
+	"\tvolume_id\x18\x06 \x01(\tR\bvolumeId\x1aC\n" +
 	"\x15VolumeAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aA\n" +
