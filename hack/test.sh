@@ -50,6 +50,7 @@ integration() {
   assets=$(hack/tools.sh --assets)
   vault=$(hack/tools.sh --path vault)
   hack/packages.sh ldap
+  hack/packages.sh database
   hack/tools.sh age age-keygen
   export KUBEBUILDER_ASSETS=$assets VAULT_BINARY=$vault
   heading "Integration tests: kube-apiserver $("$assets/kube-apiserver" --version | awk '{print $2}'), $("$vault" version | cut -d, -f1)"
