@@ -24,6 +24,27 @@ type Report struct {
 	// Columns name what is measured, in order; each row has a value for each.
 	Columns []string             `json:"columns"`
 	Rows    []map[string]float64 `json:"rows"`
+	// Limits are what was promised of the figures.
+	Limits []Limit `json:"limits,omitempty"`
+}
+
+// Limit is a promise, and whether it is held.
+type Limit struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	// Bound is the largest value that holds the promise, or the smallest one if AtLeast.
+	Bound   float64 `json:"bound"`
+	AtLeast bool    `json:"atLeast"`
+	Held    bool    `json:"held"`
+}
+
+// atMost and atLeast add a limit. One that is not held fails the measurement when its report is published.
+func (r *Report) atMost(name string, value, bound float64) {
+	r.Limits = append(r.Limits, Limit{Name: name, Value: value, Bound: bound, Held: value <= bound})
+}
+
+func (r *Report) atLeast(name string, value, bound float64) {
+	r.Limits = append(r.Limits, Limit{Name: name, Value: value, Bound: bound, AtLeast: true, Held: value >= bound})
 }
 
 func newReport(name, about string, columns ...string) *Report {
@@ -39,7 +60,7 @@ func (r *Report) add(values ...float64) {
 	r.Rows = append(r.Rows, row)
 }
 
-// publish prints the table and writes the JSON file.
+// publish prints the tables and writes the JSON file. A limit that is not held is an error, but only then, so that all figures are there.
 func (r *Report) publish(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)
@@ -53,11 +74,34 @@ func (r *Report) publish(t *testing.T) {
 		_, _ = fmt.Fprintln(table)
 	}
 	g.Expect(table.Flush()).To(Succeed())
+	r.printLimits(t)
 	encoded, err := json.MarshalIndent(r, "", "  ")
 	g.Expect(err).NotTo(HaveOccurred())
 	file := filepath.Join(outputDirectory(t), r.Name+".json")
 	g.Expect(os.WriteFile(file, append(encoded, '\n'), 0o600)).To(Succeed())
 	fmt.Printf("\nWritten to %s\n", file)
+}
+
+func (r *Report) printLimits(t *testing.T) {
+	t.Helper()
+	if len(r.Limits) == 0 {
+		return
+	}
+	fmt.Println()
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "limit\tbound\tmeasured\t")
+	for _, limit := range r.Limits {
+		bound, held := "at most", "held"
+		if limit.AtLeast {
+			bound = "at least"
+		}
+		if !limit.Held {
+			held = "NOT held"
+			t.Errorf("%s is %.4g, and shall be %s %.4g", limit.Name, limit.Value, bound, limit.Bound)
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s %.4g\t%.4g\t%s\n", limit.Name, bound, limit.Bound, limit.Value, held)
+	}
+	NewWithT(t).Expect(table.Flush()).To(Succeed())
 }
 
 // outputDirectory is BENCH_OUTPUT, by default a directory of the test's own.

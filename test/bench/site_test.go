@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -58,41 +59,52 @@ func newSite(t *testing.T) *site {
 func (s *site) startController(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)
-	program := os.Getenv("SALLYPORT_BINARY")
-	g.Expect(program).NotTo(BeEmpty(), "SALLYPORT_BINARY is not set; run the measurements with: make bench")
 	g.Expect(s.Client.Create(t.Context(), &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: env.Namespace, Name: replica},
 		Spec:       corev1.PodSpec{ServiceAccountName: "sallyport-controller", Containers: []corev1.Container{{Name: "controller", Image: "controller"}}},
 	})).To(Succeed())
-	log, err := os.Create(filepath.Join(outputDirectory(t), t.Name()+".log"))
-	g.Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() { _ = log.Close() })
 	s.metrics = freeAddress(t)
-	command := exec.Command(program, "controller",
-		"--pod-name="+replica, "--pod-namespace="+env.Namespace, "--pod-ip=127.0.0.1", "--leader-elect=false",
-		"--metrics-bind-address="+s.metrics, "--health-probe-bind-address=0", "--resolver-bind-address="+freeAddress(t))
-	command.Env = []string{"KUBECONFIG=" + s.kubeconfig(t)}
-	command.Stdout, command.Stderr = log, log
-	g.Expect(command.Start()).To(Succeed())
-	s.controller = command.Process
-	t.Cleanup(func() {
-		_ = command.Process.Signal(os.Interrupt)
-		_ = command.Wait()
-	})
+	// An address of this process's own: nodes know the resolver's port, which is always the same.
+	ip := fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()>>16%250, os.Getpid()>>8%256, 1+os.Getpid()%250)
+	s.controller = s.startProgram(t, "", "sallyport-controller", replica, "controller",
+		"--pod-name="+replica, "--pod-namespace="+env.Namespace, "--pod-ip="+ip, "--leader-elect=false",
+		"--metrics-bind-address="+s.metrics, "--health-probe-bind-address=0", fmt.Sprintf("--resolver-bind-address=%s:%d", ip, resolverv1.Port))
 	g.Eventually(func() error {
-		_, err := s.scrape(t)
+		_, err := scrape(t, s.metrics)
 		return err
 	}, time.Minute).Should(Succeed())
 }
 
-func (s *site) kubeconfig(t *testing.T) string {
+// startProgram starts the program in one of its modes, with the rights of a service account and a pod of Sallyport's; it ends with the
+// measurement. Its log lies beside the figures.
+func (s *site) startProgram(t *testing.T, suffix, account, pod string, arguments ...string) *os.Process {
+	t.Helper()
+	g := NewWithT(t)
+	program := os.Getenv("SALLYPORT_BINARY")
+	g.Expect(program).NotTo(BeEmpty(), "SALLYPORT_BINARY is not set; run the measurements with: make bench")
+	log, err := os.Create(filepath.Join(outputDirectory(t), t.Name()+suffix+".log"))
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { _ = log.Close() })
+	command := exec.Command(program, arguments...)
+	command.Env = []string{"KUBECONFIG=" + s.kubeconfig(t, account, pod)}
+	command.Stdout, command.Stderr = log, log
+	g.Expect(command.Start()).To(Succeed())
+	t.Cleanup(func() {
+		_ = command.Process.Signal(os.Interrupt)
+		_ = command.Wait()
+	})
+	return command.Process
+}
+
+// kubeconfig makes a file for a service account of Sallyport's, as the token of one of its pods would act.
+func (s *site) kubeconfig(t *testing.T, account, pod string) string {
 	t.Helper()
 	config := clientcmdapi.NewConfig()
 	config.Clusters["c"] = &clientcmdapi.Cluster{Server: s.Config.Host, CertificateAuthorityData: s.Config.CAData}
 	config.AuthInfos["u"] = &clientcmdapi.AuthInfo{
 		ClientCertificateData: s.Config.CertData, ClientKeyData: s.Config.KeyData,
-		Impersonate: "system:serviceaccount:" + env.Namespace + ":sallyport-controller", ImpersonateGroups: []string{"system:authenticated"},
-		ImpersonateUserExtra: map[string][]string{"authentication.kubernetes.io/pod-name": {replica}},
+		Impersonate: "system:serviceaccount:" + env.Namespace + ":" + account, ImpersonateGroups: []string{"system:authenticated"},
+		ImpersonateUserExtra: map[string][]string{"authentication.kubernetes.io/pod-name": {pod}},
 	}
 	config.Contexts["x"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u"}
 	config.CurrentContext = "x"
@@ -104,10 +116,10 @@ func (s *site) kubeconfig(t *testing.T) string {
 // sample is one look at the figures of a Prometheus endpoint: value by metric, with its labels as they are written.
 type sample map[string]float64
 
-// scrape reads the controller's metrics.
-func (s *site) scrape(t *testing.T) (sample, error) {
+// scrape reads the metrics that a program serves at an address.
+func scrape(t *testing.T, address string) (sample, error) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.metrics+"/metrics", http.NoBody)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/metrics", http.NoBody)
 	if err != nil {
 		return nil, err
 	}
@@ -142,11 +154,11 @@ func parse(text string) sample {
 	return found
 }
 
-// requests adds up what the API server counted for requests of some verbs and one resource.
+// requests adds up what the API server counted for requests of some verbs and one resource; for all of them, if it is empty.
 func (s sample) requests(resource string, verbs ...string) float64 {
 	var sum float64
 	for name, value := range s {
-		if !strings.HasPrefix(name, "apiserver_request_total{") || !strings.Contains(name, `resource="`+resource+`"`) {
+		if !strings.HasPrefix(name, "apiserver_request_total{") || (resource != "" && !strings.Contains(name, `resource="`+resource+`"`)) {
 			continue
 		}
 		for _, verb := range verbs {

@@ -51,14 +51,19 @@ func (s *site) addConfig(t *testing.T, number int) {
 	if number%perNamespace == 0 {
 		g.Expect(s.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
 	}
-	name := metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("vault-%d", number)}
-	g.Expect(s.Client.Create(t.Context(), &corev1.Secret{
-		ObjectMeta: name, Data: map[string][]byte{"token": []byte(s.vault.Token(env.TokenOptions{TTL: tokenTTL, Period: tokenTTL}))},
-	})).To(Succeed())
+	s.addVaultConfig(t, metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("vault-%d", number)}, s.proxy.URL(),
+		s.vault.Token(env.TokenOptions{TTL: tokenTTL, Period: tokenTTL}))
+}
+
+// addVaultConfig makes a VaultConfig with a token of its own, and the token's Secret.
+func (s *site) addVaultConfig(t *testing.T, name metav1.ObjectMeta, url, token string) {
+	t.Helper()
+	g := NewWithT(t)
+	g.Expect(s.Client.Create(t.Context(), &corev1.Secret{ObjectMeta: name, Data: map[string][]byte{"token": []byte(token)}})).To(Succeed())
 	g.Expect(s.Client.Create(t.Context(), &v1alpha1.VaultConfig{
 		ObjectMeta: name,
 		Spec: v1alpha1.VaultConfigSpec{
-			URL: s.proxy.URL(), CACertificate: s.vault.CACertificate(), EnginePath: "secret",
+			URL: url, CACertificate: s.vault.CACertificate(), EnginePath: "secret",
 			Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{SecretKeyRef: v1alpha1.SecretKeyReference{Name: name.Name, Key: "token"}}},
 		},
 	})).To(Succeed())
@@ -91,7 +96,7 @@ func (s *site) watch(t *testing.T, window time.Duration) []float64 {
 	look := func() (api, controller sample) {
 		api, err := s.apiServer(t.Context())
 		g.Expect(err).NotTo(HaveOccurred())
-		controller, err = s.scrape(t)
+		controller, err = scrape(t, s.metrics)
 		g.Expect(err).NotTo(HaveOccurred())
 		return api, controller
 	}
@@ -101,7 +106,7 @@ func (s *site) watch(t *testing.T, window time.Duration) []float64 {
 	var goroutines, resident, heap float64
 	for time.Since(started) < window {
 		wait(t, 5*time.Second)
-		now, err := s.scrape(t)
+		now, err := scrape(t, s.metrics)
 		g.Expect(err).NotTo(HaveOccurred())
 		goroutines, resident, heap = max(goroutines, now["go_goroutines"]), max(resident, now["process_resident_memory_bytes"]), max(heap, now["go_memstats_heap_inuse_bytes"])
 	}

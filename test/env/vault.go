@@ -130,6 +130,10 @@ func (v *Vault) configure(join string) error {
 disable_mlock = true
 api_addr      = %q
 cluster_addr  = "https://%s"
+telemetry {
+  prometheus_retention_time = "24h"
+  disable_hostname          = true
+}
 storage "raft" {
   path                   = %q
   node_id                = %q

@@ -1,0 +1,64 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+)
+
+const mebibyte = 1 << 20
+
+// resident is the memory in MiB that a process has in RAM; files on a tmpfs that it wrote are not part of it.
+func resident(t *testing.T, process *os.Process) float64 {
+	t.Helper()
+	text, _, _ := strings.Cut(valueIn(fmt.Sprintf("/proc/%d/status", process.Pid), "VmRSS"), " ")
+	kibibytes, err := strconv.ParseFloat(text, 64)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return kibibytes / 1024
+}
+
+// processorTime is what a process used of the processors so far.
+func processorTime(t *testing.T, process *os.Process) time.Duration {
+	t.Helper()
+	g := NewWithT(t)
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", process.Pid))
+	g.Expect(err).NotTo(HaveOccurred())
+	// The name in parentheses may hold spaces; user and system time are the 12th and 13th field behind it, in hundredths of a second (proc_pid_stat(5)).
+	fields := strings.Fields(string(content[strings.LastIndex(string(content), ")")+1:]))
+	var hundredths int
+	for _, field := range fields[11:13] {
+		number, err := strconv.Atoi(field)
+		g.Expect(err).NotTo(HaveOccurred())
+		hundredths += number
+	}
+	return time.Duration(hundredths) * 10 * time.Millisecond
+}
+
+// usage is what a process takes while it is watched.
+type usage struct {
+	process *os.Process
+	started time.Time
+	before  time.Duration
+	peak    float64
+}
+
+func watchProcess(t *testing.T, process *os.Process) *usage {
+	t.Helper()
+	return &usage{process: process, started: time.Now(), before: processorTime(t, process), peak: resident(t, process)}
+}
+
+func (u *usage) look(t *testing.T) {
+	t.Helper()
+	u.peak = max(u.peak, resident(t, u.process))
+}
+
+// cpu is the share of one core in percent.
+func (u *usage) cpu(t *testing.T) float64 {
+	t.Helper()
+	return float64(processorTime(t, u.process)-u.before) / float64(time.Since(u.started)) * 100
+}

@@ -1,0 +1,224 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/env"
+)
+
+const (
+	namespace   = "bench"
+	connections = 10
+	// prepareAtATime is how many objects are made at a time before a measurement.
+	prepareAtATime = 8
+	// refreshRounds are watched after everything is mounted, and refreshInterval is how long each is.
+	refreshRounds   = 6
+	refreshInterval = 10 * time.Second
+)
+
+var writing = []string{"POST", "PUT", "PATCH", "APPLY", "DELETE"}
+
+// TestPublish measures how fast volumes are mounted: the requests of a kubelet to the node plugin, for pods that exist with tokens that are
+// theirs, each compared with the least that could mount a volume, in turn. Then it watches what mounted volumes cost. BENCH_VOLUMES is how many
+// volumes there are, BENCH_REPEAT how often they are mounted.
+func TestPublish(t *testing.T) {
+	if !ownMounts(t) {
+		return
+	}
+	s := newSite(t)
+	k, f := newKubelet(t, s), newFloor(t, s)
+	s.addConnections(t)
+	volumes, repeat := setting(t, "BENCH_VOLUMES", 200), setting(t, "BENCH_REPEAT", 5)
+	report := newReport("publish", fmt.Sprintf("%d volumes over %d Connections, mounted %d times in turn with the floor", volumes, connections, repeat),
+		"concurrency", "volumes/s", "floor/s", "ratio", "p50 ms", "floor p50", "p99 ms", "floor p99", "ratio of p99",
+		"vault reads", "reviews/volume", "pod reads/volume", "other writes", "unpublished/s")
+	var mounted []pod
+	for _, concurrency := range []int{1, 20} {
+		run := s.comparePublish(t, k, f, volumes, repeat, concurrency)
+		run.report(report)
+		mounted = run.last
+		if concurrency == 1 {
+			k.unpublish(t, mounted, concurrency)
+		}
+	}
+	report.publish(t)
+	s.watchMounted(t, k, len(mounted)).publish(t)
+}
+
+// addConnections makes the Connections, each with a secret of its own, and waits until they are ready.
+func (s *site) addConnections(t *testing.T) {
+	t.Helper()
+	g := NewWithT(t)
+	s.vault.Policy("bench", `path "secret/data/*" { capabilities = ["read"] }`)
+	g.Expect(s.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
+	s.addVaultConfig(t, metav1.ObjectMeta{Namespace: namespace, Name: "main"}, s.vault.URL(),
+		s.vault.Token(env.TokenOptions{Policies: []string{"bench"}, TTL: time.Hour, Period: time.Hour}))
+	for i := range connections {
+		path := fmt.Sprintf("bench/%d", i)
+		s.vault.PutKV("secret/data/"+path, map[string]any{"user": "scott", "password": fmt.Sprintf("tiger-%d", i)})
+		g.Expect(s.Client.Create(t.Context(), newConnection(metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("connection-%d", i)}, "main", path))).To(Succeed())
+	}
+	g.Eventually(func() int { return s.readyConnections(t) }, time.Minute, 100*time.Millisecond).Should(Equal(connections))
+}
+
+func newConnection(name metav1.ObjectMeta, config, path string) *v1alpha1.Connection {
+	return &v1alpha1.Connection{ObjectMeta: name, Spec: v1alpha1.ConnectionSpec{
+		Type: "bench",
+		Value: map[string]apiextensionsv1.JSON{
+			"user": {Raw: []byte(`"vault.secret(user)"`)}, "password": {Raw: []byte(`"vault.secret(password)"`)},
+		},
+		VaultSecrets:    []v1alpha1.VaultSecret{{VaultConfigRef: v1alpha1.VaultConfigReference{Name: config}, SecretPath: path}},
+		RefreshInterval: &metav1.Duration{Duration: time.Minute},
+	}}
+}
+
+func (s *site) readyConnections(t *testing.T) int {
+	t.Helper()
+	list := &v1alpha1.ConnectionList{}
+	NewWithT(t).Expect(s.Client.List(t.Context(), list)).To(Succeed())
+	count := 0
+	for i := range list.Items {
+		if meta.IsStatusConditionTrue(list.Items[i].Status.Conditions, v1alpha1.ConditionReady) {
+			count++
+		}
+	}
+	return count
+}
+
+// publishRun is what was measured at one concurrency.
+type publishRun struct {
+	concurrency, volumes, repeat int
+	product, floor, unpublish    timing
+	// ratios are those of the rates in each turn, and reads the most that Vault answered in one.
+	ratios                           []float64
+	reads, reviews, podReads, writes float64
+	// last are the pods of the last turn, whose volumes are still mounted.
+	last []pod
+}
+
+func (s *site) comparePublish(t *testing.T, k *kubelet, f *floor, volumes, repeat, concurrency int) *publishRun {
+	t.Helper()
+	run := &publishRun{concurrency: concurrency, volumes: volumes, repeat: repeat}
+	for turn := range repeat {
+		// Pods of their own for both, so that the API server reviews no token twice.
+		floors := k.makePods(t, fmt.Sprintf("floor-%d-%d", concurrency, turn), volumes)
+		pods := k.makePods(t, fmt.Sprintf("app-%d-%d", concurrency, turn), volumes)
+		if run.last != nil {
+			run.unpublish = run.unpublish.plus(k.unpublish(t, run.last, concurrency))
+		}
+		wait(t, time.Second)
+		var least, product timing
+		if turn%2 == 0 {
+			least = f.mount(t, floors, concurrency)
+		}
+		vaultBefore, apiBefore := s.vaultReads(t), s.api(t)
+		product = k.publish(t, pods, concurrency)
+		vaultAfter, apiAfter := s.vaultReads(t), s.api(t)
+		if turn%2 != 0 {
+			least = f.mount(t, floors, concurrency)
+		}
+		run.product, run.floor, run.last = run.product.plus(product), run.floor.plus(least), pods
+		run.ratios = append(run.ratios, product.rate()/least.rate())
+		run.reads = max(run.reads, vaultAfter-vaultBefore)
+		run.reviews += apiAfter.requests("tokenreviews", "POST") - apiBefore.requests("tokenreviews", "POST")
+		run.podReads += apiAfter.requests("pods", "GET") - apiBefore.requests("pods", "GET")
+		run.writes += apiAfter.otherWrites() - apiBefore.otherWrites()
+	}
+	return run
+}
+
+// api is what the API server counted.
+func (s *site) api(t *testing.T) sample {
+	t.Helper()
+	found, err := s.apiServer(t.Context())
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return found
+}
+
+// otherWrites are all but the reviews of tokens.
+func (s sample) otherWrites() float64 {
+	return s.requests("", writing...) - s.requests("tokenreviews", writing...) - s.requests("subjectaccessreviews", writing...)
+}
+
+func (r *publishRun) report(report *Report) {
+	all := float64(r.volumes * r.repeat)
+	ratio, tail := median(r.ratios), r.product.percentile(0.99)/r.floor.percentile(0.99)
+	report.add(float64(r.concurrency), r.product.rate(), r.floor.rate(), ratio,
+		r.product.percentile(0.5), r.floor.percentile(0.5), r.product.percentile(0.99), r.floor.percentile(0.99), tail,
+		r.reads, r.reviews/all, r.podReads/all, r.writes, r.unpublish.rate())
+	at := fmt.Sprintf(" at concurrency %d", r.concurrency)
+	report.atLeast("publish rate by floor"+at, ratio, 0.4)
+	if r.concurrency > 1 {
+		report.atMost("p99 by floor"+at, tail, 4)
+		report.atMost("reads for each secret when all are mounted"+at, r.reads/connections, 1)
+	}
+	// A Connection's status says how many volumes there are: once in ten seconds, however many that are.
+	report.atMost("API writes for each volume besides reviews"+at, math.Max(0, r.writes-float64(r.repeat*connections))/all, 0)
+}
+
+// median is the middle one.
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+// vaultReads is how many reads Vault's engine at secret/ has answered, by its own telemetry.
+func (s *site) vaultReads(t *testing.T) float64 {
+	t.Helper()
+	g := NewWithT(t)
+	response, err := s.vault.Client().Logical().ReadRawWithDataWithContext(t.Context(), "sys/metrics", map[string][]string{"format": {"prometheus"}})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = response.Body.Close() }()
+	content, err := io.ReadAll(response.Body)
+	g.Expect(err).NotTo(HaveOccurred())
+	return parse(string(content))["vault_route_read_secret__count"]
+}
+
+// watchMounted watches what mounted volumes cost while nothing changes.
+func (s *site) watchMounted(t *testing.T, k *kubelet, volumes int) *Report {
+	t.Helper()
+	g := NewWithT(t)
+	list := &v1alpha1.ConnectionList{}
+	g.Expect(s.Client.List(t.Context(), list, client.InNamespace(namespace))).To(Succeed())
+	for i := range list.Items {
+		before := list.Items[i].DeepCopy()
+		list.Items[i].Spec.RefreshInterval = &metav1.Duration{Duration: refreshInterval}
+		g.Expect(s.Client.Patch(t.Context(), &list.Items[i], client.MergeFrom(before))).To(Succeed())
+	}
+	wait(t, time.Minute+2*refreshInterval) // the rounds of a minute end, and the short ones have begun
+	plugin, controller := watchProcess(t, k.plugin), watchProcess(t, s.controller)
+	reads, api := s.vaultReads(t), s.api(t)
+	started := time.Now()
+	// A little less than the rounds take: one more would begin at the end.
+	for time.Since(started) < refreshRounds*refreshInterval-time.Second {
+		wait(t, time.Second)
+		plugin.look(t)
+		controller.look(t)
+	}
+	minutes := time.Since(started).Minutes()
+	reads, apiAfter := s.vaultReads(t)-reads, s.api(t)
+	rounds := reads / connections / refreshRounds
+	writes := apiAfter.otherWrites() - api.otherWrites()
+	report := newReport("mounted", fmt.Sprintf("%d mounted volumes over %d Connections, refreshed every %s, watched for %d rounds", volumes, connections, refreshInterval, refreshRounds),
+		"volumes", "vault reads", "reads/secret and round", "reviews/min", "pod reads/min", "other writes", "node resident MiB", "node cpu %", "controller resident MiB", "controller cpu %")
+	report.add(float64(volumes), reads, rounds, (apiAfter.requests("tokenreviews", "POST")-api.requests("tokenreviews", "POST"))/minutes,
+		(apiAfter.requests("pods", "GET")-api.requests("pods", "GET"))/minutes, writes,
+		plugin.peak, plugin.cpu(t), controller.peak, controller.cpu(t))
+	report.atMost("reads for each secret and round", rounds, 1)
+	report.atMost("API writes besides reviews", writes, 0)
+	report.atMost("node plugin's memory, MiB", plugin.peak, 60)
+	return report
+}
