@@ -5,6 +5,7 @@
 #   hack/packages.sh          what a real node needs
 #   hack/packages.sh ldap     the LDAP server of the integration tests
 #   hack/packages.sh lint     the linter of shell scripts
+#   hack/packages.sh node     Node.js, in which tests run a client library
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -16,6 +17,7 @@ needed() {
   case ${1:-} in
     ldap) echo 'slapd slapd                      has the users of the tests of LDAP logins'; return ;;
     lint) echo 'shellcheck shellcheck            checks shell scripts'; return ;;
+    node) printf '%s\n' 'node nodejs  runs a client library of Service Bindings' 'curl curl  fetches it'; return ;;
   esac
   cat <<'LIST'
 containerd containerd              runs the node's containers
