@@ -80,23 +80,37 @@ func (w workload) podUIDs(ctx context.Context) []types.UID {
 	return uids
 }
 
-// expectSettled waits until all of the workload's pods are of its present template and run, and no others are left. The generation counts
-// changes of the spec: 1 is as it was created, and each roll is one more.
-func (w workload) expectSettled(ctx context.Context, generation int64) {
+// templates counts the pod templates that the workload has had: 1 as it was created, and one more for each time that it was rolled. The
+// generation does not tell, because a Deployment's counts annotations, too.
+func (w workload) templates(ctx context.Context, g Gomega) int {
+	options := []client.ListOption{client.InNamespace(w.GetNamespace()), client.MatchingLabels{"app": w.GetName()}}
+	if _, ok := w.Object.(*appsv1.Deployment); ok {
+		sets := &appsv1.ReplicaSetList{}
+		g.Expect(api.List(ctx, sets, options...)).To(Succeed())
+		return len(sets.Items)
+	}
+	revisions := &appsv1.ControllerRevisionList{}
+	g.Expect(api.List(ctx, revisions, options...)).To(Succeed())
+	return len(revisions.Items)
+}
+
+// expectSettled waits until all of the workload's pods are of its present template and run, no others are left, and it has had so many
+// templates.
+func (w workload) expectSettled(ctx context.Context, templates int) {
 	GinkgoHelper()
 	Eventually(ctx, func(g Gomega) {
 		g.Expect(api.Get(ctx, client.ObjectKeyFromObject(w), w.Object)).To(Succeed())
-		g.Expect(w.GetGeneration()).To(Equal(generation), "%T %s was rolled another number of times", w.Object, w.GetName())
+		g.Expect(w.templates(ctx, g)).To(Equal(templates), "templates of %T %s", w.Object, w.GetName())
 		var updated int
 		switch o := w.Object.(type) {
 		case *appsv1.Deployment:
-			g.Expect(o.Status.ObservedGeneration).To(Equal(generation))
+			g.Expect(o.Status.ObservedGeneration).To(Equal(o.Generation))
 			updated = int(o.Status.UpdatedReplicas)
 		case *appsv1.StatefulSet:
-			g.Expect(o.Status.ObservedGeneration).To(Equal(generation))
+			g.Expect(o.Status.ObservedGeneration).To(Equal(o.Generation))
 			updated = int(o.Status.UpdatedReplicas)
 		case *appsv1.DaemonSet:
-			g.Expect(o.Status.ObservedGeneration).To(Equal(generation))
+			g.Expect(o.Status.ObservedGeneration).To(Equal(o.Generation))
 			updated = int(o.Status.UpdatedNumberScheduled)
 		}
 		g.Expect(updated).To(Equal(w.replicas))
