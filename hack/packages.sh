@@ -4,6 +4,7 @@
 #
 #   hack/packages.sh          what a real node needs
 #   hack/packages.sh ldap     the LDAP server of the integration tests
+#   hack/packages.sh database the database server of the integration tests
 #   hack/packages.sh lint     the linter of shell scripts
 #   hack/packages.sh node     Node.js, in which tests run a client library
 set -euo pipefail
@@ -16,6 +17,7 @@ export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 needed() {
   case ${1:-} in
     ldap) echo 'slapd slapd                      has the users of the tests of LDAP logins'; return ;;
+    database) echo 'initdb postgresql                has the users of the tests of database credentials'; return ;;
     lint) echo 'shellcheck shellcheck            checks shell scripts'; return ;;
     node) printf '%s\n' 'node nodejs  runs a client library of Service Bindings' 'curl curl  fetches it'; return ;;
   esac
@@ -40,6 +42,7 @@ LIST
 present() {
   case $1 in
     cni) [[ -x /usr/lib/cni/ptp || -x /opt/cni/bin/ptp || -x /usr/libexec/cni/ptp ]] ;;
+    initdb) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || have initdb ;;
     *) have "$1" ;;
   esac
 }
@@ -59,13 +62,19 @@ have apt-get || die "there is no apt-get here; please install these commands by 
 [[ $EUID == 0 ]] || die "installing packages needs root; or: sudo apt-get install ${packages[*]}"
 mkdir -p "$SALLYPORT_CACHE/logs"
 export DEBIAN_FRONTEND=noninteractive
-if [[ ${1:-} == ldap && ! -e /usr/sbin/policy-rc.d ]]; then
-  # The tests start an LDAP server of their own; Debian's package must not start one for the whole machine.
+if [[ ${1:-} =~ ^(ldap|database)$ && ! -e /usr/sbin/policy-rc.d ]]; then
+  # The tests start servers of their own; Debian's packages must not start one for the whole machine.
   printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
   chmod +x /usr/sbin/policy-rc.d
   trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 fi
 with_progress 'apt-get update' "$SALLYPORT_CACHE/logs/apt-update.log" apt-get update
+if [[ ${1:-} == database ]]; then
+  # Nor make a database that the next boot would start.
+  with_progress 'apt-get install postgresql-common' "$SALLYPORT_CACHE/logs/apt-install.log" \
+    apt-get install --yes --no-install-recommends postgresql-common
+  sed -i 's/^#\? *create_main_cluster *=.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+fi
 # sort -u: several commands come from one package.
 mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
 with_progress "apt-get install ${packages[*]}" "$SALLYPORT_CACHE/logs/apt-install.log" \

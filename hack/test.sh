@@ -50,6 +50,7 @@ integration() {
   assets=$(hack/tools.sh --assets)
   vault=$(hack/tools.sh --path vault)
   hack/packages.sh ldap
+  hack/packages.sh database
   hack/tools.sh age age-keygen
   [[ $(uname -s) != Linux ]] || export_node
   export KUBEBUILDER_ASSETS=$assets VAULT_BINARY=$vault

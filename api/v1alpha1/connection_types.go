@@ -168,8 +168,23 @@ type ConnectionFile struct {
 	Mode *int32 `json:"mode,omitempty"`
 }
 
+// SecretMethod is how an engine is asked for a secret.
+//
+// +kubebuilder:validation:Enum=GET;POST
+type SecretMethod string
+
+// Methods.
+const (
+	// SecretMethodGet reads.
+	SecretMethodGet SecretMethod = "GET"
+	// SecretMethodPost writes parameters, and takes what the engine answers.
+	SecretMethodPost SecretMethod = "POST"
+)
+
 // VaultSecret is one secret in Vault that a Connection uses.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.parameters) || (has(self.method) && self.method == 'POST')",message="parameters are what is written: set method to POST"
+// +kubebuilder:validation:XValidation:rule="!(has(self.method) && self.method == 'POST' && (has(self.version) || has(self.kvVersion)))",message="version and kvVersion are for KV engines, which method POST does not write to; leave them out"
 // +kubebuilder:validation:XValidation:rule="!(has(self.version) && has(self.kvVersion) && self.kvVersion == 'V1')",message="version needs the KV version 2 engine; KV version 1 keeps no versions"
 type VaultSecret struct {
 	// name by which references in value can call this secret: vault.secret(name.key).
@@ -204,6 +219,17 @@ type VaultSecret struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	Version *int64 `json:"version,omitempty"`
+
+	// method is GET by default. POST is for engines that answer a write, such as pki/issue or transit/datakey; it is made once for each volume that mounts the
+	// Connection. KV engines are never written to. Whoever sets it needs the right to create VaultTasks.
+	// +optional
+	Method SecretMethod `json:"method,omitempty"`
+
+	// parameters are written with method POST, such as common_name and ttl for pki/issue. They stand here as they are: no references, and no secrets.
+	// +optional
+	// +mapType=atomic
+	// +kubebuilder:validation:MaxProperties=64
+	Parameters map[string]apiextensionsv1.JSON `json:"parameters,omitempty"`
 }
 
 // ConnectionStatus is what the controller found when it last checked the Connection.

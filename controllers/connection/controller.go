@@ -70,7 +70,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if !connection.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil
 	}
-	resolved, err := r.engine.Resolve(ctx, connection, nil, r.known(request.NamespacedName), nil)
+	resolved, err := r.engine.Check(ctx, connection, r.known(request.NamespacedName))
 	if err == nil && resolved.Unchanged {
 		return ctrl.Result{RequeueAfter: resolved.RefreshAfter}, nil
 	}
@@ -115,11 +115,15 @@ func (r *Reconciler) report(ctx context.Context, connection *v1alpha1.Connection
 
 // readyMessage says what was checked.
 func readyMessage(resolved *resolver.Resolved) string {
-	if len(resolved.Deferred) == 0 {
-		return "every reference can be resolved"
+	message := "every reference can be resolved"
+	if len(resolved.Deferred) > 0 {
+		message = "syntax and references are right; each pod reads with its own identity, so whether it may shows there (VaultConfig " +
+			strings.Join(resolved.Deferred, ", ") + ")"
 	}
-	return "syntax and references are right; each pod reads with its own identity, so whether it may shows there (VaultConfig " +
-		strings.Join(resolved.Deferred, ", ") + ")"
+	if len(resolved.PerVolume) > 0 {
+		message += "; made for each volume when it is mounted: " + strings.Join(resolved.PerVolume, ", ")
+	}
+	return message
 }
 
 func (r *Reconciler) known(key types.NamespacedName) string {

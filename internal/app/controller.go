@@ -34,6 +34,7 @@ import (
 	"sallyport.dev/sallyport/controllers/restart"
 	"sallyport.dev/sallyport/controllers/vaultconfig"
 	"sallyport.dev/sallyport/controllers/vaulttask"
+	"sallyport.dev/sallyport/internal/lease"
 	"sallyport.dev/sallyport/internal/resolver"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/internal/vault"
@@ -153,7 +154,7 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 	if err := followTasks(ctx, mgr, engine); err != nil {
 		return nil, err
 	}
-	if err := addResolver(mgr, options, clients, engine, clk, log); err != nil {
+	if err := addResolver(mgr, options, clients, sessions, engine, clk, log); err != nil {
 		return nil, err
 	}
 	recorder := mgr.GetEventRecorder("sallyport")
@@ -261,9 +262,10 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 
 // addResolver adds what serves and publishes this replica's resolver.
 func addResolver(
-	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface, engine *resolver.Engine, clk clock.Clock, log logr.Logger,
+	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface, sessions *vault.Sessions, engine *resolver.Engine, clk clock.Clock,
+	log logr.Logger,
 ) error {
-	if err := resolver.RegisterMetrics(metrics.Registry); err != nil {
+	if err := errors.Join(resolver.RegisterMetrics(metrics.Registry), lease.RegisterMetrics(metrics.Registry)); err != nil {
 		return fmt.Errorf("registering the resolver's metrics: %w", err)
 	}
 	identity, err := resolver.NewIdentity(options.PodName, net.ParseIP(options.PodIP), clk)
@@ -280,8 +282,12 @@ func addResolver(
 	configMaps := clients.CoreV1().ConfigMaps(options.PodNamespace)
 	publisher := resolver.NewPublisher(configMaps, identity, log)
 	mounts := resolver.NewMounts(clk)
+	leases := lease.NewKeeper(lease.Options{
+		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions, Secrets: clients.CoreV1().Secrets(options.PodNamespace), Clock: clk, Log: log,
+	})
 	for _, runnable := range []manager.Runnable{
-		resolver.NewServer(engine, authorizer, mounts, identity, listener, log),
+		resolver.NewServer(engine, authorizer, leases, mounts, resolver.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk), identity, listener, log),
+		leases,
 		resolver.NewReporter(mounts, mgr.GetClient(), configMaps, options.PodName, clk, log),
 		publisher,
 		resolver.NewPruner(configMaps, clients.CoreV1().Pods(options.PodNamespace), log),

@@ -26,12 +26,13 @@ func (d *Driver) adopt(ctx context.Context) error {
 		}
 		if !whole {
 			logger.Info(messageOrphan, keyPath, dir, keyVolume, current.VolumeID, keyPod, current.Pod)
+			d.giveBack(ctx, current.Pod, current.Leases)
 			if err := d.teardown(dir, current.TargetPath); err != nil {
 				logger.Error(err, messageCleanupFailed, keyPath, dir)
 			}
 			continue
 		}
-		bytes := mountedBytes(dir)
+		bytes := mountedBytes(dir) + leaseBytes(current.Leases)
 		d.budget.charge(bytes)
 		d.volumes.put(&volume{id: current.VolumeID, dir: dir, state: current, bytes: bytes, waiting: true})
 		logger.Info(messageAdopted, keyVolume, current.VolumeID, keyPod, current.Pod)

@@ -52,16 +52,16 @@ func inPages(bytes int64) int64 {
 	return (bytes + page - 1) / page * page
 }
 
-// volumeBytes is what a volume with these files takes.
-func volumeBytes(files []*resolverv1.File) int64 {
-	bytes := stateBytes
+// volumeBytes is what a volume with these files and leases takes.
+func volumeBytes(files []*resolverv1.File, l leases) int64 {
+	bytes := stateBytes + leaseBytes(l)
 	for _, file := range files {
 		bytes += inPages(int64(len(file.GetContent())))
 	}
 	return bytes
 }
 
-// mountedBytes is what the volume in dir takes. A file that cannot be looked at counts for nothing: the next refresh puts
+// mountedBytes is what the volume in dir takes, without its leases. A file that cannot be looked at counts for nothing: the next refresh puts
 // that right, and no volume is worth keeping the plugin from starting.
 func mountedBytes(dir string) int64 {
 	bytes := stateBytes
@@ -75,12 +75,13 @@ func mountedBytes(dir string) int64 {
 }
 
 // tmpfsOptions bound the tmpfs of one volume by the caps: both generations of the files that exist during a swap, each file
-// in pages of its own, a page for each link whose target is long, and some for the state. It is a bound, not an allocation.
+// in pages of its own, a page for each link whose target is long, and some for the state with its leases, twice as well. It is a bound, not an
+// allocation; leases that do not fit are given back at once.
 func tmpfsOptions(context string) TmpfsOptions {
 	page := int64(os.Getpagesize())
-	const generations = 2
+	const generations, stateLimit = 2, 256 << 10
 	return TmpfsOptions{
-		Size:    generations*(resolverv1.MaxContentBytes+2*resolverv1.MaxFiles*page) + 16*page,
+		Size:    generations*(resolverv1.MaxContentBytes+2*resolverv1.MaxFiles*page+stateLimit) + 16*page,
 		Inodes:  2*generations*resolverv1.MaxFiles + 16,
 		Context: context,
 	}

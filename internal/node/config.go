@@ -27,9 +27,12 @@ const (
 	maxSocketPath = 107
 )
 
-// Resolver turns what the kubelet said of a volume into files. Its errors are faults; their sentences reach the pod's events.
+// Resolver turns what the kubelet said of a volume into files, and takes back what it made for volumes that are gone. Its errors are
+// faults; their sentences reach the pod's events.
 type Resolver interface {
 	Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error)
+	// Release succeeds for leases that were given back before.
+	Release(ctx context.Context, request *resolverv1.ReleaseRequest) error
 }
 
 // Changes tells of secrets that Sallyport itself has changed. It answers when there are some, or after a while without.
@@ -43,7 +46,7 @@ type Config struct {
 	NodeName string
 	// Version is reported as the driver's.
 	Version string
-	// Resolver is asked for the files of every volume.
+	// Resolver is asked for the files of every volume, and given back its leases.
 	Resolver Resolver
 	// Changes is optional: without it volumes wait for their next refresh.
 	Changes Changes
@@ -54,7 +57,7 @@ type Config struct {
 	// pods directory in KubeletDir must be mounted at the same paths as on the host, with mountPropagation: Bidirectional, or
 	// pods would not see what the driver mounts.
 	KubeletDir string
-	// PluginDir holds the CSI socket and the volumes, by default plugins/csi.sallyport.dev in KubeletDir. It must lie in KubeletDir.
+	// PluginDir holds the CSI socket, the volumes, and leases that wait to be given back, by default plugins/csi.sallyport.dev in KubeletDir. It must lie in KubeletDir.
 	PluginDir string
 	// RegistrationDir is where the kubelet looks for sockets of plugins, by default plugins_registry in KubeletDir.
 	RegistrationDir string
@@ -124,6 +127,9 @@ func (c Config) podsDir() string { return filepath.Join(c.KubeletDir, "pods") }
 
 // volumesDir holds one directory for each volume.
 func (c Config) volumesDir() string { return filepath.Join(c.PluginDir, "volumes") }
+
+// releasesDir holds the leases that wait to be given back.
+func (c Config) releasesDir() string { return filepath.Join(c.PluginDir, "releases") }
 
 func setDefault[T comparable](field *T, value T) {
 	var zero T

@@ -11,6 +11,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 )
 
 // Driver is the CSI driver. Make one with New; Run serves until its context ends.
@@ -28,6 +29,11 @@ type Driver struct {
 	due     workqueue.TypedDelayingInterface[string]
 	backoff workqueue.TypedRateLimiter[string]
 
+	// releases hold the leases of volumes that are gone, and releaseDue their names, each at the time of the next try.
+	releases       *releases
+	releaseDue     workqueue.TypedDelayingInterface[string]
+	releaseBackoff workqueue.TypedRateLimiter[string]
+
 	registered atomic.Bool
 }
 
@@ -42,10 +48,12 @@ func New(config Config) (*Driver, error) {
 		volumes: newVolumeTable(),
 		locks:   newKeyLocks(),
 		budget:  &budget{limit: config.MemoryBudget},
-		due: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{
-			Clock: config.Clock,
-		}),
+		due:     newTimetable(config.Clock),
 		backoff: workqueue.NewTypedItemExponentialFailureRateLimiter[string](refreshBackoffMin, refreshBackoffMax),
+
+		releases:       newReleases(config.releasesDir(), config.disk),
+		releaseDue:     newTimetable(config.Clock),
+		releaseBackoff: workqueue.NewTypedItemExponentialFailureRateLimiter[string](releaseBackoffMin, releaseBackoffMax),
 	}
 	if d.metrics, err = newMetrics(d, config.Registry); err != nil {
 		return nil, fmt.Errorf("node plugin: %w", err)
@@ -53,19 +61,31 @@ func New(config Config) (*Driver, error) {
 	return d, nil
 }
 
-// Run adopts the volumes that are mounted, cleans up what was left half done, serves CSI, registers with the kubelet and
-// refreshes the volumes until ctx ends or a server fails. Calls under way then get some seconds to finish; volumes stay
-// mounted. A Driver runs once.
+// newTimetable is a queue that gives out each name at its time.
+func newTimetable(clock clock.WithTicker) workqueue.TypedDelayingInterface[string] {
+	return workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: clock})
+}
+
+// Run adopts the volumes that are mounted, cleans up what was left half done, serves CSI, registers with the kubelet, refreshes
+// the volumes and gives back leases until ctx ends or a server fails. Calls under way then get some seconds to finish; volumes
+// stay mounted. A Driver runs once.
 func (d *Driver) Run(ctx context.Context) error {
 	if err := d.prepare(); err != nil {
 		return fmt.Errorf("node plugin: %w", err)
 	}
 	logger := logr.FromContextOrDiscard(ctx).WithName("node")
 	ctx = logr.NewContext(ctx, logger)
+	if err := d.resumeReleases(ctx); err != nil {
+		return fmt.Errorf("node plugin: looking for leases to give back: %w", err)
+	}
 	if err := d.adopt(ctx); err != nil {
 		return fmt.Errorf("node plugin: looking for mounted volumes: %w", err)
 	}
-	if err := d.serve(ctx); err != nil {
+	err := d.serve(ctx)
+	if err := d.releases.close(d.removeMountPoint); err != nil {
+		logger.Error(err, messageCleanupFailed, keyPath, d.config.releasesDir())
+	}
+	if err != nil {
 		return fmt.Errorf("node plugin: %w", err)
 	}
 	return nil
@@ -80,6 +100,7 @@ func (d *Driver) prepare() error {
 		{d.config.PluginDir, 0o750},
 		{d.config.RegistrationDir, 0o750},
 		{d.config.volumesDir(), 0o700},
+		{d.config.releasesDir(), 0o700},
 	} {
 		if err := os.MkdirAll(dir.path, dir.mode); err != nil {
 			return err
@@ -98,7 +119,7 @@ func (d *Driver) prepare() error {
 			return fmt.Errorf("mounts below %s would not reach the pods: mount it with mountPropagation: Bidirectional", dir)
 		}
 	}
-	return nil
+	return d.mountReleases()
 }
 
 // volumeDir is the directory of the volume, mounted or not.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -98,10 +99,15 @@ func (m *fakeMounter) reboot() {
 	}
 }
 
-func (m *fakeMounter) count() int {
+// count returns the number of mounts, without the plugin's own.
+func (m *fakeMounter) count(own string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.tmpfs) + len(m.binds)
+	count := len(m.tmpfs) + len(m.binds)
+	if _, mounted := m.tmpfs[own]; mounted {
+		count--
+	}
+	return count
 }
 
 // fakeResolver answers what the test says, by the name of the Connection.
@@ -114,6 +120,12 @@ type fakeResolver struct {
 	block    chan struct{}
 	raw      *resolverv1.ResolveResponse
 	asked    []*resolverv1.ResolveRequest
+
+	// leased has new files come with a lease of their own, and away is why nothing can be given back.
+	leased   bool
+	made     []string
+	released []string
+	away     error
 }
 
 func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
@@ -137,14 +149,45 @@ func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveR
 		return r.raw, nil
 	}
 	response := &resolverv1.ResolveResponse{Revision: fmt.Sprintf("r%d", r.revision), RefreshAfterMs: r.refresh, Topics: []string{"topic"}}
+	response.Leases = request.GetLeases()
 	if request.GetRevision() == response.GetRevision() {
 		response.Unchanged = true
 		return response, nil
+	}
+	if r.leased {
+		// In the clear, so that tests see what is in it. What the volume had stays with it.
+		r.made = append(r.made, fmt.Sprintf("%s-%d;", secretLease, len(r.made)+1))
+		response.Leases = append(slices.Clone(response.Leases), r.made[len(r.made)-1]...)
 	}
 	for name, content := range r.content[request.GetVolumeAttributes()["connection"]] {
 		response.Files = append(response.Files, &resolverv1.File{Path: name, Content: []byte(content)})
 	}
 	return response, nil
+}
+
+// Release implements Resolver.
+func (r *fakeResolver) Release(_ context.Context, request *resolverv1.ReleaseRequest) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.away != nil {
+		return r.away
+	}
+	r.released = append(r.released, string(request.GetLeases()))
+	return nil
+}
+
+// setAway sets what every release fails with; nil ends it.
+func (r *fakeResolver) setAway(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.away = err
+}
+
+// leases returns all that were ever made, and what was given back, in one text.
+func (r *fakeResolver) leases() (made []string, released string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.made), strings.Join(r.released, "")
 }
 
 // fakeChanges hands on what a test notes.

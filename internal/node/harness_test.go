@@ -26,6 +26,7 @@ import (
 const (
 	secretToken   = "canary-token-ZK4T"
 	secretContent = "canary-content-9QWX"
+	secretLease   = "canary-lease-V7RD"
 	volumeID      = "csi-3f2a"
 )
 
@@ -201,7 +202,7 @@ func (m *machine) expectNothingLeft() {
 // expectNoVolume checks that the driver keeps nothing.
 func (m *machine) expectNoVolume() {
 	m.t.Helper()
-	m.g.Expect(m.mounter.count()).To(BeZero(), "mounts are left")
+	m.g.Expect(m.mounter.count(m.driver.config.releasesDir())).To(BeZero(), "mounts are left")
 	entries, err := os.ReadDir(m.driver.config.volumesDir())
 	m.g.Expect(err).NotTo(HaveOccurred())
 	m.g.Expect(entries).To(BeEmpty(), "directories of volumes are left")

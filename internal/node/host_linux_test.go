@@ -42,7 +42,8 @@ type plugin struct {
 	KillAfter int
 	// KillInBind kills it between the two mounts that make one.
 	KillInBind bool
-	// Files is where the content of the Connection lies; it is read for every question.
+	// Files is where the content of the Connection lies; it is read for every question. What is given back is noted beside it, but
+	// not while there is a file "away".
 	Files string
 }
 
@@ -113,8 +114,16 @@ func (r *fileResolver) Resolve(ctx context.Context, request *resolverv1.ResolveR
 		return nil, err
 	}
 	r.set(files)
+	r.leased = true
 	r.refresh = time.Second.Milliseconds()
 	return r.fakeResolver.Resolve(ctx, request)
+}
+
+func (r *fileResolver) Release(_ context.Context, request *resolverv1.ReleaseRequest) error {
+	if _, err := os.Stat(filepath.Join(filepath.Dir(r.path), "away")); err == nil {
+		return errNobody
+	}
+	return os.WriteFile(filepath.Join(filepath.Dir(r.path), "released"), request.GetLeases(), 0o600)
 }
 
 // host is a machine's kubelet directory on a shared mount, and the kubelet's side of CSI.
@@ -209,7 +218,11 @@ func (h *host) unpublish() error {
 	return err
 }
 
-// mounts lists the mounts below the kubelet's directory as the process sees them, with their options.
+func (h *host) releases() string {
+	return filepath.Join(h.dir, "plugins", v1alpha1.DriverName, "releases")
+}
+
+// mounts lists the mounts below the kubelet's directory as the process sees them, with their options, but not the plugin's own.
 func (h *host) mounts(process string) map[string]string {
 	file, err := os.Open("/proc/" + process + "/mountinfo")
 	h.g.Expect(err).NotTo(HaveOccurred())
@@ -217,7 +230,7 @@ func (h *host) mounts(process string) map[string]string {
 	mounts := map[string]string{}
 	for lines := bufio.NewScanner(file); lines.Scan(); {
 		fields := strings.Fields(lines.Text())
-		if strings.HasPrefix(fields[4], h.dir+"/") {
+		if strings.HasPrefix(fields[4], h.dir+"/") && fields[4] != h.releases() {
 			mounts[fields[4]] = fields[5] + "," + fields[len(fields)-1]
 		}
 	}

@@ -20,9 +20,10 @@ type metrics struct {
 
 	publishes       *prometheus.CounterVec
 	refreshes       *prometheus.CounterVec
+	releases        *prometheus.CounterVec
 	publishDuration prometheus.Histogram
 
-	volumes, stale, oldest, bytes, budget, registered *prometheus.Desc
+	volumes, stale, oldest, bytes, budget, waiting, registered *prometheus.Desc
 }
 
 func newMetrics(d *Driver, registry prometheus.Registerer) (*metrics, error) {
@@ -38,6 +39,7 @@ func newMetrics(d *Driver, registry prometheus.Registerer) (*metrics, error) {
 		driver:    d,
 		publishes: counter("publishes_total", "Volumes that the kubelet asked to mount for the first time, by outcome."),
 		refreshes: counter("refreshes_total", "Refreshes of mounted volumes, by outcome."),
+		releases:  counter("releases_total", "Attempts to give back the leases of a volume that is gone, by outcome."),
 		publishDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "publish_duration_seconds",
 			Help:    "Time from the kubelet's request to the mounted volume, of those that succeeded.",
@@ -48,10 +50,11 @@ func newMetrics(d *Driver, registry prometheus.Registerer) (*metrics, error) {
 		oldest:     desc("oldest_refresh_age_seconds", "Time since the last successful refresh of the volume that waits longest; 0 without volumes."),
 		bytes:      desc("memory_used_bytes", "Memory that the files of all volumes take, in whole pages."),
 		budget:     desc("memory_budget_bytes", "Memory that the files of all volumes may take."),
+		waiting:    desc("waiting_releases", "Volumes that are gone and whose leases are not given back yet."),
 		registered: desc("registered", "1 if the kubelet accepted the driver."),
 	}
 	var errs []error
-	for _, collector := range []prometheus.Collector{m.publishes, m.refreshes, m.publishDuration, m} {
+	for _, collector := range []prometheus.Collector{m.publishes, m.refreshes, m.releases, m.publishDuration, m} {
 		errs = append(errs, registry.Register(collector))
 	}
 	return m, errors.Join(errs...)
@@ -59,6 +62,7 @@ func newMetrics(d *Driver, registry prometheus.Registerer) (*metrics, error) {
 
 func (m *metrics) published(err error) { m.publishes.WithLabelValues(outcome(err)).Inc() }
 func (m *metrics) refreshed(err error) { m.refreshes.WithLabelValues(outcome(err)).Inc() }
+func (m *metrics) released(err error)  { m.releases.WithLabelValues(outcome(err)).Inc() }
 
 func outcome(err error) string {
 	if err == nil {
@@ -70,7 +74,7 @@ func outcome(err error) string {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{m.volumes, m.stale, m.oldest, m.bytes, m.budget, m.registered} {
+	for _, desc := range []*prometheus.Desc{m.volumes, m.stale, m.oldest, m.bytes, m.budget, m.waiting, m.registered} {
 		descs <- desc
 	}
 }
@@ -99,5 +103,6 @@ func (m *metrics) Collect(collected chan<- prometheus.Metric) {
 	gauge(m.oldest, oldest.Seconds())
 	gauge(m.bytes, float64(m.driver.budget.inUse()))
 	gauge(m.budget, float64(m.driver.config.MemoryBudget))
+	gauge(m.waiting, float64(m.driver.releases.count()))
 	gauge(m.registered, registered)
 }

@@ -16,13 +16,14 @@ type Mounter interface {
 	Shared(path string) (bool, error)
 }
 
-// TmpfsOptions bound a tmpfs. It is always nosuid, nodev, noexec and mode 0755, and never swapped out where the kernel
-// can promise that.
+// TmpfsOptions bound a tmpfs. It is always nosuid, nodev and noexec, and never swapped out where the kernel can promise that.
 type TmpfsOptions struct {
 	// Size is the number of bytes that it can hold.
 	Size int64
 	// Inodes is the number of files, directories and links that it can hold.
 	Inodes int64
+	// Private is mode 0700 instead of 0755.
+	Private bool
 	// Context is the SELinux label of everything in it, without quotes; empty for none.
 	Context string
 }

@@ -23,7 +23,11 @@ func systemMounter() Mounter { return kernelMounter{} }
 // Tmpfs asks for noswap first. Kernels before 6.4 do not know it and refuse; then it goes without, and the node's swap, if it
 // has one, may hold what is in the volume.
 func (kernelMounter) Tmpfs(path string, options TmpfsOptions) error {
-	data := fmt.Sprintf("mode=0755,size=%d,nr_inodes=%d", options.Size, options.Inodes)
+	mode := "0755"
+	if options.Private {
+		mode = "0700"
+	}
+	data := fmt.Sprintf("mode=%s,size=%d,nr_inodes=%d", mode, options.Size, options.Inodes)
 	if options.Context != "" {
 		data += fmt.Sprintf(",context=%q", options.Context)
 	}

@@ -61,6 +61,7 @@ func TestPluginKilledAtEveryStepOfPublish(t *testing.T) {
 	if h == nil {
 		return
 	}
+	h.start(plugin{}) // makes what outlives it
 	crashes := []plugin{{KillInBind: true}}
 	for step := 1; ; step++ {
 		crash := plugin{KillAfter: step}
@@ -120,6 +121,36 @@ func TestPluginThatIsKilledLeavesThePodItsFiles(t *testing.T) {
 	}).WithTimeout(20 * time.Second).Should(Equal("new"))
 	h.g.Expect(h.unpublish()).To(Succeed())
 	h.expectNothingLeft()
+}
+
+func TestReleasesOutliveThePluginInMemory(t *testing.T) {
+	h := newHost(t)
+	if h == nil {
+		return
+	}
+	away, released := filepath.Join(h.dir, "away"), filepath.Join(h.dir, "released")
+	h.start(plugin{})
+	h.g.Expect(os.WriteFile(away, nil, 0o600)).To(Succeed())
+	h.g.Expect(h.publish()).To(Succeed())
+	h.g.Expect(h.unpublish()).To(Succeed())
+	h.expectNothingLeft()
+
+	info, err := os.Stat(h.releases())
+	h.g.Expect(err).NotTo(HaveOccurred())
+	h.g.Expect(info.Mode().Perm()).To(BeEquivalentTo(0o700))
+	var filesystem unix.Statfs_t
+	h.g.Expect(unix.Statfs(h.releases(), &filesystem)).To(Succeed())
+	h.g.Expect(filesystem.Type).To(BeEquivalentTo(unix.TMPFS_MAGIC))
+	h.g.Expect(filesystem.Blocks * uint64(filesystem.Bsize)).To(BeEquivalentTo(releasesBytes))
+	h.g.Expect(os.ReadDir(h.releases())).To(HaveLen(1))
+
+	h.end()
+	h.g.Expect(os.ReadDir(h.releases())).To(HaveLen(1))
+	h.g.Expect(os.Remove(away)).To(Succeed())
+	h.start(plugin{})
+	h.g.Eventually(func() ([]byte, error) { return os.ReadFile(released) }).WithTimeout(15 * time.Second).
+		Should(ContainSubstring(secretLease + "-1;"))
+	h.g.Eventually(func() ([]os.DirEntry, error) { return os.ReadDir(h.releases()) }).Should(BeEmpty())
 }
 
 func TestSharedMounts(t *testing.T) {

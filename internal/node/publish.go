@@ -108,6 +108,11 @@ func (d *Driver) republish(v *volume, request *csi.NodePublishVolumeRequest) {
 func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 	current, dir := wanted.state, d.volumeDir(wanted.state.VolumeID)
 	// An unpublish that failed, or a publish whose undoing failed, may have left something.
+	rest, err := readState(dir)
+	if err != nil {
+		logr.FromContextOrDiscard(ctx).Error(err, messageInspectFailed, keyVolume, current.VolumeID)
+	}
+	d.giveBackAll(ctx, current.VolumeID, rest)
 	if err := d.teardown(dir, current.TargetPath); err != nil {
 		return fault.In(err, "clearing what is left of the volume")
 	}
@@ -119,25 +124,28 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := checkFiles(response.GetFiles()); err != nil {
-		return err
-	}
-	v := &volume{id: current.VolumeID, dir: dir, token: wanted.token, bytes: volumeBytes(response.GetFiles())}
-	if err := d.budget.reserve(v.bytes); err != nil {
-		return err
-	}
+	v := &volume{id: current.VolumeID, dir: dir, token: wanted.token}
 	// The kubelet does not unpublish what it was told had failed. What is mounted and written by then would stay on the
-	// node for ever, with a secret in it, so it is undone here. Should that fail too, the next publish, the unpublish or
-	// the scan at the next start does it.
+	// node for ever, with a secret in it, so it is undone here, and what was made for the volume is given back. Should that
+	// fail too, the next publish, the unpublish or the scan at the next start does it.
 	defer func() {
 		if err == nil {
 			return
 		}
+		d.giveBack(ctx, current.Pod, response.GetLeases())
 		if undone := d.teardown(dir, current.TargetPath); undone != nil {
 			logr.FromContextOrDiscard(ctx).Error(undone, messageCleanupFailed, keyVolume, current.VolumeID)
 		}
 		_ = d.budget.reserve(-v.bytes)
 	}()
+	if err := checkFiles(response.GetFiles()); err != nil {
+		return err
+	}
+	bytes := volumeBytes(response.GetFiles(), response.GetLeases())
+	if err := d.budget.reserve(bytes); err != nil {
+		return err
+	}
+	v.bytes = bytes
 	if err := d.fill(dir, wanted, response, &current); err != nil {
 		return fault.In(err, "writing the files of the volume")
 	}
@@ -162,7 +170,8 @@ func (d *Driver) fill(dir string, wanted publication, response *resolverv1.Resol
 	if err := d.config.Mounter.Tmpfs(dir, tmpfsOptions(wanted.context)); err != nil {
 		return err
 	}
-	// The target path first: whoever finds this volume incomplete must know where else to look.
+	// The target path first: whoever finds this volume incomplete must know where else to look, and what to give back.
+	current.Leases = response.GetLeases()
 	if err := d.writeState(dir, *current); err != nil {
 		return err
 	}

@@ -152,6 +152,7 @@ func TestFailedPublishSaysWhyAndLeavesNothing(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			m := newMachine(t)
 			m.resolver.failure, m.resolver.raw = test.err, test.answer
+			m.steps.arm(0, 0)
 
 			err := m.publish()
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/client-go/util/workqueue"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -62,23 +63,23 @@ func (d *Driver) giveToken(v *volume, token podToken) {
 	}
 }
 
-// refresh works through the queue with a few workers until ctx ends.
-func (d *Driver) refresh(ctx context.Context) {
+// work has a few workers do what is due, until ctx ends.
+func work(ctx context.Context, due workqueue.TypedDelayingInterface[string], do func(ctx context.Context, name string)) {
 	var workers sync.WaitGroup
 	for range defaultWorkers {
 		workers.Go(func() {
 			for {
-				id, shutdown := d.due.Get()
+				name, shutdown := due.Get()
 				if shutdown {
 					return
 				}
-				d.refreshVolume(ctx, id)
-				d.due.Done(id)
+				do(ctx, name)
+				due.Done(name)
 			}
 		})
 	}
 	<-ctx.Done()
-	d.due.ShutDown()
+	due.ShutDown()
 	workers.Wait()
 }
 
@@ -101,14 +102,13 @@ func (d *Driver) refreshVolume(ctx context.Context, id string) {
 	// Without the lock: a slow resolver must not keep the kubelet from unpublishing the volume.
 	response, err := d.resolve(ctx, &resolverv1.ResolveRequest{
 		PodToken: token.value, WorkloadTokens: token.workload, VolumeAttributes: current.Attributes, Revision: current.Revision,
+		Leases: current.Leases,
 	})
-	if ctx.Err() != nil {
-		return
-	}
 	if err == nil {
-		err = d.apply(ctx, v, response)
+		// Whatever was made for the volume is kept, also by a process that is about to stop.
+		err = d.apply(context.WithoutCancel(ctx), v, response)
 	}
-	if v.isClosing() {
+	if v.isClosing() || ctx.Err() != nil {
 		return
 	}
 	d.metrics.refreshed(err)
@@ -136,15 +136,20 @@ func (d *Driver) apply(ctx context.Context, v *volume, response *resolverv1.Reso
 		return err
 	}
 	defer unlock()
+	current, _ := v.snapshot()
 	if v.isClosing() {
+		// Unpublish gave back what the volume had before this answer.
+		d.giveBack(ctx, current.Pod, response.GetLeases())
 		return nil
 	}
-	current, _ := v.snapshot()
-	if response.GetUnchanged() {
-		if current.Revision == "" {
+	unchanged := response.GetUnchanged() && current.Revision != ""
+	if current, err = d.keepLeases(v, response.GetLeases(), !unchanged); err != nil {
+		return err
+	}
+	if !unchanged {
+		if response.GetUnchanged() {
 			return fault.New(v1alpha1.ReasonInternal, "the resolver called files unchanged that it was not told of")
 		}
-	} else {
 		if err := d.replace(v, response.GetFiles(), &current); err != nil {
 			return err
 		}
@@ -156,7 +161,7 @@ func (d *Driver) apply(ctx context.Context, v *volume, response *resolverv1.Reso
 		return fault.In(err, "recording the refresh")
 	}
 	v.mu.Lock()
-	v.state = current
+	v.state, v.unrecorded = current, false
 	v.mu.Unlock()
 	return nil
 }
@@ -167,7 +172,7 @@ func (d *Driver) replace(v *volume, files []*resolverv1.File, current *state) er
 		return err
 	}
 	// Only the growth: both generations exist for a moment, but no more of them than there are workers.
-	bytes := volumeBytes(files)
+	bytes := volumeBytes(files, current.Leases)
 	v.mu.Lock()
 	growth := bytes - v.bytes
 	v.mu.Unlock()

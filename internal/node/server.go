@@ -25,7 +25,7 @@ const (
 	healthTimeout = 3 * time.Second
 )
 
-// serve runs both servers and the refreshes until ctx ends or a server fails.
+// serve runs both servers, the refreshes and the releases until ctx ends or a server fails.
 func (d *Driver) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -52,9 +52,10 @@ func (d *Driver) serve(ctx context.Context) error {
 	}
 	logger.Info(messageServing, keySocket, d.config.socket())
 
-	var refreshing sync.WaitGroup
-	refreshing.Go(func() { d.refresh(ctx) })
-	refreshing.Go(func() { d.follow(ctx) })
+	var working sync.WaitGroup
+	working.Go(func() { work(ctx, d.due, d.refreshVolume) })
+	working.Go(func() { work(ctx, d.releaseDue, d.release) })
+	working.Go(func() { d.follow(ctx) })
 	var err error
 	select {
 	case <-ctx.Done():
@@ -65,7 +66,7 @@ func (d *Driver) serve(ctx context.Context) error {
 	cancel()
 	registrar.Stop()
 	stop(services, logger)
-	refreshing.Wait()
+	working.Wait()
 	return err
 }
 

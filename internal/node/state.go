@@ -17,9 +17,12 @@ const (
 	// stagingDir is where the mount for the pod is made read-only.
 	stagingDir = "staging"
 	stateFile  = "state.json"
+	// newSuffix is of the next state, which is renamed when it is complete.
+	newSuffix = ".new"
 )
 
-// state is what a new process must know of a volume to carry on. It holds no token, no content and no hash of any.
+// state is what a new process must know of a volume to carry on. It holds no token, no content and no hash of any; the leases are
+// sealed.
 type state struct {
 	VolumeID   string            `json:"volumeID"`
 	TargetPath string            `json:"targetPath"`
@@ -32,6 +35,8 @@ type state struct {
 	Revision    string    `json:"revision,omitempty"`
 	DataDir     string    `json:"dataDir,omitempty"`
 	RefreshedAt time.Time `json:"refreshedAt,omitzero"`
+	// Leases are all that the volume has: also those of files that are gone, until an answer says that these were given back.
+	Leases leases `json:"leases,omitempty"`
 	// Complete is set once the files are written and mounted. Without it, the volume was never reported ready.
 	Complete bool `json:"complete,omitempty"`
 }
@@ -53,31 +58,43 @@ func (d *Driver) writeState(dir string, s state) error {
 	}
 	path := filepath.Join(dir, stateFile)
 	// A process that was killed here may have left one.
-	if err := d.config.disk.Remove(path + ".new"); err != nil {
+	if err := d.config.disk.Remove(path + newSuffix); err != nil {
 		return err
 	}
-	if err := d.config.disk.WriteFile(path+".new", content, 0o600); err != nil {
+	if err := d.config.disk.WriteFile(path+newSuffix, content, 0o600); err != nil {
 		return err
 	}
-	return d.config.disk.Rename(path+".new", path)
+	return d.config.disk.Rename(path+newSuffix, path)
 }
 
 // readState returns the state of the volume in dir, empty if there is none.
 func readState(dir string) (state, error) {
-	content, err := os.ReadFile(filepath.Join(dir, stateFile))
+	// A process that was killed before it could rename this one may have told only here of leases. A part of one is not read.
+	s, err := readStateFile(filepath.Join(dir, stateFile+newSuffix))
+	if err != nil {
+		s, err = readStateFile(filepath.Join(dir, stateFile))
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return state{}, nil
 	}
 	if err != nil {
-		return state{}, err
-	}
-	var s state
-	if err := json.Unmarshal(content, &s); err != nil {
 		return state{}, fmt.Errorf("reading %s: %w", stateFile, err)
 	}
 	// Without the link there is no content that the revision could name.
 	if link, _ := os.Readlink(filepath.Join(dir, filesDir, dataLink)); link == "" || link != s.DataDir {
 		s.Revision = ""
+	}
+	return s, nil
+}
+
+func readStateFile(path string) (state, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return state{}, err
+	}
+	var s state
+	if err := json.Unmarshal(content, &s); err != nil {
+		return state{}, err
 	}
 	return s, nil
 }

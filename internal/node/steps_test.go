@@ -20,6 +20,7 @@ type steps struct {
 	kill      func() // how to die; nil: from then on nothing has an effect
 	dead      bool
 	log       []string
+	contents  [][]byte // of all files that were written, ever
 }
 
 func (s *steps) do(what string, change func() error) error {
@@ -75,7 +76,13 @@ func (d steppedDisk) Mkdir(path string, mode fs.FileMode) error {
 }
 
 func (d steppedDisk) WriteFile(path string, content []byte, mode fs.FileMode) error {
-	return d.do("write "+path, func() error { return d.disk.WriteFile(path, content, mode) })
+	return d.do("write "+path, func() error {
+		err := d.disk.WriteFile(path, content, mode)
+		if err == nil {
+			d.contents = append(d.contents, content)
+		}
+		return err
+	})
 }
 
 func (d steppedDisk) Chgrp(path string, group int) error {

@@ -31,12 +31,21 @@ func (d *Driver) NodeUnpublishVolume(ctx context.Context, request *csi.NodeUnpub
 	}
 	defer unlock()
 
+	logger := logr.FromContextOrDiscard(ctx)
 	dir := d.volumeDir(id)
-	if current, err := readState(dir); err == nil && current.TargetPath != "" && current.TargetPath != target {
+	current, err := readState(dir)
+	if err != nil {
+		logger.Error(err, messageInspectFailed, keyVolume, id)
+	}
+	if current.TargetPath != "" && current.TargetPath != target {
 		// Published, but not there: whatever is at target is not the volume's only mount.
 		dir = ""
-	} else if v := d.volumes.get(id); v != nil {
-		v.close()
+	} else {
+		if v := d.volumes.get(id); v != nil {
+			v.close()
+		}
+		// First, for a teardown that is killed half-way leaves no state. No resolver is needed for it.
+		d.giveBackAll(ctx, id, current)
 	}
 	if err := d.teardown(dir, target); err != nil {
 		return nil, fault.In(err, "unmounting the volume")
@@ -44,7 +53,7 @@ func (d *Driver) NodeUnpublishVolume(ctx context.Context, request *csi.NodeUnpub
 	if dir != "" {
 		d.forget(id)
 	}
-	logr.FromContextOrDiscard(ctx).Info(messageUnpublished, keyVolume, id)
+	logger.Info(messageUnpublished, keyVolume, id)
 	return &csi.NodeUnpublishVolumeResponse{}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"regexp"
 	"strings"
 	"sync"
@@ -28,11 +29,16 @@ type volume struct {
 	// topics are the resolver's names for the secrets, and changed means that one of them did since the last refresh began.
 	topics  []string
 	changed bool
+	// unrecorded means that the state beside the volume lacks its last leases.
+	unrecorded bool
 	// stale means that the last refresh failed.
 	stale bool
 	// closing means that unpublish has begun: nothing may be written any more.
 	closing bool
 }
+
+// Format makes every verb of package fmt print the volume's name, and nothing of its token and leases.
+func (v *volume) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte("volume " + v.id)) }
 
 func (v *volume) snapshot() (state, podToken) {
 	v.mu.Lock()

@@ -9,7 +9,6 @@ package resolver
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/lease"
 	"sallyport.dev/sallyport/internal/projection"
 	"sallyport.dev/sallyport/internal/vault"
 )
@@ -69,88 +69,96 @@ type Resolved struct {
 	// Deferred are the VaultConfigs, in order of name, that only a pod can log in to. Without one, what they hold was not read; all else
 	// was checked, and there are no Files.
 	Deferred []string
+	// PerVolume are the paths, in order, of secrets that are made for each volume. Without a volume none was made, and there are no Files.
+	PerVolume []string
+	// Made are the secrets that Vault made for the volume. They are the caller's to give back if they do not reach it.
+	Made []lease.Made
+	// slots of all secrets that are made for the volume, also if Unchanged.
+	slots []string
 	// versions of the secrets by path, also if Unchanged; only those that have versions.
 	versions map[string]int64
 	// topics of the secrets, also if Unchanged.
 	topics []string
 }
 
-// Resolve resolves a Connection with a pod's overrides, on behalf of a pod, or of nobody if workload is nil. With an empty revision
-// every secret is read from Vault; with one, as a mounted volume has it, Vault is asked at most once per secret and refresh
-// interval, whatever the number of callers. The error is a *fault.Fault whose sentence begins with the Connection's name.
-func (e *Engine) Resolve(
-	ctx context.Context, connection *v1alpha1.Connection, overrides map[string]string, revision string, workload *vault.Workload,
-) (*Resolved, error) {
-	resolved, err := e.resolve(ctx, connection, overrides, revision, workload)
+// Check resolves a Connection on behalf of nobody, as its controller does: what is made for each volume, or read as the pod, is only checked as far as that
+// goes without. With an empty revision every secret is read from Vault; with one, Vault is asked at most once per secret and refresh interval,
+// whatever the number of callers. The error is a *fault.Fault whose sentence begins with the Connection's name.
+func (e *Engine) Check(ctx context.Context, connection *v1alpha1.Connection, revision string) (*Resolved, error) {
+	return e.located(ctx, connection, revision, nil)
+}
+
+// Resolve resolves a Connection for a volume. It is Check otherwise. What it had Vault make for the volume is in Made also if it fails.
+func (e *Engine) Resolve(ctx context.Context, connection *v1alpha1.Connection, volume Volume) (*Resolved, error) {
+	return e.located(ctx, connection, volume.Revision, &volume)
+}
+
+func (e *Engine) located(ctx context.Context, connection *v1alpha1.Connection, revision string, volume *Volume) (*Resolved, error) {
+	resolved, err := e.resolve(ctx, connection, revision, volume)
 	if err != nil {
-		return nil, located(connection, err)
+		return resolved, located(connection, err)
 	}
 	return resolved, nil
 }
 
-func (e *Engine) resolve(
-	ctx context.Context, connection *v1alpha1.Connection, overrides map[string]string, revision string, workload *vault.Workload,
-) (*Resolved, error) {
-	value, err := expression.ParseValue(connection.Spec.Value)
-	if err != nil {
-		return nil, err
+func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, revision string, volume *Volume) (*Resolved, error) {
+	var overrides map[string]string
+	if volume != nil {
+		overrides = volume.Overrides
 	}
-	if value, err = value.WithOverrides(overrides); err != nil {
-		return nil, err
-	}
-	layout, err := projection.NewLayout(&connection.Spec, value.Keys())
+	doc, err := newDocument(connection, overrides)
 	if err != nil {
-		return nil, err
+		return &Resolved{}, err
 	}
-	texts, err := expression.ParseTexts(layout.Texts())
+	plan, err := e.plan(ctx, connection.Namespace, connection.Spec.VaultSecrets, doc.references())
 	if err != nil {
-		return nil, err
-	}
-	plan, err := e.plan(ctx, connection.Namespace, connection.Spec.VaultSecrets, slices.Concat(value.References(), texts.References()))
-	if err != nil {
-		return nil, err
+		return &Resolved{}, err
 	}
 	interval := refreshInterval(connection)
 	base := revisionBase(connection, overrides)
 
-	if workload == nil {
+	if volume == nil {
 		plan.deferWorkloads()
+		e.open(ctx, plan, nil)
+	} else {
+		e.open(ctx, plan, volume.Workload)
+		plan.hold(volume.Held)
 	}
-	e.open(ctx, plan, workload)
 	if revision != "" {
 		e.poll(ctx, plan, interval)
 		if current, ok := plan.revision(base); ok && current == revision {
 			return &Resolved{
 				Revision: current, Unchanged: true, RefreshAfter: e.refreshAfter(plan, interval), versions: plan.versions(), topics: e.topics(plan),
+				slots: plan.slots(),
 			}, nil
 		}
 	}
 	e.read(ctx, plan)
-
-	values, err := value.Evaluate(plan.lookup)
-	if err != nil {
-		return nil, err
+	// Without what is made for the volume: nothing is made where something else is wrong.
+	if err := doc.check(plan.lookup); err != nil {
+		return &Resolved{}, err
 	}
-	evaluated, err := texts.Evaluate(plan.lookup)
-	if err != nil {
-		return nil, err
+	if volume == nil {
+		e.mayIssue(ctx, plan)
+		if incomplete := plan.incomplete(); len(incomplete) > 0 {
+			if err := doc.check(plan.lookup); err != nil {
+				return &Resolved{}, err
+			}
+			return &Resolved{Secrets: plan.observed(), RefreshAfter: e.refreshAfter(plan, interval), Deferred: plan.deferred(), PerVolume: plan.paths()}, nil
+		}
 	}
-	if deferred := plan.deferred(); len(deferred) > 0 {
-		return &Resolved{Secrets: plan.observed(), RefreshAfter: e.refreshAfter(plan, interval), Deferred: deferred}, nil
+	resolved := &Resolved{}
+	if volume != nil {
+		resolved.Made = e.issue(ctx, plan)
 	}
-	files, err := layout.Files(values, evaluated)
-	if err != nil {
-		return nil, err
+	if resolved.Files, err = doc.files(plan.lookup); err != nil {
+		resolved.Files = nil
+		return resolved, err
 	}
-	current, _ := plan.revision(base)
-	return &Resolved{
-		Revision:     current,
-		Files:        files,
-		Secrets:      plan.observed(),
-		RefreshAfter: e.refreshAfter(plan, interval),
-		versions:     plan.versions(),
-		topics:       e.topics(plan),
-	}, nil
+	resolved.Revision, _ = plan.revision(base)
+	resolved.Secrets, resolved.RefreshAfter = plan.observed(), e.refreshAfter(plan, interval)
+	resolved.versions, resolved.topics, resolved.slots = plan.versions(), e.topics(plan), plan.slots()
+	return resolved, nil
 }
 
 // Evaluate resolves the references in a value that has no attached secrets, such as a VaultTask's data; every reference
@@ -162,7 +170,9 @@ func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expressi
 func (e *Engine) topics(plan *plan) []string {
 	topics := make([]string, 0, len(plan.sources))
 	for _, source := range plan.sources {
-		topics = append(topics, e.notices.topic(source.path))
+		if !source.perVolume {
+			topics = append(topics, e.notices.topic(source.path))
+		}
 	}
 	return topics
 }
@@ -170,7 +180,7 @@ func (e *Engine) topics(plan *plan) []string {
 func (e *Engine) refreshAfter(plan *plan, interval time.Duration) time.Duration {
 	after := interval
 	for _, source := range plan.sources {
-		if source.key == "" {
+		if source.key == "" || source.perVolume {
 			continue
 		}
 		after = min(after, e.rounds.due(source.key, interval))

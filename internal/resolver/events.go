@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/internal/fault"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/internal/status"
 )
 
@@ -23,10 +24,10 @@ const (
 	eventsRemembered = 10_000
 )
 
-// podEvents tell of pods whose mounted volumes cannot be refreshed, in the sentence that the Connection's condition has, too. A volume that is
+// PodEvents tell of pods whose mounted volumes cannot be refreshed, in the sentence that the Connection's condition has, too. A volume that is
 // mounted for the first time has the kubelet's own event. One for each pod and reason in eventQuiet, so that an outage of Vault
 // costs one write for each pod, not one for each try.
-type podEvents struct {
+type PodEvents struct {
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
 
@@ -39,12 +40,17 @@ type podReason struct {
 	reason string
 }
 
-func newPodEvents(recorder events.EventRecorder, clk clock.PassiveClock) *podEvents {
-	return &podEvents{recorder: recorder, clock: clk, told: map[podReason]time.Time{}}
+// NewPodEvents returns PodEvents that have told nothing yet.
+func NewPodEvents(recorder events.EventRecorder, clk clock.PassiveClock) *PodEvents {
+	return &PodEvents{recorder: recorder, clock: clk, told: map[podReason]time.Time{}}
 }
 
-// refreshFailed writes an event about the pod, unless it was told the same lately.
-func (e *podEvents) refreshFailed(grant *Grant, err error) {
+// refreshed writes an event about the pod if err says that a mounted volume was not refreshed, unless the same was told lately. A request
+// with a revision is for a volume that is mounted.
+func (e *PodEvents) refreshed(grant *Grant, request *resolverv1.ResolveRequest, err error) {
+	if err == nil || request.GetRevision() == "" {
+		return
+	}
 	f := fault.From(err)
 	if !e.due(podReason{uid: grant.PodUID, reason: f.Reason}) {
 		return
@@ -57,7 +63,7 @@ func (e *podEvents) refreshFailed(grant *Grant, err error) {
 		status.Note("the files of the volume stay as they are: "+f.Sentence))
 }
 
-func (e *podEvents) due(key podReason) bool {
+func (e *PodEvents) due(key podReason) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := e.clock.Now()

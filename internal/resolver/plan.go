@@ -41,7 +41,14 @@ type source struct {
 	err     error
 	// deferred: only a pod can read it, and here is none.
 	deferred bool
+
+	// perVolume: it is made for each volume, and nobody else gets it.
+	perVolume bool
+	issued    *vault.Issued
 }
+
+// absent: nobody gets it here, so that a reference to it is checked only as far as that goes.
+func (s *source) absent() bool { return s.deferred || s.perVolume && s.secret == nil }
 
 // plan finds out which secrets the references need; nothing is read yet. Attached secrets that no reference can mean are
 // left out. A reference that can mean nothing is an error at once.
@@ -56,6 +63,9 @@ func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1
 		}
 		if secret.Version != nil {
 			all[i].location.Version = *secret.Version
+		}
+		if err := all[i].write(secret); err != nil {
+			return nil, err
 		}
 		if secret.Name != "" {
 			p.named[secret.Name] = all[i]
@@ -143,6 +153,21 @@ func (p *plan) deferred() []string {
 	return slices.Compact(names)
 }
 
+// incomplete are the sources that nobody gets here.
+func (p *plan) incomplete() []*source {
+	return slices.DeleteFunc(slices.Clone(p.sources), func(s *source) bool { return !s.absent() })
+}
+
+// paths of what is made for each volume, in order.
+func (p *plan) paths() []string {
+	var paths []string
+	for _, s := range p.perVolume() {
+		paths = append(paths, s.path)
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
 // lookup answers one reference from the secrets that were read. It is the only place where values leave a secret.
 func (p *plan) lookup(ref expression.Reference) (any, error) {
 	switch {
@@ -156,15 +181,15 @@ func (p *plan) lookup(ref expression.Reference) (any, error) {
 		if source.err != nil {
 			return nil, source.err
 		}
-		if source.deferred {
+		if source.absent() {
 			continue
 		}
 		if _, ok := source.secret.Data[ref.Key]; ok {
 			found = append(found, source)
 		}
 	}
-	if len(found) <= 1 && slices.ContainsFunc(p.attached, func(s *source) bool { return s.deferred }) {
-		return "", nil // the key may be in there, and whoever asks without a pod gets no files
+	if len(found) <= 1 && slices.ContainsFunc(p.attached, (*source).absent) {
+		return "", nil // the key may be in there, and there will be no files from this
 	}
 	switch len(found) {
 	case 1:
@@ -195,8 +220,8 @@ func (s *source) value(key string) (any, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	if s.deferred {
-		return "", nil // whoever asks without a pod gets no files
+	if s.absent() {
+		return "", nil // there will be no files from this
 	}
 	value, ok := s.secret.Data[key]
 	if !ok {
@@ -209,7 +234,11 @@ func (s *source) value(key string) (any, error) {
 func (p *plan) observed() []v1alpha1.ObservedSecret {
 	var observed []v1alpha1.ObservedSecret
 	for _, source := range p.sources {
-		if source.secret == nil {
+		if source.secret == nil && !source.perVolume || source.path == "" {
+			continue
+		}
+		if source.perVolume {
+			observed = append(observed, v1alpha1.ObservedSecret{VaultConfig: source.configRef.Namespace + "/" + source.configRef.Name, Path: source.path})
 			continue
 		}
 		observed = append(observed, v1alpha1.ObservedSecret{

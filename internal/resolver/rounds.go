@@ -61,6 +61,10 @@ func (e *Engine) readSource(ctx context.Context, s *source) {
 	case <-ctx.Done():
 		s.err = ctx.Err()
 	case shared := <-result:
+		if vault.MadeLease(shared.Err) {
+			s.perVolume, s.marker = true, ""
+			return
+		}
 		if s.err = shared.Err; s.err == nil {
 			if got, ok := shared.Val.(answer); ok {
 				s.secret, s.marker = got.secret, got.marker
@@ -81,6 +85,9 @@ func (e *Engine) open(ctx context.Context, p *plan, workload *vault.Workload) {
 		if s.path, s.err = e.permitted(ctx, p.namespace, s); s.err != nil {
 			return
 		}
+		if s.perVolume, s.err = s.session.IssuedPerReader(ctx, s.location); s.err != nil {
+			return
+		}
 		// What one identity may read is no answer for another, and neither is what is read as another KV version than the engine has.
 		s.key = fmt.Sprintf("%s/%d %s %s?version=%d", s.config.UID, s.config.Generation, s.session.Subject(), s.path, s.location.Version)
 		if s.location.KVVersion == v1alpha1.KVVersion1 {
@@ -93,7 +100,7 @@ func (e *Engine) open(ctx context.Context, p *plan, workload *vault.Workload) {
 // read keeps the secret for the rest of the request.
 func (e *Engine) poll(ctx context.Context, p *plan, interval time.Duration) {
 	each(p.sources, func(s *source) {
-		if s.err != nil || s.deferred {
+		if s.err != nil || s.absent() {
 			return
 		}
 		var fresh bool
@@ -104,10 +111,10 @@ func (e *Engine) poll(ctx context.Context, p *plan, interval time.Duration) {
 	})
 }
 
-// read reads every source that the request does not hold already.
+// read reads every source that the request does not hold already. One that turns out to be made for each reader is left to issue.
 func (e *Engine) read(ctx context.Context, p *plan) {
 	each(p.sources, func(s *source) {
-		if s.err == nil && s.secret == nil && !s.deferred {
+		if s.err == nil && s.secret == nil && !s.absent() {
 			e.readSource(ctx, s)
 		}
 	})

@@ -20,6 +20,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/lease"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
@@ -36,7 +37,9 @@ type Server struct {
 	engine     *Engine
 	authorizer *Authorizer
 	objects    client.Reader
+	leases     *lease.Keeper
 	mounts     *Mounts
+	events     *PodEvents
 	identity   *Identity
 	listener   net.Listener
 	log        logr.Logger
@@ -44,10 +47,12 @@ type Server struct {
 	stopping chan struct{}
 }
 
-// NewServer returns a server that finds Connections with the engine's reader, notes in mounts who asks, and shows identity's certificate.
-func NewServer(engine *Engine, authorizer *Authorizer, mounts *Mounts, identity *Identity, listener net.Listener, log logr.Logger) *Server {
+// NewServer returns a server that finds Connections with the engine's reader, notes in mounts who asks, tells pods with events what fails, and shows identity's certificate.
+func NewServer(
+	engine *Engine, authorizer *Authorizer, leases *lease.Keeper, mounts *Mounts, events *PodEvents, identity *Identity, listener net.Listener, log logr.Logger,
+) *Server {
 	return &Server{
-		engine: engine, authorizer: authorizer, objects: engine.objects, mounts: mounts, identity: identity, listener: listener, log: log,
+		engine: engine, authorizer: authorizer, objects: engine.objects, leases: leases, mounts: mounts, events: events, identity: identity, listener: listener, log: log,
 		stopping: make(chan struct{}),
 	}
 }
@@ -60,7 +65,7 @@ func (s *Server) Start(ctx context.Context) error {
 	server := grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(s.identity.TLSConfig())),
 		grpc.UnaryInterceptor(s.intercept),
-		grpc.MaxRecvMsgSize(64<<10), // two tokens and a pod's volume attributes
+		grpc.MaxRecvMsgSize(512<<10), // two tokens, a pod's volume attributes, and the leases of the volume
 		grpc.MaxSendMsgSize(resolverv1.MaxMessageBytes),
 		grpc.MaxConcurrentStreams(256),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 10 * time.Minute, Time: time.Minute}),
@@ -85,11 +90,53 @@ func (s *Server) Start(ctx context.Context) error {
 }
 
 // Resolve implements the gRPC service.
-func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
+func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (response *resolverv1.ResolveResponse, err error) {
 	grant, err := s.authorizer.Authorize(ctx, bearer(ctx), request.GetPodToken(), request.GetVolumeAttributes())
 	if err != nil {
 		return nil, err
 	}
+	defer func() { s.events.refreshed(grant, request, err) }()
+	workload := s.authorizer.Workload(grant, request.GetWorkloadTokens())
+	// First of all, and whatever becomes of the rest: the pod goes on using what its volume holds.
+	ledger, err := s.leases.Open(ctx, request.GetLeases(), leasesOf(grant, request))
+	if err != nil {
+		return nil, err
+	}
+	s.leases.Settle(ctx, ledger)
+	s.leases.Tend(ctx, ledger, workload)
+	connection, err := s.connectionOf(ctx, grant)
+	if err != nil {
+		return nil, err
+	}
+	key, volume := client.ObjectKeyFromObject(connection), volumeOf(grant, request)
+	resolved, err := s.engine.Resolve(ctx, connection, Volume{
+		Workload: workload, Overrides: grant.Overrides, Revision: request.GetRevision(), Held: ledger.Held(),
+	})
+	var sealed []byte
+	if err == nil {
+		sealed, err = s.handOver(ctx, ledger, resolved)
+	}
+	if err != nil {
+		s.leases.GiveBack(ctx, grant.Pod.Namespace, resolved.Made)
+		s.mounts.failed(key, volume)
+		return nil, err
+	}
+	s.mounts.served(key, volume, resolved)
+	response = &resolverv1.ResolveResponse{
+		Revision:       resolved.Revision,
+		Unchanged:      resolved.Unchanged,
+		RefreshAfterMs: s.leases.Sooner(ledger, resolved.RefreshAfter).Milliseconds(),
+		Topics:         resolved.topics,
+		Leases:         sealed,
+	}
+	for _, file := range resolved.Files {
+		response.Files = append(response.Files, &resolverv1.File{Path: file.Path, Content: file.Content, Mode: file.Mode})
+	}
+	return response, nil
+}
+
+// connectionOf returns the Connection of a grant, if the pod may mount it.
+func (s *Server) connectionOf(ctx context.Context, grant *Grant) (*v1alpha1.Connection, error) {
 	connection := &v1alpha1.Connection{}
 	key := types.NamespacedName{Namespace: grant.Pod.Namespace, Name: grant.Connection}
 	if err := s.objects.Get(ctx, key, connection); err != nil {
@@ -102,23 +149,39 @@ func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 		return nil, fault.Wait(v1alpha1.ReasonNotAllowed,
 			"Connection %s may not be mounted by pods of service account %s: it is not among allowedServiceAccounts", key, grant.ServiceAccount)
 	}
-	volume := volumeOf(grant, request)
-	resolved, err := s.engine.Resolve(ctx, connection, grant.Overrides, request.GetRevision(), s.authorizer.Workload(grant, request.GetWorkloadTokens()))
+	return connection, nil
+}
+
+// handOver writes what was made into the ledger and seals that for the node.
+func (s *Server) handOver(ctx context.Context, ledger *lease.Ledger, resolved *Resolved) ([]byte, error) {
+	ledger.Update(resolved.slots, resolved.Made, s.engine.clock.Now())
+	sealed, err := s.leases.Seal(ctx, ledger)
 	if err != nil {
-		s.mounts.failed(key, volume)
 		return nil, err
 	}
-	s.mounts.served(key, volume, resolved)
-	response := &resolverv1.ResolveResponse{
-		Revision:       resolved.Revision,
-		Unchanged:      resolved.Unchanged,
-		RefreshAfterMs: resolved.RefreshAfter.Milliseconds(),
-		Topics:         resolved.topics,
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // nobody waits for the answer
 	}
-	for _, file := range resolved.Files {
-		response.Files = append(response.Files, &resolverv1.File{Path: file.Path, Content: file.Content, Mode: file.Mode})
+	s.leases.Await(ledger, resolved.Made)
+	return sealed, nil
+}
+
+func leasesOf(grant *Grant, request *resolverv1.ResolveRequest) lease.Volume {
+	return lease.Volume{
+		ID: request.GetVolumeId(), PodUID: grant.PodUID, PodName: grant.Pod.Name, Namespace: grant.Pod.Namespace, Node: grant.Node,
 	}
-	return response, nil
+}
+
+// Release implements the gRPC service.
+func (s *Server) Release(ctx context.Context, request *resolverv1.ReleaseRequest) (*resolverv1.ReleaseResponse, error) {
+	node, err := s.authorizer.authorizeNode(ctx, bearer(ctx))
+	if err != nil {
+		return nil, err
+	}
+	if err := s.leases.Release(ctx, request.GetLeases(), node.nodeName); err != nil {
+		return nil, err
+	}
+	return &resolverv1.ReleaseResponse{}, nil
 }
 
 // Changes implements the gRPC service.

@@ -78,7 +78,11 @@ func (e *Engine) permitted(ctx context.Context, namespace string, s *source) (st
 	if err != nil {
 		return "", err
 	}
-	return path, e.Permit(ctx, s.config, Use{Namespace: namespace, Path: path, KV2Engine: engine})
+	use := Use{Namespace: namespace, Path: path, KV2Engine: engine}
+	if s.location.Write { // as a VaultTask that does the same
+		use.Operation = v1alpha1.OperationGenericWrite
+	}
+	return path, e.Permit(ctx, s.config, use)
 }
 
 // labelsOf returns the labels of the namespace that asks, where the answer may depend on them. A namespace that is not known yet has

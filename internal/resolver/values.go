@@ -33,5 +33,6 @@ func (e *Engine) evaluate(ctx context.Context, namespace string, attached []v1al
 	}
 	e.open(ctx, plan, nil)
 	e.read(ctx, plan)
+	plan.refusePerVolume()
 	return value.Evaluate(plan.lookup)
 }

@@ -18,8 +18,8 @@ const notKV v1alpha1.KVVersion = "none"
 type engine struct {
 	version v1alpha1.KVVersion
 	asked   time.Time
-	// leased are the paths that made a lease when they were read, and when: see refuseLease.
-	leased map[string]time.Time
+	// leased are the paths that made a lease when they were read.
+	leased map[string]bool
 }
 
 // locate checks a Location and finds the version of its engine.

@@ -25,6 +25,10 @@ type Location struct {
 	Version int64
 	// KVOnly refuses an engine of another type, whatever it would answer.
 	KVOnly bool
+	// Write asks the engine by a write with Parameters, for Issue only. No KV engine is written to.
+	Write bool
+	// Parameters of the write; no secrets.
+	Parameters map[string]any
 }
 
 // Read reads a secret. Source: GET engine/data/path (KV version 2) or GET engine/path (version 1, and every other engine). What comes with a
@@ -119,7 +123,7 @@ func (s *Session) get(path string, current *identity) request {
 
 func (s *Session) readAt(ctx context.Context, current *identity, from place, version int64) (*Secret, error) {
 	r := s.get(from.apiPath(), current)
-	if s.makesLeases(from) {
+	if s.madeLease(from) {
 		return nil, leaseRefused(r)
 	}
 	if version != 0 && from.version == v1alpha1.KVVersion2 {

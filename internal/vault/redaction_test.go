@@ -32,7 +32,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session.identity = &identity{token: tok, credential: newCredential(secret), info: TokenInfo{ExpireTime: time.Now()}, usage: &usage{}}
+	session.identity = &identity{token: tok, credential: newCredential(secret), info: TokenInfo{ExpireTime: time.Now()}, usage: newUsage()}
 	session.rejected = &rejection{err: &refusedLogin{fault.New("AuthFailed", "no"), true}}
 	session.method = &appRoleMethod{unwrapped: &unwrapped{secretID: tok}}
 

@@ -13,7 +13,7 @@ import (
 
 func (s *Session) newIdentity(base *link, c credential, granted *grant) *identity {
 	now := s.sessions.clock.Now()
-	next := &identity{base: base, link: granted.link, credential: c, token: granted.token, info: granted.info, since: now, usage: &usage{}}
+	next := &identity{base: base, link: granted.link, credential: c, token: granted.token, info: granted.info, since: now, usage: newUsage()}
 	if next.link == nil {
 		next.link = base
 	}

@@ -105,6 +105,14 @@ func (s *Session) Subject() string {
 	return s.visitor.namespace + "/" + s.visitor.serviceAccount
 }
 
+// ServiceAccount is the name of the workload's service account; empty for the VaultConfig's own identity.
+func (s *Session) ServiceAccount() string {
+	if s.visitor == nil {
+		return ""
+	}
+	return s.visitor.serviceAccount
+}
+
 // Format prints whose session it is, for every verb: fmt would find the token in it otherwise.
 func (s *Session) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, "session of "+s.as()) }
 

@@ -1,19 +1,25 @@
 package vault
 
 import (
+	"crypto/rand"
 	"sync"
 )
 
-// usage counts what depends on a token: the requests under way, and whatever has been made with it that would die with it. A token
+// usage counts what depends on a token: the requests under way. A token
 // that was obtained by login is revoked when it is retired and nothing depends on it any more. One that its owner put into a
 // Secret is never revoked.
 type usage struct {
+	// id is a random name for the token.
+	id string
+
 	mu      sync.Mutex
 	users   int
 	retired bool
 	// end revokes the token; nil if that is not ours to do, or was done.
 	end func()
 }
+
+func newUsage() *usage { return &usage{id: rand.Text()} }
 
 // hold says that something depends on the token, until release is called.
 func (u *usage) hold() (release func()) {
@@ -35,6 +41,10 @@ func (u *usage) retire() {
 	u.mu.Unlock()
 	u.settle()
 }
+
+// outlive says that something made with the token outlives what this process knows: a lease that a pod uses, maybe renewed by another replica. The
+// token is left to its own end.
+func (u *usage) outlive() { u.abandon() }
 
 // abandon says that the token is dead already.
 func (u *usage) abandon() {

@@ -31,6 +31,6 @@ func TestATokenThatIsInUseOrDeadOrNotOursIsNotRevoked(t *testing.T) {
 	current.abandon()
 	current.retire()
 	g.Expect(revoked).To(BeZero(), "it is dead")
-	notOurs := &usage{}
+	notOurs := newUsage()
 	notOurs.retire()
 }

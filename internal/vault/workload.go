@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 )
 
 // Workload is who mounts a Connection: a pod, whose service account VaultConfigs with workload: true log in as.
@@ -12,7 +13,7 @@ type Workload struct {
 	// Namespace and ServiceAccount of the pod, as the API server confirmed them.
 	Namespace, ServiceAccount string
 	// Token returns the pod's own token for an audience, after the API server confirmed it. It is asked for only when a login is due.
-	// Its errors are faults.
+	// Its errors are faults. It is nil if the pod is gone: then only a session that is logged in already can be used.
 	Token func(ctx context.Context, audience string) (string, error)
 }
 
@@ -28,7 +29,9 @@ type visitor struct {
 func (v *visitor) welcome(workload *Workload) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.latest = workload
+	if v.latest == nil || workload.Token != nil { // who has none, its pod is gone, can still use the session
+		v.latest = workload
+	}
 }
 
 // token returns the token of the pod that came last.
@@ -36,6 +39,10 @@ func (v *visitor) token(ctx context.Context, audience string) (string, error) {
 	v.mu.Lock()
 	latest := v.latest
 	v.mu.Unlock()
+	if latest.Token == nil {
+		return "", fault.Wait(v1alpha1.ReasonCredentialMissing, "the pods of service account %s/%s are gone, and with them the tokens to log in with",
+			v.namespace, v.serviceAccount)
+	}
 	return latest.Token(ctx, audience)
 }
 

@@ -230,8 +230,11 @@ func Cache() string {
 }
 
 // FreeAddress returns an address on this machine that nobody listens at.
-func FreeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func FreeAddress() (string, error) { return freeAddressOf("127.0.0.1") }
+
+// freeAddressOf returns one with the given host.
+func freeAddressOf(host string) (string, error) {
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return "", err
 	}

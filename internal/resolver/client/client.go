@@ -99,27 +99,23 @@ func New(config Config) *Client {
 // Resolve asks the replica that this node prefers, and the next one if no answer comes from it. An answer that is an error is
 // an answer. Errors are always faults: the resolver's own, or ReasonNoResolver if none answered.
 func (c *Client) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
-	defer cancel()
-	token, endpoints, release, err := c.prepare(ctx)
+	var response *resolverv1.ResolveResponse
+	err := c.ask(ctx, func(ctx context.Context, resolver resolverv1.ResolverClient, token grpc.CallOption) (err error) {
+		response, err = resolver.Resolve(ctx, request, token)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer release()
-	var tried attempts
-	for _, e := range endpoints {
-		response, err := c.ask(ctx, e, token, request)
-		if !unanswered(err) {
-			e.works()
-			return response, asFault(err)
-		}
-		tried.add(e, err)
-		e.fails(c.config.Clock.Now())
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return nil, tried.fault(len(endpoints), ctx.Err())
+	return response, nil
+}
+
+// Release gives leases back, to whatever replica Resolve would ask. Errors are faults as Resolve's.
+func (c *Client) Release(ctx context.Context, request *resolverv1.ReleaseRequest) error {
+	return c.ask(ctx, func(ctx context.Context, resolver resolverv1.ResolverClient, token grpc.CallOption) error {
+		_, err := resolver.Release(ctx, request, token)
+		return err
+	})
 }
 
 // Changes asks the replica that Resolve would ask, and no other: what one calls changed another may not know yet. Errors are faults.
@@ -153,11 +149,39 @@ func (c *Client) prepare(ctx context.Context) (token bearer, endpoints []*endpoi
 	return token, endpoints, release, nil
 }
 
-// ask makes one attempt at one endpoint.
-func (c *Client) ask(ctx context.Context, e *endpoint, token bearer, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
+// question puts a question to one replica, with the plugin's token.
+type question func(ctx context.Context, resolver resolverv1.ResolverClient, token grpc.CallOption) error
+
+// ask puts the question to the endpoints in the order of preference, until one answers.
+func (c *Client) ask(ctx context.Context, put question) error {
+	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	defer cancel()
+	token, endpoints, release, err := c.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	var tried attempts
+	for _, e := range endpoints {
+		err := c.attempt(ctx, e, token, put)
+		if !unanswered(err) {
+			e.works()
+			return asFault(err)
+		}
+		tried.add(e, err)
+		e.fails(c.config.Clock.Now())
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return tried.fault(len(endpoints), ctx.Err())
+}
+
+// attempt puts the question to one endpoint.
+func (c *Client) attempt(ctx context.Context, e *endpoint, token bearer, put question) error {
 	ctx, cancel := context.WithTimeout(ctx, c.config.AttemptTimeout)
 	defer cancel()
-	return resolverv1.NewResolverClient(e.connection).Resolve(ctx, request, grpc.PerRPCCredentials(token))
+	return put(ctx, resolverv1.NewResolverClient(e.connection), grpc.PerRPCCredentials(token))
 }
 
 // ownToken reads the plugin's token.

@@ -13,6 +13,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/internal/resolver/client"
 )
 
@@ -105,6 +106,31 @@ func TestNodeStaysWithOneReplicaAndMovesWhenItIsGone(t *testing.T) {
 
 	first.asked = 0
 	g.Expect(s.theOneAsked(g).asked).To(Equal(3), "all questions must meet in the same second choice")
+}
+
+func TestLeasesAreGivenBackToTheReplicaThatIsAskedOrTheNext(t *testing.T) {
+	g := NewWithT(t)
+	s := newSite(t, "127.0.0.1", "127.0.0.2")
+	c := s.client(t)
+	_, err := c.Resolve(t.Context(), question())
+	g.Expect(err).NotTo(HaveOccurred())
+	first := s.theOneAsked(g)
+
+	g.Expect(c.Release(t.Context(), &resolverv1.ReleaseRequest{Leases: []byte("one")})).To(Succeed())
+	g.Expect(first.released).To(Equal([]string{"one"}))
+	g.Expect(first.tokens).To(HaveEach("Bearer node-token"))
+	first.server.Stop()
+	g.Expect(c.Release(t.Context(), &resolverv1.ReleaseRequest{Leases: []byte("two")})).To(Succeed())
+
+	first.asked = 0
+	second := s.theOneAsked(g)
+	g.Expect(second.released).To(Equal([]string{"two"}))
+	second.answer = refusal(codes.FailedPrecondition, v1alpha1.ReasonInvalidRequest, "the leases are not ours")
+	err = c.Release(t.Context(), &resolverv1.ReleaseRequest{Leases: []byte("three")})
+	g.Expect(err).To(Equal(fault.Wait(v1alpha1.ReasonInvalidRequest, "the leases are not ours")))
+	second.server.Stop()
+	err = c.Release(t.Context(), &resolverv1.ReleaseRequest{Leases: []byte("four")})
+	g.Expect(fault.Is(err, v1alpha1.ReasonNoResolver)).To(BeTrue(), "%v", err)
 }
 
 func TestNodesSpreadOverReplicas(t *testing.T) {

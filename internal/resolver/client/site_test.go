@@ -124,9 +124,10 @@ type replica struct {
 	answer error
 	hang   bool
 
-	mu     sync.Mutex
-	asked  int
-	tokens []string
+	mu       sync.Mutex
+	asked    int
+	tokens   []string
+	released []string
 }
 
 // serve starts the replica with this certificate, in place of what it served before.
@@ -143,6 +144,16 @@ func (r *replica) serve(t *testing.T, port int, pair tls.Certificate) {
 	resolverv1.RegisterResolverServer(r.server, r)
 	go func() { _ = r.server.Serve(listener) }()
 	t.Cleanup(r.server.Stop)
+}
+
+func (r *replica) Release(ctx context.Context, request *resolverv1.ReleaseRequest) (*resolverv1.ReleaseResponse, error) {
+	r.mu.Lock()
+	r.released = append(r.released, string(request.GetLeases()))
+	r.mu.Unlock()
+	if _, err := r.Resolve(ctx, nil); err != nil {
+		return nil, err
+	}
+	return &resolverv1.ReleaseResponse{}, nil
 }
 
 func (r *replica) Resolve(ctx context.Context, _ *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {

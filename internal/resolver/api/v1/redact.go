@@ -54,3 +54,17 @@ func (x *ChangesRequest) String() string {
 func (x *ChangesResponse) String() string {
 	return fmt.Sprintf("ChangesResponse{cursor: %q, topics: %q}", x.GetCursor(), x.GetTopics())
 }
+
+// String says that there are leases, which are sealed.
+func (x *ReleaseRequest) String() string {
+	return fmt.Sprintf("ReleaseRequest{leases: %d bytes}", len(x.GetLeases()))
+}
+
+// Format makes every verb print what String does.
+func (x *ReleaseRequest) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte(x.String())) }
+
+// MarshalLog makes structured loggers print what String does.
+func (x *ReleaseRequest) MarshalLog() any { return x.String() }
+
+// String is all there is to say.
+func (x *ReleaseResponse) String() string { return "ReleaseResponse{}" }

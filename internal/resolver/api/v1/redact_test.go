@@ -11,10 +11,11 @@ import (
 func TestMessagesNeverPrintWhatTheyCarry(t *testing.T) {
 	const canary = "correct-horse-battery-staple"
 	file := &File{Path: "password", Content: []byte(canary)}
-	request := &ResolveRequest{PodToken: canary, WorkloadTokens: map[string]string{"vault": canary}, VolumeAttributes: map[string]string{"connection": "oracle"}}
-	response := &ResolveResponse{Revision: "r1", Files: []*File{file}}
+	request := &ResolveRequest{PodToken: canary, WorkloadTokens: map[string]string{"vault": canary}, VolumeAttributes: map[string]string{"connection": "oracle"}, Leases: []byte(canary)}
+	response := &ResolveResponse{Revision: "r1", Files: []*File{file}, Leases: []byte(canary)}
+	release := &ReleaseRequest{Leases: []byte(canary)}
 
-	for _, message := range []any{file, request, response, []*File{file}} {
+	for _, message := range []any{file, request, response, release, []*File{file}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
 			NewWithT(t).Expect(fmt.Sprintf(verb, message)).NotTo(
 				Or(ContainSubstring(canary), ContainSubstring(fmt.Sprintf("%x", canary)), ContainSubstring("99 111 114")),

@@ -23,6 +23,79 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ReleaseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the last answer to Resolve said that the volume has.
+	Leases        []byte `protobuf:"bytes,1,opt,name=leases,proto3" json:"leases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseRequest) Reset() {
+	*x = ReleaseRequest{}
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (*ReleaseRequest) ProtoMessage() {}
+
+func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseRequest) Descriptor() ([]byte, []int) {
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ReleaseRequest) GetLeases() []byte {
+	if x != nil {
+		return x.Leases
+	}
+	return nil
+}
+
+type ReleaseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseResponse) Reset() {
+	*x = ReleaseResponse{}
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (*ReleaseResponse) ProtoMessage() {}
+
+func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseResponse) Descriptor() ([]byte, []int) {
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{1}
+}
+
 type ChangesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The cursor of the last answer; empty at first. One that the replica does not know is answered at once, with its own.
@@ -33,7 +106,7 @@ type ChangesRequest struct {
 
 func (x *ChangesRequest) Reset() {
 	*x = ChangesRequest{}
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[0]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -41,7 +114,7 @@ func (x *ChangesRequest) Reset() {
 func (*ChangesRequest) ProtoMessage() {}
 
 func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[0]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -54,7 +127,7 @@ func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangesRequest.ProtoReflect.Descriptor instead.
 func (*ChangesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{0}
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ChangesRequest) GetAfter() string {
@@ -76,7 +149,7 @@ type ChangesResponse struct {
 
 func (x *ChangesResponse) Reset() {
 	*x = ChangesResponse{}
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[1]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -84,7 +157,7 @@ func (x *ChangesResponse) Reset() {
 func (*ChangesResponse) ProtoMessage() {}
 
 func (x *ChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[1]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -97,7 +170,7 @@ func (x *ChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangesResponse.ProtoReflect.Descriptor instead.
 func (*ChangesResponse) Descriptor() ([]byte, []int) {
-	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{1}
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ChangesResponse) GetCursor() string {
@@ -127,13 +200,17 @@ type ResolveRequest struct {
 	// The mounting pod's other service account tokens that the kubelet gave to the driver, by audience. The resolver uses one where a
 	// VaultConfig logs in as the pod.
 	WorkloadTokens map[string]string `protobuf:"bytes,4,rep,name=workload_tokens,json=workloadTokens,proto3" json:"workload_tokens,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The leases that the volume has, as the last answer gave them; empty if it has none.
+	Leases []byte `protobuf:"bytes,5,opt,name=leases,proto3" json:"leases,omitempty"`
+	// The volume's ID, as the kubelet gave it. It tells volumes of one pod apart that have the same attributes.
+	VolumeId      string `protobuf:"bytes,6,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResolveRequest) Reset() {
 	*x = ResolveRequest{}
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[2]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -141,7 +218,7 @@ func (x *ResolveRequest) Reset() {
 func (*ResolveRequest) ProtoMessage() {}
 
 func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[2]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -154,7 +231,7 @@ func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRequest.ProtoReflect.Descriptor instead.
 func (*ResolveRequest) Descriptor() ([]byte, []int) {
-	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{2}
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ResolveRequest) GetPodToken() string {
@@ -185,6 +262,20 @@ func (x *ResolveRequest) GetWorkloadTokens() map[string]string {
 	return nil
 }
 
+func (x *ResolveRequest) GetLeases() []byte {
+	if x != nil {
+		return x.Leases
+	}
+	return nil
+}
+
+func (x *ResolveRequest) GetVolumeId() string {
+	if x != nil {
+		return x.VolumeId
+	}
+	return ""
+}
+
 type ResolveResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names the content of the files. Opaque to the node, holds no secret and no hash of one.
@@ -197,14 +288,18 @@ type ResolveResponse struct {
 	// read in Vault serves them all.
 	RefreshAfterMs int64 `protobuf:"varint,4,opt,name=refresh_after_ms,json=refreshAfterMs,proto3" json:"refresh_after_ms,omitempty"`
 	// Names for the secrets that the files come from, as Changes has them. Opaque to the node, and different in each replica.
-	Topics        []string `protobuf:"bytes,5,rep,name=topics,proto3" json:"topics,omitempty"`
+	Topics []string `protobuf:"bytes,5,rep,name=topics,proto3" json:"topics,omitempty"`
+	// The leases that the volume has from now on, in place of all that it had, sealed with a key that nodes do not have; also if
+	// unchanged is true. The node keeps them beside the volume before it touches the files, sends them with the next request, and gives them back by Release when the
+	// volume is gone. Empty: it has none.
+	Leases        []byte `protobuf:"bytes,6,opt,name=leases,proto3" json:"leases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResolveResponse) Reset() {
 	*x = ResolveResponse{}
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[3]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -212,7 +307,7 @@ func (x *ResolveResponse) Reset() {
 func (*ResolveResponse) ProtoMessage() {}
 
 func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[3]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -225,7 +320,7 @@ func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveResponse.ProtoReflect.Descriptor instead.
 func (*ResolveResponse) Descriptor() ([]byte, []int) {
-	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{3}
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ResolveResponse) GetRevision() string {
@@ -263,6 +358,13 @@ func (x *ResolveResponse) GetTopics() []string {
 	return nil
 }
 
+func (x *ResolveResponse) GetLeases() []byte {
+	if x != nil {
+		return x.Leases
+	}
+	return nil
+}
+
 // File is one file of a volume.
 type File struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -278,7 +380,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[4]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -286,7 +388,7 @@ func (x *File) Reset() {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[4]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -299,7 +401,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{4}
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *File) GetPath() string {
@@ -327,36 +429,43 @@ var File_internal_resolver_api_v1_resolver_proto protoreflect.FileDescriptor
 
 const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\n" +
-	"'internal/resolver/api/v1/resolver.proto\x12\x15sallyport.resolver.v1\"&\n" +
+	"'internal/resolver/api/v1/resolver.proto\x12\x15sallyport.resolver.v1\"-\n" +
+	"\x0eReleaseRequest\x12\x1b\n" +
+	"\x06leases\x18\x01 \x01(\fB\x03\x80\x01\x01R\x06leases\"\x11\n" +
+	"\x0fReleaseResponse\"&\n" +
 	"\x0eChangesRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\tR\x05after\"A\n" +
 	"\x0fChangesResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12\x16\n" +
-	"\x06topics\x18\x02 \x03(\tR\x06topics\"\xa9\x03\n" +
+	"\x06topics\x18\x02 \x03(\tR\x06topics\"\xe3\x03\n" +
 	"\x0eResolveRequest\x12 \n" +
 	"\tpod_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\bpodToken\x12h\n" +
 	"\x11volume_attributes\x18\x02 \x03(\v2;.sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntryR\x10volumeAttributes\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\tR\brevision\x12g\n" +
-	"\x0fworkload_tokens\x18\x04 \x03(\v29.sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntryB\x03\x80\x01\x01R\x0eworkloadTokens\x1aC\n" +
+	"\x0fworkload_tokens\x18\x04 \x03(\v29.sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntryB\x03\x80\x01\x01R\x0eworkloadTokens\x12\x1b\n" +
+	"\x06leases\x18\x05 \x01(\fB\x03\x80\x01\x01R\x06leases\x12\x1b\n" +
+	"\tvolume_id\x18\x06 \x01(\tR\bvolumeId\x1aC\n" +
 	"\x15VolumeAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aA\n" +
 	"\x13WorkloadTokensEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc0\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdd\x01\n" +
 	"\x0fResolveResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x1c\n" +
 	"\tunchanged\x18\x02 \x01(\bR\tunchanged\x121\n" +
 	"\x05files\x18\x03 \x03(\v2\x1b.sallyport.resolver.v1.FileR\x05files\x12(\n" +
 	"\x10refresh_after_ms\x18\x04 \x01(\x03R\x0erefreshAfterMs\x12\x16\n" +
-	"\x06topics\x18\x05 \x03(\tR\x06topics\"M\n" +
+	"\x06topics\x18\x05 \x03(\tR\x06topics\x12\x1b\n" +
+	"\x06leases\x18\x06 \x01(\fB\x03\x80\x01\x01R\x06leases\"M\n" +
 	"\x04File\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +
 	"\acontent\x18\x02 \x01(\fB\x03\x80\x01\x01R\acontent\x12\x12\n" +
-	"\x04mode\x18\x03 \x01(\rR\x04mode2\xbe\x01\n" +
+	"\x04mode\x18\x03 \x01(\rR\x04mode2\x98\x02\n" +
 	"\bResolver\x12X\n" +
 	"\aResolve\x12%.sallyport.resolver.v1.ResolveRequest\x1a&.sallyport.resolver.v1.ResolveResponse\x12X\n" +
-	"\aChanges\x12%.sallyport.resolver.v1.ChangesRequest\x1a&.sallyport.resolver.v1.ChangesResponseB=Z;sallyport.dev/sallyport/internal/resolver/api/v1;resolverv1b\x06proto3"
+	"\aChanges\x12%.sallyport.resolver.v1.ChangesRequest\x1a&.sallyport.resolver.v1.ChangesResponse\x12X\n" +
+	"\aRelease\x12%.sallyport.resolver.v1.ReleaseRequest\x1a&.sallyport.resolver.v1.ReleaseResponseB=Z;sallyport.dev/sallyport/internal/resolver/api/v1;resolverv1b\x06proto3"
 
 var (
 	file_internal_resolver_api_v1_resolver_proto_rawDescOnce sync.Once
@@ -370,26 +479,30 @@ func file_internal_resolver_api_v1_resolver_proto_rawDescGZIP() []byte {
 	return file_internal_resolver_api_v1_resolver_proto_rawDescData
 }
 
-var file_internal_resolver_api_v1_resolver_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_internal_resolver_api_v1_resolver_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_internal_resolver_api_v1_resolver_proto_goTypes = []any{
-	(*ChangesRequest)(nil),  // 0: sallyport.resolver.v1.ChangesRequest
-	(*ChangesResponse)(nil), // 1: sallyport.resolver.v1.ChangesResponse
-	(*ResolveRequest)(nil),  // 2: sallyport.resolver.v1.ResolveRequest
-	(*ResolveResponse)(nil), // 3: sallyport.resolver.v1.ResolveResponse
-	(*File)(nil),            // 4: sallyport.resolver.v1.File
-	nil,                     // 5: sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntry
-	nil,                     // 6: sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntry
+	(*ReleaseRequest)(nil),  // 0: sallyport.resolver.v1.ReleaseRequest
+	(*ReleaseResponse)(nil), // 1: sallyport.resolver.v1.ReleaseResponse
+	(*ChangesRequest)(nil),  // 2: sallyport.resolver.v1.ChangesRequest
+	(*ChangesResponse)(nil), // 3: sallyport.resolver.v1.ChangesResponse
+	(*ResolveRequest)(nil),  // 4: sallyport.resolver.v1.ResolveRequest
+	(*ResolveResponse)(nil), // 5: sallyport.resolver.v1.ResolveResponse
+	(*File)(nil),            // 6: sallyport.resolver.v1.File
+	nil,                     // 7: sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntry
+	nil,                     // 8: sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntry
 }
 var file_internal_resolver_api_v1_resolver_proto_depIdxs = []int32{
-	5, // 0: sallyport.resolver.v1.ResolveRequest.volume_attributes:type_name -> sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntry
-	6, // 1: sallyport.resolver.v1.ResolveRequest.workload_tokens:type_name -> sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntry
-	4, // 2: sallyport.resolver.v1.ResolveResponse.files:type_name -> sallyport.resolver.v1.File
-	2, // 3: sallyport.resolver.v1.Resolver.Resolve:input_type -> sallyport.resolver.v1.ResolveRequest
-	0, // 4: sallyport.resolver.v1.Resolver.Changes:input_type -> sallyport.resolver.v1.ChangesRequest
-	3, // 5: sallyport.resolver.v1.Resolver.Resolve:output_type -> sallyport.resolver.v1.ResolveResponse
-	1, // 6: sallyport.resolver.v1.Resolver.Changes:output_type -> sallyport.resolver.v1.ChangesResponse
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
+	7, // 0: sallyport.resolver.v1.ResolveRequest.volume_attributes:type_name -> sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntry
+	8, // 1: sallyport.resolver.v1.ResolveRequest.workload_tokens:type_name -> sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntry
+	6, // 2: sallyport.resolver.v1.ResolveResponse.files:type_name -> sallyport.resolver.v1.File
+	4, // 3: sallyport.resolver.v1.Resolver.Resolve:input_type -> sallyport.resolver.v1.ResolveRequest
+	2, // 4: sallyport.resolver.v1.Resolver.Changes:input_type -> sallyport.resolver.v1.ChangesRequest
+	0, // 5: sallyport.resolver.v1.Resolver.Release:input_type -> sallyport.resolver.v1.ReleaseRequest
+	5, // 6: sallyport.resolver.v1.Resolver.Resolve:output_type -> sallyport.resolver.v1.ResolveResponse
+	3, // 7: sallyport.resolver.v1.Resolver.Changes:output_type -> sallyport.resolver.v1.ChangesResponse
+	1, // 8: sallyport.resolver.v1.Resolver.Release:output_type -> sallyport.resolver.v1.ReleaseResponse
+	6, // [6:9] is the sub-list for method output_type
+	3, // [3:6] is the sub-list for method input_type
 	3, // [3:3] is the sub-list for extension type_name
 	3, // [3:3] is the sub-list for extension extendee
 	0, // [0:3] is the sub-list for field type_name
@@ -406,7 +519,7 @@ func file_internal_resolver_api_v1_resolver_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_resolver_api_v1_resolver_proto_rawDesc), len(file_internal_resolver_api_v1_resolver_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

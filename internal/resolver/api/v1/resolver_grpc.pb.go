@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Resolver_Resolve_FullMethodName = "/sallyport.resolver.v1.Resolver/Resolve"
 	Resolver_Changes_FullMethodName = "/sallyport.resolver.v1.Resolver/Changes"
+	Resolver_Release_FullMethodName = "/sallyport.resolver.v1.Resolver/Release"
 )
 
 // ResolverClient is the client API for Resolver service.
@@ -42,6 +43,11 @@ type ResolverClient interface {
 	//
 	// The caller's token travels as with Resolve; the answer depends on no pod.
 	Changes(ctx context.Context, in *ChangesRequest, opts ...grpc.CallOption) (*ChangesResponse, error)
+	// Release gives back the leases of a volume that is gone. It succeeds if they were given back before, or ran out. A failure that
+	// may go away has the code UNAVAILABLE or PERMISSION_DENIED and is to be tried again; after any other there is nothing to be had.
+	//
+	// The caller's token travels as with Resolve; the node that it is bound to must be the one that the leases were made for.
+	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
 }
 
 type resolverClient struct {
@@ -72,6 +78,16 @@ func (c *resolverClient) Changes(ctx context.Context, in *ChangesRequest, opts .
 	return out, nil
 }
 
+func (c *resolverClient) Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseResponse)
+	err := c.cc.Invoke(ctx, Resolver_Release_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ResolverServer is the server API for Resolver service.
 // All implementations must embed UnimplementedResolverServer
 // for forward compatibility.
@@ -89,6 +105,11 @@ type ResolverServer interface {
 	//
 	// The caller's token travels as with Resolve; the answer depends on no pod.
 	Changes(context.Context, *ChangesRequest) (*ChangesResponse, error)
+	// Release gives back the leases of a volume that is gone. It succeeds if they were given back before, or ran out. A failure that
+	// may go away has the code UNAVAILABLE or PERMISSION_DENIED and is to be tried again; after any other there is nothing to be had.
+	//
+	// The caller's token travels as with Resolve; the node that it is bound to must be the one that the leases were made for.
+	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
 	mustEmbedUnimplementedResolverServer()
 }
 
@@ -104,6 +125,9 @@ func (UnimplementedResolverServer) Resolve(context.Context, *ResolveRequest) (*R
 }
 func (UnimplementedResolverServer) Changes(context.Context, *ChangesRequest) (*ChangesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Changes not implemented")
+}
+func (UnimplementedResolverServer) Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
 }
 func (UnimplementedResolverServer) mustEmbedUnimplementedResolverServer() {}
 func (UnimplementedResolverServer) testEmbeddedByValue()                  {}
@@ -162,6 +186,24 @@ func _Resolver_Changes_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Resolver_Release_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResolverServer).Release(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Resolver_Release_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResolverServer).Release(ctx, req.(*ReleaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Resolver_ServiceDesc is the grpc.ServiceDesc for Resolver service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -176,6 +218,10 @@ var Resolver_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Changes",
 			Handler:    _Resolver_Changes_Handler,
+		},
+		{
+			MethodName: "Release",
+			Handler:    _Resolver_Release_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

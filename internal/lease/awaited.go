@@ -1,0 +1,119 @@
+package lease
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	// sweepPause is the pause between two looks at volumes that did not come back.
+	sweepPause = time.Minute
+	// awaitedFor is how long a volume has for it. Nothing is taken from it then, unless its pod is gone.
+	awaitedFor = 2 * time.Minute
+)
+
+// awaited are secrets that were handed out, and not seen again yet: the answer may not have reached the node, or the node plugin was killed before it wrote
+// them down. The volume's next request tells. If this process ends first, their leases run out.
+type awaited struct {
+	mu      sync.Mutex
+	volumes map[string]*waiting
+}
+
+type waiting struct {
+	volume   Volume
+	since    time.Time
+	holdings []Holding
+}
+
+// take returns what is awaited of a volume, and awaits it no longer.
+func (a *awaited) take(v Volume) []Holding {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	of := a.volumes[v.key()]
+	if of == nil {
+		return nil
+	}
+	delete(a.volumes, v.key())
+	return of.holdings
+}
+
+func (a *awaited) add(v Volume, holdings []Holding, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	of := a.volumes[v.key()]
+	if of == nil {
+		of = &waiting{volume: v}
+		a.volumes[v.key()] = of
+	}
+	of.since, of.holdings = now, append(of.holdings, holdings...)
+}
+
+// older returns the volumes that are awaited since before a time.
+func (a *awaited) older(than time.Time) []waiting {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var found []waiting
+	for _, of := range a.volumes {
+		if of.since.Before(than) {
+			found = append(found, *of)
+		}
+	}
+	return found
+}
+
+// Await remembers what was made for a volume until the volume comes with it.
+func (k *Keeper) Await(l *Ledger, made []Made) {
+	var holdings []Holding
+	for _, m := range made {
+		if h := m.holding(k.clock.Now()); h.LeaseID != "" {
+			holdings = append(holdings, h)
+		}
+	}
+	if len(holdings) > 0 {
+		leases.WithLabelValues(actionMade).Add(float64(len(holdings)))
+		k.awaited.add(l.Volume, holdings, k.clock.Now())
+	}
+}
+
+// Settle gives back what was made for the volume earlier and is not in the ledger that it brings: it never got there.
+func (k *Keeper) Settle(ctx context.Context, l *Ledger) {
+	for _, h := range k.awaited.take(l.Volume) {
+		if !l.has(h.ID) {
+			k.giveBack(ctx, l.Volume.Namespace, h)
+		}
+	}
+}
+
+// Start gives back what was made for pods that are gone and never came with it, until ctx ends.
+func (k *Keeper) Start(ctx context.Context) error {
+	ticker := time.NewTicker(sweepPause)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			k.sweep(ctx)
+		}
+	}
+}
+
+// NeedLeaderElection tells the manager to run Start in every replica.
+func (k *Keeper) NeedLeaderElection() bool { return false }
+
+func (k *Keeper) sweep(ctx context.Context) {
+	now := k.clock.Now()
+	for _, of := range k.awaited.older(now.Add(-awaitedFor)) {
+		live := false
+		for _, h := range of.holdings {
+			live = live || !h.expired(now)
+		}
+		if live && !k.podGone(ctx, of.volume) {
+			continue // the node may be cut off, and the pod uses them
+		}
+		for _, h := range k.awaited.take(of.volume) {
+			k.giveBack(ctx, of.volume.Namespace, h)
+		}
+	}
+}
