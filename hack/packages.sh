@@ -6,6 +6,7 @@
 #   hack/packages.sh ldap     the LDAP server of the integration tests
 #   hack/packages.sh database the database server of the integration tests
 #   hack/packages.sh lint     the linter of shell scripts
+#   hack/packages.sh node     Node.js, in which tests run a client library
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -18,6 +19,7 @@ needed() {
     ldap) echo 'slapd slapd                      has the users of the tests of LDAP logins'; return ;;
     database) echo 'initdb postgresql                has the users of the tests of database credentials'; return ;;
     lint) echo 'shellcheck shellcheck            checks shell scripts'; return ;;
+    node) printf '%s\n' 'node nodejs  runs a client library of Service Bindings' 'curl curl  fetches it'; return ;;
   esac
   cat <<'LIST'
 containerd containerd              runs the node's containers

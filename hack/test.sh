@@ -52,9 +52,16 @@ integration() {
   hack/packages.sh ldap
   hack/packages.sh database
   hack/tools.sh age age-keygen
+  [[ $(uname -s) != Linux ]] || export_node
   export KUBEBUILDER_ASSETS=$assets VAULT_BINARY=$vault
   heading "Integration tests: kube-apiserver $("$assets/kube-apiserver" --version | awk '{print $2}'), $("$vault" version | cut -d, -f1)"
   each_suite ./test/integration/... run_here
+}
+
+# export_node is for the specs with real mounts.
+export_node() {
+  NODE_PATH=$(hack/node.sh)
+  export NODE_PATH
 }
 
 # each_suite PACKAGES RUNNER compiles every test package and runs it in its own directory, one after the other: each

@@ -286,7 +286,7 @@ func addResolver(
 		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions, Secrets: clients.CoreV1().Secrets(options.PodNamespace), Clock: clk, Log: log,
 	})
 	for _, runnable := range []manager.Runnable{
-		resolver.NewServer(engine, authorizer, leases, mounts, identity, listener, log),
+		resolver.NewServer(engine, authorizer, leases, mounts, resolver.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk), identity, listener, log),
 		leases,
 		resolver.NewReporter(mounts, mgr.GetClient(), configMaps, options.PodName, clk, log),
 		publisher,

@@ -57,7 +57,8 @@ type Config struct {
 	// pods directory in KubeletDir must be mounted at the same paths as on the host, with mountPropagation: Bidirectional, or
 	// pods would not see what the driver mounts.
 	KubeletDir string
-	// PluginDir holds the CSI socket, the volumes, and leases that wait to be given back, by default plugins/csi.sallyport.dev in KubeletDir. It must lie in KubeletDir.
+	// PluginDir holds the CSI socket, the volumes, and the leases that wait to be given back, by default plugins/csi.sallyport.dev
+	// in KubeletDir. It must lie in KubeletDir.
 	PluginDir string
 	// RegistrationDir is where the kubelet looks for sockets of plugins, by default plugins_registry in KubeletDir.
 	RegistrationDir string

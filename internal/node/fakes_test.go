@@ -121,6 +121,8 @@ type fakeResolver struct {
 	raw      *resolverv1.ResolveResponse
 	asked    []*resolverv1.ResolveRequest
 
+	// deaf has one that waits answer also who has given up.
+	deaf bool
 	// leased has new files come with a lease of their own, and away is why nothing can be given back.
 	leased   bool
 	made     []string
@@ -132,6 +134,9 @@ func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveR
 	r.mu.Lock()
 	r.asked = append(r.asked, request)
 	block := r.block
+	if r.deaf {
+		ctx = context.WithoutCancel(ctx)
+	}
 	r.mu.Unlock()
 	if block != nil {
 		select {

@@ -30,8 +30,8 @@ func (m *machine) kept() (beside, waiting string) {
 	directories, err := os.ReadDir(m.driver.config.volumesDir())
 	m.g.Expect(err).NotTo(HaveOccurred())
 	for _, directory := range directories {
-		current, err := readState(filepath.Join(m.driver.config.volumesDir(), directory.Name()))
-		m.g.Expect(err).NotTo(HaveOccurred())
+		current, failure := readState(filepath.Join(m.driver.config.volumesDir(), directory.Name()))
+		m.g.Expect(failure).NotTo(HaveOccurred())
 		if current.Complete {
 			beside += string(current.Leases)
 		}
@@ -265,6 +265,28 @@ func TestAnAnswerForAVolumeThatIsGoneIsGivenBack(t *testing.T) {
 
 	m.g.Eventually(func() string { _, released := m.resolver.leases(); return released }).Should(ContainSubstring(secretLease + "-2;"))
 	m.expectNothingLeft()
+}
+
+func TestAnAnswerThatComesWhileThePluginStopsIsKept(t *testing.T) {
+	m := newMachine(t, leased)
+	m.g.Expect(m.publish()).To(Succeed())
+	m.resolver.set(map[string]string{"type": "new"})
+	m.resolver.deaf = true
+	release := m.resolver.hold()
+	m.passTime(func(g Gomega) { g.Expect(m.resolver.questions()).To(Equal(2)) })
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		m.stop()
+	}()
+	m.g.Eventually(m.logs.String).Should(ContainSubstring(messageStopping))
+
+	release()
+
+	m.g.Eventually(stopped).Should(BeClosed())
+	current, err := readState(m.driver.volumeDir(volumeID))
+	m.g.Expect(err).NotTo(HaveOccurred())
+	m.g.Expect(string(current.Leases)).To(ContainSubstring(secretLease + "-2;"))
 }
 
 func TestTheRestartOfTheMachineLosesNoMoreThanLeasesThatRunOut(t *testing.T) {

@@ -119,7 +119,7 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 	d.forget(current.VolumeID)
 
 	response, err := d.resolve(ctx, &resolverv1.ResolveRequest{
-		PodToken: wanted.token.value, WorkloadTokens: wanted.token.workload, VolumeAttributes: current.Attributes,
+		PodToken: wanted.token.value, WorkloadTokens: wanted.token.workload, VolumeAttributes: current.Attributes, VolumeId: current.VolumeID,
 	})
 	if err != nil {
 		return err

@@ -101,7 +101,7 @@ func (d *Driver) refreshVolume(ctx context.Context, id string) {
 	}
 	// Without the lock: a slow resolver must not keep the kubelet from unpublishing the volume.
 	response, err := d.resolve(ctx, &resolverv1.ResolveRequest{
-		PodToken: token.value, WorkloadTokens: token.workload, VolumeAttributes: current.Attributes, Revision: current.Revision,
+		PodToken: token.value, WorkloadTokens: token.workload, VolumeAttributes: current.Attributes, VolumeId: current.VolumeID, Revision: current.Revision,
 		Leases: current.Leases,
 	})
 	if err == nil {

@@ -53,6 +53,9 @@ func (s *steps) arm(failAt, killAfter int) {
 	s.count, s.failAt, s.killAfter, s.dead, s.log = 0, failAt, killAfter, false, nil
 }
 
+// wrote notes the content of a file; the caller is a step.
+func (s *steps) wrote(content []byte) { s.contents = append(s.contents, content) }
+
 func (s *steps) taken() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +82,7 @@ func (d steppedDisk) WriteFile(path string, content []byte, mode fs.FileMode) er
 	return d.do("write "+path, func() error {
 		err := d.disk.WriteFile(path, content, mode)
 		if err == nil {
-			d.contents = append(d.contents, content)
+			d.wrote(content)
 		}
 		return err
 	})

@@ -39,6 +39,7 @@ type Server struct {
 	objects    client.Reader
 	leases     *lease.Keeper
 	mounts     *Mounts
+	events     *PodEvents
 	identity   *Identity
 	listener   net.Listener
 	log        logr.Logger
@@ -46,12 +47,12 @@ type Server struct {
 	stopping chan struct{}
 }
 
-// NewServer returns a server that finds Connections with the engine's reader, notes in mounts who asks, and shows identity's certificate.
+// NewServer returns a server that finds Connections with the engine's reader, notes in mounts who asks, tells pods with events what fails, and shows identity's certificate.
 func NewServer(
-	engine *Engine, authorizer *Authorizer, leases *lease.Keeper, mounts *Mounts, identity *Identity, listener net.Listener, log logr.Logger,
+	engine *Engine, authorizer *Authorizer, leases *lease.Keeper, mounts *Mounts, events *PodEvents, identity *Identity, listener net.Listener, log logr.Logger,
 ) *Server {
 	return &Server{
-		engine: engine, authorizer: authorizer, objects: engine.objects, leases: leases, mounts: mounts, identity: identity, listener: listener, log: log,
+		engine: engine, authorizer: authorizer, objects: engine.objects, leases: leases, mounts: mounts, events: events, identity: identity, listener: listener, log: log,
 		stopping: make(chan struct{}),
 	}
 }
@@ -89,11 +90,12 @@ func (s *Server) Start(ctx context.Context) error {
 }
 
 // Resolve implements the gRPC service.
-func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
+func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (response *resolverv1.ResolveResponse, err error) {
 	grant, err := s.authorizer.Authorize(ctx, bearer(ctx), request.GetPodToken(), request.GetVolumeAttributes())
 	if err != nil {
 		return nil, err
 	}
+	defer func() { s.events.refreshed(grant, request, err) }()
 	workload := s.authorizer.Workload(grant, request.GetWorkloadTokens())
 	// First of all, and whatever becomes of the rest: the pod goes on using what its volume holds.
 	ledger, err := s.leases.Open(ctx, request.GetLeases(), leasesOf(grant, request))
@@ -120,7 +122,7 @@ func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 		return nil, err
 	}
 	s.mounts.served(key, volume, resolved)
-	response := &resolverv1.ResolveResponse{
+	response = &resolverv1.ResolveResponse{
 		Revision:       resolved.Revision,
 		Unchanged:      resolved.Unchanged,
 		RefreshAfterMs: s.leases.Sooner(ledger, resolved.RefreshAfter).Milliseconds(),

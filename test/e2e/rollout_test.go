@@ -38,19 +38,7 @@ var _ = Describe("A roll-out of the controller", Serial, func() {
 			login: login.Status.Conditions, static: static.Status.Conditions, connection: connection.Status.Conditions,
 		}
 
-		keepMetrics(ctx)
-		old := names(systemPods(ctx, "controller"))
-		deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "sallyport-controller"}}
-		change(ctx, deployment, func(d *appsv1.Deployment) {
-			if d.Spec.Template.Annotations == nil {
-				d.Spec.Template.Annotations = map[string]string{}
-			}
-			d.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] = time.Now().Format(time.RFC3339)
-		})
-		Eventually(ctx, func() []string { return names(systemPods(ctx, "controller")) }).WithTimeout(2 * time.Minute).
-			Should(And(HaveLen(2), Not(ContainElement(BeElementOf(old)))))
-		expectProductReady(ctx)
-		Eventually(ctx, func() string { return leader(ctx) }).WithTimeout(eventual).Should(BeElementOf(names(systemPods(ctx, "controller"))))
+		rollController(ctx)
 
 		By("the new replicas serve the volume, and the new leader has looked at everything")
 		value = newSecret("password, changed after the roll-out")
@@ -69,6 +57,24 @@ var _ = Describe("A roll-out of the controller", Serial, func() {
 		Expect(livingTokens(ctx, "auth/"+mount+"/login/bob")).To(And(BeNumerically(">=", logins), BeNumerically("<=", 4)))
 	}, SpecTimeout(3*atLast))
 })
+
+// rollController replaces both replicas of the controller, as a new version does, and returns when one of the new ones leads.
+func rollController(ctx context.Context) {
+	GinkgoHelper()
+	keepMetrics(ctx)
+	old := names(systemPods(ctx, "controller"))
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "sallyport-controller"}}
+	change(ctx, deployment, func(d *appsv1.Deployment) {
+		if d.Spec.Template.Annotations == nil {
+			d.Spec.Template.Annotations = map[string]string{}
+		}
+		d.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] = time.Now().Format(time.RFC3339)
+	})
+	Eventually(ctx, func() []string { return names(systemPods(ctx, "controller")) }).WithTimeout(2 * time.Minute).
+		Should(And(HaveLen(2), Not(ContainElement(BeElementOf(old)))))
+	expectProductReady(ctx)
+	Eventually(ctx, func() string { return leader(ctx) }).WithTimeout(eventual).Should(BeElementOf(names(systemPods(ctx, "controller"))))
+}
 
 // withLogin gives a tenant a VaultConfig that logs in with a password.
 func (t *tenant) withLogin(ctx context.Context, mount string) *v1alpha1.VaultConfig {

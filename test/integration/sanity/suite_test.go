@@ -9,9 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,19 +19,14 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/internal/node"
+	"sallyport.dev/sallyport/test/env"
 )
 
-const inNamespace = "SALLYPORT_TEST_NAMESPACE"
-
 func TestSanity(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("only root may mount")
-	}
-	if os.Getenv(inNamespace) == "" {
-		again(t)
+	if !env.HasOwnMounts() {
+		NewWithT(t).Expect(env.RunWithOwnMounts(t.Context())).To(Succeed())
 		return
 	}
 	RegisterFailHandler(Fail)
@@ -50,24 +43,11 @@ func TestSanity(t *testing.T) {
 	RunSpecs(t, "csi-sanity: the node plugin with real mounts", suite, reporter)
 }
 
-// again runs the test in a mount namespace of its own, in which every mount is private: nothing of it gets out.
-func again(t *testing.T) {
-	t.Helper()
-	inner := exec.CommandContext(t.Context(), os.Args[0], os.Args[1:]...)
-	inner.Env = append(os.Environ(), inNamespace+"=1")
-	inner.Stdout, inner.Stderr = os.Stdout, os.Stderr
-	inner.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	NewWithT(t).Expect(inner.Run()).To(Succeed())
-}
-
 // start starts the driver and what stands between it and the tests, and tells the tests where.
 func start(t *testing.T, config *csisanity.TestConfig) (stop func()) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sanity")
+	dir, removeDir, err := env.KubeletDir()
 	Expect(err).NotTo(HaveOccurred())
-	// The driver refuses to work where pods would not see its mounts.
-	Expect(unix.Mount("tmpfs", dir, "tmpfs", 0, "")).To(Succeed())
-	Expect(unix.Mount("", dir, "", unix.MS_SHARED, "")).To(Succeed())
 	given := newFixture()
 
 	config.TargetPath = filepath.Join(dir, "pods", "uid-1", "volumes", "kubernetes.io~csi", "db")
@@ -93,7 +73,6 @@ func start(t *testing.T, config *csisanity.TestConfig) (stop func()) {
 		front.stop()
 		cancel()
 		Expect(errors.Join(<-ended, given.stop())).To(Succeed())
-		Expect(unix.Unmount(dir, 0)).To(Succeed(), "a volume is still mounted")
-		Expect(os.Remove(dir)).To(Succeed())
+		Expect(removeDir()).To(Succeed(), "a volume is still mounted")
 	}
 }

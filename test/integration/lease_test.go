@@ -1,0 +1,315 @@
+package integration
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/test/env"
+)
+
+// leasedVolume is a volume of a pod as the node plugin has it: what it keeps from one answer to the next.
+type leasedVolume struct {
+	pod      *corev1.Pod
+	id       string
+	revision string
+	leases   []byte
+	files    map[string]string
+	after    time.Duration
+}
+
+func newLeasedVolume(pod *corev1.Pod) *leasedVolume {
+	return &leasedVolume{pod: pod, id: "csi-" + string(pod.UID)}
+}
+
+// ask asks a resolver for the volume's files, and keeps the answer.
+func (v *leasedVolume) ask(a *asker) error {
+	GinkgoHelper()
+	token, err := cp.PodToken(ctx, v.pod, v1alpha1.AudiencePod)
+	Expect(err).NotTo(HaveOccurred())
+	remember(token)
+	response, err := a.client.Resolve(ctx, &resolverv1.ResolveRequest{
+		PodToken: token, VolumeAttributes: v.pod.Spec.Volumes[0].CSI.VolumeAttributes, VolumeId: v.id, Revision: v.revision, Leases: v.leases,
+	})
+	if err != nil {
+		return err
+	}
+	v.leases, v.revision, v.after = response.GetLeases(), response.GetRevision(), time.Duration(response.GetRefreshAfterMs())*time.Millisecond
+	if !response.GetUnchanged() {
+		v.files = files(response)
+		remember(v.files["password"])
+	}
+	return nil
+}
+
+func (v *leasedVolume) mounted(a *asker) *leasedVolume {
+	GinkgoHelper()
+	Eventually(func() error { return v.ask(a) }).Should(Succeed())
+	return v
+}
+
+func (a *asker) release(leases []byte) error {
+	return a.client.Release(ctx, &resolverv1.ReleaseRequest{Leases: leases})
+}
+
+var _ = Describe("A Connection with credentials that Vault makes for each volume", Ordered, func() {
+	var (
+		database          *env.Postgres
+		namespace, engine string
+		ask               *asker
+		config            *v1alpha1.VaultConfig
+	)
+
+	BeforeAll(func() {
+		var err error
+		database, err = env.StartPostgres(ctx, "")
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(database.Close)
+		engine = "database-leases"
+		vault.MountDatabase(engine, database, map[string]env.DatabaseRole{
+			"app":    {DefaultTTL: time.Hour, MaxTTL: 24 * time.Hour},
+			"brief":  {DefaultTTL: 6 * time.Second, MaxTTL: time.Hour},
+			"capped": {DefaultTTL: 6 * time.Second, MaxTTL: 12 * time.Second},
+		})
+		DeferCleanup(func() { vault.Unmount(engine) })
+		vault.Policy("leases", fmt.Sprintf(`path "%s/creds/*" { capabilities = ["read"] }
+			path "sys/leases/revoke" { capabilities = ["update"] }
+			path "secret/*" { capabilities = ["read"] }`, engine))
+		vault.Policy("leases-kept", fmt.Sprintf(`path "%s/creds/*" { capabilities = ["read"] }`, engine))
+	})
+
+	BeforeEach(func() {
+		namespace = newNamespace()
+		tokenSecret(namespace, env.TokenOptions{Policies: []string{"leases"}})
+		config = vaultConfig(namespace, "main")
+		create(config)
+		ask = newAsker(replica)
+	})
+
+	// users are the names of those that Vault has made in the database and not dropped yet.
+	users := func() []string {
+		return slices.DeleteFunc(database.Roles(), func(name string) bool { return !slices.Contains([]string{"v-"}, name[:min(2, len(name))]) })
+	}
+	// creds is a Connection to the database with the credentials of a role.
+	creds := func(name, role string, mutate ...func(*v1alpha1.Connection)) *v1alpha1.Connection {
+		return connection(namespace, name, "creds/"+role, map[string]any{"username": "vault.secret(username)", "password": "vault.secret(password)"},
+			append([]func(*v1alpha1.Connection){func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].EnginePath = engine }, fast}, mutate...)...)
+	}
+	volume := func(name string) *leasedVolume { return newLeasedVolume(newPod(namespace, map[string]string{"connection": name})) }
+	login := func(v *leasedVolume) error { return database.Login(v.files["username"], v.files["password"]) }
+
+	It("has a user of its own for each volume, which ends with the volume", func() {
+		before := len(users())
+		c := creds("db", "app")
+		create(c)
+		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded,
+			Equal("every reference can be resolved; made for each volume when it is mounted: "+engine+"/creds/app"))
+		Expect(users()).To(HaveLen(before), "to check a Connection makes no user")
+		Expect(c.Status.Secrets).To(ConsistOf(v1alpha1.ObservedSecret{VaultConfig: namespace + "/main", Path: engine + "/creds/app"}))
+
+		one, two := volume("db").mounted(ask), volume("db").mounted(ask)
+		Expect(one.files["username"]).NotTo(Equal(two.files["username"]))
+		Expect(login(one)).To(Succeed())
+		Expect(login(two)).To(Succeed())
+		Expect(users()).To(HaveLen(before + 2))
+		leased, revision := one.leases, one.revision
+		Expect(string(leased)).NotTo(ContainSubstring(engine), "it is sealed")
+		Expect(one.ask(ask)).To(Succeed())
+		Expect(one.revision).To(Equal(revision))
+		Expect(users()).To(HaveLen(before+2), "a refresh makes no user")
+
+		Expect(ask.release(one.leases)).To(Succeed())
+		Eventually(users).Should(HaveLen(before + 1))
+		Expect(login(two)).To(Succeed())
+		Expect(ask.release(leased)).To(Succeed(), "given back already")
+		Expect(ask.release(two.leases)).To(Succeed())
+		Eventually(users).Should(HaveLen(before))
+	})
+
+	It("renews them while the volume asks, with the same files, also by another replica and while the VaultConfig is disabled", func() {
+		create(creds("db", "brief"))
+		other, err := cp.StartController(ctx, "sallyport-controller-lease", log)
+		Expect(err).NotTo(HaveOccurred())
+		v := volume("db").mounted(newAsker(other))
+		Expect(v.after).To(BeNumerically("<", 5*time.Second), "it comes back before the lease ends")
+		first := v.files["username"]
+		Expect(other.Stop()).To(Succeed())
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+			Expect(v.ask(ask)).To(Succeed())
+			Expect(login(v)).To(Succeed())
+		}
+		Expect(v.files["username"]).To(Equal(first))
+		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Enabled = new(false) })
+		Eventually(func() error { return v.ask(ask) }).Should(MatchError(ContainSubstring("is disabled")))
+		for end := time.Now().Add(8 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+			Expect(v.ask(ask)).NotTo(Succeed())
+			Expect(login(v)).To(Succeed())
+		}
+		Expect(ask.release(v.leases)).To(Succeed())
+		Eventually(func() error { return login(v) }).Should(MatchError(env.ErrPostgresLogin))
+	})
+
+	It("replaces what cannot be renewed any more, with overlap", func() {
+		create(creds("db", "capped"))
+		v := volume("db").mounted(ask)
+		seen := []string{v.files["username"]}
+		for end := time.Now().Add(24 * time.Second); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+			former := v.files
+			Expect(v.ask(ask)).To(Succeed())
+			Expect(login(v)).To(Succeed())
+			if v.files["username"] != former["username"] {
+				seen = append(seen, v.files["username"])
+				Expect(database.Login(former["username"], former["password"])).To(Succeed(), "the pod has not seen the new files yet")
+			}
+		}
+		Expect(len(seen)).To(BeNumerically(">=", 3))
+		Eventually(users).ShouldNot(ContainElement(seen[0]))
+		Expect(ask.release(v.leases)).To(Succeed())
+		Eventually(users).ShouldNot(ContainElements(seen[len(seen)-1]))
+	})
+
+	It("replaces them before the token that made them dies", func() {
+		token := tokenSecretNamed(namespace, "short", env.TokenOptions{Policies: []string{"leases"}, TTL: 20 * time.Second, ExplicitMaxTTL: 20 * time.Second})
+		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token.SecretKeyRef.Name = "short" })
+		create(creds("db", "app"))
+		v := volume("db").mounted(ask)
+		former := v.files
+		Expect(token).NotTo(BeEmpty())
+		Eventually(func() error { return v.ask(ask) }).Should(Succeed())
+		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token.SecretKeyRef.Name = "vault-token" })
+		Eventually(func(g Gomega) {
+			g.Expect(v.ask(ask)).To(Succeed())
+			g.Expect(login(v)).To(Succeed())
+			g.Expect(v.files["username"]).NotTo(Equal(former["username"]))
+		}).Should(Succeed())
+		Expect(database.Login(former["username"], former["password"])).To(Succeed(), "the token still lives")
+		Eventually(func() error { return database.Login(former["username"], former["password"]) }).Should(MatchError(env.ErrPostgresLogin))
+		Expect(login(v)).To(Succeed())
+		Expect(ask.release(v.leases)).To(Succeed())
+	})
+
+	It("gives back what did not reach the volume", func() {
+		create(creds("db", "app"))
+		v := volume("db").mounted(ask)
+		lost := v.files
+		v.revision, v.leases = "", nil // the node plugin was killed before it wrote anything down
+		Expect(v.ask(ask)).To(Succeed())
+		Expect(v.files["username"]).NotTo(Equal(lost["username"]))
+		Eventually(func() error { return database.Login(lost["username"], lost["password"]) }).Should(MatchError(env.ErrPostgresLogin))
+		Expect(login(v)).To(Succeed())
+
+		By("telling volumes of one pod apart that have the same attributes")
+		twin := newLeasedVolume(v.pod)
+		twin.id += "-2"
+		twin.mounted(ask)
+		Expect(login(v)).To(Succeed())
+		Expect(login(twin)).To(Succeed())
+		Expect(ask.release(v.leases)).To(Succeed())
+		Expect(ask.release(twin.leases)).To(Succeed())
+	})
+
+	It("makes others when somebody revoked them", func() {
+		create(creds("db", "app"))
+		v := volume("db").mounted(ask)
+		revoked := v.files["username"]
+		vault.RevokeLeases(engine + "/creds/app")
+		Expect(v.ask(ask)).To(Succeed())
+		Expect(v.files["username"]).NotTo(Equal(revoked))
+		Expect(login(v)).To(Succeed())
+		Expect(ask.release(v.leases)).To(Succeed())
+	})
+
+	It("makes others when something else in the files changed, and gives the former back later", func() {
+		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"host": "one"})
+		c := creds("db", "app", func(c *v1alpha1.Connection) {
+			c.Spec.Value["host"] = raw(map[string]any{"host": "vault.secret(where.host)"})["host"]
+			c.Spec.VaultSecrets[0].Name = "db"
+			c.Spec.Value["username"] = raw(map[string]any{"username": "vault.secret(db.username)"})["username"]
+			c.Spec.Value["password"] = raw(map[string]any{"password": "vault.secret(db.password)"})["password"]
+			c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, attached("where", namespace+"/host"))
+		})
+		create(c)
+		v := volume("db").mounted(ask)
+		former := v.files
+		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"host": "two"})
+		Eventually(func() string { Expect(v.ask(ask)).To(Succeed()); return v.files["host"] }).Should(Equal("two"))
+		Expect(login(v)).To(Succeed())
+		Expect(database.Login(former["username"], former["password"])).To(Succeed())
+		Expect(ask.release(v.leases)).To(Succeed())
+		Eventually(func() error { return database.Login(former["username"], former["password"]) }).Should(MatchError(env.ErrPostgresLogin))
+		Eventually(func() error { return login(v) }).Should(MatchError(env.ErrPostgresLogin))
+	})
+
+	It("makes nothing where something else is wrong, and gives back what cannot be used", func() {
+		before := len(users())
+		create(
+			creds("wrong-key", "app", func(c *v1alpha1.Connection) {
+				c.Spec.VaultSecrets[0].Name = "db"
+				c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, attached("other", namespace+"/none"))
+				c.Spec.Value = raw(map[string]any{"password": "vault.secret(db.password)", "other": "vault.secret(other.key)"})
+			}),
+			creds("no-such-key", "app", func(c *v1alpha1.Connection) { c.Spec.Value = raw(map[string]any{"password": "vault.secret(pasword)"}) }),
+		)
+		_, err := ask.mount(newPod(namespace, map[string]string{"connection": "wrong-key"}))
+		expectFault(err, v1alpha1.ReasonSecretNotFound, "secret/data/"+namespace+"/none")
+		Expect(users()).To(HaveLen(before))
+		_, err = ask.mount(newPod(namespace, map[string]string{"connection": "no-such-key"}))
+		expectFault(err, v1alpha1.ReasonKeyMissing, `no attached secret has the key "pasword"`)
+		Eventually(users).Should(HaveLen(before))
+	})
+
+	It("says so where the policy lets nothing be given back, and where it lets nothing be made", func() {
+		tokenSecretNamed(namespace, "kept", env.TokenOptions{Policies: []string{"leases-kept"}})
+		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token.SecretKeyRef.Name = "kept" })
+		create(creds("db", "app"))
+		v := volume("db").mounted(ask)
+		err := ask.release(v.leases)
+		expectFault(err, v1alpha1.ReasonPermissionDenied, `its policy needs "update" on sys/leases/revoke`)
+		Expect(login(v)).To(Succeed())
+		vault.RevokeLeases(engine + "/creds/app")
+
+		tokenSecretNamed(namespace, "none", env.TokenOptions{})
+		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token.SecretKeyRef.Name = "none" })
+		denied := creds("denied", "app")
+		create(denied)
+		expectCondition(denied, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonPermissionDenied, ContainSubstring(`"read" on `+engine+"/creds/app"))
+	})
+
+	It("gives leases of one volume to no other, and takes no others for leases", func() {
+		create(creds("db", "app"))
+		one, two := volume("db").mounted(ask), volume("db").mounted(ask)
+		one.leases, two.leases = two.leases, one.leases
+		expectFault(one.ask(ask), v1alpha1.ReasonNotAllowed, "belong to another volume")
+		one.leases, two.leases = two.leases, one.leases
+		elsewhere := newAsker(replica)
+		stranger, err := cp.CreateNode(ctx, "node-"+namespace)
+		Expect(err).NotTo(HaveOccurred())
+		token, err := stranger.Token(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		elsewhere.useToken(token)
+		expectFault(elsewhere.release(one.leases), v1alpha1.ReasonNotAllowed, "belong to a volume of another node")
+		expectFault(ask.release([]byte("forged")), v1alpha1.ReasonInvalidRequest, "sealed with a key that is gone")
+		Expect(login(one)).To(Succeed())
+		Expect(ask.release(one.leases)).To(Succeed())
+		Expect(ask.release(two.leases)).To(Succeed())
+	})
+
+	It("is for pods only", func() {
+		taskConfig(newNamespace())
+		t := task(namespace, "copy", v1alpha1.OperationGenericWrite, engine+"/rotate-root/none", writes(map[string]v1alpha1.TaskValue{
+			"password": v1alpha1.TaskValue(`vault.secret(main:"creds/app".password)`),
+		}))
+		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.EnginePath = engine })
+		before := len(users())
+		create(t)
+		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidRequest, ContainSubstring("is made for each reader"))
+		Expect(users()).To(HaveLen(before))
+	})
+})

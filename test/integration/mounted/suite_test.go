@@ -1,0 +1,81 @@
+//go:build linux
+
+// Package mounted tests what a program finds in a volume: the node plugin mounts it for real, a replica of the controller resolves it, and
+// API server and Vault are real ones. What a kubelet would do, the tests do themselves.
+package mounted
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"sallyport.dev/sallyport/test/env"
+)
+
+// Shared by all specs; each works in a namespace and under Vault paths of its own.
+var (
+	ctx     = context.Background()
+	cp      *env.ControlPlane
+	vault   *env.Vault
+	node    *env.Node
+	replica *env.Controller
+	plugin  *env.Plugin
+)
+
+func TestMounted(t *testing.T) {
+	RegisterFailHandler(Fail)
+	if !env.HasOwnMounts() {
+		NewWithT(t).Expect(env.RunWithOwnMounts(t.Context())).To(Succeed())
+		return
+	}
+	SetDefaultEventuallyTimeout(45 * time.Second) // back-off of up to 30 s, on a machine that may be busy
+	SetDefaultEventuallyPollingInterval(100 * time.Millisecond)
+	RunSpecs(t, "Integration: mounted volumes, real API server, real Vault, real mounts")
+}
+
+var _ = BeforeSuite(func() {
+	log := zap.New(zap.WriteTo(GinkgoWriter), zap.UseDevMode(true))
+	ctrl.SetLogger(log)
+	var err error
+	cp, err = env.StartControlPlane(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() { Expect(cp.Stop()).To(Succeed()) })
+	vault, err = env.StartVault(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(vault.Close)
+	vault.Policy("all-secrets", `path "secret/*" { capabilities = ["read"] }
+		path "transit/*" { capabilities = ["read"] }`)
+	node, err = cp.CreateNode(ctx, "node-a")
+	Expect(err).NotTo(HaveOccurred())
+	replica, err = cp.StartController(ctx, "sallyport-controller-0", log)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() { Expect(replica.Stop()).To(Succeed()) })
+	plugin, err = node.StartPlugin(ctx, replica, log)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() { Expect(plugin.Stop()).To(Succeed()) })
+})
+
+// filesIn returns what a program that reads a directory's files finds.
+func filesIn(dir string) map[string]string {
+	GinkgoHelper()
+	entries, err := os.ReadDir(dir)
+	Expect(err).NotTo(HaveOccurred())
+	found := map[string]string{}
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), "..") {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		Expect(err).NotTo(HaveOccurred())
+		found[entry.Name()] = string(content)
+	}
+	return found
+}
