@@ -2,7 +2,7 @@
 // Vault, coalescing concurrent reads, watches their versions for all volumes that use them, and serves the result to the node
 // plugin over gRPC.
 //
-// It keeps no secret value: values live in memory while a request is in flight. It never talks to Vault itself (that is
+// It keeps no secret value: values live in memory while requests are in flight. It never talks to Vault itself (that is
 // package vault) and knows nothing of volumes and mounts (that is package node).
 package resolver
 
@@ -37,13 +37,14 @@ type Engine struct {
 	sessions *vault.Sessions
 	clock    clock.PassiveClock
 	reads    singleflight.Group
+	answers  answers
 	rounds   rounds
 	notices  notices
 }
 
 // NewEngine returns an engine that finds VaultConfigs, and the metadata of namespaces, with objects, a cached reader.
 func NewEngine(objects client.Reader, sessions *vault.Sessions, clk clock.PassiveClock) *Engine {
-	e := &Engine{objects: objects, sessions: sessions, clock: clk, rounds: newRounds(clk)}
+	e := &Engine{objects: objects, sessions: sessions, clock: clk, answers: newAnswers(clk), rounds: newRounds(clk)}
 	e.notices = newNotices(e.rounds.instance, e.rounds.key)
 	return e
 }
@@ -51,6 +52,7 @@ func NewEngine(objects client.Reader, sessions *vault.Sessions, clk clock.Passiv
 // Changed tells the engine that Sallyport has changed the secret at a path of Vault's API: mounted volumes get it at once.
 func (e *Engine) Changed(path string) {
 	e.rounds.changed(path)
+	e.answers.changed(path)
 	e.notices.add(path) // afterwards, or a quick node would find the old round
 }
 
@@ -121,6 +123,7 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, r
 		plan.deferWorkloads()
 		e.open(ctx, plan, nil)
 	} else {
+		plan.forVolume = true
 		e.open(ctx, plan, volume.Workload)
 		plan.hold(volume.Held)
 	}

@@ -20,6 +20,7 @@ import (
 // that the sentence names the place in value.
 type plan struct {
 	namespace string // that asks
+	forVolume bool   // may share what other volumes were given a moment ago
 	sources   []*source
 	attached  []*source          // those that bare references search
 	named     map[string]*source // attached secrets by name

@@ -40,10 +40,17 @@ type answer struct {
 	marker string
 }
 
-// readSource reads a secret from Vault, sharing the answer with everybody who asks while the request is under way. The value
-// is kept nowhere afterwards; the round remembers when it was read and which version it had.
-func (e *Engine) readSource(ctx context.Context, s *source) {
-	result := e.reads.DoChan(s.key, func() (any, error) {
+// readSource reads a secret from Vault, sharing the answer with everybody who asks while the request is under way, and for volumes with those that
+// are being served with them; see answers. The round remembers when it was read and which version it had.
+func (e *Engine) readSource(ctx context.Context, s *source, forVolume bool) {
+	read := e.rounds.begin(s.key, s.path)
+	if forVolume {
+		if got, ok := e.answers.recall(read); ok {
+			s.secret, s.marker = got.secret, got.marker
+			return
+		}
+	}
+	result := e.reads.DoChan(read, func() (any, error) {
 		// Detached, because the caller who starts the read may leave while others still wait for it.
 		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 		defer cancel()
@@ -53,9 +60,9 @@ func (e *Engine) readSource(ctx context.Context, s *source) {
 			e.rounds.failed(s.key, err)
 			return nil, err
 		}
-		marker := e.rounds.seen(s.key, secret, started)
-		e.rounds.place(s.key, s.path)
-		return answer{secret: secret, marker: marker}, nil
+		got := answer{secret: secret, marker: e.rounds.seen(s.key, secret, started)}
+		e.answers.keep(read, s.path, got, started)
+		return got, nil
 	})
 	select {
 	case <-ctx.Done():
@@ -107,7 +114,7 @@ func (e *Engine) poll(ctx context.Context, p *plan, interval time.Duration) {
 		if s.marker, fresh, s.err = e.rounds.recall(s.key, interval); fresh {
 			return
 		}
-		e.readSource(ctx, s)
+		e.readSource(ctx, s, p.forVolume)
 	})
 }
 
@@ -115,7 +122,7 @@ func (e *Engine) poll(ctx context.Context, p *plan, interval time.Duration) {
 func (e *Engine) read(ctx context.Context, p *plan) {
 	each(p.sources, func(s *source) {
 		if s.err == nil && s.secret == nil && !s.absent() {
-			e.readSource(ctx, s)
+			e.readSource(ctx, s, p.forVolume)
 		}
 	})
 }
@@ -152,7 +159,9 @@ type rounds struct {
 }
 
 type round struct {
-	path     string
+	path string
+	// changes are how often Sallyport changed it.
+	changes  int
 	readAt   time.Time
 	marker   string
 	digest   []byte
@@ -212,21 +221,24 @@ func (r *rounds) seen(key string, secret *vault.Secret, started time.Time) strin
 	return marker
 }
 
-// place notes where the secret of a round lies.
-func (r *rounds) place(key, path string) {
+// begin names a read of the secret at path that begins now. Reads have the same name while the secret was not changed between them.
+func (r *rounds) begin(key, path string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.entry(key).path = path
+	entry := r.entry(key)
+	entry.path, entry.usedAt = path, r.clock.Now()
+	return key + "#" + strconv.Itoa(entry.changes)
 }
 
 // changed ends the rounds of all secrets at a path, through whatever VaultConfig: the next who asks reads. A read that is under way may have come too
-// early, so it begins no round.
+// early, so it begins no round, and nobody joins it any more.
 func (r *rounds) changed(path string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, entry := range r.entries {
 		if entry.path == path {
 			entry.readAt, entry.marker = r.clock.Now(), ""
+			entry.changes++
 		}
 	}
 }

@@ -16,7 +16,18 @@ const mebibyte = 1 << 20
 // resident is the memory in MiB that a process has in RAM; files on a tmpfs that it wrote are not part of it.
 func resident(t *testing.T, process *os.Process) float64 {
 	t.Helper()
-	text, _, _ := strings.Cut(valueIn(fmt.Sprintf("/proc/%d/status", process.Pid), "VmRSS"), " ")
+	return memory(t, process, "VmRSS")
+}
+
+// highest is the most that it ever had.
+func highest(t *testing.T, process *os.Process) float64 {
+	t.Helper()
+	return memory(t, process, "VmHWM")
+}
+
+func memory(t *testing.T, process *os.Process, key string) float64 {
+	t.Helper()
+	text, _, _ := strings.Cut(valueIn(fmt.Sprintf("/proc/%d/status", process.Pid), key), " ")
 	kibibytes, err := strconv.ParseFloat(text, 64)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return kibibytes / 1024

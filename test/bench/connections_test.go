@@ -1,0 +1,78 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sallyport.dev/sallyport/test/env"
+)
+
+// restingConfigs are the VaultConfigs that the Connections at rest share, each in a namespace of its own.
+const restingConfigs = 100
+
+// TestConnections measures what Connections cost that nothing mounts and whose secrets do not change: each has a secret of its own, which is
+// compared with Vault every minute. BENCH_CONNECTIONS is how many there are, BENCH_SECONDS how long they are watched.
+func TestConnections(t *testing.T) {
+	g := NewWithT(t)
+	s := newSite(t)
+	number, window := setting(t, "BENCH_CONNECTIONS", 10_000), time.Duration(setting(t, "BENCH_SECONDS", 240))*time.Second
+	report := newReport("connections", fmt.Sprintf("Connections of %d VaultConfigs at rest, each with a secret of its own, refreshInterval 60s, one replica, watched for %s",
+		restingConfigs, window),
+		"connections", "ready after s", "vault reads/min", "api writes/min", "goroutines", "resident MiB", "highest MiB", "heap MiB", "cpu %")
+	s.vault.Policy("bench", `path "secret/data/*" { capabilities = ["read"] }`)
+	for i := range restingConfigs {
+		name := restingNamespace(i)
+		g.Expect(s.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
+		s.addVaultConfig(t, metav1.ObjectMeta{Namespace: name, Name: "main"}, s.vault.URL(),
+			s.vault.Token(env.TokenOptions{Policies: []string{"bench"}, TTL: time.Hour, Period: time.Hour}))
+	}
+	g.Eventually(func() int { return s.ready(t) }, 5*time.Minute, time.Second).Should(Equal(restingConfigs))
+	timed(t, number, prepareAtATime, func(ctx context.Context, i int) error {
+		_, err := s.vault.Client().Logical().WriteWithContext(ctx, fmt.Sprintf("secret/data/bench/%d", i),
+			map[string]any{"data": map[string]any{"user": "scott", "password": fmt.Sprintf("tiger-%d", i)}})
+		return err
+	})
+	started := time.Now()
+	timed(t, number, prepareAtATime, func(ctx context.Context, i int) error {
+		name := metav1.ObjectMeta{Namespace: restingNamespace(i % restingConfigs), Name: fmt.Sprintf("connection-%d", i)}
+		return s.Client.Create(ctx, newConnection(name, "main", fmt.Sprintf("bench/%d", i)))
+	})
+	g.Eventually(func() int { return s.readyConnections(t) }, 15*time.Minute, 5*time.Second).Should(Equal(number))
+	ready := time.Since(started)
+	wait(t, 2*time.Minute) // the garbage of the start is collected, and every round has begun anew
+	report.add(append([]float64{float64(number), ready.Seconds()}, s.watchConnections(t, report, number, window)...)...)
+	report.publish(t)
+}
+
+func restingNamespace(number int) string { return fmt.Sprintf("bench-%d", number) }
+
+// watchConnections returns the columns of the row behind the first two.
+func (s *site) watchConnections(t *testing.T, report *Report, number int, window time.Duration) []float64 {
+	t.Helper()
+	controller := watchProcess(t, s.controller)
+	reads, api := s.vaultReads(t), s.api(t)
+	started := time.Now()
+	var goroutines, heap float64
+	for time.Since(started) < window {
+		wait(t, 5*time.Second)
+		controller.look(t)
+		now, err := scrape(t, s.metrics)
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		goroutines, heap = max(goroutines, now["go_goroutines"]), max(heap, now["go_memstats_heap_inuse_bytes"])
+	}
+	minutes := time.Since(started).Minutes()
+	reads, apiAfter := (s.vaultReads(t)-reads)/minutes, s.api(t)
+	cpu, writes := controller.cpu(t), (apiAfter.otherWrites()-api.otherWrites())/minutes
+	report.atMost("controller's memory, MiB", controller.peak, 150)
+	report.atMost("controller's CPU, % of a core", cpu, 5)
+	// One more may begin at either end of the time that is watched.
+	report.atMost("reads for each secret and round", math.Max(0, reads-float64(number)/minutes)/float64(number), 1)
+	return []float64{reads, writes, goroutines, controller.peak, highest(t, s.controller), heap / mebibyte, cpu}
+}
