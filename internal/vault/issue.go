@@ -113,6 +113,8 @@ func (s *Session) issuing(ctx context.Context, current *identity, location Locat
 		return request{}, place{}, err
 	}
 	r := s.get(found.apiPath(), current)
+	// Vault's own reason is not repeated: nobody knows what an engine's plugin puts into it.
+	r.cure = "check the path; vault read " + r.path + " shows Vault's reason"
 	if !location.Write {
 		return r, found, nil
 	}
@@ -125,6 +127,7 @@ func (s *Session) issuing(ctx context.Context, current *identity, location Locat
 			"leave out method, or write with a VaultTask", found.apiPath(), found.engine, s.as())
 	}
 	r.method, r.capability = http.MethodPost, `"create" or "update"`
+	r.cure = "check path and parameters; vault write with the same shows Vault's reason"
 	parameters := location.Parameters
 	if parameters == nil {
 		parameters = map[string]any{}
