@@ -45,7 +45,7 @@ func (v *leasedVolume) ask(a *asker) error {
 	v.leases, v.revision, v.after = response.GetLeases(), response.GetRevision(), time.Duration(response.GetRefreshAfterMs())*time.Millisecond
 	if !response.GetUnchanged() {
 		v.files = files(response)
-		for _, line := range strings.Fields(v.files["password"] + "\n" + v.files["tls.key"]) {
+		for _, line := range strings.FieldsSeq(v.files["password"] + "\n" + v.files["tls.key"]) {
 			if len(line) >= 16 { // not the words around a key
 				remember(line)
 			}
