@@ -154,7 +154,7 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 	if err := followTasks(ctx, mgr, engine); err != nil {
 		return nil, err
 	}
-	if err := addResolver(mgr, options, clients, sessions, engine, clk, log); err != nil {
+	if err := addResolver(mgr, options, clients, sessions, engine, log); err != nil {
 		return nil, err
 	}
 	recorder := mgr.GetEventRecorder("sallyport")
@@ -262,9 +262,9 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 
 // addResolver adds what serves and publishes this replica's resolver.
 func addResolver(
-	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface, sessions *vault.Sessions, engine *resolver.Engine, clk clock.Clock,
-	log logr.Logger,
+	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface, sessions *vault.Sessions, engine *resolver.Engine, log logr.Logger,
 ) error {
+	clk := clock.RealClock{}
 	if err := errors.Join(resolver.RegisterMetrics(metrics.Registry), lease.RegisterMetrics(metrics.Registry)); err != nil {
 		return fmt.Errorf("registering the resolver's metrics: %w", err)
 	}
@@ -283,10 +283,14 @@ func addResolver(
 	publisher := resolver.NewPublisher(configMaps, identity, log)
 	mounts := resolver.NewMounts(clk)
 	leases := lease.NewKeeper(lease.Options{
-		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions, Secrets: clients.CoreV1().Secrets(options.PodNamespace), Clock: clk, Log: log,
+		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions, Secrets: clients.CoreV1().Secrets(options.PodNamespace),
+		Clock: clk, Log: log,
 	})
 	for _, runnable := range []manager.Runnable{
-		resolver.NewServer(engine, authorizer, leases, mounts, resolver.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk), identity, listener, log),
+		resolver.NewServer(resolver.ServerOptions{
+			Engine: engine, Authorizer: authorizer, Leases: leases, Mounts: mounts, Identity: identity, Listener: listener, Log: log,
+			Events: resolver.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk),
+		}),
 		leases,
 		resolver.NewReporter(mounts, mgr.GetClient(), configMaps, options.PodName, clk, log),
 		publisher,

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -13,8 +14,8 @@ const (
 	awaitedFor = 2 * time.Minute
 )
 
-// awaited are secrets that were handed out, and not seen again yet: the answer may not have reached the node, or the node plugin was killed before it wrote
-// them down. The volume's next request tells. If this process ends first, their leases run out.
+// awaited are secrets that were handed out, and not seen again yet: the answer may not have reached the node, or the node plugin was killed
+// before it wrote them down. The volume's next request tells. If this process ends first, their leases run out.
 type awaited struct {
 	mu      sync.Mutex
 	volumes map[string]*waiting
@@ -24,6 +25,11 @@ type waiting struct {
 	volume   Volume
 	since    time.Time
 	holdings []Holding
+}
+
+// Format prints whose it is and no more, for every verb: fmt does not ask what it holds.
+func (w waiting) Format(state fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(state, "%d awaited leases of volume %s", len(w.holdings), w.volume.ID)
 }
 
 // take returns what is awaited of a volume, and awaits it no longer.

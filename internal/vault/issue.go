@@ -50,8 +50,8 @@ func (s *Session) TokenTerm() TokenTerm {
 
 func (i *identity) term() TokenTerm { return TokenTerm{ID: i.usage.id, ExpireTime: i.info.ExpireTime} }
 
-// IssuedPerReader tells whether what is at the location is made for each reader, so that to read it has an effect: it is written to, or is a path of that kind by
-// the convention of Vault's engines, or made a lease before.
+// IssuedPerReader tells whether what is at the location is made for each reader, so that to read it has an effect: it is written to, or is a
+// path of that kind by the convention of Vault's engines, or made a lease before.
 func (s *Session) IssuedPerReader(ctx context.Context, location Location) (bool, error) {
 	if location.Write {
 		return true, nil
@@ -113,6 +113,8 @@ func (s *Session) issuing(ctx context.Context, current *identity, location Locat
 		return request{}, place{}, err
 	}
 	r := s.get(found.apiPath(), current)
+	// Vault's own reason is not repeated: nobody knows what an engine's plugin puts into it.
+	r.cure = "check the path; vault read " + r.path + " shows Vault's reason"
 	if !location.Write {
 		return r, found, nil
 	}
@@ -125,6 +127,7 @@ func (s *Session) issuing(ctx context.Context, current *identity, location Locat
 			"leave out method, or write with a VaultTask", found.apiPath(), found.engine, s.as())
 	}
 	r.method, r.capability = http.MethodPost, `"create" or "update"`
+	r.cure = "check path and parameters; vault write with the same shows Vault's reason"
 	parameters := location.Parameters
 	if parameters == nil {
 		parameters = map[string]any{}
