@@ -73,7 +73,7 @@ func TestAChangeEndsTheRoundsOfItsPath(t *testing.T) {
 	r, clk := newTestRounds()
 	for _, key := range []string{"one", "two", "other"} {
 		r.seen(key, &vault.Secret{Version: 1}, clk.Now())
-		r.place(key, "secret/data/"+map[string]string{"one": "a", "two": "a", "other": "b"}[key])
+		r.begin(key, "secret/data/"+map[string]string{"one": "a", "two": "a", "other": "b"}[key])
 	}
 	started := clk.Now()
 	clk.SetTime(clk.Now().Add(time.Second))
