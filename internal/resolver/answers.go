@@ -10,15 +10,21 @@ import (
 // sharedFor is how old an answer of Vault may be that a volume gets, counted from when the read began.
 const sharedFor = 2 * time.Second
 
-// answers are what Vault said to the volumes that are being served right now, so that a burst of them, as when a node is drained, costs one read for each
-// secret even if not all of them meet. An answer is forgotten when no volume is being served any more, when it is sharedFor old, and
-// when Sallyport changes the secret, whichever is first. So nothing is kept while nobody asks, and a volume that is served alone always reads.
+// burstPause is how long a burst may pause: nodes have work to do between two requests.
+const burstPause = 250 * time.Millisecond
+
+// answers are what Vault just said to the volumes of a burst, as when a node is drained, so that it costs one read for each secret even if not all of
+// them meet. A burst begins when a volume is served while another one is, and ends when none was for burstPause. An answer is forgotten when the burst
+// ends, when it is sharedFor old, and when Sallyport changes the secret, whichever is first. Volumes that are served one after the other
+// share nothing, and nothing is kept while nobody asks.
 type answers struct {
 	clock clock.PassiveClock
 
 	mu sync.Mutex
-	// serving is how many volumes are being served.
+	// serving is how many volumes are being served, and burst whether they are part of one. If none is, pause ends the burst.
 	serving int
+	burst   bool
+	pause   *time.Timer
 	byRead  map[string]*kept
 }
 
@@ -37,17 +43,34 @@ func newAnswers(clk clock.PassiveClock) answers {
 func (a *answers) serve() (done func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.pause != nil {
+		a.pause.Stop()
+		a.pause = nil
+	}
+	a.burst = a.burst || a.serving > 0
 	a.serving++
-	return func() {
+	return a.served
+}
+
+func (a *answers) served() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.serving--; a.serving > 0 || !a.burst {
+		return
+	}
+	var pause *time.Timer
+	pause = time.AfterFunc(burstPause, func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if a.serving--; a.serving > 0 {
-			return
+		if a.pause != pause {
+			return // it goes on
 		}
+		a.pause, a.burst = nil, false
 		for read := range a.byRead {
 			a.remove(read)
 		}
-	}
+	})
+	a.pause = pause
 }
 
 // keep remembers the answer to a read of the secret at path that began at that time.
@@ -55,7 +78,7 @@ func (a *answers) keep(read, path string, got answer, began time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	left := sharedFor - a.clock.Since(began)
-	if a.serving == 0 || left <= 0 {
+	if !a.burst || left <= 0 {
 		return
 	}
 	a.remove(read)

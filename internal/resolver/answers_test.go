@@ -25,7 +25,14 @@ func recalled(e *Engine, read string) bool {
 	return ok
 }
 
-func TestAnAnswerIsSharedWhileVolumesAreServed(t *testing.T) {
+// burst begins one. It ends with done.
+func burst(e *Engine) (done func()) {
+	first, second := e.answers.serve(), e.answers.serve()
+	first()
+	return second
+}
+
+func TestAnAnswerIsSharedInABurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
 		e := newTestEngine()
@@ -35,22 +42,35 @@ func TestAnAnswerIsSharedWhileVolumesAreServed(t *testing.T) {
 		g.Expect(recalled(e, e.rounds.begin("config secret/data/a", "secret/data/a"))).To(BeTrue(), "it is the same read for who comes later")
 		g.Expect(recalled(e, e.rounds.begin("other secret/data/a", "secret/data/a"))).To(BeFalse(), "what one identity may read is no answer for another")
 		first()
-		g.Expect(recalled(e, read)).To(BeTrue())
 		second()
-		g.Expect(e.answers.byRead).To(BeEmpty(), "nobody is being served any more")
+		time.Sleep(burstPause - time.Millisecond)
+		third := e.answers.serve()
+		g.Expect(recalled(e, read)).To(BeTrue())
+		time.Sleep(burstPause)
+		synctest.Wait()
+		g.Expect(recalled(e, read)).To(BeTrue(), "a burst goes on while a volume is served")
+		third()
+		time.Sleep(burstPause)
+		synctest.Wait()
+		g.Expect(e.answers.byRead).To(BeEmpty(), "the burst has ended")
+		defer e.answers.serve()()
+		readNow(e, "secret/data/a")
+		g.Expect(e.answers.byRead).To(BeEmpty(), "and another one has not begun")
 	})
 }
 
-func TestAVolumeThatIsServedAloneLeavesNothing(t *testing.T) {
+func TestVolumesThatAreServedOneAfterTheOtherShareNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
 		e := newTestEngine()
 		readNow(e, "secret/data/a")
 		g.Expect(e.answers.byRead).To(BeEmpty(), "nobody is being served: a controller read it")
-		done := e.answers.serve()
-		readNow(e, "secret/data/a")
-		done()
-		g.Expect(e.answers.byRead).To(BeEmpty())
+		for range 3 {
+			done := e.answers.serve()
+			readNow(e, "secret/data/a")
+			g.Expect(e.answers.byRead).To(BeEmpty())
+			done()
+		}
 	})
 }
 
@@ -58,7 +78,7 @@ func TestAnAnswerGetsNoOlderThanPromised(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
 		e := newTestEngine()
-		defer e.answers.serve()()
+		defer burst(e)()
 		began := e.clock.Now()
 		read := e.rounds.begin("k", "secret/data/a")
 		time.Sleep(time.Second) // the read itself
@@ -79,7 +99,7 @@ func TestALaterAnswerTakesThePlaceOfAnEarlierOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
 		e := newTestEngine()
-		defer e.answers.serve()()
+		defer burst(e)()
 		readNow(e, "secret/data/a")
 		time.Sleep(sharedFor - time.Millisecond)
 		read := readNow(e, "secret/data/a")
@@ -93,7 +113,7 @@ func TestAChangeEndsTheSharing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
 		e := newTestEngine()
-		defer e.answers.serve()()
+		defer burst(e)()
 		before, other := readNow(e, "secret/data/a"), readNow(e, "secret/data/b")
 		underWay := e.rounds.begin("config secret/data/a", "secret/data/a")
 		e.Changed("secret/data/a")
