@@ -9,7 +9,6 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/cache"
@@ -91,6 +90,7 @@ func (a *Authorizer) Authorize(ctx context.Context, nodeToken, podToken string, 
 	if err != nil {
 		return nil, err
 	}
+	ahead := a.readAhead(ctx, podToken)
 	pod, err := a.review(ctx, podToken, v1alpha1.AudiencePod, "the pod's token")
 	if err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func (a *Authorizer) Authorize(ctx context.Context, nodeToken, podToken string, 
 	if pod.nodeName != node.nodeName || pod.nodeUID != node.nodeUID {
 		return nil, refuse("pod %s/%s runs on node %s, and node %s asked", pod.namespace, pod.podName, pod.nodeName, node.nodeName)
 	}
-	return a.grant(ctx, pod, attributes)
+	return a.grant(ctx, pod, ahead, attributes)
 }
 
 // Workload is who logs in to Vault where a VaultConfig says that the mounting pod does. Of the tokens, by audience, that came with the
@@ -137,10 +137,10 @@ func (a *Authorizer) authorizeNode(ctx context.Context, nodeToken string) (*iden
 }
 
 // grant takes connection and overrides from the volume of the pod's spec that has exactly these attributes.
-func (a *Authorizer) grant(ctx context.Context, id *identity, attributes map[string]string) (*Grant, error) {
+func (a *Authorizer) grant(ctx context.Context, id *identity, ahead *podRead, attributes map[string]string) (*Grant, error) {
 	key := types.NamespacedName{Namespace: id.namespace, Name: id.podName}
-	pod := &corev1.Pod{}
-	if err := a.pods.Get(ctx, key, pod); err != nil {
+	pod, err := a.readPod(ctx, key, ahead)
+	if err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			return nil, refuse("pod %s does not exist any more", key)
 		}
