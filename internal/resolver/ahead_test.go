@@ -84,7 +84,7 @@ func (c *cluster) Get(_ context.Context, key client.ObjectKey, object client.Obj
 	pod.Name, pod.Namespace, pod.UID = key.Name, key.Namespace, types.UID("uid of "+key.Name)
 	pod.Spec.NodeName, pod.Spec.ServiceAccountName = "node-a", "web"
 	pod.Spec.Volumes = []corev1.Volume{{VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{
-		Driver: v1alpha1.DriverName, VolumeAttributes: map[string]string{v1alpha1.AttributeConnection: "of " + key.Name},
+		Driver: v1alpha1.DriverName, VolumeAttributes: map[string]string{v1alpha1.AttributeConnection: "of " + key.String()},
 	}}}}
 	return nil
 }
