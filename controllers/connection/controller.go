@@ -6,6 +6,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -30,6 +31,9 @@ import (
 // +kubebuilder:rbac:groups=sallyport.dev,resources=connections/status,verbs=get;update;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
+// unmountedFactor is how many refresh intervals pass between two looks at a Connection that nobody mounts.
+const unmountedFactor = 4
+
 // Reconciler reconciles Connections.
 type Reconciler struct {
 	client   client.Client
@@ -51,7 +55,7 @@ func NewReconciler(c client.Client, engine *resolver.Engine, recorder events.Eve
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("connection").
-		For(&v1alpha1.Connection{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.Connection{}, builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, firstMounted))).
 		Watches(&v1alpha1.VaultConfig{}, handler.EnqueueRequestsFromMapFunc(r.usersOf), builder.WithPredicates(configChanged)).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(labelsChanged)).
 		WithOptions(requeue.Options()).
@@ -72,7 +76,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	resolved, err := r.engine.Check(ctx, connection, r.known(request.NamespacedName))
 	if err == nil && resolved.Unchanged {
-		return ctrl.Result{RequeueAfter: resolved.RefreshAfter}, nil
+		return ctrl.Result{RequeueAfter: next(connection, resolved)}, nil
 	}
 	r.remember(request.NamespacedName, "")
 	if reportErr := r.report(ctx, connection, resolved, err); reportErr != nil {
@@ -82,7 +86,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return requeue.For(fault.From(err))
 	}
 	r.remember(request.NamespacedName, resolved.Revision)
-	return ctrl.Result{RequeueAfter: resolved.RefreshAfter}, nil
+	return ctrl.Result{RequeueAfter: next(connection, resolved)}, nil
+}
+
+// next is when to look again at a Connection that can be resolved. One that is mounted is looked at whenever its volumes are, which then costs nothing. Of one
+// that nobody mounts only status gets old.
+func next(connection *v1alpha1.Connection, resolved *resolver.Resolved) time.Duration {
+	if mounted(connection) {
+		return resolved.RefreshAfter
+	}
+	return unmountedFactor * resolved.RefreshAfter
 }
 
 // report stores the outcome in status where it differs, and tells of transitions in an event.

@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -38,6 +39,19 @@ var labelsChanged = predicate.And(predicate.LabelChangedPredicate{}, predicate.F
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	DeleteFunc: func(event.DeleteEvent) bool { return false },
 })
+
+// firstMounted lets a Connection be looked at when somebody mounts it that nobody did before: from now on that happens more often.
+var firstMounted = predicate.Funcs{
+	CreateFunc: func(event.CreateEvent) bool { return false },
+	DeleteFunc: func(event.DeleteEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool { return !mounted(e.ObjectOld) && mounted(e.ObjectNew) },
+}
+
+// mounted tells whether pods mount a Connection, as its status has it.
+func mounted(object client.Object) bool {
+	connection, ok := object.(*v1alpha1.Connection)
+	return ok && connection.Status.Mounts != nil && ptr.Deref(connection.Status.Mounts.Volumes, 0) > 0
+}
 
 func ready(config *v1alpha1.VaultConfig) bool {
 	return meta.IsStatusConditionTrue(config.Status.Conditions, v1alpha1.ConditionReady)

@@ -203,13 +203,14 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsAddress},
 		HealthProbeBindAddress:        options.ProbeAddress,
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &options.SkipNameValidation},
-		// Only our own kinds and the metadata of namespaces and workloads are cached, the latter without the part that is larger than all
-		// the rest. Everything else is read when it is needed: a forgotten Get must fail rather than start an informer that holds every
+		// Only our own kinds and the metadata of namespaces and workloads are cached, those of which there are many without the part that may be
+		// larger than all the rest. Everything else is read when it is needed: a forgotten Get must fail rather than start an informer that holds every
 		// Secret of the cluster in memory.
 		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
-			&appsv1.Deployment{}:  {Transform: cache.TransformStripManagedFields()},
-			&appsv1.StatefulSet{}: {Transform: cache.TransformStripManagedFields()},
-			&appsv1.DaemonSet{}:   {Transform: cache.TransformStripManagedFields()},
+			&v1alpha1.Connection{}: {Transform: cache.TransformStripManagedFields()},
+			&appsv1.Deployment{}:   {Transform: cache.TransformStripManagedFields()},
+			&appsv1.StatefulSet{}:  {Transform: cache.TransformStripManagedFields()},
+			&appsv1.DaemonSet{}:    {Transform: cache.TransformStripManagedFields()},
 		}},
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}}}},
 	})

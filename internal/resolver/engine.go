@@ -79,7 +79,7 @@ type Resolved struct {
 	slots []string
 	// versions of the secrets by path, also if Unchanged; only those that have versions.
 	versions map[string]int64
-	// topics of the secrets, also if Unchanged.
+	// topics of the secrets, also if Unchanged; only for a volume.
 	topics []string
 }
 
@@ -170,7 +170,11 @@ func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expressi
 	return e.evaluate(ctx, namespace, nil, value)
 }
 
+// topics of the secrets, for a volume.
 func (e *Engine) topics(plan *plan) []string {
+	if !plan.forVolume {
+		return nil
+	}
 	topics := make([]string, 0, len(plan.sources))
 	for _, source := range plan.sources {
 		if !source.perVolume {
