@@ -1,0 +1,87 @@
+package integration
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/env"
+)
+
+var _ = Describe("Volumes that are mounted while another one is", Serial, func() {
+	It("share what Vault said a moment ago, and no longer, and those that are mounted alone share nothing", func() {
+		proxy, err := env.StartProxy(vault)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(proxy.Close)
+		namespace := newNamespace()
+		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
+		config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.URL = proxy.URL() })
+		create(config)
+		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		pods := map[string]*corev1.Pod{}
+		for _, name := range []string{"oracle", "long"} {
+			vault.PutKV("secret/data/"+namespace+"/"+name, map[string]any{"password": canary()})
+			c := connection(namespace, name, namespace+"/"+name, map[string]any{"password": "vault.secret(password)"},
+				func(c *v1alpha1.Connection) { c.Spec.RefreshInterval = &metav1.Duration{Duration: time.Hour} })
+			create(c)
+			expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+			pods[name] = newPod(namespace, map[string]string{"connection": name})
+		}
+		ask := newAsker(replica)
+		mounted := func() string {
+			GinkgoHelper()
+			response, err := ask.mount(pods["oracle"])
+			Expect(err).NotTo(HaveOccurred())
+			return files(response)["password"]
+		}
+		change := func() string {
+			password := canary()
+			vault.PutKV("secret/data/"+namespace+"/oracle", map[string]any{"password": password})
+			return password
+		}
+		read, long := "GET secret/data/"+namespace+"/oracle", "GET secret/data/"+namespace+"/long"
+		reads := func() int { return proxy.Counts()[read] }
+
+		By("mounting one after the other")
+		proxy.Reset()
+		for i := range 3 {
+			now := change()
+			Expect(mounted()).To(Equal(now))
+			Expect(reads()).To(Equal(i + 1))
+		}
+
+		By("mounting while another volume is being mounted")
+		proxy.Inject(env.Fault{Path: "secret/data/" + namespace + "/long", Times: 1, Delay: 8 * time.Second})
+		finished := make(chan struct{})
+		go func() {
+			defer GinkgoRecover()
+			defer close(finished)
+			_, err := ask.mount(pods["long"])
+			Expect(err).NotTo(HaveOccurred())
+		}()
+		Eventually(func() int { return proxy.Counts()[long] }).Should(Equal(1))
+		proxy.Reset()
+		started := time.Now()
+		const volumes = 20
+		for range volumes {
+			mounted()
+		}
+		// One read is shared for two seconds, however slow this machine is.
+		Expect(reads()).To(BeNumerically("<=", 1+int(time.Since(started)/(2*time.Second))))
+		now := change()
+		Eventually(mounted).Should(Equal(now), "although the other one is still being mounted")
+		Expect(finished).NotTo(BeClosed())
+
+		By("mounting when it is over")
+		Eventually(finished).Should(BeClosed())
+		time.Sleep(time.Second) // longer than a burst may pause
+		proxy.Reset()
+		now = change()
+		Expect(mounted()).To(Equal(now))
+		Expect(reads()).To(Equal(1))
+	})
+})
