@@ -6,8 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"net"
-	"os"
-	"runtime/debug"
 	"strings"
 
 	"github.com/go-logr/logr"
@@ -118,14 +116,7 @@ func split(list string) []string {
 	return parts
 }
 
-// gcPercent is how much garbage the controller's heap may hold, in percent of what is in use, unless GOGC says so. Most of the heap is the cache, which is
-// as large as there are objects, so that half of Go's default saves more memory than it costs time.
-const gcPercent = 50
-
 func (m *controllerMode) run(ctx context.Context, log logr.Logger) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	mgr, err := NewController(ctx, m.options, log)
 	if err != nil {
 		return err

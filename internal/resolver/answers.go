@@ -13,10 +13,10 @@ const sharedFor = 2 * time.Second
 // burstPause is how long a burst may pause: nodes have work to do between two requests.
 const burstPause = 250 * time.Millisecond
 
-// answers are what Vault just said to the volumes of a burst, as when a node is drained, so that it costs one read for each secret even if not all of
-// them meet. A burst begins when a volume is served while another one is, and ends when none was for burstPause. An answer is forgotten when the burst
-// ends, when it is sharedFor old, and when Sallyport changes the secret, whichever is first. Volumes that are served one after the other
-// share nothing, and nothing is kept while nobody asks.
+// answers are what Vault just said to the volumes of a burst, as when a node is drained, so that it costs one read for each secret even if not
+// all of them meet. A burst begins when a volume is served while another one is, and ends when none was for burstPause. An answer is forgotten
+// when the burst ends, when it is sharedFor old, and when Sallyport changes the secret, whichever is first. Volumes that are served one after
+// the other share nothing, and nothing is kept while nobody asks.
 type answers struct {
 	clock clock.PassiveClock
 

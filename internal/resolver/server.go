@@ -104,7 +104,8 @@ func (s *Server) Start(ctx context.Context) error {
 
 // Resolve implements the gRPC service.
 func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (response *resolverv1.ResolveResponse, err error) {
-	defer s.engine.answers.serve()()
+	served := s.engine.answers.serve()
+	defer served()
 	grant, err := s.authorizer.Authorize(ctx, bearer(ctx), request.GetPodToken(), request.GetVolumeAttributes())
 	if err != nil {
 		return nil, err
