@@ -228,7 +228,10 @@ type VaultSecret struct {
 	// parameters are written with method POST, such as common_name and ttl for pki/issue. They stand here as they are: no references, and no secrets.
 	// +optional
 	// +mapType=atomic
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=object
 	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:pruning:PreserveUnknownFields
 	Parameters map[string]apiextensionsv1.JSON `json:"parameters,omitempty"`
 }
 
