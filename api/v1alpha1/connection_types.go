@@ -220,19 +220,18 @@ type VaultSecret struct {
 	// +kubebuilder:validation:Minimum=1
 	Version *int64 `json:"version,omitempty"`
 
-	// method is GET by default. POST is for engines that answer a write, such as pki/issue or transit/datakey; it is made once for each volume that mounts the
-	// Connection. KV engines are never written to. Whoever sets it needs the right to create VaultTasks.
+	// method is GET by default. POST is for engines that answer a write, such as pki/issue or transit/datakey; it is made once for each
+	// volume that mounts the Connection. KV engines are never written to. Whoever sets it needs the right to create VaultTasks.
 	// +optional
 	Method SecretMethod `json:"method,omitempty"`
 
-	// parameters are written with method POST, such as common_name and ttl for pki/issue. They stand here as they are: no references, and no secrets.
+	// parameters are written with method POST, such as common_name and ttl for pki/issue: an object with what Vault's API takes. They stand
+	// here as they are: no references, and no secrets.
 	// +optional
-	// +mapType=atomic
-	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:pruning:PreserveUnknownFields
-	Parameters map[string]apiextensionsv1.JSON `json:"parameters,omitempty"`
+	Parameters *apiextensionsv1.JSON `json:"parameters,omitempty"`
 }
 
 // ConnectionStatus is what the controller found when it last checked the Connection.

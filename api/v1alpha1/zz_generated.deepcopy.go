@@ -1266,10 +1266,8 @@ func (in *VaultSecret) DeepCopyInto(out *VaultSecret) {
 	}
 	if in.Parameters != nil {
 		in, out := &in.Parameters, &out.Parameters
-		*out = make(map[string]v1.JSON, len(*in))
-		for key, val := range *in {
-			(*out)[key] = *val.DeepCopy()
-		}
+		*out = new(v1.JSON)
+		(*in).DeepCopyInto(*out)
 	}
 }
 

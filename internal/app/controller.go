@@ -283,10 +283,14 @@ func addResolver(
 	publisher := resolver.NewPublisher(configMaps, identity, log)
 	mounts := resolver.NewMounts(clk)
 	leases := lease.NewKeeper(lease.Options{
-		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions, Secrets: clients.CoreV1().Secrets(options.PodNamespace), Clock: clk, Log: log,
+		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions, Secrets: clients.CoreV1().Secrets(options.PodNamespace),
+		Clock: clk, Log: log,
 	})
 	for _, runnable := range []manager.Runnable{
-		resolver.NewServer(engine, authorizer, leases, mounts, resolver.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk), identity, listener, log),
+		resolver.NewServer(resolver.ServerOptions{
+			Engine: engine, Authorizer: authorizer, Leases: leases, Mounts: mounts, Identity: identity, Listener: listener, Log: log,
+			Events: resolver.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk),
+		}),
 		leases,
 		resolver.NewReporter(mounts, mgr.GetClient(), configMaps, options.PodName, clk, log),
 		publisher,

@@ -13,8 +13,8 @@ const (
 	awaitedFor = 2 * time.Minute
 )
 
-// awaited are secrets that were handed out, and not seen again yet: the answer may not have reached the node, or the node plugin was killed before it wrote
-// them down. The volume's next request tells. If this process ends first, their leases run out.
+// awaited are secrets that were handed out, and not seen again yet: the answer may not have reached the node, or the node plugin was killed
+// before it wrote them down. The volume's next request tells. If this process ends first, their leases run out.
 type awaited struct {
 	mu      sync.Mutex
 	volumes map[string]*waiting

@@ -81,8 +81,8 @@ func (k *Keeper) Seal(ctx context.Context, l *Ledger) ([]byte, error) {
 	return k.sealer.seal(ctx, l)
 }
 
-// Tend renews what is due, gives back what was replaced, and finds out what must be replaced: see Ledger.Held. It does what it can; what fails is tried
-// at the next request.
+// Tend renews what is due, gives back what was replaced, and finds out what must be replaced: see Ledger.Held. It does what it can; what
+// fails is tried at the next request.
 func (k *Keeper) Tend(ctx context.Context, l *Ledger, workload *vault.Workload) {
 	kept := l.Holdings[:0]
 	for _, h := range l.Holdings {
@@ -108,7 +108,7 @@ func (k *Keeper) tend(ctx context.Context, h *Holding, workload *vault.Workload,
 		h.due = passed(h.replaceAt(), now)
 		return true
 	}
-	h.follow(session.TokenTerm(), now)
+	*h = h.following(session.TokenTerm(), now)
 	switch {
 	case !h.ReleaseAt.IsZero():
 		return !passed(h.ReleaseAt, now) || k.revoke(ctx, session, h) != nil
@@ -131,7 +131,7 @@ func (k *Keeper) renew(ctx context.Context, session *vault.Session, h *Holding) 
 		h.Since, h.Expires = now, now.Add(renewed.Duration)
 		h.due = renewed.Duration < h.Granted/2 || passed(h.replaceAt(), now)
 	case errors.Is(err, vault.ErrLeaseGone):
-		if _, err := session.LookUpLease(ctx, id); errors.Is(err, vault.ErrLeaseGone) {
+		if _, err = session.LookUpLease(ctx, id); errors.Is(err, vault.ErrLeaseGone) {
 			return false
 		}
 		h.due = true
@@ -151,8 +151,8 @@ func (k *Keeper) Sooner(l *Ledger, after time.Duration) time.Duration {
 	return max(after, time.Second)
 }
 
-// Release gives back all leases of a volume that is gone, on behalf of the node that had it. It succeeds if nothing is left of them. Errors are faults; unless it is
-// Terminal, it is worth another attempt.
+// Release gives back all leases of a volume that is gone, on behalf of the node that had it. It succeeds if nothing is left of them. Errors
+// are faults; unless it is Terminal, it is worth another attempt.
 func (k *Keeper) Release(ctx context.Context, sealed []byte, node string) error {
 	l, err := k.sealer.open(ctx, sealed)
 	switch {

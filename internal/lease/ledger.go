@@ -70,12 +70,12 @@ type Holding struct {
 }
 
 // Format prints whose it is and no more, for every verb.
-func (l Ledger) Format(state fmt.State, _ rune) {
+func (l *Ledger) Format(state fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(state, "%d leases of volume %s", len(l.Holdings), l.Volume.ID)
 }
 
 // MarshalLog is Format, for logr.
-func (l Ledger) MarshalLog() any { return fmt.Sprint(l) }
+func (l *Ledger) MarshalLog() any { return fmt.Sprint(l) }
 
 // Format prints none of it, for every verb.
 func (h Holding) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, "lease [redacted]") }
@@ -122,8 +122,8 @@ func (l *Ledger) Held() map[string]string {
 	return held
 }
 
-// Update brings the ledger to what the volume's files will hold: of its slots, those that are wanted, with what was made just now. What is replaced, or
-// not wanted any more, stays for a while: the pod may not have seen the new files yet.
+// Update brings the ledger to what the volume's files will hold: of its slots, those that are wanted, with what was made just now. What is
+// replaced, or not wanted any more, stays for a while: the pod may not have seen the new files yet.
 func (l *Ledger) Update(wanted []string, made []Made, now time.Time) {
 	var kept, retiring []Holding
 	for _, h := range l.Holdings {
@@ -145,7 +145,7 @@ func (l *Ledger) Update(wanted []string, made []Made, now time.Time) {
 	for _, m := range made {
 		kept = append(kept, m.holding(now))
 	}
-	l.Holdings = append(retiring, kept...)
+	l.Holdings = slices.Concat(retiring, kept)
 }
 
 // NextAction is when Tend has something to do; zero: never.
@@ -167,7 +167,7 @@ func (l *Ledger) has(id string) bool {
 }
 
 // renewAt is when to renew the lease: at two thirds of it. Zero if it cannot be renewed.
-func (h *Holding) renewAt() time.Time {
+func (h Holding) renewAt() time.Time {
 	if !h.Renewable {
 		return time.Time{}
 	}
@@ -175,7 +175,7 @@ func (h *Holding) renewAt() time.Time {
 }
 
 // replaceAt is when to have another made: at two thirds of what cannot be renewed, be it the lease or the token that it ends with.
-func (h *Holding) replaceAt() time.Time {
+func (h Holding) replaceAt() time.Time {
 	at := twoThirds(h.TokenSince, h.TokenExpires, h.ID)
 	if !h.Renewable {
 		at = earliest(at, twoThirds(h.Since, h.Expires, h.ID))
@@ -184,22 +184,23 @@ func (h *Holding) replaceAt() time.Time {
 }
 
 // expired: Vault has ended it.
-func (h *Holding) expired(now time.Time) bool {
+func (h Holding) expired(now time.Time) bool {
 	return passed(h.Expires, now) || passed(h.TokenExpires, now)
 }
 
-// follow notes that the token lives longer than was known.
-func (h *Holding) follow(token vault.TokenTerm, now time.Time) {
+// following is the holding with what is known of its token now, which may live longer than was known.
+func (h Holding) following(token vault.TokenTerm, now time.Time) Holding {
 	if token.ID != h.Token || h.TokenExpires.IsZero() {
-		return
+		return h
 	}
 	if token.ExpireTime.IsZero() || token.ExpireTime.After(h.TokenExpires.Add(time.Second)) {
 		h.TokenSince, h.TokenExpires = now, token.ExpireTime
 	}
+	return h
 }
 
-// twoThirds of the time between since and expires, or up to a tenth of it less, so that volumes that came together do not come together for ever. Zero if
-// it never expires.
+// twoThirds of the time between since and expires, or up to a tenth of it less, so that volumes that came together do not come together for
+// ever. Zero if it never expires.
 func twoThirds(since, expires time.Time, owner string) time.Time {
 	if expires.IsZero() {
 		return time.Time{}

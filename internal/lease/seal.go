@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/utils/ptr"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -23,8 +22,8 @@ import (
 // +kubebuilder:rbac:groups="",namespace=sallyport-system,resources=secrets,resourceNames=sallyport-lease-key,verbs=get
 
 const (
-	// KeySecretName is the Secret, in Sallyport's own namespace, with the key that seals ledgers. The first replica that needs it makes it. Whoever deletes it
-	// leaves all leases to their own end.
+	// KeySecretName is the Secret, in Sallyport's own namespace, with the key that seals ledgers. The first replica that needs it makes it.
+	// Whoever deletes it leaves all leases to their own end.
 	KeySecretName = "sallyport-lease-key"
 	keyField      = "key"
 	keyBytes      = 32 // AES-256
@@ -54,7 +53,7 @@ func (s *sealer) seal(ctx context.Context, l *Ledger) ([]byte, error) {
 	if err != nil {
 		return nil, fault.New(v1alpha1.ReasonInternal, "the leases cannot be encoded")
 	}
-	return aead.Seal(nil, nil, plain, sealedFor), nil
+	return aead.Seal(nil, nil, plain, sealedFor), nil //nolint:gosec // the AEAD makes the nonce, at random, and takes none
 }
 
 // open returns the ledger; errNotSealed if the key of now does not fit.
@@ -115,7 +114,7 @@ func (s *sealer) create(ctx context.Context) (*corev1.Secret, error) {
 	_, _ = rand.Read(key) // crypto/rand never fails: it ends the program instead
 	return s.secrets.Create(ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: KeySecretName, Labels: map[string]string{"app.kubernetes.io/name": "sallyport"}},
-		Immutable:  ptr.To(true),
+		Immutable:  new(true),
 		Data:       map[string][]byte{keyField: key},
 	}, metav1.CreateOptions{})
 }

@@ -33,12 +33,11 @@ func (s *source) write(secret v1alpha1.VaultSecret) error {
 		return nil
 	}
 	s.location.Write, s.location.Parameters = true, map[string]any{}
-	for name, parameter := range secret.Parameters {
-		var value any
-		if err := json.Unmarshal(parameter.Raw, &value); err != nil {
-			return fault.Invalid(v1alpha1.ReasonInvalidSpec, "vaultSecrets: the parameter %q of %s is not JSON", name, secret.SecretPath)
-		}
-		s.location.Parameters[name] = value
+	if secret.Parameters == nil {
+		return nil
+	}
+	if err := json.Unmarshal(secret.Parameters.Raw, &s.location.Parameters); err != nil {
+		return fault.Invalid(v1alpha1.ReasonInvalidSpec, "vaultSecrets: the parameters of %s are no JSON object", secret.SecretPath)
 	}
 	return nil
 }

@@ -47,13 +47,26 @@ type Server struct {
 	stopping chan struct{}
 }
 
-// NewServer returns a server that finds Connections with the engine's reader, notes in mounts who asks, tells pods with events what fails, and shows identity's certificate.
-func NewServer(
-	engine *Engine, authorizer *Authorizer, leases *lease.Keeper, mounts *Mounts, events *PodEvents, identity *Identity, listener net.Listener, log logr.Logger,
-) *Server {
+// ServerOptions are what a Server needs, all of it.
+type ServerOptions struct {
+	// Engine resolves Connections, and its reader finds them.
+	Engine     *Engine
+	Authorizer *Authorizer
+	Leases     *lease.Keeper
+	// Mounts is told who asks, and Events what fails.
+	Mounts *Mounts
+	Events *PodEvents
+	// Identity is shown to nodes.
+	Identity *Identity
+	Listener net.Listener
+	Log      logr.Logger
+}
+
+// NewServer returns a server, which serves once it is started.
+func NewServer(o ServerOptions) *Server {
 	return &Server{
-		engine: engine, authorizer: authorizer, objects: engine.objects, leases: leases, mounts: mounts, events: events, identity: identity, listener: listener, log: log,
-		stopping: make(chan struct{}),
+		engine: o.Engine, authorizer: o.Authorizer, objects: o.Engine.objects, leases: o.Leases, mounts: o.Mounts, events: o.Events,
+		identity: o.Identity, listener: o.Listener, log: o.Log, stopping: make(chan struct{}),
 	}
 }
 

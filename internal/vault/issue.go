@@ -50,8 +50,8 @@ func (s *Session) TokenTerm() TokenTerm {
 
 func (i *identity) term() TokenTerm { return TokenTerm{ID: i.usage.id, ExpireTime: i.info.ExpireTime} }
 
-// IssuedPerReader tells whether what is at the location is made for each reader, so that to read it has an effect: it is written to, or is a path of that kind by
-// the convention of Vault's engines, or made a lease before.
+// IssuedPerReader tells whether what is at the location is made for each reader, so that to read it has an effect: it is written to, or is a
+// path of that kind by the convention of Vault's engines, or made a lease before.
 func (s *Session) IssuedPerReader(ctx context.Context, location Location) (bool, error) {
 	if location.Write {
 		return true, nil

@@ -35,7 +35,7 @@ func (l LeaseID) Reveal() string {
 	return l.reveal()
 }
 
-// ErrLeaseGone: Vault does not know the lease any more. It ran out, or somebody revoked it.
+// ErrLeaseGone says that Vault does not know the lease any more. It ran out, or somebody revoked it.
 var ErrLeaseGone = errors.New("the lease is gone")
 
 // RenewLease asks for the increment once more, counted from now; Vault may grant less. ErrLeaseGone if the lease cannot be renewed, whatever

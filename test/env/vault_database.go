@@ -52,6 +52,9 @@ func (v *Vault) AddStaticRole(path, name, username string) {
 	})
 }
 
+// RevokeLeases revokes all leases below a path, as somebody else might: PUT sys/leases/revoke-prefix/PREFIX.
+func (v *Vault) RevokeLeases(prefix string) { must(v.client.Sys().RevokePrefix(prefix)) }
+
 func (v *Vault) write(path string, data map[string]any) {
 	_, err := v.client.Logical().Write(path, data)
 	must(err)

@@ -81,10 +81,16 @@ func secret() *corev1.Secret { return &corev1.Secret{} }
 // tokenSecret keeps a new token in the namespace's Secret vault-token.
 func tokenSecret(namespace string, options env.TokenOptions) string {
 	GinkgoHelper()
+	return tokenSecretNamed(namespace, "vault-token", options)
+}
+
+// tokenSecretNamed keeps a new token in a Secret of the namespace.
+func tokenSecretNamed(namespace, name string, options env.TokenOptions) string {
+	GinkgoHelper()
 	token := vault.Token(options)
 	remember(token)
 	create(&corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "vault-token"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Data:       map[string][]byte{"token": []byte(token)},
 	})
 	return token

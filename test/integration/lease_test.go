@@ -102,7 +102,9 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		return connection(namespace, name, "creds/"+role, map[string]any{"username": "vault.secret(username)", "password": "vault.secret(password)"},
 			append([]func(*v1alpha1.Connection){func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].EnginePath = engine }, fast}, mutate...)...)
 	}
-	volume := func(name string) *leasedVolume { return newLeasedVolume(newPod(namespace, map[string]string{"connection": name})) }
+	volume := func(name string) *leasedVolume {
+		return newLeasedVolume(newPod(namespace, map[string]string{"connection": name}))
+	}
 	login := func(v *leasedVolume) error { return database.Login(v.files["username"], v.files["password"]) }
 
 	It("has a user of its own for each volume, which ends with the volume", func() {
@@ -302,7 +304,6 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 	})
 
 	It("is for pods only", func() {
-		taskConfig(newNamespace())
 		t := task(namespace, "copy", v1alpha1.OperationGenericWrite, engine+"/rotate-root/none", writes(map[string]v1alpha1.TaskValue{
 			"password": v1alpha1.TaskValue(`vault.secret(main:"creds/app".password)`),
 		}))
