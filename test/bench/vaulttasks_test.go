@@ -18,41 +18,31 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-const (
-	// taskConcurrency is how many tasks the controller runs at a time.
-	taskConcurrency = 24
-	// busyConfigs are VaultConfigs that are renewed meanwhile.
-	busyConfigs = perNamespace
-)
+// taskConcurrency is how many tasks the controller runs at a time.
+const taskConcurrency = 24
 
 // TestVaultTasks measures how fast many tasks that are created at once finish, compared with the same calls to Vault by the same client
-// with the same concurrency, and whether VaultConfigs are still renewed meanwhile. Making the objects is the user's load and not counted: they
-// are all there when the controller gets to see them. BENCH_TASKS is how many there are.
+// with the same concurrency and with the writes of status alone, and how late renewals of VaultConfigs are meanwhile. Making the objects is
+// the user's load and not counted: they are all there when the controller gets to see them. BENCH_TASKS is how many there are.
 func TestVaultTasks(t *testing.T) {
 	g := NewWithT(t)
 	s := newSite(t)
 	number := setting(t, "BENCH_TASKS", 1000)
-	for i := range busyConfigs {
-		s.addConfig(t, i)
-	}
+	g.Expect(s.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "bench-0"}})).To(Succeed())
+	renewed := s.addRenewed(t, "bench-renewed")
 	s.addTaskConfig(t)
-	g.Eventually(func() int { return s.ready(t) }, 2*time.Minute, time.Second).Should(Equal(busyConfigs + 1))
+	g.Eventually(func() int { return s.ready(t) }, 2*time.Minute, time.Second).Should(Equal(renewedConfigs + 1))
+	calm := [2]time.Time{time.Now(), time.Now().Add(calmWindow)}
+	wait(t, calmWindow)
 
 	bare := s.bare(t, number, "before")
 	before, err := s.apiServer(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(s.controller.Signal(syscall.SIGSTOP)).To(Succeed()) // so that all of them are there when it begins
-	started := time.Now()
-	s.each(t, number, func(ctx context.Context, i int) error { return s.Client.Create(ctx, writeTask(i)) })
-	created := time.Since(started)
-	g.Expect(s.controller.Signal(syscall.SIGCONT)).To(Succeed())
-	started = time.Now()
-	s.waitForAll(t, number)
-	done := time.Since(started)
+	created, done, busy, used := s.runTasks(t, number)
 	bare = (bare + s.bare(t, number, "after")) / 2
 	after, err := s.apiServer(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(s.ready(t)).To(Equal(busyConfigs+1), "VaultConfigs that are ready all the same")
+	wait(t, renewedTTL) // for the renewals that became due last
 
 	g.Expect(s.controller.Signal(syscall.SIGSTOP)).To(Succeed())
 	stored := s.store(t, number)
@@ -67,6 +57,27 @@ func TestVaultTasks(t *testing.T) {
 		bare.Seconds(), done.Seconds()/bare.Seconds(), stored.Seconds(), done.Seconds()/(bare+stored).Seconds(),
 		writes/float64(number), reads/float64(number), events/float64(number))
 	report.publish(t)
+	processor := newReport("vaulttasks-processors", "seconds of the processors' time that each program used while the tasks ran", programs...)
+	processor.add(used...)
+	processor.publish(t)
+	renewed.report(t, "vaulttasks-renewals", calm, busy)
+}
+
+// runTasks makes the tasks while the controller is held, lets it go, and returns how long both took, when the controller ran, and what the
+// programs used meanwhile.
+func (s *site) runTasks(t *testing.T, number int) (created, done time.Duration, busy [2]time.Time, used []float64) {
+	t.Helper()
+	g := NewWithT(t)
+	g.Expect(s.controller.Signal(syscall.SIGSTOP)).To(Succeed())
+	started := time.Now()
+	s.each(t, number, func(ctx context.Context, i int) error { return s.Client.Create(ctx, writeTask(i)) })
+	created = time.Since(started)
+	before := processors(t)
+	g.Expect(s.controller.Signal(syscall.SIGCONT)).To(Succeed())
+	started = time.Now()
+	s.waitForAll(t, number)
+	ended := time.Now()
+	return created, ended.Sub(started), [2]time.Time{started, ended}, processors(t).since(before)
 }
 
 // bare makes the calls to Vault that the tasks make, with the same client and as many at a time, and returns how long they take.
