@@ -94,6 +94,7 @@ run_in_node() {
 e2e() {
   export SALLYPORT_CLUSTER_DIR=${SALLYPORT_CLUSTER_DIR:-$SALLYPORT_CACHE/e2e}
   need_root
+  hack/packages.sh database
   # Before anything else, so that a program that does not compile costs no wait.
   make --no-print-directory build
   trap after_e2e EXIT

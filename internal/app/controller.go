@@ -154,7 +154,7 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 	if err := followTasks(ctx, mgr, engine); err != nil {
 		return nil, err
 	}
-	if err := addResolver(mgr, options, clients, sessions, engine, clk, log); err != nil {
+	if err := addResolver(mgr, options, clients, sessions, engine, log); err != nil {
 		return nil, err
 	}
 	recorder := mgr.GetEventRecorder("sallyport")
@@ -262,9 +262,9 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 
 // addResolver adds what serves and publishes this replica's resolver.
 func addResolver(
-	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface, sessions *vault.Sessions, engine *resolver.Engine, clk clock.Clock,
-	log logr.Logger,
+	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface, sessions *vault.Sessions, engine *resolver.Engine, log logr.Logger,
 ) error {
+	clk := clock.RealClock{}
 	if err := errors.Join(resolver.RegisterMetrics(metrics.Registry), lease.RegisterMetrics(metrics.Registry)); err != nil {
 		return fmt.Errorf("registering the resolver's metrics: %w", err)
 	}

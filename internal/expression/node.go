@@ -1,7 +1,5 @@
 package expression
 
-import "sallyport.dev/sallyport/internal/fault"
-
 // node is a JSON value whose strings are parsed.
 type node interface {
 	// references appends the references below the node.
@@ -34,7 +32,7 @@ func (l leaf) references(to []Placed) []Placed {
 func (l leaf) evaluate(lookup Lookup, left *budget) (any, error) {
 	value, err := l.text.evaluate(lookup, left)
 	if err != nil {
-		return nil, fault.In(err, "%s %q", l.noun, bounded(l.place))
+		return nil, in(err, l.noun, bounded(l.place))
 	}
 	return value, nil
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"sallyport.dev/sallyport/internal/fault"
 )
 
 // place is where a node stands. It is a chain and becomes text only where a reference or an error is: the text of every place of
@@ -60,4 +62,12 @@ func (p *place) write(to *strings.Builder) {
 	default:
 		to.WriteString("." + bounded(p.key))
 	}
+}
+
+// in puts a place in front of an error. Quotes around a way that has quotes of its own would only be hard to read: key ["tls.crt"].
+func in(err error, noun, place string) *fault.Fault {
+	if noun == nounKey && strings.Contains(place, `"`) {
+		return fault.In(err, "%s %s", noun, place)
+	}
+	return fault.In(err, "%s %q", noun, place)
 }

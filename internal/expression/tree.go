@@ -26,7 +26,7 @@ type treeParser struct {
 
 func (p *treeParser) note(err error, at *place) {
 	if p.wrong++; p.wrong == 1 {
-		p.first = fault.In(err, "%s %q", at.noun(), bounded(at.String()))
+		p.first = in(err, at.noun(), bounded(at.String()))
 	}
 }
 

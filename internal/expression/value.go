@@ -31,7 +31,7 @@ type Placed struct {
 }
 
 // In puts the place in front of an error, as in: key "nested.list[2].x": …
-func (p Placed) In(err error) *fault.Fault { return fault.In(err, "%s %q", p.noun, p.Place) }
+func (p Placed) In(err error) *fault.Fault { return in(err, p.noun, p.Place) }
 
 // ParseValue reads the strings of a value, at any depth; the keys of objects are not scanned. The error is a *fault.Fault with the
 // first wrong place, in the order of References, and says how many more there are.

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -24,6 +25,11 @@ type waiting struct {
 	volume   Volume
 	since    time.Time
 	holdings []Holding
+}
+
+// Format prints whose it is and no more, for every verb: fmt does not ask what it holds.
+func (w waiting) Format(state fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(state, "%d awaited leases of volume %s", len(w.holdings), w.volume.ID)
 }
 
 // take returns what is awaited of a volume, and awaits it no longer.

@@ -82,8 +82,8 @@ type Resolved struct {
 }
 
 // Check resolves a Connection on behalf of nobody, as its controller does: what is made for each volume, or read as the pod, is only checked
-// as far as that goes without. With an empty revision every secret is read from Vault; with one, Vault is asked at most once per secret and refresh interval,
-// whatever the number of callers. The error is a *fault.Fault whose sentence begins with the Connection's name.
+// as far as that goes without. With an empty revision every secret is read from Vault; with one, Vault is asked at most once per secret and
+// refresh interval, whatever the number of callers. The error is a *fault.Fault whose sentence begins with the Connection's name.
 func (e *Engine) Check(ctx context.Context, connection *v1alpha1.Connection, revision string) (*Resolved, error) {
 	return e.located(ctx, connection, revision, nil)
 }

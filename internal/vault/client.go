@@ -43,6 +43,8 @@ type request struct {
 	namespace string
 	// capability that a policy must grant for it, for the sentence that says so: "read".
 	capability string
+	// cure says what to do about a 400; empty: check path and engine.
+	cure string
 	// as says in sentences who asks: VaultConfig shop/prod, auth token.
 	as string
 }

@@ -65,7 +65,8 @@ func (l *link) refusal(ctx context.Context, r request, a *answer) error {
 		return fault.New(v1alpha1.ReasonVaultError, "%s → %d the engine is being upgraded to KV version 2 (%s); it is tried again",
 			r, status, r.as)
 	}
-	return fault.Wait(v1alpha1.ReasonInvalidRequest, "%s → %d Vault rejects the request (%s); check path and engine", r, a.status, r.as)
+	return fault.Wait(v1alpha1.ReasonInvalidRequest, "%s → %d Vault rejects the request (%s); %s", r, a.status, r.as,
+		cmp.Or(r.cure, "check path and engine"))
 }
 
 // serverError tells a sealed Vault from one that is broken. Both say 503; only sys/health says which without having to trust the wording.

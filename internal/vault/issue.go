@@ -113,18 +113,21 @@ func (s *Session) issuing(ctx context.Context, current *identity, location Locat
 		return request{}, place{}, err
 	}
 	r := s.get(found.apiPath(), current)
+	// Vault's own reason is not repeated: nobody knows what an engine's plugin puts into it.
+	r.cure = "check the path; vault read " + r.path + " shows Vault's reason"
 	if !location.Write {
 		return r, found, nil
 	}
 	switch {
 	case found.guessed:
-		return request{}, place{}, fault.Wait(v1alpha1.ReasonPermissionDenied, "%s: Vault does not tell this token which engine is at %s (%s), and a KV engine must not be "+
-			"written to; let its policy use that engine, or correct enginePath", found.apiPath(), found.engine, s.as())
+		return request{}, place{}, fault.Wait(v1alpha1.ReasonPermissionDenied, "%s: Vault does not tell this token which engine is at %s (%s), so it has no right there, or there is "+
+			"none; its policy needs \"create\" or \"update\" on %[1]s", found.apiPath(), found.engine, s.as())
 	case found.version != notKV:
 		return request{}, place{}, fault.Wait(v1alpha1.ReasonInvalidRequest, "method POST on %s: the engine at %s is KV (%s), where a write changes the secret; "+
 			"leave out method, or write with a VaultTask", found.apiPath(), found.engine, s.as())
 	}
 	r.method, r.capability = http.MethodPost, `"create" or "update"`
+	r.cure = "check path and parameters; vault write with the same shows Vault's reason"
 	parameters := location.Parameters
 	if parameters == nil {
 		parameters = map[string]any{}

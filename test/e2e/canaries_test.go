@@ -27,6 +27,8 @@ type registry struct {
 	others []canary.Value
 	// accessors of Vault tokens are told to the specs only.
 	accessors []canary.Value
+	// leases are the IDs of leases, which Vault's own log may name.
+	leases []canary.Value
 	// tokens of Vault lie in Secrets that the specs made, as users do, and so in etcd and in the audit log of these Secrets.
 	tokens []canary.Value
 }
@@ -68,6 +70,13 @@ func (r *registry) forbidAccessor(name, text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.accessors = append(r.accessors, canary.Value{Name: name, Text: text})
+}
+
+// forbidLease adds the ID of a lease.
+func (r *registry) forbidLease(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leases = append(r.leases, canary.Value{Name: "the ID of a lease", Text: text})
 }
 
 // allowInSecrets adds a token that is going to be put into a Secret.

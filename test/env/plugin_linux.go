@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -106,9 +107,7 @@ func (p *Plugin) Publish(ctx context.Context, pod *corev1.Pod) (string, error) {
 		"csi.storage.k8s.io/pod.uid":             string(pod.UID),
 		"csi.storage.k8s.io/serviceAccount.name": pod.Spec.ServiceAccountName,
 	}
-	for name, value := range pod.Spec.Volumes[0].CSI.VolumeAttributes {
-		known[name] = value
-	}
+	maps.Copy(known, pod.Spec.Volumes[0].CSI.VolumeAttributes)
 	_, err = p.calls.NodePublishVolume(ctx, &csi.NodePublishVolumeRequest{
 		VolumeId: volumeID(pod), TargetPath: target, Readonly: true, VolumeContext: known,
 		Secrets: map[string]string{"csi.storage.k8s.io/serviceAccount.tokens": string(tokens)},

@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"time"
+
+	vaultapi "github.com/hashicorp/vault/api"
 )
 
 // DatabaseConnection is the name under which MountDatabase configures the database: what is rotated is PATH/rotate-root/postgres.
@@ -20,13 +22,22 @@ type DatabaseRole struct {
 // PostgresLogin makes a user that can log in until its lease ends.
 const PostgresLogin = `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`
 
-// MountDatabase enables the database engine at path, connected to database as a superuser of Vault's own, whose name and first password it
-// returns, with roles by name.
+// MountDatabase is the function of that name.
 func (v *Vault) MountDatabase(path string, database *Postgres, roles map[string]DatabaseRole) (username, password string) {
+	return MountDatabase(v.client, path, database, roles)
+}
+
+// MountDatabase enables the database engine of a Vault at path, connected to database as a superuser of Vault's own, whose name and first
+// password it returns, with roles by name. It panics if Vault refuses.
+func MountDatabase(client *vaultapi.Client, path string, database *Postgres, roles map[string]DatabaseRole) (username, password string) {
 	username, password = "vault-"+rand.Text(), rand.Text()
 	database.AddRole(username, password, "SUPERUSER")
-	v.Mount(path, "database")
-	v.write(path+"/config/"+DatabaseConnection, map[string]any{
+	must(client.Sys().Mount(path, &vaultapi.MountInput{Type: "database"}))
+	write := func(path string, data map[string]any) {
+		_, err := client.Logical().Write(path, data)
+		must(err)
+	}
+	write(path+"/config/"+DatabaseConnection, map[string]any{
 		"plugin_name":    "postgresql-database-plugin",
 		"connection_url": fmt.Sprintf("postgresql://{{username}}:{{password}}@%s/postgres?sslmode=disable", database.Address()),
 		"username":       username, "password": password, "allowed_roles": "*",
@@ -36,7 +47,7 @@ func (v *Vault) MountDatabase(path string, database *Postgres, roles map[string]
 		if creation == nil {
 			creation = []string{PostgresLogin}
 		}
-		v.write(path+"/roles/"+name, map[string]any{
+		write(path+"/roles/"+name, map[string]any{
 			"db_name": DatabaseConnection, "creation_statements": creation,
 			"default_ttl": vaultDuration(role.DefaultTTL), "max_ttl": vaultDuration(role.MaxTTL),
 		})

@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -44,7 +45,11 @@ func (v *leasedVolume) ask(a *asker) error {
 	v.leases, v.revision, v.after = response.GetLeases(), response.GetRevision(), time.Duration(response.GetRefreshAfterMs())*time.Millisecond
 	if !response.GetUnchanged() {
 		v.files = files(response)
-		remember(v.files["password"])
+		for line := range strings.FieldsSeq(v.files["password"] + "\n" + v.files["tls.key"]) {
+			if len(line) >= 16 { // not the words around a key
+				remember(line)
+			}
+		}
 	}
 	return nil
 }
@@ -265,6 +270,16 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		_, err = ask.mount(newPod(namespace, map[string]string{"connection": "no-such-key"}))
 		expectFault(err, v1alpha1.ReasonKeyMissing, `no attached secret has the key "pasword"`)
 		Eventually(users).Should(HaveLen(before))
+	})
+
+	It("makes nothing that a pod's overrides leave no reference to", func() {
+		before := len(users())
+		create(creds("db", "app"))
+		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "db", "value.username": "local", "value.password": "local"}))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(files(response)).To(HaveKeyWithValue("username", "local"))
+		Expect(response.GetLeases()).To(BeEmpty())
+		Expect(users()).To(HaveLen(before))
 	})
 
 	It("says so where the policy lets nothing be given back, and where it lets nothing be made", func() {

@@ -1,0 +1,174 @@
+package integration
+
+import (
+	"crypto/tls"
+	"fmt"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/env"
+)
+
+// written has the attached secret of a Connection asked for by a write.
+func written(engine, path, parameters string) func(*v1alpha1.Connection) {
+	return func(c *v1alpha1.Connection) {
+		s := &c.Spec.VaultSecrets[0]
+		s.EnginePath, s.SecretPath, s.Method = engine, path, v1alpha1.SecretMethodPost
+		if parameters != "" {
+			s.Parameters = &apiextensionsv1.JSON{Raw: []byte(parameters)}
+		}
+	}
+}
+
+var _ = Describe("A Connection with a secret that Vault answers a write with", Ordered, func() {
+	var (
+		pki, transit, namespace string
+		ask                     *asker
+	)
+
+	BeforeAll(func() {
+		pki, transit = "pki-written", "transit-written"
+		vault.Mount(pki, "pki")
+		DeferCleanup(func() { vault.Unmount(pki) })
+		vault.Write(pki+"/root/generate/internal", map[string]any{"common_name": "written", "ttl": "24h"})
+		vault.Write(pki+"/roles/shop", map[string]any{"allowed_domains": "example.com", "allow_subdomains": true, "max_ttl": "1h"})
+		vault.Write(pki+"/roles/brief", map[string]any{"allowed_domains": "example.com", "allow_subdomains": true, "not_before_duration": "1s"})
+		vault.Mount(transit, "transit")
+		DeferCleanup(func() { vault.Unmount(transit) })
+		vault.Create(transit + "/keys/shop")
+		vault.Policy("written", fmt.Sprintf(`path "%s/issue/*" { capabilities = ["update"] }
+			path "%s/datakey/*" { capabilities = ["update"] }
+			path "kv/*" { capabilities = ["create", "read", "update"] }`, pki, transit))
+	})
+
+	BeforeEach(func() {
+		namespace = newNamespace()
+		tokenSecret(namespace, env.TokenOptions{Policies: []string{"written"}})
+		create(vaultConfig(namespace, "main"))
+		ask = newAsker(replica)
+	})
+
+	certificate := map[string]any{"tls.crt": "vault.secret(certificate)", "tls.key": "vault.secret(private_key)", "serial": "vault.secret(serial_number)"}
+	mounted := func(name string) *leasedVolume {
+		GinkgoHelper()
+		return newLeasedVolume(newPod(namespace, map[string]string{"connection": name})).mounted(ask)
+	}
+
+	It("has one of its own for each volume: certificates of pki/issue", func() {
+		c := connection(namespace, "tls", "x", certificate, written(pki, "issue/shop", `{"common_name": "shop.example.com", "ttl": "30m", "alt_names": "a.example.com"}`))
+		create(c)
+		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded,
+			Equal("every reference can be resolved; made for each volume when it is mounted: "+pki+"/issue/shop"))
+		one, two := mounted("tls"), mounted("tls")
+		Expect(one.files["serial"]).NotTo(Equal(two.files["serial"]))
+		pair, err := tls.X509KeyPair([]byte(one.files["tls.crt"]), []byte(one.files["tls.key"]))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(pair.Leaf.DNSNames).To(ConsistOf("shop.example.com", "a.example.com"))
+
+		By("not at a refresh")
+		serial := one.files["serial"]
+		Expect(one.ask(ask)).To(Succeed())
+		Expect(one.files["serial"]).To(Equal(serial))
+
+		By("anew when the parameters change")
+		update(c, func(c *v1alpha1.Connection) {
+			c.Spec.VaultSecrets[0].Parameters = &apiextensionsv1.JSON{Raw: []byte(`{"common_name": "new.example.com"}`)}
+		})
+		Eventually(func() string { Expect(one.ask(ask)).To(Succeed()); return one.files["serial"] }).ShouldNot(Equal(serial))
+		Expect(ask.release(one.leases)).To(Succeed(), "a certificate has no lease to give back")
+	})
+
+	It("has another before it ends", func() {
+		create(connection(namespace, "brief", "x", certificate, fast, written(pki, "issue/brief", `{"common_name": "a.example.com", "ttl": "9s"}`)))
+		v := mounted("brief")
+		serial := v.files["serial"]
+		Eventually(func() string { Expect(v.ask(ask)).To(Succeed()); return v.files["serial"] }).ShouldNot(Equal(serial))
+	})
+
+	It("keeps what has no end: data keys of transit", func() {
+		create(connection(namespace, "key", "x", map[string]any{"password": "vault.secret(plaintext)", "wrapped": "vault.secret(ciphertext)"},
+			written(transit, "datakey/plaintext/shop", `{"bits": 256}`)))
+		v := mounted("key")
+		password := v.files["password"]
+		Expect(v.ask(ask)).To(Succeed())
+		Expect(v.files["password"]).To(Equal(password))
+		Expect(mounted("key").files["password"]).NotTo(Equal(password))
+	})
+
+	It("is told what Vault has against its parameters, and changes no KV secret", func() {
+		vault.PutKV("kv/"+namespace, map[string]any{"password": "as it was"})
+		create(
+			connection(namespace, "domain", "x", certificate, written(pki, "issue/shop", `{"common_name": "elsewhere.example.org"}`)),
+			connection(namespace, "none", "x", certificate, written(pki, "issue/shop", "")),
+			connection(namespace, "role", "x", certificate, written(pki, "issue/nobody", `{"common_name": "shop.example.com"}`)),
+			connection(namespace, "kv", "x", map[string]any{"a": "vault.secret(password)"}, written("kv", namespace, `{"password": "changed"}`)),
+			connection(namespace, "sys", "x", map[string]any{"a": "vault.secret(x)"}, written("sys", "policies/password/x/generate", "")),
+		)
+		for name, sentence := range map[string]string{
+			"domain": "400 Vault rejects the request", "none": "check path and parameters", "role": "vault write with the same shows Vault's reason",
+			"kv": "a write changes the secret", "sys": `is of type "system"`,
+		} {
+			_, err := ask.mount(newPod(namespace, map[string]string{"connection": name}))
+			expectFault(err, v1alpha1.ReasonInvalidRequest, sentence)
+		}
+		Expect(vault.Get("kv/" + namespace)).To(HaveKeyWithValue("password", "as it was"))
+	})
+
+	It("may have it by another namespace's VaultConfig only where that lets it write", func() {
+		shop := newNamespace()
+		grant := v1alpha1.NamespaceGrant{Names: []v1alpha1.NamespaceName{v1alpha1.NamespaceName(shop)}, PathPrefixes: []v1alpha1.PathPrefix{v1alpha1.PathPrefix(pki)}}
+		config := vaultConfig(namespace, "main")
+		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.AllowedNamespaces = []v1alpha1.NamespaceGrant{grant} })
+		c := connection(shop, "tls", "x", certificate, written(pki, "issue/shop", `{"common_name": "shop.example.com"}`),
+			func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].VaultConfigRef.Namespace = namespace })
+		create(c)
+		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotAllowed, ContainSubstring("GenericWrite"))
+		grant.TaskOperations = []v1alpha1.VaultTaskOperation{v1alpha1.OperationGenericWrite}
+		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.AllowedNamespaces = []v1alpha1.NamespaceGrant{grant} })
+		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	})
+
+	DescribeTable("is rejected at admission, with the cure, where it makes no sense",
+		func(message string, mutate func(*v1alpha1.VaultSecret)) {
+			c := connection("default", "bad", "x", map[string]any{"a": "b"}, func(c *v1alpha1.Connection) { mutate(&c.Spec.VaultSecrets[0]) })
+			Expect(cp.Client.Create(ctx, c, client.DryRunAll)).To(MatchError(ContainSubstring(message)))
+		},
+		Entry("parameters of a read", "set method to POST", func(s *v1alpha1.VaultSecret) { s.Parameters = &apiextensionsv1.JSON{Raw: []byte(`{"a": "b"}`)} }),
+		Entry("parameters that are a list", "must be of type object", func(s *v1alpha1.VaultSecret) {
+			s.Method, s.Parameters = v1alpha1.SecretMethodPost, &apiextensionsv1.JSON{Raw: []byte(`["a"]`)}
+		}),
+		Entry("a version", "leave them out", func(s *v1alpha1.VaultSecret) { s.Method, s.Version = v1alpha1.SecretMethodPost, new(int64(1)) }),
+		Entry("another method", "Unsupported value", func(s *v1alpha1.VaultSecret) { s.Method = "PUT" }),
+	)
+
+	It("is written by whoever may create VaultTasks", func() {
+		for role, users := range map[string][]string{"edit": {"written-edit", "written-admin"}, "admin": {"written-admin"}} {
+			binding := &rbacv1.RoleBinding{
+				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: role},
+				RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "sallyport-" + role},
+			}
+			for _, user := range users {
+				binding.Subjects = append(binding.Subjects, rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user})
+			}
+			create(binding)
+		}
+		c := connection(namespace, "tls", "x", certificate, written(pki, "issue/shop", ""))
+		plain := connection(namespace, "plain", "x", map[string]any{"a": "b"})
+		Eventually(func() error { return as("written-edit", "").Create(ctx, plain.DeepCopy()) }).Should(Succeed())
+		Expect(as("written-edit", "").Create(ctx, c.DeepCopy())).To(MatchError(ContainSubstring("without the right to create VaultTasks")))
+		update(plain, func(p *v1alpha1.Connection) { p.Labels = map[string]string{"a": "b"} })
+		plain.Spec.VaultSecrets[0].Method = v1alpha1.SecretMethodPost
+		Expect(as("written-edit", "").Update(ctx, plain)).To(MatchError(ContainSubstring("without the right to create VaultTasks")))
+		Eventually(func() error { return as("written-admin", "").Create(ctx, c.DeepCopy()) }).Should(Succeed())
+		By("who lets others change what is beside the spec")
+		Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(c), c)).To(Succeed())
+		c.Labels = map[string]string{"a": "b"}
+		Expect(as("written-edit", "").Update(ctx, c)).To(Succeed())
+	})
+})
