@@ -24,9 +24,9 @@ const (
 	eventsRemembered = 10_000
 )
 
-// PodEvents tell of pods whose mounted volumes cannot be refreshed, in the sentence that the Connection's condition has, too. A volume that is
-// mounted for the first time has the kubelet's own event. One for each pod and reason in eventQuiet, so that an outage of Vault
-// costs one write for each pod, not one for each try.
+// PodEvents tell of pods whose mounted volumes cannot be refreshed until somebody changes something, in the sentence that the Connection's
+// condition has, too. A volume that is mounted for the first time has the kubelet's own event. One for each pod and reason in eventQuiet,
+// and none for what goes away by itself: an outage of Vault must not cost a write for each pod.
 type PodEvents struct {
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
@@ -52,7 +52,7 @@ func (e *PodEvents) refreshed(grant *Grant, request *resolverv1.ResolveRequest, 
 		return
 	}
 	f := fault.From(err)
-	if !e.due(podReason{uid: grant.PodUID, reason: f.Reason}) {
+	if f.Class == fault.Retry || !e.due(podReason{uid: grant.PodUID, reason: f.Reason}) {
 		return
 	}
 	pod := &corev1.Pod{

@@ -60,7 +60,7 @@ func expectBinding(found, wanted map[string]any) {
 var _ = Describe("A client library of Service Bindings", func() {
 	// hostile is what breaks who puts a value through a shell, a template, JSON or YAML on its way.
 	hostile := func() string {
-		return rand.Text() + " '\"`\\ $HOME ${x} $(id) {{ .x }} #: & vault.secret(username)\n\tsecond\r\nline \u00fc\u20ac\U0001f511\u2028 \\n%s" + rand.Text()
+		return newSecret() + " '\"`\\ $HOME ${x} $(id) {{ .x }} #: & vault.secret(username)\n\tsecond\r\nline \u00fc\u20ac\U0001f511\u2028 \\n%s" + rand.Text()
 	}
 
 	// bindingRoot mounts the Connection and returns a directory with its volume as the only binding, as a pod's volumeMounts would make it.

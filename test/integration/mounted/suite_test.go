@@ -5,18 +5,30 @@
 package mounted
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap/zapcore"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -28,7 +40,32 @@ var (
 	node    *env.Node
 	replica *env.Controller
 	plugin  *env.Plugin
+	logs    = &logBuffer{}
 )
+
+// logBuffer keeps all that the replica and the plugin log.
+type logBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}
+
+// marker begins every secret value of this run, see newSecret.
+var marker = "canary-" + rand.Text()
+
+// newSecret returns a value that may stand in Vault and in mounted volumes and nowhere else.
+func newSecret() string { return marker + "-" + rand.Text() }
 
 func TestMounted(t *testing.T) {
 	RegisterFailHandler(Fail)
@@ -42,7 +79,7 @@ func TestMounted(t *testing.T) {
 }
 
 var _ = BeforeSuite(func() {
-	log := zap.New(zap.WriteTo(GinkgoWriter), zap.UseDevMode(true))
+	log := zap.New(zap.WriteTo(io.MultiWriter(GinkgoWriter, logs)), zap.UseDevMode(true), zap.Level(zapcore.Level(-5)))
 	ctrl.SetLogger(log)
 	var err error
 	cp, err = env.StartControlPlane(ctx)
@@ -61,6 +98,33 @@ var _ = BeforeSuite(func() {
 	plugin, err = node.StartPlugin(ctx, replica, log)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(plugin.Stop()).To(Succeed()) })
+})
+
+var _ = AfterSuite(func() {
+	if plugin == nil {
+		return
+	}
+	texts := map[string]string{"logs": logs.String()}
+	for kind, list := range map[string]client.ObjectList{
+		"VaultConfigs": &v1alpha1.VaultConfigList{}, "Connections": &v1alpha1.ConnectionList{}, "events": &eventsv1.EventList{}, "pods": &corev1.PodList{},
+	} {
+		Expect(cp.Client.List(ctx, list)).To(Succeed())
+		encoded, err := json.Marshal(list)
+		Expect(err).NotTo(HaveOccurred())
+		texts[kind] = string(encoded)
+	}
+	for _, registry := range []prometheus.Gatherer{metrics.Registry, plugin.Registry} {
+		families, err := registry.Gather()
+		Expect(err).NotTo(HaveOccurred())
+		for _, family := range families {
+			texts["metrics"] += family.String() + "\n"
+		}
+	}
+	Expect(texts["logs"]).To(And(ContainSubstring("serving the resolver"), ContainSubstring("Volume published")), "the search can find something")
+	Expect(texts["metrics"]).To(And(ContainSubstring("sallyport_node_"), ContainSubstring("sallyport_resolver_")))
+	for where, text := range texts {
+		Expect(strings.Contains(text, marker)).To(BeFalse(), "a secret stands in the %s", where)
+	}
 })
 
 // filesIn returns what a program that reads a directory's files finds.

@@ -1,0 +1,95 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+)
+
+var _ = Describe("A Connection with odd content", func() {
+	var (
+		namespace string
+		ask       *asker
+	)
+
+	BeforeEach(func() {
+		namespace = newNamespace()
+		readyConfig(namespace)
+		ask = newAsker(replica)
+	})
+
+	It("has no cycles: what an override or a secret brings in is text, whatever it looks like", func() {
+		value := canary()
+		vault.PutKV("secret/data/"+namespace+"/odd", map[string]any{"a": "vault.secret(b)", "b": "vault.secret(a)", "real": value})
+		create(connection(namespace, "db", namespace+"/odd", map[string]any{"a": "vault.secret(a)", "b": "vault.secret(b)", "c": "vault.secret(real)", "d": "x"}))
+		response, err := mountEventually(ask, newPod(namespace, map[string]string{
+			"connection": "db", "value.c": "vault.secret(real)", "value.d": "vault.secret(d) vault.secret(c)",
+		}))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(files(response)).To(Equal(map[string]string{
+			"type": "test", "a": "vault.secret(b)", "b": "vault.secret(a)", "c": "vault.secret(real)", "d": "vault.secret(d) vault.secret(c)",
+		}))
+	})
+
+	It("finds keys that look like numbers, or words of JSON", func() {
+		data := map[string]any{"1": "one", "1.5": "dotted", "true": "yes", "null": "nothing", "a b": "blank", "ü\"\\": "hostile", "object": map[string]any{"1": 2}}
+		vault.PutKV("secret/data/"+namespace+"/odd", data)
+		value := map[string]any{}
+		for key := range data {
+			quoted, err := json.Marshal(key)
+			Expect(err).NotTo(HaveOccurred())
+			value[fmt.Sprintf("f%x", key)] = "vault.secret(" + string(quoted) + ")"
+		}
+		value["1"], value["true"] = "vault.secret(1)", "vault.secret(true)"
+		c := connection(namespace, "db", namespace+"/odd", value)
+		create(c)
+		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "db"}))
+		Expect(err).NotTo(HaveOccurred())
+		found := files(response)
+		for key, content := range data {
+			if text, ok := content.(string); ok {
+				Expect(found).To(HaveKeyWithValue(fmt.Sprintf("f%x", key), text))
+			}
+		}
+		Expect(found).To(And(HaveKeyWithValue("1", "one"), HaveKeyWithValue("true", "yes"), HaveKeyWithValue(fmt.Sprintf("f%x", "object"), `{"1":2}`)))
+	})
+
+	It("may read one of 10,000 keys, but not make 10,000 files, except as one", func() {
+		data, value := map[string]any{}, map[string]any{}
+		for i := range 10_000 {
+			data[fmt.Sprint("key", i)], value[fmt.Sprint("key", i)] = fmt.Sprint("value", i), "x"
+		}
+		vault.PutKV("secret/data/"+namespace+"/many", data)
+		one := connection(namespace, "one", namespace+"/many", map[string]any{"a": "vault.secret(key9999)"})
+		many := connection(namespace, "many", namespace+"/many", value)
+		single := connection(namespace, "single", namespace+"/many", value, withFiles(v1alpha1.ConnectionFile{Path: "all.json", Format: v1alpha1.FileFormatJSON}))
+		create(one, many, single)
+		expectCondition(one, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		expectCondition(many, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTooLarge,
+			HaveSuffix("value makes 10001 files, the file \"type\" included; a volume holds at most 512: put several keys into one object, which becomes one file, or name files"))
+		expectCondition(single, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "single"}))
+		Expect(err).NotTo(HaveOccurred())
+		var all map[string]string
+		Expect(json.Unmarshal([]byte(files(response)["all.json"]), &all)).To(Succeed())
+		Expect(all).To(HaveLen(10_000))
+	})
+
+	It("may read a small value of a huge secret, but not mount the huge one", func() {
+		vault.PutKV("secret/data/"+namespace+"/huge", map[string]any{"small": "s", "huge": strings.Repeat("x", 1<<20-4096)})
+		small := connection(namespace, "small", namespace+"/huge", map[string]any{"a": "vault.secret(small)"})
+		huge := connection(namespace, "huge", namespace+"/huge", map[string]any{"a": "vault.secret(huge)vault.secret(huge)"})
+		create(small, huge)
+		expectCondition(small, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		expectCondition(huge, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTooLarge)
+		_, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "huge"}))
+		expectFault(err, v1alpha1.ReasonTooLarge, "Connection "+namespace+"/huge")
+	})
+})
