@@ -121,7 +121,8 @@ func lastWord(task *v1alpha1.VaultTask) *fault.Fault {
 	return fault.New(ready.Reason, "%s", ready.Message)
 }
 
-// store writes the status where it changed and tells of the end of a run in an event.
+// store writes the status where it changed and tells of the end of a run in an event. An event is one more write, so there is none about a
+// success that stays in status anyway: of a task that has no schedule and is not removed by itself.
 func (r *Reconciler) store(ctx context.Context, before, task *v1alpha1.VaultTask) error {
 	if equality.Semantic.DeepEqual(before.Status, task.Status) {
 		return nil
@@ -129,12 +130,14 @@ func (r *Reconciler) store(ctx context.Context, before, task *v1alpha1.VaultTask
 	if err := r.client.Status().Update(ctx, task); err != nil {
 		return err
 	}
-	if task.Status.CompletionTime != nil && (before.Status.CompletionTime == nil || before.Status.Result == nil && task.Status.Result != nil) {
-		ready := meta.FindStatusCondition(task.Status.Conditions, v1alpha1.ConditionReady)
-		kind := corev1.EventTypeNormal
-		if ready.Status != metav1.ConditionTrue {
-			kind = corev1.EventTypeWarning
-		}
+	if task.Status.CompletionTime == nil || before.Status.CompletionTime != nil && (before.Status.Result != nil || task.Status.Result == nil) {
+		return nil
+	}
+	ready, kind := meta.FindStatusCondition(task.Status.Conditions, v1alpha1.ConditionReady), corev1.EventTypeNormal
+	if ready.Status != metav1.ConditionTrue {
+		kind = corev1.EventTypeWarning
+	}
+	if kind == corev1.EventTypeWarning || task.Spec.Schedule != nil || task.Spec.TTLSecondsAfterFinished != nil {
 		r.recorder.Eventf(task, nil, kind, ready.Reason, string(task.Spec.Operation), "%s", status.Note(ready.Message))
 	}
 	return nil

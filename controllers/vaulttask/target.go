@@ -123,16 +123,12 @@ func (a *attempt) permitted(ctx context.Context, to *target) error {
 
 // confirm returns the path that an operation sends, and the engine if it is KV version 2.
 func confirm(ctx context.Context, to *target, operation v1alpha1.VaultTaskOperation) (path, engine string, err error) {
-	location, top := to.location, strings.Trim(to.location.SecretPath, "/") == ""
-	if top {
-		location.SecretPath = "top" // only to find the engine
+	if operation == v1alpha1.OperationList {
+		return to.session.ConfirmFolder(ctx, to.location)
 	}
-	path, engine, err = to.session.Confirm(ctx, location)
+	path, engine, err = to.session.Confirm(ctx, to.location)
 	if err != nil {
 		return "", "", err
-	}
-	if top {
-		path = strings.TrimSuffix(path, "/top")
 	}
 	if part := partOf(operation); engine != "" && part != "data" {
 		path = engine + "/" + part + strings.TrimPrefix(path, engine+"/data")
@@ -143,8 +139,7 @@ func confirm(ctx context.Context, to *target, operation v1alpha1.VaultTaskOperat
 // partOf is what a KV version 2 engine puts between its own path and a secret's for an operation.
 func partOf(operation v1alpha1.VaultTaskOperation) string {
 	switch operation {
-	case v1alpha1.OperationList, v1alpha1.OperationReadMetadata, v1alpha1.OperationWriteMetadata,
-		v1alpha1.OperationPatchMetadata, v1alpha1.OperationDeleteMetadata:
+	case v1alpha1.OperationReadMetadata, v1alpha1.OperationWriteMetadata, v1alpha1.OperationPatchMetadata, v1alpha1.OperationDeleteMetadata:
 		return "metadata"
 	case v1alpha1.OperationDelete:
 		return "delete"

@@ -3,6 +3,8 @@ package lease
 import (
 	"context"
 	"fmt"
+	"io"
+	"slices"
 	"sync"
 	"time"
 )
@@ -12,6 +14,8 @@ const (
 	sweepPause = time.Minute
 	// awaitedFor is how long a volume has for it. Nothing is taken from it then, unless its pod is gone.
 	awaitedFor = 2 * time.Minute
+	// maxDebts bounds the memory for what could not be given back yet. Beyond it leases are left to their own end.
+	maxDebts = 10_000
 )
 
 // awaited are secrets that were handed out, and not seen again yet: the answer may not have reached the node, or the node plugin was killed
@@ -19,7 +23,19 @@ const (
 type awaited struct {
 	mu      sync.Mutex
 	volumes map[string]*waiting
+	// debts are what nobody has and could not be given back yet.
+	debts []debt
 }
+
+// debt is a lease to give back.
+type debt struct {
+	// namespace of the pod that it was made for.
+	namespace string
+	holding   Holding
+}
+
+// Format prints nothing of it, for every verb.
+func (d debt) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, "lease [redacted]") }
 
 type waiting struct {
 	volume   Volume
@@ -32,16 +48,45 @@ func (w waiting) Format(state fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(state, "%d awaited leases of volume %s", len(w.holdings), w.volume.ID)
 }
 
-// take returns what is awaited of a volume, and awaits it no longer.
-func (a *awaited) take(v Volume) []Holding {
+// take returns those that are awaited of a volume and that which accepts, and awaits them no longer.
+func (a *awaited) take(v Volume, which func(Holding) bool) []Holding {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	of := a.volumes[v.key()]
 	if of == nil {
 		return nil
 	}
-	delete(a.volumes, v.key())
-	return of.holdings
+	var taken, left []Holding
+	for _, h := range of.holdings {
+		if which(h) {
+			taken = append(taken, h)
+		} else {
+			left = append(left, h)
+		}
+	}
+	if of.holdings = left; len(left) == 0 {
+		delete(a.volumes, v.key())
+	}
+	return taken
+}
+
+// owe remembers what could not be given back, if there is room.
+func (a *awaited) owe(d debt) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.debts) >= maxDebts {
+		return false
+	}
+	a.debts = append(a.debts, d)
+	return true
+}
+
+func (a *awaited) takeDebts() []debt {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	debts := a.debts
+	a.debts = nil
+	return debts
 }
 
 func (a *awaited) add(v Volume, holdings []Holding, now time.Time) {
@@ -84,9 +129,9 @@ func (k *Keeper) Await(l *Ledger, made []Made) {
 
 // Settle gives back what was made for the volume earlier and is not in the ledger that it brings: it never got there.
 func (k *Keeper) Settle(ctx context.Context, l *Ledger) {
-	for _, h := range k.awaited.take(l.Volume) {
+	for _, h := range k.awaited.take(l.Volume, func(Holding) bool { return true }) {
 		if !l.has(h.ID) {
-			k.giveBack(ctx, l.Volume.Namespace, h)
+			k.giveBack(ctx, debt{namespace: l.Volume.Namespace, holding: h})
 		}
 	}
 }
@@ -110,6 +155,7 @@ func (k *Keeper) NeedLeaderElection() bool { return false }
 
 func (k *Keeper) sweep(ctx context.Context) {
 	now := k.clock.Now()
+	k.renewals.forget(now)
 	for _, of := range k.awaited.older(now.Add(-awaitedFor)) {
 		live := false
 		for _, h := range of.holdings {
@@ -118,8 +164,21 @@ func (k *Keeper) sweep(ctx context.Context) {
 		if live && !k.podGone(ctx, of.volume) {
 			continue // the node may be cut off, and the pod uses them
 		}
-		for _, h := range k.awaited.take(of.volume) {
-			k.giveBack(ctx, of.volume.Namespace, h)
+		// Only these: the volume may have come back meanwhile, and others been made for it.
+		seen := func(h Holding) bool {
+			return slices.ContainsFunc(of.holdings, func(s Holding) bool { return s.ID == h.ID })
+		}
+		for _, h := range k.awaited.take(of.volume, seen) {
+			k.giveBack(ctx, debt{namespace: of.volume.Namespace, holding: h})
+		}
+	}
+	debts := k.awaited.takeDebts()
+	for i, d := range debts {
+		if !k.giveBack(ctx, d) { // Vault is away; a minute later, again
+			for _, rest := range debts[i+1:] {
+				k.awaited.owe(rest)
+			}
+			return
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package lease
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -10,7 +12,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	testingclock "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault"
@@ -51,7 +55,7 @@ func TestWhatNoVolumeCameWithIsGivenBackWhenItsPodIsGone(t *testing.T) {
 	k.sweep(t.Context())
 	g.Expect(waits()).To(BeZero(), "what has run out is forgotten, whatever the pod")
 
-	k.Await(&Ledger{Volume: volume}, []Made{{ID: "c", Issued: &vault.Issued{}}})
+	k.Await(&Ledger{Volume: volume}, []Made{{ID: "c", Config: config, Issued: &vault.Issued{}}})
 	g.Expect(waits()).To(BeZero(), "there is nothing to give back of what has no lease")
 }
 
@@ -61,8 +65,52 @@ func TestAVolumeThatComesWithItSettlesIt(t *testing.T) {
 	k := NewKeeper(Options{Objects: objects, Pods: objects, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
 	l := ledger()
 	k.Await(l, []Made{made("a", "s", time.Hour, true, vault.TokenTerm{})})
-	g.Expect(k.awaited.take(Volume{ID: "csi-2", PodUID: "uid"})).To(BeEmpty(), "another volume of the same pod")
-	g.Expect(k.awaited.take(Volume{ID: "csi-1", PodUID: "later"})).To(BeEmpty(), "the same volume of a later pod")
+	all := func(Holding) bool { return true }
+	g.Expect(k.awaited.take(Volume{ID: "csi-2", PodUID: "uid"}, all)).To(BeEmpty(), "another volume of the same pod")
+	g.Expect(k.awaited.take(Volume{ID: "csi-1", PodUID: "later"}, all)).To(BeEmpty(), "the same volume of a later pod")
 	k.Settle(t.Context(), l)
 	g.Expect(k.awaited.volumes).To(BeEmpty())
+}
+
+func TestWhatCouldNotBeGivenBackIsOwed(t *testing.T) {
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	away := true
+	objects := interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme).Build(), interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+			if away {
+				return errors.New("the API server is away")
+			}
+			return c.Get(ctx, key, object, options...) // the VaultConfig is gone
+		},
+	})
+	k := NewKeeper(Options{Objects: objects, Pods: objects, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
+	k.GiveBack(t.Context(), "shop", []Made{made("a", "s", time.Hour, true, vault.TokenTerm{}), made("b", "s", time.Hour, true, vault.TokenTerm{})})
+	g.Expect(k.awaited.debts).To(HaveLen(2))
+	k.sweep(t.Context())
+	g.Expect(k.awaited.debts).To(HaveLen(2), "it is tried again and again")
+	away = false
+	k.sweep(t.Context())
+	g.Expect(k.awaited.debts).To(BeEmpty())
+}
+
+func TestRenewalsOutliveAnAnswerThatDidNotArrive(t *testing.T) {
+	g := NewWithT(t)
+	r := renewals{terms: map[string]term{}}
+	h := made("a", "s", time.Hour, true, vault.TokenTerm{}).holding(noon)
+	renewed := h
+	renewed.Since, renewed.Expires = noon.Add(40*time.Minute), noon.Add(100*time.Minute)
+	r.note(&renewed)
+	brought := h // as the node still has it
+	r.bring(&brought)
+	g.Expect(brought.Expires).To(Equal(renewed.Expires))
+	newer := h // as another replica has it
+	newer.Since, newer.Expires = noon.Add(80*time.Minute), noon.Add(140*time.Minute)
+	r.bring(&newer)
+	g.Expect(newer.Expires).To(Equal(noon.Add(140 * time.Minute)))
+	r.forget(noon.Add(99 * time.Minute))
+	g.Expect(r.terms).To(HaveLen(1))
+	r.forget(noon.Add(100 * time.Minute))
+	g.Expect(r.terms).To(BeEmpty())
 }

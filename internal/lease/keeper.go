@@ -17,8 +17,14 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// giveBackTimeout bounds the attempt to give a lease back that nobody got.
-const giveBackTimeout = 15 * time.Second
+const (
+	// giveBackTimeout bounds the attempt to give a lease back that nobody got.
+	giveBackTimeout = 15 * time.Second
+	// releasePause is the pause before another attempt to give back what was replaced.
+	releasePause = time.Minute
+	// clockTolerance is how long after its end in the books a lease is still tried to be given back.
+	clockTolerance = time.Hour
+)
 
 // Keeper tends the leases of volumes. It is safe for concurrent use.
 type Keeper struct {
@@ -29,6 +35,7 @@ type Keeper struct {
 	clock    clock.PassiveClock
 	log      logr.Logger
 	awaited  awaited
+	renewals renewals
 }
 
 // Options are what a Keeper needs, all of it.
@@ -49,7 +56,7 @@ type Options struct {
 func NewKeeper(o Options) *Keeper {
 	return &Keeper{
 		objects: o.Objects, pods: o.Pods, sessions: o.Sessions, sealer: sealer{secrets: o.Secrets}, clock: o.Clock, log: o.Log,
-		awaited: awaited{volumes: map[string]*waiting{}},
+		awaited: awaited{volumes: map[string]*waiting{}}, renewals: renewals{terms: map[string]term{}},
 	}
 }
 
@@ -93,31 +100,48 @@ func (k *Keeper) Tend(ctx context.Context, l *Ledger, workload *vault.Workload) 
 	l.Holdings = kept
 }
 
-// tend looks after one holding and tells whether it is still there.
+// tend looks after one holding and tells whether it is still there. That is for Vault to say: the books may be behind, because an answer with
+// newer ones did not reach the node, and clocks differ.
 func (k *Keeper) tend(ctx context.Context, h *Holding, workload *vault.Workload, namespace string) bool {
 	now := k.clock.Now()
-	switch {
-	case h.expired(now):
-		return false
-	case h.LeaseID == "":
+	if h.LeaseID == "" {
 		h.due = passed(h.replaceAt(), now)
 		return true
 	}
+	k.renewals.bring(h)
 	session, err := k.session(ctx, h, namespace, workload)
 	if err != nil {
 		h.due = passed(h.replaceAt(), now)
+		if fault.Is(err, v1alpha1.ReasonConfigNotFound) && (h.expired(now) || !h.ReleaseAt.IsZero()) {
+			leases.WithLabelValues(actionLeft).Inc()
+			return false
+		}
 		return true
 	}
 	*h = h.following(session.TokenTerm(), now)
 	switch {
 	case !h.ReleaseAt.IsZero():
-		return !passed(h.ReleaseAt, now) || k.revoke(ctx, session, h) != nil
+		return !passed(h.ReleaseAt, now) || !k.retire(ctx, session, h)
 	case passed(h.renewAt(), now):
 		return k.renew(ctx, session, h)
 	}
 	h.due = passed(h.replaceAt(), now)
 	_, err = session.LookUpLease(ctx, vault.NewLeaseID(h.LeaseID))
 	return !errors.Is(err, vault.ErrLeaseGone) // any other failure says nothing about the lease
+}
+
+// retire gives back what was replaced and tells whether that is settled. What the policy does not let be given back is left to its own end.
+func (k *Keeper) retire(ctx context.Context, session *vault.Session, h *Holding) bool {
+	err := k.revoke(ctx, session, h)
+	switch {
+	case err == nil:
+		return true
+	case fault.From(err).Class != fault.Retry:
+		leases.WithLabelValues(actionLeft).Inc()
+		return true
+	}
+	h.ReleaseAt = k.clock.Now().Add(releasePause)
+	return false
 }
 
 // renew renews a lease and tells whether it is still there. What cannot be renewed, or not for long, is due.
@@ -129,6 +153,7 @@ func (k *Keeper) renew(ctx context.Context, session *vault.Session, h *Holding) 
 	case err == nil:
 		leases.WithLabelValues(actionRenewed).Inc()
 		h.Since, h.Expires = now, now.Add(renewed.Duration)
+		k.renewals.note(h)
 		h.due = renewed.Duration < h.Granted/2 || passed(h.replaceAt(), now)
 	case errors.Is(err, vault.ErrLeaseGone):
 		if _, err = session.LookUpLease(ctx, id); errors.Is(err, vault.ErrLeaseGone) {
@@ -163,7 +188,9 @@ func (k *Keeper) Release(ctx context.Context, sealed []byte, node string) error 
 	case l.Volume.Node != node:
 		return fault.Invalid(v1alpha1.ReasonNotAllowed, "the leases belong to a volume of another node than %s", node)
 	}
-	for _, h := range append(k.awaited.take(l.Volume), l.Holdings...) {
+	// Not what else is awaited of the volume: it may have been published again meanwhile.
+	k.awaited.take(l.Volume, func(h Holding) bool { return l.has(h.ID) })
+	for _, h := range l.Holdings {
 		if failed := k.release(ctx, &h, l.Volume.Namespace); failed != nil && err == nil {
 			err = fault.New(fault.From(failed).Reason, "%s", fault.From(failed).Sentence)
 		}
@@ -171,32 +198,41 @@ func (k *Keeper) Release(ctx context.Context, sealed []byte, node string) error 
 	return err
 }
 
-// GiveBack gives back what was made and reached no volume.
+// GiveBack gives back what was made and reached no volume. What fails is tried again later.
 func (k *Keeper) GiveBack(ctx context.Context, namespace string, made []Made) {
 	for _, m := range made {
-		h := m.holding(k.clock.Now())
-		k.giveBack(ctx, namespace, h)
+		k.giveBack(ctx, debt{namespace: namespace, holding: m.holding(k.clock.Now())})
 	}
 }
 
-func (k *Keeper) giveBack(ctx context.Context, namespace string, h Holding) {
+// giveBack tells whether the matter is settled.
+func (k *Keeper) giveBack(ctx context.Context, d debt) bool {
 	// Whoever asked may be gone already, which can be the reason.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTimeout)
 	defer cancel()
-	if err := k.release(ctx, &h, namespace); err != nil {
-		k.log.Info("a lease that reached no volume is left to its own end", "reason", fault.From(err).Reason, "message", fault.From(err).Sentence)
+	err := k.release(ctx, &d.holding, d.namespace)
+	if err == nil {
+		return true
 	}
+	f := fault.From(err)
+	if f.Class == fault.Retry && k.awaited.owe(d) {
+		return false
+	}
+	leases.WithLabelValues(actionLeft).Inc()
+	k.log.Info("a lease that reached no volume is left to its own end", "reason", f.Reason, "message", f.Sentence)
+	return true
 }
 
-// release gives one lease back. There is nothing to do for one that ran out, or whose VaultConfig is gone, or that only a pod which is gone could
-// give back.
+// release gives one lease back. There is nothing to do for one that ran out long ago, or whose VaultConfig is gone, or that only a pod which is
+// gone could give back.
 func (k *Keeper) release(ctx context.Context, h *Holding, namespace string) error {
-	if h.LeaseID == "" || h.expired(k.clock.Now()) {
+	if h.LeaseID == "" {
 		return nil
 	}
 	session, err := k.session(ctx, h, namespace, nil)
 	switch {
-	case fault.Is(err, v1alpha1.ReasonConfigNotFound), h.ServiceAccount != "" && fault.Is(err, v1alpha1.ReasonCredentialMissing):
+	case fault.Is(err, v1alpha1.ReasonConfigNotFound), h.ServiceAccount != "" && fault.Is(err, v1alpha1.ReasonCredentialMissing),
+		err != nil && h.expired(k.clock.Now().Add(-clockTolerance)):
 		leases.WithLabelValues(actionLeft).Inc()
 		return nil
 	case err != nil:
@@ -220,8 +256,8 @@ func (k *Keeper) session(ctx context.Context, h *Holding, namespace string, work
 	switch {
 	case client.IgnoreNotFound(err) != nil:
 		return nil, fault.New(v1alpha1.ReasonInternal, "VaultConfig %s cannot be read from the Kubernetes API", h.Config)
-	case err != nil || config.UID != h.ConfigUID:
-		return nil, fault.Wait(v1alpha1.ReasonConfigNotFound, "VaultConfig %s, which the lease was made through, does not exist any more", h.Config)
+	case err != nil || config.UID != h.ConfigUID || vaultOf(config) != h.Vault:
+		return nil, fault.Wait(v1alpha1.ReasonConfigNotFound, "VaultConfig %s, which the lease was made through, does not exist any more, or is about another Vault", h.Config)
 	}
 	if workload == nil && h.ServiceAccount != "" {
 		workload = &vault.Workload{Namespace: namespace, ServiceAccount: h.ServiceAccount}

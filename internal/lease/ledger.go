@@ -8,15 +8,19 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault"
 )
 
 const (
 	// maxOverlap is how long a lease that was replaced is left to the pod at most, which may have read the former files only.
 	maxOverlap = time.Hour
-	// maxRetiring bounds the leases that a volume has beside those that are in its files.
+	// maxRetiring is how many leases a volume has beside those that are in its files, before the oldest are given back early; and
+	// maxOverdue, beyond which they are left to their own end, for Vault does not take them back.
 	maxRetiring = 4
+	maxOverdue  = 32
 )
 
 // Volume is whose leases they are.
@@ -48,6 +52,8 @@ type Holding struct {
 	// Config is the VaultConfig that it was made through.
 	Config    types.NamespacedName `json:"config"`
 	ConfigUID types.UID            `json:"configUID"`
+	// Vault is where that led: the URL and the namespace.
+	Vault string `json:"vault"`
 	// ServiceAccount of the pod if the VaultConfig logs in as the workload.
 	ServiceAccount string `json:"serviceAccount,omitempty"`
 	// LeaseID is empty if there is no lease.
@@ -86,10 +92,14 @@ func (h Holding) MarshalLog() any { return fmt.Sprint(h) }
 // Made is a secret that was made for a volume just now.
 type Made struct {
 	ID, Slot       string
-	Config         types.NamespacedName
-	ConfigUID      types.UID
+	Config         *v1alpha1.VaultConfig
 	ServiceAccount string
 	Issued         *vault.Issued
+}
+
+// vaultOf says where a VaultConfig leads: a lease means nothing to another Vault, which would say that it is gone.
+func vaultOf(config *v1alpha1.VaultConfig) string {
+	return config.Spec.URL + " " + config.Spec.VaultNamespace
 }
 
 // Format prints none of it, for every verb.
@@ -98,8 +108,9 @@ func (m Made) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, "se
 // holding is what is to be known of it from now on.
 func (m Made) holding(now time.Time) Holding {
 	h := Holding{
-		ID: m.ID, Slot: m.Slot, Config: m.Config, ConfigUID: m.ConfigUID, ServiceAccount: m.ServiceAccount,
-		LeaseID: m.Issued.Lease.ID.Reveal(), Renewable: m.Issued.Lease.Renewable, Granted: m.Issued.Lease.Duration,
+		ID: m.ID, Slot: m.Slot, Config: client.ObjectKeyFromObject(m.Config), ConfigUID: m.Config.UID, Vault: vaultOf(m.Config),
+		ServiceAccount: m.ServiceAccount,
+		LeaseID:        m.Issued.Lease.ID.Reveal(), Renewable: m.Issued.Lease.Renewable, Granted: m.Issued.Lease.Duration,
 		Since: now, Expires: m.Issued.ExpireTime,
 	}
 	if h.LeaseID != "" {
@@ -139,8 +150,14 @@ func (l *Ledger) Update(wanted []string, made []Made, now time.Time) {
 			retiring = append(retiring, h)
 		}
 	}
+	if overdue := len(retiring) - maxOverdue; overdue > 0 {
+		leases.WithLabelValues(actionLeft).Add(float64(overdue))
+		retiring = retiring[overdue:] // oldest first
+	}
 	for i := range max(len(retiring)-maxRetiring, 0) {
-		retiring[i].ReleaseAt = now // oldest first
+		if retiring[i].ReleaseAt.Sub(now) > releasePause {
+			retiring[i].ReleaseAt = now
+		}
 	}
 	for _, m := range made {
 		kept = append(kept, m.holding(now))
@@ -183,7 +200,7 @@ func (h Holding) replaceAt() time.Time {
 	return at
 }
 
-// expired: Vault has ended it.
+// expired: Vault has ended it, if nobody else renewed it and the clocks agree. It is to be seen with Vault before anything is done.
 func (h Holding) expired(now time.Time) bool {
 	return passed(h.Expires, now) || passed(h.TokenExpires, now)
 }

@@ -9,15 +9,20 @@ import (
 
 	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
+// config is the VaultConfig that secrets are made through.
+var config = &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "main", UID: "config"}}
+
 // made is a secret of a slot with a lease, made with a token.
 func made(id, slot string, duration time.Duration, renewable bool, token vault.TokenTerm) Made {
-	return Made{ID: id, Slot: slot, Issued: &vault.Issued{
+	return Made{ID: id, Slot: slot, Config: config, Issued: &vault.Issued{
 		Lease: vault.Lease{ID: vault.NewLeaseID("database/creds/app/" + id), Duration: duration, Renewable: renewable}, Token: token,
 	}}
 }
@@ -25,7 +30,7 @@ func made(id, slot string, duration time.Duration, renewable bool, token vault.T
 func TestALeaseIsRenewedOrReplacedAtTwoThirds(t *testing.T) {
 	never := vault.TokenTerm{ID: "t"}
 	dies := func(in time.Duration) vault.TokenTerm { return vault.TokenTerm{ID: "t", ExpireTime: noon.Add(in)} }
-	certificate := Made{ID: "a", Slot: "s", Issued: &vault.Issued{ExpireTime: noon.Add(time.Hour), Token: dies(time.Minute)}}
+	certificate := Made{ID: "a", Slot: "s", Config: config, Issued: &vault.Issued{ExpireTime: noon.Add(time.Hour), Token: dies(time.Minute)}}
 	for name, c := range map[string]struct {
 		made           Made
 		renew, replace time.Duration
@@ -37,7 +42,7 @@ func TestALeaseIsRenewedOrReplacedAtTwoThirds(t *testing.T) {
 		"not renewable, a token that dies sooner": {made("a", "s", time.Hour, false, dies(30*time.Minute)), 0, 30 * time.Minute},
 		"without an end":                            {made("a", "s", 0, false, never), 0, 0},
 		"without a lease: it outlives its token":    {certificate, 0, time.Hour},
-		"neither lease nor end, whatever the token": {Made{ID: "a", Slot: "s", Issued: &vault.Issued{Token: dies(time.Minute)}}, 0, 0},
+		"neither lease nor end, whatever the token": {Made{ID: "a", Slot: "s", Config: config, Issued: &vault.Issued{Token: dies(time.Minute)}}, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -118,9 +123,14 @@ func TestWhatIsReplacedStaysForAWhile(t *testing.T) {
 	}
 	g.Expect(find("a1").ReleaseAt).To(Equal(noon.Add(time.Minute)), "the oldest go at once if there are too many")
 	g.Expect(l.Held()).To(HaveLen(1))
+	for i := range 2 * maxOverdue {
+		l.Update([]string{"a"}, []Made{made(fmt.Sprint("even more", i), "a", time.Hour, true, never)}, noon.Add(time.Minute))
+	}
+	g.Expect(l.Holdings).To(HaveLen(maxOverdue+1), "Vault takes none of them back")
+	g.Expect(l.Held()).To(Equal(map[string]string{"a": fmt.Sprint("even more", 2*maxOverdue-1)}))
 
 	l = Ledger{}
-	plain := Made{ID: "c1", Slot: "c", Issued: &vault.Issued{}}
+	plain := Made{ID: "c1", Slot: "c", Config: config, Issued: &vault.Issued{}}
 	l.Update([]string{"c"}, []Made{plain}, noon)
 	l.Update(nil, nil, noon)
 	g.Expect(l.Holdings).To(BeEmpty(), "there is nothing to give back")
@@ -128,7 +138,7 @@ func TestWhatIsReplacedStaysForAWhile(t *testing.T) {
 
 func TestNothingPrintsLeases(t *testing.T) {
 	const canary = "database/creds/app/canary"
-	m := Made{ID: "a", Slot: "s", Issued: &vault.Issued{
+	m := Made{ID: "a", Slot: "s", Config: config, Issued: &vault.Issued{
 		Secret: vault.Secret{Path: "database/creds/app", Data: map[string]any{"password": canary}}, Lease: vault.Lease{ID: vault.NewLeaseID(canary)},
 	}}
 	h := m.holding(noon)

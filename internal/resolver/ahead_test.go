@@ -52,7 +52,9 @@ type cluster struct {
 	says *identity
 
 	mu sync.Mutex
-	// read are the Pods that were read, by their names.
+	// old is what the API server remembers instead of the Pods as they are.
+	old *corev1.Pod
+	// read are the Pods that were read, by their names, with a question mark where that may be old.
 	read []string
 }
 
@@ -73,13 +75,19 @@ func (c *cluster) Create(_ context.Context, review *authenticationv1.TokenReview
 	return review, nil
 }
 
-func (c *cluster) Get(_ context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
+func (c *cluster) Get(_ context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	how := (&client.GetOptions{}).ApplyOptions(options)
+	mayBeOld := how.Raw != nil && how.Raw.ResourceVersion == "0"
 	c.mu.Lock()
-	c.read = append(c.read, key.String())
+	c.read = append(c.read, key.String()+map[bool]string{true: "?"}[mayBeOld])
 	c.mu.Unlock()
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return errors.New("not a Pod")
+	}
+	if mayBeOld && c.old != nil {
+		c.old.DeepCopyInto(pod)
+		return nil
 	}
 	pod.Name, pod.Namespace, pod.UID = key.Name, key.Namespace, types.UID("uid of "+key.Name)
 	pod.Spec.NodeName, pod.Spec.ServiceAccountName = "node-a", "web"
@@ -112,10 +120,33 @@ func TestWhatIsReadAheadCountsOnlyIfTheReviewSaysTheSame(t *testing.T) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			if token == same {
-				g.Expect(c.read).To(Equal([]string{"shop/one"}), "once")
+				g.Expect(c.read).To(Equal([]string{"shop/one?"}), "once")
 			}
 		})
 	}
+	for name, old := range map[string]*corev1.Pod{
+		"an earlier pod of the name":   {ObjectMeta: metav1.ObjectMeta{UID: "earlier"}, Spec: corev1.PodSpec{NodeName: "node-a"}},
+		"the pod before it had a node": {ObjectMeta: metav1.ObjectMeta{UID: "uid of one"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			c := &cluster{says: one, old: old}
+			grant, err := ask(c, same)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(grant.Connection).To(Equal("of shop/one"))
+			g.Expect(c.read).To(Equal([]string{"shop/one?", "shop/one"}))
+		})
+	}
+	t.Run("a token that was reviewed a moment ago", func(t *testing.T) {
+		g := NewWithT(t)
+		c := &cluster{says: one}
+		a := NewAuthorizer(c, c, types.NamespacedName{Namespace: "sallyport-system", Name: "sallyport-node"})
+		for range 2 {
+			_, err := a.Authorize(t.Context(), "node's", same, map[string]string{v1alpha1.AttributeConnection: "of shop/one"})
+			g.Expect(err).NotTo(HaveOccurred())
+		}
+		g.Expect(c.read).To(Equal([]string{"shop/one?", "shop/one"}), "the second time as it is")
+	})
 	_, err := ask(&cluster{}, same)
 	NewWithT(t).Expect(fault.Is(err, v1alpha1.ReasonNotAllowed)).To(BeTrue(), "%v", err)
 }

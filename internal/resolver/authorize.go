@@ -139,7 +139,7 @@ func (a *Authorizer) authorizeNode(ctx context.Context, nodeToken string) (*iden
 // grant takes connection and overrides from the volume of the pod's spec that has exactly these attributes.
 func (a *Authorizer) grant(ctx context.Context, id *identity, ahead *podRead, attributes map[string]string) (*Grant, error) {
 	key := types.NamespacedName{Namespace: id.namespace, Name: id.podName}
-	pod, err := a.readPod(ctx, key, ahead)
+	pod, err := a.readPod(ctx, id, ahead)
 	if err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			return nil, refuse("pod %s does not exist any more", key)
@@ -178,11 +178,8 @@ func (a *Authorizer) review(ctx context.Context, token, audience, whose string) 
 	if token == "" {
 		return nil, refuse("%s is missing", whose)
 	}
-	digest := sha256.Sum256([]byte(audience + "\x00" + token))
-	if known, ok := a.memory.Get(digest); ok {
-		if id, ok := known.(*identity); ok {
-			return id, nil
-		}
+	if id := a.remembered(token, audience); id != nil {
+		return id, nil
 	}
 	review, err := a.reviews.Create(ctx, &authenticationv1.TokenReview{
 		Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{audience}},
@@ -195,8 +192,19 @@ func (a *Authorizer) review(ctx context.Context, token, audience, whose string) 
 	if err != nil {
 		return nil, err
 	}
-	a.memory.Add(digest, id, reviewMemory)
+	a.memory.Add(digestOf(token, audience), id, reviewMemory)
 	return id, nil
+}
+
+// remembered returns what a review said of a token a moment ago; nil: it was not reviewed, or not accepted.
+func (a *Authorizer) remembered(token, audience string) *identity {
+	known, _ := a.memory.Get(digestOf(token, audience))
+	id, _ := known.(*identity)
+	return id
+}
+
+func digestOf(token, audience string) [sha256.Size]byte {
+	return sha256.Sum256([]byte(audience + "\x00" + token))
 }
 
 // identify reads the claims of a reviewed token and insists on every one of them.

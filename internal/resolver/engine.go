@@ -40,11 +40,15 @@ type Engine struct {
 	answers  answers
 	rounds   rounds
 	notices  notices
+	brakes   brakes
 }
 
 // NewEngine returns an engine that finds VaultConfigs, and the metadata of namespaces, with objects, a cached reader.
 func NewEngine(objects client.Reader, sessions *vault.Sessions, clk clock.PassiveClock) *Engine {
-	e := &Engine{objects: objects, sessions: sessions, clock: clk, answers: newAnswers(clk), rounds: newRounds(clk)}
+	e := &Engine{
+		objects: objects, sessions: sessions, clock: clk, answers: newAnswers(clk), rounds: newRounds(clk),
+		brakes: brakes{clock: clk, known: map[string]*brake{}},
+	}
 	e.notices = newNotices(e.rounds.instance, e.rounds.key)
 	return e
 }
@@ -129,6 +133,9 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, r
 	}
 	if revision != "" {
 		e.poll(ctx, plan, interval)
+		if volume != nil {
+			plan.hold(volume.Held) // of what turned out to be made for each volume, too
+		}
 		if current, ok := plan.revision(base); ok && current == revision {
 			return &Resolved{
 				Revision: current, Unchanged: true, RefreshAfter: e.refreshAfter(plan, interval), versions: plan.versions(), topics: e.topics(plan),
@@ -151,13 +158,20 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, r
 		}
 	}
 	resolved := &Resolved{}
-	if volume != nil {
+	if volume != nil && len(plan.perVolume()) > 0 {
+		if err := e.brakes.on(base); err != nil {
+			return resolved, err
+		}
 		resolved.Made = e.issue(ctx, plan)
 	}
 	if resolved.Files, err = doc.files(plan.lookup); err != nil {
 		resolved.Files = nil
+		if len(resolved.Made) > 0 {
+			e.brakes.wasted(base, err)
+		}
 		return resolved, err
 	}
+	e.brakes.used(base)
 	resolved.Revision, _ = plan.revision(base)
 	resolved.Secrets, resolved.RefreshAfter = plan.observed(), e.refreshAfter(plan, interval)
 	resolved.versions, resolved.topics, resolved.slots = plan.versions(), e.topics(plan), plan.slots()

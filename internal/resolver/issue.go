@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"slices"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/lease"
@@ -86,6 +84,16 @@ func (e *Engine) issue(ctx context.Context, p *plan) []lease.Made {
 		return nil
 	}
 	sources := p.perVolume()
+	// One for each slot, whatever the number of references that mean it: a user and its password belong together.
+	first := map[string]*source{}
+	sources = slices.DeleteFunc(sources, func(s *source) bool {
+		s.key = s.slot()
+		twin := first[s.key]
+		if twin == nil {
+			first[s.key] = s
+		}
+		return twin != nil
+	})
 	// An answer that nobody waits for any more is one that nobody gives back.
 	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 	defer cancel()
@@ -100,16 +108,24 @@ func (e *Engine) issue(ctx context.Context, p *plan) []lease.Made {
 			continue
 		}
 		id := rand.Text()
-		s.key, s.marker = s.slot(), "held."+id
-		m := lease.Made{
-			ID: id, Slot: s.key, Config: types.NamespacedName{Namespace: s.config.Namespace, Name: s.config.Name}, ConfigUID: s.config.UID, Issued: s.issued,
-		}
+		s.marker = "held." + id
+		m := lease.Made{ID: id, Slot: s.key, Config: s.config, Issued: s.issued}
 		if vault.IsWorkload(s.config) {
 			m.ServiceAccount = s.session.ServiceAccount()
 		}
 		made = append(made, m)
 	}
+	for _, s := range p.perVolume() {
+		s.shareWith(first[s.slot()])
+	}
 	return made
+}
+
+// shareWith takes over what was made for another source of the same slot.
+func (s *source) shareWith(twin *source) {
+	if twin != nil && twin != s {
+		s.secret, s.issued, s.marker, s.key, s.err = twin.secret, twin.issued, twin.marker, twin.key, twin.err
+	}
 }
 
 // mayIssue finds out whether Vault would make what a volume needs; nothing is made.

@@ -112,6 +112,9 @@ func (e *Engine) poll(ctx context.Context, p *plan, interval time.Duration) {
 		}
 		var fresh bool
 		if s.marker, fresh, s.err = e.rounds.recall(s.key, interval); fresh {
+			if vault.MadeLease(s.err) {
+				s.perVolume, s.marker, s.err = true, "", nil
+			}
 			return
 		}
 		e.readSource(ctx, s, p.forVolume)

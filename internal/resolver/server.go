@@ -129,7 +129,9 @@ func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 	})
 	var sealed []byte
 	if err == nil {
-		sealed, err = s.handOver(ctx, ledger, resolved)
+		if sealed, err = s.handOver(ctx, ledger, resolved); err != nil && len(resolved.Made) > 0 {
+			s.engine.brakes.wasted(revisionBase(connection, grant.Overrides), err)
+		}
 	}
 	if err != nil {
 		s.leases.GiveBack(ctx, grant.Pod.Namespace, resolved.Made)

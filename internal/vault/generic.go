@@ -4,10 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strings"
-
-	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/fault"
 )
 
 // ReadPath reads any path of Vault's API. Source: GET path. The answer's data is in the Secret.
@@ -35,55 +31,6 @@ func (s *Session) ListPath(ctx context.Context, path string) (*Secret, error) {
 		return nil, err
 	}
 	return named(secret), nil
-}
-
-// List lists the names in a folder of a KV engine; an empty SecretPath is its top. A name that ends in a slash is a folder. Source:
-// GET engine/metadata/path?list=true (KV version 2) or GET engine/path?list=true.
-func (s *Session) List(ctx context.Context, location Location) (*Secret, error) {
-	folder := strings.Trim(location.SecretPath, "/")
-	var secret *Secret
-	err := s.do(ctx, func(ctx context.Context, current *identity) error {
-		path, err := s.folder(ctx, current, location, folder)
-		if err != nil {
-			return err
-		}
-		r := request{
-			method: http.MethodGet, path: path, query: url.Values{"list": {"true"}}, token: &current.token, capability: `"list"`, as: s.as(),
-		}
-		a, err := current.link.call(ctx, r)
-		if a != nil && a.status == http.StatusNotFound && !a.noEngine() {
-			return fault.Wait(v1alpha1.ReasonSecretNotFound, "%s → 404 nothing in this folder (%s); correct secretPath, or write a secret there", r, r.as)
-		}
-		if err != nil {
-			return err
-		}
-		secret = named(&Secret{Path: path, RequestID: a.RequestID, Data: a.Data})
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return secret, nil
-}
-
-// folder returns the path that a KV engine lists a folder at.
-func (s *Session) folder(ctx context.Context, current *identity, location Location, folder string) (string, error) {
-	top := folder == "" || folder == "data"
-	if top {
-		location.SecretPath = "top" // only to find the engine, for which a path is wanted
-	}
-	found, err := s.locate(ctx, current, location)
-	if err != nil {
-		return "", err
-	}
-	path := found.engine
-	if found.version == v1alpha1.KVVersion2 {
-		path = found.engine + "/metadata"
-	}
-	if !top {
-		path += "/" + found.path
-	}
-	return path, nil
 }
 
 func (s *Session) generic(ctx context.Context, r request) (*Secret, error) {
@@ -118,15 +65,3 @@ func (s *Session) generic(ctx context.Context, r request) (*Secret, error) {
 // SystemPath returns the part of a path that may lead to Vault's own API (sys, auth, identity, cubbyhole) and not to a secrets engine, or
 // nothing.
 func SystemPath(path string) string { return vaultsOwn(path) }
-
-// named turns the answer of a list into a Secret whose keys are the names.
-func named(secret *Secret) *Secret {
-	names, _ := secret.Data["keys"].([]any)
-	secret.Data = make(map[string]any, len(names))
-	for _, name := range names {
-		if text, ok := name.(string); ok {
-			secret.Data[text] = nil
-		}
-	}
-	return secret
-}

@@ -95,8 +95,8 @@ func (s *Session) Issue(ctx context.Context, location Location) (*Issued, error)
 			issued.Lease = Lease{ID: NewLeaseID(a.LeaseID), Duration: time.Duration(a.LeaseDuration) * time.Second, Renewable: a.Renewable}
 			current.usage.outlive()
 			s.rememberLease(current, found)
-		} else if ends := number(a.Data["expiration"]); ends > 0 { // as pki says of its certificates, in seconds since 1970
-			issued.ExpireTime = time.Unix(ends, 0)
+		} else if ends := time.Unix(number(a.Data["expiration"]), 0); ends.After(s.sessions.clock.Now()) { // as pki says of its certificates
+			issued.ExpireTime = ends
 		}
 		return nil
 	})

@@ -83,11 +83,9 @@ func (s *Session) Confirm(ctx context.Context, location Location) (path, kv2Engi
 		case failure != nil:
 			return failure
 		case confirmed.guessed:
-			return fault.Wait(v1alpha1.ReasonPermissionDenied, "%s: Vault does not tell this token of a KV engine at %s (%s); let its policy use that engine, "+
-				"or correct enginePath", found.apiPath(), found.engine, s.as())
+			return s.unconfirmed(found, found.apiPath())
 		case confirmed.apiPath() != found.apiPath():
-			return fault.Wait(v1alpha1.ReasonInvalidRequest, "%s: the engine at %s is KV version %s (%s); leave out kvVersion, or set it to %s",
-				found.apiPath(), found.engine, strings.TrimPrefix(string(confirmed.version), "V"), s.as(), confirmed.version)
+			return s.otherVersion(confirmed, found.apiPath())
 		}
 		path = found.apiPath()
 		if confirmed.version == v1alpha1.KVVersion2 {
@@ -96,6 +94,18 @@ func (s *Session) Confirm(ctx context.Context, location Location) (path, kv2Engi
 		return nil
 	})
 	return path, kv2Engine, err
+}
+
+// unconfirmed refuses a path of an engine of which Vault does not tell.
+func (s *Session) unconfirmed(found place, path string) error {
+	return fault.Wait(v1alpha1.ReasonPermissionDenied, "%s: Vault does not tell this token of a KV engine at %s (%s); let its policy use that engine, "+
+		"or correct enginePath", path, found.engine, s.as())
+}
+
+// otherVersion refuses a path that is written for another version than the engine's.
+func (s *Session) otherVersion(found place, path string) error {
+	return fault.Wait(v1alpha1.ReasonInvalidRequest, "%s: the engine at %s is KV version %s (%s); leave out kvVersion, or set it to %s",
+		path, found.engine, strings.TrimPrefix(string(found.version), "V"), s.as(), found.version)
 }
 
 // CurrentVersion returns the number of a KV version 2 secret's newest version, for use as cas; 0 if there never was one.

@@ -63,3 +63,15 @@ func (p place) apiPath() string {
 
 // metadataPath is where KV version 2 keeps what it knows of all versions.
 func (p place) metadataPath() string { return p.engine + "/metadata/" + p.path }
+
+// folderPath is where a KV engine lists a folder; without a path, its top.
+func (p place) folderPath() string {
+	folder := p.engine
+	if p.version == v1alpha1.KVVersion2 {
+		folder += "/metadata"
+	}
+	if p.path != "" {
+		folder += "/" + p.path
+	}
+	return folder
+}

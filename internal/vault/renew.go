@@ -17,6 +17,9 @@ func (s *Session) newIdentity(base *link, c credential, granted *grant) *identit
 	if next.link == nil {
 		next.link = base
 	}
+	if !granted.info.FromLogin && granted.info.created != 0 {
+		next.usage.id = fmt.Sprintf("%s/%d+%s", s.config.UID, granted.info.created, granted.info.CreationTTL)
+	}
 	// A batch token cannot be revoked.
 	if granted.info.FromLogin && granted.info.Type != "batch" {
 		next.usage.end = func() {

@@ -38,6 +38,8 @@ type TokenInfo struct {
 	// is unknown, and it is not renewed.
 	Opaque bool
 
+	// created is when Vault made the token, in seconds since 1970 by Vault's clock; 0 if that is unknown.
+	created int64
 	// uncapped: a periodic token without an explicit max TTL can be renewed for ever.
 	uncapped bool
 }
@@ -69,6 +71,7 @@ func newTokenInfo(data map[string]any, now time.Time) TokenInfo {
 		CreationTTL: seconds(data["creation_ttl"]),
 		TTL:         seconds(data["ttl"]),
 		NumUses:     int(number(data["num_uses"])),
+		created:     number(data["creation_time"]),
 	}
 	info.Renewable, _ = data["renewable"].(bool)
 	info.Type, _ = data["type"].(string)

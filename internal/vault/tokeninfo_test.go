@@ -27,7 +27,7 @@ func TestNewTokenInfo(t *testing.T) {
 	}
 	base := TokenInfo{
 		ExpireTime: now.Add(30 * time.Minute), CreationTTL: time.Hour, TTL: 30 * time.Minute, Renewable: true,
-		Policies: []string{"a", "b", "default"}, Type: "service", NumUses: 7,
+		Policies: []string{"a", "b", "default"}, Type: "service", NumUses: 7, created: 1777640400,
 	}
 	tests := []struct {
 		name   string

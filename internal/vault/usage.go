@@ -9,7 +9,8 @@ import (
 // that was obtained by login is revoked when it is retired and nothing depends on it any more. One that its owner put into a
 // Secret is never revoked.
 type usage struct {
-	// id is a random name for the token.
+	// id is a name for the token, which says nothing of it: random for one of a login, which nobody else has, and for one from a Secret what
+	// every replica, now and later, calls it.
 	id string
 
 	mu      sync.Mutex

@@ -18,44 +18,42 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-const (
-	// taskConcurrency is how many tasks the controller runs at a time.
-	taskConcurrency = 24
-	// busyConfigs are VaultConfigs that are renewed meanwhile.
-	busyConfigs = perNamespace
-)
+// taskConcurrency is how many tasks the controller runs at a time.
+const taskConcurrency = 24
 
 // TestVaultTasks measures how fast many tasks that are created at once finish, compared with the same calls to Vault by the same client
-// with the same concurrency, and whether VaultConfigs are still renewed meanwhile. Making the objects is the user's load and not counted: they
-// are all there when the controller gets to see them. BENCH_TASKS is how many there are.
+// with the same concurrency and with the writes of status alone, and how late renewals of VaultConfigs are meanwhile. Making the objects is
+// the user's load and not counted: they are all there when the controller gets to see them. BENCH_TASKS is how many there are.
 func TestVaultTasks(t *testing.T) {
 	g := NewWithT(t)
 	s := newSite(t)
 	number := setting(t, "BENCH_TASKS", 1000)
-	for i := range busyConfigs {
-		s.addConfig(t, i)
-	}
+	g.Expect(s.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "bench-0"}})).To(Succeed())
+	renewed := s.addRenewed(t, "bench-renewed")
 	s.addTaskConfig(t)
-	g.Eventually(func() int { return s.ready(t) }, 2*time.Minute, time.Second).Should(Equal(busyConfigs + 1))
+	g.Eventually(func() int { return s.ready(t) }, 2*time.Minute, time.Second).Should(Equal(renewedConfigs + 1))
+	calm := [2]time.Time{time.Now(), time.Now().Add(calmWindow)}
+	wait(t, calmWindow)
 
-	bare := s.bare(t, number, "before")
+	phases := newReport("vaulttasks-processors", "seconds, and seconds of the processors' time that each program used",
+		append([]string{"Vault calls/task", "status writes/task", "s"}, programs...)...)
+	bare := s.phase(t, phases, 2, 0, func() time.Duration { return s.bare(t, number, "before") })
 	before, err := s.apiServer(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(s.controller.Signal(syscall.SIGSTOP)).To(Succeed()) // so that all of them are there when it begins
-	started := time.Now()
-	s.each(t, number, func(ctx context.Context, i int) error { return s.Client.Create(ctx, writeTask(i)) })
-	created := time.Since(started)
+	created := s.each(t, number, func(ctx context.Context, i int) error { return s.Client.Create(ctx, writeTask(i)) })
 	g.Expect(s.controller.Signal(syscall.SIGCONT)).To(Succeed())
-	started = time.Now()
-	s.waitForAll(t, number)
-	done := time.Since(started)
-	bare = (bare + s.bare(t, number, "after")) / 2
+	busy := [2]time.Time{time.Now()}
+	done := s.phase(t, phases, 2, 2, func() time.Duration { return s.waitForAll(t, number) })
+	busy[1] = time.Now()
 	after, err := s.apiServer(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(s.ready(t)).To(Equal(busyConfigs+1), "VaultConfigs that are ready all the same")
+	bare = (bare + s.phase(t, phases, 2, 0, func() time.Duration { return s.bare(t, number, "after") })) / 2
+	wait(t, renewedTTL) // for the renewals that became due last
 
 	g.Expect(s.controller.Signal(syscall.SIGSTOP)).To(Succeed())
-	stored := s.store(t, number)
+	stored := s.phase(t, phases, 0, 2, func() time.Duration { return s.store(t, number, 2) })
+	s.phase(t, phases, 0, 1, func() time.Duration { return s.store(t, number, 1) })
 	g.Expect(s.controller.Signal(syscall.SIGCONT)).To(Succeed())
 
 	report := newReport("vaulttasks", fmt.Sprintf("VaultTasks that write, created at once, %d at a time, one replica", taskConcurrency),
@@ -67,6 +65,17 @@ func TestVaultTasks(t *testing.T) {
 		bare.Seconds(), done.Seconds()/bare.Seconds(), stored.Seconds(), done.Seconds()/(bare+stored).Seconds(),
 		writes/float64(number), reads/float64(number), events/float64(number))
 	report.publish(t)
+	phases.publish(t)
+	renewed.report(t, "vaulttasks-renewals", calm, busy)
+}
+
+// phase does something that takes so many calls to Vault and writes of status for each task, and adds a row about it.
+func (s *site) phase(t *testing.T, to *Report, calls, writes float64, do func() time.Duration) time.Duration {
+	t.Helper()
+	before := processors(t)
+	took := do()
+	to.add(append([]float64{calls, writes, took.Seconds()}, processors(t).since(before)...)...)
+	return took
 }
 
 // bare makes the calls to Vault that the tasks make, with the same client and as many at a time, and returns how long they take.
@@ -90,13 +99,13 @@ func (s *site) bare(t *testing.T, number int, prefix string) time.Duration {
 	})
 }
 
-// store writes the status of every task twice, as a run does, and returns how long the API server alone takes for it.
-func (s *site) store(t *testing.T, number int) time.Duration {
+// store writes the status of every task so many times, and returns how long the API server alone takes for it.
+func (s *site) store(t *testing.T, number, times int) time.Duration {
 	t.Helper()
 	list := &v1alpha1.VaultTaskList{}
 	NewWithT(t).Expect(s.Client.List(t.Context(), list, client.InNamespace("bench-0"))).To(Succeed())
 	return s.each(t, number, func(ctx context.Context, i int) error {
-		for range 2 {
+		for range times {
 			list.Items[i].Status.Failures++
 			if err := s.Client.Status().Update(ctx, &list.Items[i]); err != nil {
 				return err
@@ -106,25 +115,33 @@ func (s *site) store(t *testing.T, number int) time.Duration {
 	})
 }
 
-// waitForAll follows the tasks until all of them are complete: to list them again and again would take the time that is measured.
-func (s *site) waitForAll(t *testing.T, number int) {
+// waitForAll follows the tasks until all of them are complete, and returns how long that takes: to list them again and again would take the
+// time that is measured. The API server ends a watch that cannot keep up; the next one begins with all that there is.
+func (s *site) waitForAll(t *testing.T, number int) time.Duration {
 	t.Helper()
+	started := time.Now()
 	g := NewWithT(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	follower, err := client.NewWithWatch(s.Config, client.Options{Scheme: s.Scheme})
 	g.Expect(err).NotTo(HaveOccurred())
-	watch, err := follower.Watch(ctx, &v1alpha1.VaultTaskList{}, client.InNamespace("bench-0"))
-	g.Expect(err).NotTo(HaveOccurred())
-	defer watch.Stop()
 	done := map[string]bool{}
 	for len(done) < number {
-		event, ok := <-watch.ResultChan()
-		g.Expect(ok).To(BeTrue(), "the watch ended after %d of %d", len(done), number)
-		if task, ok := event.Object.(*v1alpha1.VaultTask); ok && meta.IsStatusConditionTrue(task.Status.Conditions, v1alpha1.ConditionComplete) {
-			done[task.Name] = true
+		g.Expect(ctx.Err()).NotTo(HaveOccurred(), "%d of %d are done", len(done), number)
+		watch, err := follower.Watch(ctx, &v1alpha1.VaultTaskList{}, client.InNamespace("bench-0"))
+		g.Expect(err).NotTo(HaveOccurred())
+		for event := range watch.ResultChan() {
+			task, ok := event.Object.(*v1alpha1.VaultTask)
+			if ok && meta.IsStatusConditionTrue(task.Status.Conditions, v1alpha1.ConditionComplete) {
+				done[task.Name] = true
+			}
+			if len(done) == number {
+				break
+			}
 		}
+		watch.Stop()
 	}
+	return time.Since(started)
 }
 
 // each does something for every number, as many at a time as the controller.

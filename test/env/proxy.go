@@ -27,6 +27,7 @@ type Proxy struct {
 	counts     map[string]int
 	namespaces map[string]string
 	faults     []*Fault
+	observe    func(*http.Request)
 }
 
 // Fault is what the proxy does to the requests it matches. Exactly one of Hang, CloseBefore, CloseAfter and Status should be set,
@@ -96,6 +97,13 @@ func (p *Proxy) Inject(f Fault) {
 	p.faults = append(p.faults, &f)
 }
 
+// Observe has the proxy show each request from now on, before anything is done to it.
+func (p *Proxy) Observe(observe func(*http.Request)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.observe = observe
+}
+
 // Heal ends all faults.
 func (p *Proxy) Heal() {
 	p.mu.Lock()
@@ -127,7 +135,7 @@ func (p *Proxy) Namespace(request string) string {
 // ServeHTTP is the proxy's handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/v1/")
-	f := p.record(r.Method, path, r.Header.Get("X-Vault-Namespace"))
+	f := p.record(r, path)
 	if f == nil {
 		p.forward.ServeHTTP(w, r)
 		return
@@ -157,13 +165,16 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // record counts a request and returns the fault for it, if any.
-func (p *Proxy) record(method, path, namespace string) *Fault {
+func (p *Proxy) record(r *http.Request, path string) *Fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.counts[method+" "+path]++
-	p.namespaces[method+" "+path] = namespace
+	if p.observe != nil {
+		p.observe(r)
+	}
+	p.counts[r.Method+" "+path]++
+	p.namespaces[r.Method+" "+path] = r.Header.Get("X-Vault-Namespace")
 	for i, f := range p.faults {
-		if (f.Method != "" && f.Method != method) || !strings.HasPrefix(path, f.Path) {
+		if (f.Method != "" && f.Method != r.Method) || !strings.HasPrefix(path, f.Path) {
 			continue
 		}
 		if f.Times == 1 {

@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
@@ -60,6 +61,21 @@ func (v *leasedVolume) mounted(a *asker) *leasedVolume {
 	return v
 }
 
+// leaseMetric is what this process counts of leases, all replicas of it together.
+func leaseMetric(action string) float64 {
+	GinkgoHelper()
+	families, err := metrics.Registry.Gather()
+	Expect(err).NotTo(HaveOccurred())
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == "sallyport_leases_total" && m.GetLabel()[0].GetValue() == action {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}
+
 func (a *asker) release(leases []byte) error {
 	return a.client.Release(ctx, &resolverv1.ReleaseRequest{Leases: leases})
 }
@@ -106,6 +122,15 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 	creds := func(name, role string, mutate ...func(*v1alpha1.Connection)) *v1alpha1.Connection {
 		return connection(namespace, name, "creds/"+role, map[string]any{"username": "vault.secret(username)", "password": "vault.secret(password)"},
 			append([]func(*v1alpha1.Connection){func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].EnginePath = engine }, fast}, mutate...)...)
+	}
+	// withHost adds a host from a KV secret.
+	withHost := func(c *v1alpha1.Connection) *v1alpha1.Connection {
+		c.Spec.VaultSecrets[0].Name = "db"
+		c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, attached("where", namespace+"/host"))
+		c.Spec.Value = raw(map[string]any{
+			"host": "vault.secret(where.host)", "username": "vault.secret(db.username)", "password": "vault.secret(db.password)",
+		})
+		return c
 	}
 	volume := func(name string) *leasedVolume {
 		return newLeasedVolume(newPod(namespace, map[string]string{"connection": name}))
@@ -222,6 +247,74 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		Expect(ask.release(twin.leases)).To(Succeed())
 	})
 
+	It("does not take a release that comes late for one of what was made since", func() {
+		create(creds("db", "app"))
+		v := volume("db").mounted(ask)
+		former := v.leases
+		v.revision, v.leases = "", nil
+		Expect(v.ask(ask)).To(Succeed())
+		Expect(ask.release(former)).To(Succeed())
+		Expect(login(v)).To(Succeed())
+		Expect(ask.release(v.leases)).To(Succeed())
+		Eventually(func() error { return login(v) }).Should(MatchError(env.ErrPostgresLogin))
+	})
+
+	It("renews them while nothing else of the Connection can be had", func() {
+		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"host": "one"})
+		create(withHost(creds("db", "brief")))
+		v := volume("db").mounted(ask)
+		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"other": "two"})
+		Eventually(func() error { return v.ask(ask) }).Should(MatchError(ContainSubstring("has no key")))
+		for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+			expectFault(v.ask(ask), v1alpha1.ReasonKeyMissing, "has no key")
+			Expect(login(v)).To(Succeed())
+		}
+		Expect(ask.release(v.leases)).To(Succeed(), "with the books of long ago")
+		Eventually(func() error { return login(v) }).Should(MatchError(env.ErrPostgresLogin))
+	})
+
+	It("makes one, however many references mean it", func() {
+		before := len(users())
+		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.EnginePath = engine })
+		create(creds("db", "app", func(c *v1alpha1.Connection) {
+			c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, *c.Spec.VaultSecrets[0].DeepCopy())
+			c.Spec.VaultSecrets[0].Name, c.Spec.VaultSecrets[1].Name = "one", "two"
+			c.Spec.Value = raw(map[string]any{"username": "vault.secret(one.username)", "password": "vault.secret(two.password)",
+				"again": `vault.secret(main:creds/app.password)`})
+		}))
+		v := volume("db").mounted(ask)
+		Expect(login(v)).To(Succeed())
+		Expect(v.files["again"] == v.files["password"]).To(BeTrue())
+		Expect(users()).To(HaveLen(before + 1))
+		for range 3 {
+			former := v.files["username"]
+			Expect(v.ask(ask)).To(Succeed())
+			Expect(v.files["username"]).To(Equal(former))
+		}
+		Expect(ask.release(v.leases)).To(Succeed())
+		Eventually(users).Should(HaveLen(before))
+	})
+
+	It("makes ever less while a mistake lasts", func() {
+		c := creds("db", "app", func(c *v1alpha1.Connection) { c.Spec.Value = raw(map[string]any{"password": "vault.secret(pasword)"}) })
+		create(c)
+		before := leaseMetric("released")
+		pods := []*corev1.Pod{newPod(namespace, map[string]string{"connection": "db"}), newPod(namespace, map[string]string{"connection": "db"})}
+		for range 4 {
+			for _, pod := range pods {
+				_, err := ask.mount(pod)
+				expectFault(err, v1alpha1.ReasonKeyMissing, "Connection "+namespace+`/db, key "password": no attached secret has the key "pasword"`)
+			}
+		}
+		Expect(leaseMetric("released") - before).To(BeEquivalentTo(1))
+		update(c, func(c *v1alpha1.Connection) {
+			c.Spec.Value = raw(map[string]any{"username": "vault.secret(username)", "password": "vault.secret(password)"})
+		})
+		v := newLeasedVolume(pods[0]).mounted(ask)
+		Expect(login(v)).To(Succeed(), "as soon as it is corrected")
+		Expect(ask.release(v.leases)).To(Succeed())
+	})
+
 	It("makes others when somebody revoked them", func() {
 		create(creds("db", "app"))
 		v := volume("db").mounted(ask)
@@ -235,14 +328,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 
 	It("makes others when something else in the files changed, and gives the former back later", func() {
 		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"host": "one"})
-		c := creds("db", "app", func(c *v1alpha1.Connection) {
-			c.Spec.Value["host"] = raw(map[string]any{"host": "vault.secret(where.host)"})["host"]
-			c.Spec.VaultSecrets[0].Name = "db"
-			c.Spec.Value["username"] = raw(map[string]any{"username": "vault.secret(db.username)"})["username"]
-			c.Spec.Value["password"] = raw(map[string]any{"password": "vault.secret(db.password)"})["password"]
-			c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, attached("where", namespace+"/host"))
-		})
-		create(c)
+		create(withHost(creds("db", "app")))
 		v := volume("db").mounted(ask)
 		former := v.files
 		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"host": "two"})

@@ -135,15 +135,18 @@ var _ = Describe("A VaultConfig", func() {
 // expectEvent waits for an event about an object.
 func expectEvent(object client.Object, kind, reason string) {
 	GinkgoHelper()
-	Eventually(func(g Gomega) {
-		list := &eventsv1.EventList{}
-		g.Expect(cp.Client.List(ctx, list, client.InNamespace(object.GetNamespace()))).To(Succeed())
-		var seen []string
-		for _, e := range list.Items {
-			if e.Regarding.UID == object.GetUID() {
-				seen = append(seen, e.Type+" "+e.Reason)
-			}
+	Eventually(func() []string { return eventsOf(object) }).Should(ContainElement(kind + " " + reason))
+}
+
+// eventsOf are the types and reasons of all events about an object.
+func eventsOf(object client.Object) (seen []string) {
+	GinkgoHelper()
+	list := &eventsv1.EventList{}
+	Expect(cp.Client.List(ctx, list, client.InNamespace(object.GetNamespace()))).To(Succeed())
+	for _, e := range list.Items {
+		if e.Regarding.UID == object.GetUID() {
+			seen = append(seen, e.Type+" "+e.Reason)
 		}
-		g.Expect(seen).To(ContainElement(kind + " " + reason))
-	}).Should(Succeed())
+	}
+	return seen
 }

@@ -39,6 +39,7 @@ var _ = Describe("The life of a VaultTask", func() {
 		Eventually(func() error { return cp.Client.Get(ctx, client.ObjectKeyFromObject(gone), gone) }).Should(Satisfy(apierrors.IsNotFound))
 		_, err := vault.Client().KVv2("secret").Get(ctx, namespace+"/gone")
 		Expect(err).NotTo(HaveOccurred(), "it had run")
+		expectEvent(gone, "Normal", v1alpha1.ReasonSucceeded)
 	})
 
 	It("is given up at its deadline, and after as many attempts as it may take", func() {
@@ -74,6 +75,7 @@ var _ = Describe("The life of a VaultTask", func() {
 		}).Should(Succeed())
 		Expect(t.Status.History).To(HaveLen(2))
 		Expect(t.Status.LastScheduleTime).NotTo(BeNil())
+		expectEvent(t, "Normal", v1alpha1.ReasonSucceeded)
 
 		By("but not while it is suspended")
 		update(t, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })

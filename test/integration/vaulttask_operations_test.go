@@ -153,6 +153,48 @@ var _ = Describe("The operations of VaultTasks", func() {
 		refused(v1alpha1.ReasonSecretNotFound, "no secret at this path", v1alpha1.OperationRead, path, kv1)
 	})
 
+	It("list the folder that is meant, whatever its name", func() {
+		stated := func(version v1alpha1.KVVersion) func(*v1alpha1.VaultTask) {
+			return func(t *v1alpha1.VaultTask) { t.Spec.KVVersion = version }
+		}
+		for version, engine := range map[string]string{"1": "one-" + namespace, "2": "two-" + namespace} {
+			Expect(vault.Client().Sys().MountWithContext(ctx, engine, &vaultapi.MountInput{Type: "kv", Options: map[string]string{"version": version}})).To(Succeed())
+			for _, folder := range []string{"data", "metadata"} {
+				do(v1alpha1.OperationWrite, folder+"/"+folder+"/in-"+folder, in(engine), writes(map[string]v1alpha1.TaskValue{"a": "1"}))
+			}
+		}
+
+		By("in KV version 1, where data and metadata are folders as any other")
+		one := in("one-" + namespace)
+		Expect(do(v1alpha1.OperationList, "", one).Keys).To(Equal([]string{"data/", "metadata/"}))
+		for _, folder := range []string{"data", "metadata"} {
+			for _, more := range []func(*v1alpha1.VaultTask){stated(""), stated(v1alpha1.KVVersion1)} {
+				listed := do(v1alpha1.OperationList, folder, one, more)
+				Expect(listed.Path).To(Equal("one-" + namespace + "/" + folder))
+				Expect(listed.Keys).To(Equal([]string{folder + "/"}))
+			}
+			Expect(do(v1alpha1.OperationList, folder+"/"+folder, one).Keys).To(Equal([]string{"in-" + folder}))
+			Expect(do(v1alpha1.OperationGenericList, "one-"+namespace+"/"+folder).Keys).To(Equal([]string{folder + "/"}))
+		}
+
+		By("in KV version 2, where data is the top and data/data a folder")
+		two := in("two-" + namespace)
+		Expect(do(v1alpha1.OperationList, "", two).Keys).To(Equal([]string{"data/", "metadata/"}))
+		Expect(do(v1alpha1.OperationList, "data", two)).To(And(HaveField("Path", "two-"+namespace+"/metadata"), HaveField("Keys", HaveLen(2))))
+		Expect(do(v1alpha1.OperationList, "data/data", two, stated(v1alpha1.KVVersion2)).Keys).To(Equal([]string{"in-data"}))
+		Expect(do(v1alpha1.OperationList, "metadata", two).Keys).To(Equal([]string{"metadata/"}))
+
+		By("and not what lies at the same path of another version")
+		waits := func(name string, more ...func(*v1alpha1.VaultTask)) {
+			GinkgoHelper()
+			t := task(namespace, name, v1alpha1.OperationList, "metadata", more...)
+			create(t)
+			expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidRequest, ContainSubstring("leave out kvVersion"))
+		}
+		waits("two-in-one", one, stated(v1alpha1.KVVersion2))
+		waits("one-in-two", two, stated(v1alpha1.KVVersion1))
+	})
+
 	It("act on any other engine by its path", func() {
 		transit := "transit-" + namespace
 		Expect(vault.Client().Sys().MountWithContext(ctx, transit, &vaultapi.MountInput{Type: "transit"})).To(Succeed())
@@ -190,6 +232,27 @@ var _ = Describe("The operations of VaultTasks", func() {
 		do(v1alpha1.OperationGenericWrite, "sys/mounts/"+namespace, writes(map[string]v1alpha1.TaskValue{"type": "kv"}))
 		Expect(do(v1alpha1.OperationGenericRead, "sys/mounts/"+namespace+"/tune").Keys).To(ContainElement("default_lease_ttl"))
 		refused(v1alpha1.ReasonInvalidSpec, `holds ".."`, v1alpha1.OperationGenericRead, "transit/../x")
+	})
+
+	It("of another namespace list only the folder that the VaultConfig allows there", func() {
+		other, engine := newNamespace(), "one-"+namespace
+		Expect(vault.Client().Sys().MountWithContext(ctx, engine, &vaultapi.MountInput{Type: "kv", Options: map[string]string{"version": "1"}})).To(Succeed())
+		do(v1alpha1.OperationWrite, "data/theirs", in(engine), writes(map[string]v1alpha1.TaskValue{"a": "1"}))
+		do(v1alpha1.OperationWrite, "ours", in(engine), writes(map[string]v1alpha1.TaskValue{"a": "1"}))
+		update(&v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "main"}}, func(c *v1alpha1.VaultConfig) {
+			c.Spec.AllowedNamespaces = []v1alpha1.NamespaceGrant{{
+				Names:          []v1alpha1.NamespaceName{v1alpha1.NamespaceName(other)},
+				PathPrefixes:   []v1alpha1.PathPrefix{v1alpha1.PathPrefix(engine + "/data")},
+				TaskOperations: []v1alpha1.VaultTaskOperation{v1alpha1.OperationList},
+			}}
+		})
+		foreign := func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Namespace = namespace }
+		allowed := task(other, "allowed", v1alpha1.OperationList, "data", in(engine), foreign)
+		top := task(other, "top", v1alpha1.OperationList, "", in(engine), foreign)
+		create(allowed, top)
+		expectCondition(allowed, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		Expect(allowed.Status.Result.Keys).To(Equal([]string{"theirs"}))
+		expectCondition(top, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotAllowed)
 	})
 
 	It("of another namespace do only what the VaultConfig allows there", func() {
