@@ -89,8 +89,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return ctrl.Result{RequeueAfter: next(connection, resolved)}, nil
 }
 
-// next is when to look again at a Connection that can be resolved. One that is mounted is looked at whenever its volumes are, which then costs nothing.
-// Of one that nobody mounts only status gets old.
+// next is when to look again at a Connection that can be resolved. One that is mounted is looked at whenever its volumes are, which then costs
+// nothing. Of one that nobody mounts only status gets old.
 func next(connection *v1alpha1.Connection, resolved *resolver.Resolved) time.Duration {
 	if mounted(connection) {
 		return resolved.RefreshAfter
