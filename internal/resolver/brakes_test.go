@@ -18,10 +18,10 @@ func TestAMistakeHasVaultMakeEverLess(t *testing.T) {
 	b := brakes{clock: clk, known: map[string]*brake{}}
 	missing := fault.Wait(v1alpha1.ReasonKeyMissing, "no such key")
 	g.Expect(b.on("a")).To(Succeed())
-	for _, pause := range []time.Duration{5, 10, 20, 40, 80, 160, 300, 300} {
+	for _, seconds := range []int{5, 10, 20, 40, 80, 160, 300, 300} {
 		b.wasted("a", missing)
 		b.wasted("a", missing) // another volume, at the same time
-		clk.SetTime(clk.Now().Add(pause*time.Second - 1))
+		clk.SetTime(clk.Now().Add(time.Duration(seconds)*time.Second - 1))
 		g.Expect(b.on("a")).To(MatchError(missing))
 		clk.SetTime(clk.Now().Add(1))
 		g.Expect(b.on("a")).To(Succeed())

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/env"
 )
 
 var _ = Describe("A Connection with odd content", func() {
@@ -80,6 +81,30 @@ var _ = Describe("A Connection with odd content", func() {
 		var all map[string]string
 		Expect(json.Unmarshal([]byte(files(response)["all.json"]), &all)).To(Succeed())
 		Expect(all).To(HaveLen(10_000))
+	})
+
+	It("waits while a quota of Vault is used up, and says so", func() {
+		engine := "quota-" + namespace
+		vault.Mount(engine, "kv")
+		DeferCleanup(func() { vault.Unmount(engine) })
+		vault.Policy(engine, fmt.Sprintf(`path "%s/*" { capabilities = ["read"] }`, engine))
+		tokenSecretNamed(namespace, "quota", env.TokenOptions{Policies: []string{engine}})
+		config := vaultConfig(namespace, "main")
+		update(config, func(c *v1alpha1.VaultConfig) {
+			c.Spec.EnginePath, c.Spec.Auth.Token.SecretKeyRef.Name = engine, "quota"
+		})
+		vault.PutKV(engine+"/db", map[string]any{"password": canary()})
+		create(connection(namespace, "db", "db", map[string]any{"password": "vault.secret(password)"}))
+		pod := newPod(namespace, map[string]string{"connection": "db"})
+		_, err := mountEventually(ask, pod)
+		Expect(err).NotTo(HaveOccurred())
+		vault.Write("sys/quotas/rate-limit/"+namespace, map[string]any{"path": engine, "rate": 0.01, "interval": "10m"})
+		Eventually(func() error { _, err := ask.mount(pod); return err }).Should(MatchError(ContainSubstring("429 too many requests")))
+		_, err = ask.mount(pod)
+		expectFault(err, v1alpha1.ReasonRateLimited, "a quota in Vault is used up")
+		_, err = vault.Client().Logical().Delete("sys/quotas/rate-limit/" + namespace)
+		Expect(err).NotTo(HaveOccurred())
+		Eventually(func() error { _, err := ask.mount(pod); return err }).Should(Succeed())
 	})
 
 	It("may read a small value of a huge secret, but not mount the huge one", func() {

@@ -284,7 +284,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		}))
 		v := volume("db").mounted(ask)
 		Expect(login(v)).To(Succeed())
-		Expect(v.files["again"] == v.files["password"]).To(BeTrue())
+		Expect(v.files).To(HaveKeyWithValue("again", v.files["password"]))
 		Expect(users()).To(HaveLen(before + 1))
 		for range 3 {
 			former := v.files["username"]
