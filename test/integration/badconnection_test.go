@@ -99,12 +99,12 @@ var _ = Describe("A Connection with odd content", func() {
 		_, err := mountEventually(ask, pod)
 		Expect(err).NotTo(HaveOccurred())
 		vault.Write("sys/quotas/rate-limit/"+namespace, map[string]any{"path": engine, "rate": 0.01, "interval": "10m"})
-		Eventually(func() error { _, err := ask.mount(pod); return err }).Should(MatchError(ContainSubstring("429 too many requests")))
+		Eventually(func() error { _, err = ask.mount(pod); return err }).Should(MatchError(ContainSubstring("429 too many requests")))
 		_, err = ask.mount(pod)
 		expectFault(err, v1alpha1.ReasonRateLimited, "a quota in Vault is used up")
 		_, err = vault.Client().Logical().Delete("sys/quotas/rate-limit/" + namespace)
 		Expect(err).NotTo(HaveOccurred())
-		Eventually(func() error { _, err := ask.mount(pod); return err }).Should(Succeed())
+		Eventually(func() error { _, err = ask.mount(pod); return err }).Should(Succeed())
 	})
 
 	It("may read a small value of a huge secret, but not mount the huge one", func() {
