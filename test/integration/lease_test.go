@@ -173,7 +173,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		Expect(v.after).To(BeNumerically("<", 5*time.Second), "it comes back before the lease ends")
 		first := v.files["username"]
 		Expect(other.Stop()).To(Succeed())
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+		for end := time.Now().Add(8 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
 			Expect(v.ask(ask)).To(Succeed())
 			Expect(login(v)).To(Succeed())
 		}
@@ -192,7 +192,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		create(creds("db", "capped"))
 		v := volume("db").mounted(ask)
 		seen := []string{v.files["username"]}
-		for end := time.Now().Add(24 * time.Second); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); time.Now().Before(end) && len(seen) < 3; time.Sleep(300 * time.Millisecond) {
 			former := v.files
 			Expect(v.ask(ask)).To(Succeed())
 			Expect(login(v)).To(Succeed())
@@ -265,7 +265,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		v := volume("db").mounted(ask)
 		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"other": "two"})
 		Eventually(func() error { return v.ask(ask) }).Should(MatchError(ContainSubstring("has no key")))
-		for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
 			expectFault(v.ask(ask), v1alpha1.ReasonKeyMissing, "has no key")
 			Expect(login(v)).To(Succeed())
 		}
