@@ -41,7 +41,12 @@ var _ = AfterSuite(func() {
 	Expect(texts["ConfigMaps"]).To(ContainSubstring("BEGIN CERTIFICATE"))
 	Expect(texts["metrics"]).To(ContainSubstring("controller_runtime_reconcile_total"))
 	for where, text := range texts {
+		// Nearly all values begin alike, so that one look tells of them all.
+		hasCanary := strings.Contains(text, canaryPrefix)
 		for value, from := range canaries.values {
+			if strings.HasPrefix(value, canaryPrefix) && !hasCanary {
+				continue
+			}
 			if at := strings.Index(text, value); at >= 0 {
 				Fail("a secret of " + from + " stands in the " + where + ": …" + around(text, at))
 			}

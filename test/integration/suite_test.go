@@ -100,9 +100,11 @@ var canaries struct {
 	values map[string]string
 }
 
+const canaryPrefix = "canary-"
+
 // canary returns a secret value that no log, event, condition or error may ever hold; never_appears_test.go looks for all of them.
 func canary() string {
-	value := fmt.Sprintf("canary-%s", rand.Text())
+	value := canaryPrefix + rand.Text()
 	rememberFrom(2, value)
 	return value
 }
