@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +22,8 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -40,6 +43,7 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	g := NewWithT(t)
+	log.SetLogger(logr.Discard()) // of this process's clients; the programs that are measured have logs of their own
 	s := &site{}
 	var err error
 	s.ControlPlane, err = env.StartControlPlane(t.Context())
