@@ -20,10 +20,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-
-	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/test/env"
 )
 
