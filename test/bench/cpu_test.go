@@ -39,11 +39,7 @@ func processors(t *testing.T) shares {
 		case fields[1] != own:
 			continue
 		}
-		for _, ticks := range fields[11:13] { // in user mode and in the kernel, in hundredths of a second
-			number, err := strconv.ParseFloat(ticks, 64)
-			g.Expect(err).NotTo(HaveOccurred())
-			used[name] += number / 100
-		}
+		used[name] += ticks(g, fields).Seconds()
 	}
 	for _, program := range programs {
 		g.Expect(used).To(HaveKey(program), fmt.Sprintf("no process %s was found", program))

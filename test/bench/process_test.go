@@ -39,8 +39,12 @@ func processorTime(t *testing.T, process *os.Process) time.Duration {
 	g := NewWithT(t)
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", process.Pid))
 	g.Expect(err).NotTo(HaveOccurred())
-	// The name in parentheses may hold spaces; user and system time are the 12th and 13th field behind it, in hundredths of a second (proc_pid_stat(5)).
-	fields := strings.Fields(string(content[strings.LastIndex(string(content), ")")+1:]))
+	return ticks(g, strings.Fields(string(content[strings.LastIndex(string(content), ")")+1:]))) // the name in parentheses may hold spaces
+}
+
+// ticks adds up the time in user mode and in the kernel, in hundredths of a second, from the fields of /proc/PID/stat behind the name. Source:
+// proc_pid_stat(5), fields 14 and 15.
+func ticks(g Gomega, fields []string) time.Duration {
 	var hundredths int
 	for _, field := range fields[11:13] {
 		number, err := strconv.Atoi(field)

@@ -2,19 +2,18 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	vaultapi "github.com/hashicorp/vault/api"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/env"
 )
 
 const (
@@ -145,17 +144,8 @@ func (t *tenant) connection(name string, value map[string]any, secrets ...v1alph
 	}
 }
 
-// values builds the JSON values of a Connection or of a VaultTask.
-func values(value map[string]any) map[string]apiextensionsv1.JSON {
-	GinkgoHelper()
-	encoded := map[string]apiextensionsv1.JSON{}
-	for key, v := range value {
-		raw, err := json.Marshal(v)
-		Expect(err).NotTo(HaveOccurred())
-		encoded[key] = apiextensionsv1.JSON{Raw: raw}
-	}
-	return encoded
-}
+// values encodes the value of a Connection or of a VaultTask.
+var values = env.JSONOf
 
 func create(ctx context.Context, objects ...client.Object) {
 	GinkgoHelper()

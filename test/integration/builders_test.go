@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"encoding/json"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -9,7 +8,6 @@ import (
 	"github.com/onsi/gomega/types"
 	"go.uber.org/zap/zapcore"
 	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -58,16 +56,8 @@ func attached(name, path string) v1alpha1.VaultSecret {
 	return v1alpha1.VaultSecret{Name: name, VaultConfigRef: v1alpha1.VaultConfigReference{Name: "main"}, SecretPath: path}
 }
 
-func raw(value map[string]any) map[string]apiextensionsv1.JSON {
-	GinkgoHelper()
-	encoded := map[string]apiextensionsv1.JSON{}
-	for key, v := range value {
-		b, err := json.Marshal(v)
-		Expect(err).NotTo(HaveOccurred())
-		encoded[key] = apiextensionsv1.JSON{Raw: b}
-	}
-	return encoded
-}
+// raw encodes the value of a Connection.
+var raw = env.JSONOf
 
 func create(objects ...client.Object) {
 	GinkgoHelper()

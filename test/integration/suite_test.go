@@ -3,7 +3,6 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -31,7 +30,7 @@ var (
 	vault   *env.Vault
 	node    *env.Node
 	replica *env.Controller
-	logs    = &logBuffer{}
+	logs    = &env.Log{}
 	log     logr.Logger
 )
 
@@ -67,24 +66,6 @@ var _ = BeforeSuite(func() {
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(replica.Stop()).To(Succeed()) })
 })
-
-// logBuffer collects what the controllers log.
-type logBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
-}
 
 // newNamespace creates a namespace for one spec.
 func newNamespace() string {

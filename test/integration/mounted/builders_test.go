@@ -3,14 +3,12 @@
 package mounted
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -52,16 +50,8 @@ func connection(namespace, name, path string, value map[string]any) *v1alpha1.Co
 	return c
 }
 
-func raw(value map[string]any) map[string]apiextensionsv1.JSON {
-	GinkgoHelper()
-	encoded := map[string]apiextensionsv1.JSON{}
-	for key, v := range value {
-		b, err := json.Marshal(v)
-		Expect(err).NotTo(HaveOccurred())
-		encoded[key] = apiextensionsv1.JSON{Raw: b}
-	}
-	return encoded
-}
+// raw encodes the value of a Connection.
+var raw = env.JSONOf
 
 func create(objects ...client.Object) {
 	GinkgoHelper()

@@ -5,7 +5,6 @@
 package mounted
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -13,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -40,26 +38,8 @@ var (
 	node    *env.Node
 	replica *env.Controller
 	plugin  *env.Plugin
-	logs    = &logBuffer{}
+	logs    = &env.Log{}
 )
-
-// logBuffer keeps all that the replica and the plugin log.
-type logBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
-}
 
 // marker begins every secret value of this run, see newSecret.
 var marker = "canary-" + rand.Text()
