@@ -114,3 +114,21 @@ func TestRenewalsOutliveAnAnswerThatDidNotArrive(t *testing.T) {
 	r.forget(noon.Add(100 * time.Minute))
 	g.Expect(r.terms).To(BeEmpty())
 }
+
+func TestALeaseThatEndedLongAgoIsNotOwedForEver(t *testing.T) {
+	g := NewWithT(t)
+	away := interceptor.NewClient(fake.NewClientBuilder().Build(), interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return errors.New("the API server is away")
+		},
+	})
+	clk := testingclock.NewFakePassiveClock(noon)
+	k := NewKeeper(Options{Objects: away, Pods: away, Clock: clk, Log: logr.Discard()})
+	k.GiveBack(t.Context(), "shop", []Made{made("a", "s", time.Hour, true, vault.TokenTerm{})})
+	clk.SetTime(noon.Add(time.Hour + clockTolerance - time.Second))
+	k.sweep(t.Context())
+	g.Expect(k.awaited.debts).To(HaveLen(1), "clocks differ")
+	clk.SetTime(noon.Add(time.Hour + clockTolerance))
+	k.sweep(t.Context())
+	g.Expect(k.awaited.debts).To(BeEmpty())
+}

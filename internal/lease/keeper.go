@@ -230,15 +230,16 @@ func (k *Keeper) release(ctx context.Context, h *Holding, namespace string) erro
 		return nil
 	}
 	session, err := k.session(ctx, h, namespace, nil)
+	if err == nil {
+		err = k.revoke(ctx, session, h)
+	}
 	switch {
 	case fault.Is(err, v1alpha1.ReasonConfigNotFound), h.ServiceAccount != "" && fault.Is(err, v1alpha1.ReasonCredentialMissing),
 		err != nil && h.expired(k.clock.Now().Add(-clockTolerance)):
 		leases.WithLabelValues(actionLeft).Inc()
 		return nil
-	case err != nil:
-		return err
 	}
-	return k.revoke(ctx, session, h)
+	return err
 }
 
 func (k *Keeper) revoke(ctx context.Context, session *vault.Session, h *Holding) error {

@@ -2,7 +2,6 @@ package lease
 
 import (
 	"fmt"
-	"hash/fnv"
 	"io"
 	"slices"
 	"time"
@@ -216,18 +215,12 @@ func (h Holding) following(token vault.TokenTerm, now time.Time) Holding {
 	return h
 }
 
-// twoThirds of the time between since and expires, or up to a tenth of it less, so that volumes that came together do not come together for
-// ever. Zero if it never expires.
+// twoThirds of the time between since and expires have passed, or a little less. Zero if it never expires.
 func twoThirds(since, expires time.Time, owner string) time.Time {
 	if expires.IsZero() {
 		return time.Time{}
 	}
-	hash := fnv.New32a()
-	_, _ = io.WriteString(hash, owner)
-	const parts = 1000
-	life := expires.Sub(since)
-	early := life / 10 / parts * time.Duration(hash.Sum32()%parts)
-	return since.Add(life*2/3 - early)
+	return since.Add(vault.RenewAfter(expires.Sub(since), owner))
 }
 
 // earliest of the times that are not zero.

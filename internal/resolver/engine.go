@@ -129,12 +129,11 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, r
 	} else {
 		plan.forVolume = true
 		e.open(ctx, plan, volume.Workload)
-		plan.hold(volume.Held)
 	}
 	if revision != "" {
 		e.poll(ctx, plan, interval)
 		if volume != nil {
-			plan.hold(volume.Held) // of what turned out to be made for each volume, too
+			plan.hold(volume.Held) // only now is it known of every source whether it is made for each volume
 		}
 		if current, ok := plan.revision(base); ok && current == revision {
 			return &Resolved{
@@ -171,7 +170,9 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, r
 		}
 		return resolved, err
 	}
-	e.brakes.used(base)
+	if len(resolved.Made) > 0 {
+		e.brakes.used(base)
+	}
 	resolved.Revision, _ = plan.revision(base)
 	resolved.Secrets, resolved.RefreshAfter = plan.observed(), e.refreshAfter(plan, interval)
 	resolved.versions, resolved.topics, resolved.slots = plan.versions(), e.topics(plan), plan.slots()

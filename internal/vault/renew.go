@@ -35,12 +35,12 @@ func (s *Session) renewalOf(info TokenInfo) time.Time {
 	if info.ExpireTime.IsZero() || !info.extendable() && !info.FromLogin {
 		return time.Time{}
 	}
-	return s.sessions.clock.Now().Add(renewAfter(info.TTL, string(s.config.UID)))
+	return s.sessions.clock.Now().Add(RenewAfter(info.TTL, string(s.config.UID)))
 }
 
-// renewAfter is two thirds of a lease, or up to a tenth of the lease less. The part is taken from the owner and not from a
-// random number, so that a time that was shown does not move.
-func renewAfter(lease time.Duration, owner string) time.Duration {
+// RenewAfter is two thirds of a lease, or up to a tenth of the lease less. The part is taken from the owner and not from a
+// random number, so that a time that was shown does not move, and what came together does not come together for ever.
+func RenewAfter(lease time.Duration, owner string) time.Duration {
 	hash := fnv.New32a()
 	_, _ = hash.Write([]byte(owner))
 	const parts = 1000

@@ -78,12 +78,12 @@ func TestRenewAfter(t *testing.T) {
 	g := NewWithT(t)
 	seen := map[time.Duration]bool{}
 	for _, owner := range []string{"a", "b", "c", "d", "e"} {
-		after := renewAfter(time.Hour, owner)
+		after := RenewAfter(time.Hour, owner)
 		g.Expect(after).To(And(BeNumerically(">", 33*time.Minute), BeNumerically("<=", 40*time.Minute)))
-		g.Expect(renewAfter(time.Hour, owner)).To(Equal(after))
+		g.Expect(RenewAfter(time.Hour, owner)).To(Equal(after))
 		seen[after] = true
 	}
 	g.Expect(len(seen)).To(BeNumerically(">", 3))
-	g.Expect(renewAfter(time.Second, "a")).To(BeNumerically(">", 0))
-	g.Expect(renewAfter(876000*time.Hour, "a")).To(BeNumerically(">", 0), "no overflow in a century")
+	g.Expect(RenewAfter(time.Second, "a")).To(BeNumerically(">", 0))
+	g.Expect(RenewAfter(876000*time.Hour, "a")).To(BeNumerically(">", 0), "no overflow in a century")
 }

@@ -89,8 +89,23 @@ func tokenSecretNamed(namespace, name string, options env.TokenOptions) string {
 // readyConfig gives a namespace a VaultConfig "main" whose token may read and write below secret/ and kv/.
 func readyConfig(namespace string) {
 	GinkgoHelper()
+	readyConfigAt(namespace, vault.URL())
+}
+
+// readyConfigByProxy is readyConfig, by a proxy of the spec's own that counts the requests.
+func readyConfigByProxy(namespace string) *env.Proxy {
+	GinkgoHelper()
+	proxy, err := env.StartProxy(vault)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(proxy.Close)
+	readyConfigAt(namespace, proxy.URL())
+	return proxy
+}
+
+func readyConfigAt(namespace, url string) {
+	GinkgoHelper()
 	tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
-	config := vaultConfig(namespace, "main")
+	config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.URL = url })
 	create(config)
 	expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 }

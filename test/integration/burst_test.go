@@ -14,14 +14,8 @@ import (
 
 var _ = Describe("Volumes that are mounted while another one is", Serial, func() {
 	It("share what Vault said a moment ago, and no longer, and those that are mounted alone share nothing", func() {
-		proxy, err := env.StartProxy(vault)
-		Expect(err).NotTo(HaveOccurred())
-		DeferCleanup(proxy.Close)
 		namespace := newNamespace()
-		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
-		config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.URL = proxy.URL() })
-		create(config)
-		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		proxy := readyConfigByProxy(namespace)
 		pods := map[string]*corev1.Pod{}
 		for _, name := range []string{"oracle", "long"} {
 			vault.PutKV("secret/data/"+namespace+"/"+name, map[string]any{"password": canary()})

@@ -272,14 +272,8 @@ var _ = Describe("A mounted Connection", func() {
 
 var _ = Describe("Mounts at the same moment", Serial, func() {
 	It("share one read in Vault, and so do the refreshes of all volumes in one interval", func() {
-		proxy, err := env.StartProxy(vault)
-		Expect(err).NotTo(HaveOccurred())
-		DeferCleanup(proxy.Close)
 		namespace := newNamespace()
-		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
-		config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.URL = proxy.URL() })
-		create(config)
-		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		proxy := readyConfigByProxy(namespace)
 		path := "secret/data/" + namespace + "/oracle"
 		vault.PutKV(path, map[string]any{"password": canary()})
 		c := connection(namespace, "oracle", namespace+"/oracle", map[string]any{"password": "vault.secret(password)"},
@@ -294,7 +288,7 @@ var _ = Describe("Mounts at the same moment", Serial, func() {
 		for i := range mounted {
 			mounted[i] = newPod(namespace, map[string]string{"connection": "oracle"})
 		}
-		_, err = ask.mount(mounted[0]) // connects, and has the API server review the node's token
+		_, err := ask.mount(mounted[0]) // connects, and has the API server review the node's token
 		Expect(err).NotTo(HaveOccurred())
 
 		read := "GET secret/data/" + namespace + "/oracle"
