@@ -130,11 +130,11 @@ func (r *Reconciler) health(ctx context.Context, config *v1alpha1.VaultConfig) (
 	case err != nil:
 		return health, fault.From(err)
 	case !health.Initialized:
-		return health, fault.New(v1alpha1.ReasonVaultSealed, "Vault at %s is not initialized; initialize and unseal it", config.Spec.URL)
+		return health, fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is not initialized; initialize and unseal it", config.Spec.URL)
 	case health.Sealed:
-		return health, fault.New(v1alpha1.ReasonVaultSealed, "Vault at %s is sealed; unseal it", config.Spec.URL)
+		return health, fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is sealed; unseal it", config.Spec.URL)
 	case health.Secondary:
-		return health, fault.New(v1alpha1.ReasonVaultError, "Vault at %s is a disaster recovery secondary, which serves nobody until it is promoted; "+
+		return health, fault.Transient(v1alpha1.ReasonVaultError, "Vault at %s is a disaster recovery secondary, which serves nobody until it is promoted; "+
 			"point spec.url at the primary", config.Spec.URL)
 	}
 	return health, nil

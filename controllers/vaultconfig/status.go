@@ -76,7 +76,7 @@ func (o observation) reportAuthenticated(s *v1alpha1.VaultConfigStatus, config *
 	case o.authErr != nil:
 		status.False(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, o.authErr)
 	case o.workload:
-		status.Unknown(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, fault.Wait(v1alpha1.ReasonWorkloadIdentity,
+		status.Unknown(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, fault.Waiting(v1alpha1.ReasonWorkloadIdentity,
 			"each pod that mounts a Connection logs in with its own service account; whether Vault accepts it shows there"))
 	default:
 		message := "Vault accepts the token"
@@ -136,9 +136,9 @@ func (o observation) reportRenewing(s *v1alpha1.VaultConfigStatus, config *v1alp
 		return
 	}
 	renewing := func(ok bool, reason, format string, args ...any) {
-		f := fault.Wait(reason, format, args...)
+		f := fault.Waiting(reason, format, args...)
 		if ok {
-			status.True(&s.Conditions, config.Generation, v1alpha1.ConditionRenewing, f.Reason, f.Sentence)
+			status.True(&s.Conditions, config.Generation, v1alpha1.ConditionRenewing, f.Reason, f.Message())
 		} else {
 			status.False(&s.Conditions, config.Generation, v1alpha1.ConditionRenewing, f)
 		}
@@ -157,7 +157,7 @@ func (o observation) reportRenewing(s *v1alpha1.VaultConfigStatus, config *v1alp
 	case o.token.ExpireTime.IsZero():
 		renewing(true, v1alpha1.ReasonNeverExpires, "the token never expires, so nothing needs to be renewed")
 	case o.renewErr != nil && o.token.FromLogin:
-		renewing(false, v1alpha1.ReasonRenewalFailed, "the token dies at %s if it cannot be renewed or replaced: %s", death, o.renewErr.Sentence)
+		renewing(false, v1alpha1.ReasonRenewalFailed, "the token dies at %s if it cannot be renewed or replaced: %s", death, o.renewErr.Message())
 	case o.token.FromLogin && !o.autoRenew:
 		renewing(false, v1alpha1.ReasonRenewalDisabled, "a new login follows when the token is dead: spec.autoRenew is false")
 	case o.token.FromLogin:
@@ -169,7 +169,7 @@ func (o observation) reportRenewing(s *v1alpha1.VaultConfigStatus, config *v1alp
 	case !o.autoRenew:
 		renewing(false, v1alpha1.ReasonRenewalDisabled, "the token dies at %s: spec.autoRenew is false", death)
 	case o.renewErr != nil:
-		renewing(false, v1alpha1.ReasonRenewalFailed, "the token dies at %s if it cannot be renewed: %s", death, o.renewErr.Sentence)
+		renewing(false, v1alpha1.ReasonRenewalFailed, "the token dies at %s if it cannot be renewed: %s", death, o.renewErr.Message())
 	default:
 		renewing(true, v1alpha1.ReasonRenewed, "the token is renewed before it expires")
 	}
@@ -178,7 +178,7 @@ func (o observation) reportRenewing(s *v1alpha1.VaultConfigStatus, config *v1alp
 func (o observation) reportReady(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
 	switch {
 	case !o.enabled:
-		status.Off(&s.Conditions, config.Generation, fault.Wait(v1alpha1.ReasonConfigDisabled,
+		status.Off(&s.Conditions, config.Generation, fault.Waiting(v1alpha1.ReasonConfigDisabled,
 			"the VaultConfig is disabled: every new use is refused until spec.enabled is true"))
 	case o.healthErr != nil:
 		status.NotReady(&s.Conditions, config.Generation, o.healthErr)

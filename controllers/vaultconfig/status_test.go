@@ -43,13 +43,13 @@ func TestReport(t *testing.T) {
 			mutate: func(o *observation) { o.enabled = false },
 			ready:  "False", reason: v1alpha1.ReasonConfigDisabled, renewing: "True", renewReason: v1alpha1.ReasonRenewed},
 		"a Vault that is down is worked on": {
-			mutate: func(o *observation) { o.healthErr = fault.New(v1alpha1.ReasonVaultUnreachable, "no answer") },
+			mutate: func(o *observation) { o.healthErr = fault.Transient(v1alpha1.ReasonVaultUnreachable, "no answer") },
 			ready:  "False", reason: v1alpha1.ReasonVaultUnreachable, present: v1alpha1.ConditionReconciling},
 		"a wrong spec is stalled": {
-			mutate: func(o *observation) { o.healthErr = fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.url: …") },
+			mutate: func(o *observation) { o.healthErr = fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.url: …") },
 			ready:  "False", reason: v1alpha1.ReasonInvalidSpec, present: v1alpha1.ConditionStalled},
 		"a rejected token leaves renewal unknown": {
-			mutate: func(o *observation) { o.authErr = fault.Wait(v1alpha1.ReasonAuthFailed, "rejected") },
+			mutate: func(o *observation) { o.authErr = fault.Waiting(v1alpha1.ReasonAuthFailed, "rejected") },
 			ready:  "False", reason: v1alpha1.ReasonAuthFailed, renewing: "Unknown", renewReason: v1alpha1.ReasonAuthFailed,
 			present: v1alpha1.ConditionReconciling},
 		"a config whose pods log in themselves has no token to renew": {
@@ -60,7 +60,7 @@ func TestReport(t *testing.T) {
 			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "True", renewReason: v1alpha1.ReasonRenewed},
 		"a login that is not repeated in time says so": {
 			mutate: func(o *observation) {
-				o.token.FromLogin, o.renewErr = true, fault.New(v1alpha1.ReasonVaultError, "an error inside Vault")
+				o.token.FromLogin, o.renewErr = true, fault.Transient(v1alpha1.ReasonVaultError, "an error inside Vault")
 			},
 			ready: "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonRenewalFailed,
 			renewSentence: "cannot be renewed or replaced: an error inside Vault"},
@@ -89,7 +89,7 @@ func TestReport(t *testing.T) {
 			mutate: func(o *observation) { o.autoRenew = false },
 			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonRenewalDisabled},
 		"a failed renewal does not end readiness": {
-			mutate: func(o *observation) { o.renewErr = fault.New(v1alpha1.ReasonVaultError, "500") },
+			mutate: func(o *observation) { o.renewErr = fault.Transient(v1alpha1.ReasonVaultError, "500") },
 			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonRenewalFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestAVaultThatIsDownKeepsWhatWasKnownOfTheToken(t *testing.T) {
 	config := testConfig()
 	good().report(&config.Status, config)
 	down := good()
-	down.healthErr = fault.New(v1alpha1.ReasonVaultUnreachable, "no answer")
+	down.healthErr = fault.Transient(v1alpha1.ReasonVaultUnreachable, "no answer")
 	down.report(&config.Status, config)
 	g.Expect(config.Status.Token).NotTo(BeNil())
 	g.Expect(meta.IsStatusConditionTrue(config.Status.Conditions, v1alpha1.ConditionAuthenticated)).To(BeTrue())
@@ -159,7 +159,7 @@ func TestTimesOfATokenThatIsRenewedEveryFewMinutesAreNotTold(t *testing.T) {
 		g.Expect(renewed(now.Add(6*time.Minute))).To(Equal(first), "the next renewal is no reason to write")
 		g.Expect(renewed(now.Add(12 * time.Minute)).Token.LastRenewalTime.Time).To(BeTemporally(">", now.Add(11*time.Minute)))
 
-		o.renewErr = fault.New(v1alpha1.ReasonVaultError, "500")
+		o.renewErr = fault.Transient(v1alpha1.ReasonVaultError, "500")
 		o.report(&config.Status, config)
 		g.Expect(config.Status.Token.ExpireTime).NotTo(BeNil(), "now it matters when it dies")
 	}

@@ -22,16 +22,16 @@ func (a *attempt) byConnection(ctx context.Context, to *target) error {
 	connection := &v1alpha1.Connection{}
 	if err := a.client.Get(ctx, name, connection); err != nil {
 		if client.IgnoreNotFound(err) == nil {
-			return fault.Wait(v1alpha1.ReasonConnectionNotFound, "Connection %s does not exist", name)
+			return fault.Waiting(v1alpha1.ReasonConnectionNotFound, "Connection %s does not exist", name)
 		}
-		return fault.New(v1alpha1.ReasonInternal, "Connection %s cannot be read from the Kubernetes API: %v", name, err)
+		return fault.Transient(v1alpha1.ReasonInternal, "Connection %s cannot be read from the Kubernetes API: %v", name, err)
 	}
 	switch {
 	case connection.Spec.Type != connectionType:
-		return fault.Wait(v1alpha1.ReasonInvalidSpec,
+		return fault.Waiting(v1alpha1.ReasonInvalidSpec,
 			"Connection %s is of type %q; refer to one of type %s", name, connection.Spec.Type, connectionType)
 	case len(connection.Spec.AllowedServiceAccounts) > 0:
-		return fault.Wait(v1alpha1.ReasonNotAllowed,
+		return fault.Waiting(v1alpha1.ReasonNotAllowed,
 			"Connection %s is for the pods of its allowedServiceAccounts only; use a Connection that every pod of the namespace may have", name)
 	}
 	if err := refersInCredentialsOnly(connection, name); err != nil {
@@ -78,7 +78,7 @@ func refersInCredentialsOnly(connection *v1alpha1.Connection, name client.Object
 	}
 	for _, placed := range value.References() {
 		if key := placed.Place; slices.Contains(shown, key) {
-			return fault.Wait(v1alpha1.ReasonInvalidSpec, "Connection %s: value has a reference at the key %q, whose text shows in the status of VaultTasks; "+
+			return fault.Waiting(v1alpha1.ReasonInvalidSpec, "Connection %s: value has a reference at the key %q, whose text shows in the status of VaultTasks; "+
 				"write it literally. References may stand at %s", name, key, strings.Join(mayRefer, ", "))
 		}
 	}
@@ -100,7 +100,7 @@ func (t connectionTexts) of(key string) string {
 }
 
 func (t connectionTexts) problem(format string, args ...any) error {
-	return fault.Wait(v1alpha1.ReasonInvalidSpec, "Connection %s: value "+format, append([]any{t.name}, args...)...)
+	return fault.Waiting(v1alpha1.ReasonInvalidSpec, "Connection %s: value "+format, append([]any{t.name}, args...)...)
 }
 
 // kinds of credentials, by the keys that make them up.
@@ -162,7 +162,7 @@ func ofConnection(err error, name client.ObjectKey) error {
 		field := "spec.auth." + method + "."
 		replacements = append(replacements, field+"mount", "authMount", field+"username", "username", field+"roleID", "roleID")
 	}
-	return &fault.Fault{Reason: f.Reason, Class: f.Class, Sentence: strings.NewReplacer(replacements...).Replace(f.Sentence)}
+	return &fault.Fault{Reason: f.Reason, Class: f.Class, Problem: strings.NewReplacer(replacements...).Replace(f.Message())}
 }
 
 func fill(field *string, value string) {

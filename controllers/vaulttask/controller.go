@@ -125,7 +125,7 @@ func (r *Reconciler) run(ctx context.Context, task *v1alpha1.VaultTask, next dec
 		return ctrl.Result{}, client.IgnoreNotFound(attempt.storeErr)
 	}
 	f := attempt.judge(err)
-	if f != nil && (attempt.resumed || !vault.OutcomeUnknown(err)) { // what was begun has one more chance to be settled
+	if f != nil && (attempt.resumed || !fault.OutcomeUnknown(err)) { // what was begun has one more chance to be settled
 		if late := overdue(task, attempt.resumed, f, r.clock.Now()); late != nil {
 			err, f = late, nil
 		}

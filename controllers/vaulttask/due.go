@@ -122,7 +122,7 @@ func (d decision) describe(task *v1alpha1.VaultTask) {
 			s.StartTime, s.Failures = nil, 0 // the deadline counts from when it goes on
 		}
 		s.NextScheduleTime = nil
-		status.Off(&s.Conditions, task.Generation, fault.Wait(v1alpha1.ReasonSuspended, "suspend is true: nothing runs until it is removed"))
+		status.Off(&s.Conditions, task.Generation, fault.Waiting(v1alpha1.ReasonSuspended, "suspend is true: nothing runs until it is removed"))
 	case refuse:
 		s.NextScheduleTime = nil
 		status.NotReady(&s.Conditions, task.Generation, d.problem)
@@ -149,11 +149,11 @@ func overdue(task *v1alpha1.VaultTask, unsettled bool, last *fault.Fault, now ti
 	case unsettled && task.Spec.Operation.HasEffect():
 		return unknown("%s, and whether an earlier attempt had its effect is not known", sentence)
 	}
-	return fault.Invalid(reason, "%s; last: %s, %s", sentence, last.Reason, last.Sentence)
+	return fault.Terminal(reason, "%s; last: %s, %s", sentence, last.Reason, last.Message())
 }
 
 // unknown is the end of a task whose effect may or may not have happened.
 func unknown(format string, args ...any) *fault.Fault {
-	return fault.Invalid(v1alpha1.ReasonOutcomeUnknown, format+"; look at what is in Vault, then set the annotation %s to run the task again",
+	return fault.Terminal(v1alpha1.ReasonOutcomeUnknown, format+"; look at what is in Vault, then set the annotation %s to run the task again",
 		append(args, v1alpha1.AnnotationRerun)...)
 }

@@ -32,9 +32,9 @@ func generate(ctx context.Context, session *vault.Session, spec *v1alpha1.Genera
 	for i, character := range characters {
 		switch {
 		case !unicode.IsPrint(character):
-			return "", fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.generate, key %q: charset holds a character that cannot be printed; leave it out", spec.Key)
+			return "", fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.generate, key %q: charset holds a character that cannot be printed; leave it out", spec.Key)
 		case strings.ContainsRune(string(characters[:i]), character):
-			return "", fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.generate, key %q: charset holds %q twice, which would make it likelier than the others; "+
+			return "", fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.generate, key %q: charset holds %q twice, which would make it likelier than the others; "+
 				"write each character once", spec.Key, character)
 		}
 	}

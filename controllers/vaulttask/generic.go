@@ -48,7 +48,7 @@ func (a *attempt) healthy(ctx context.Context, to *target) error {
 	case err != nil:
 		return err
 	case health.Sealed || !health.Initialized:
-		return fault.New(v1alpha1.ReasonVaultSealed, "Vault is sealed or not initialized; unseal it")
+		return fault.Transient(v1alpha1.ReasonVaultSealed, "Vault is sealed or not initialized; unseal it")
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func (a *attempt) literal(ctx context.Context) (map[string]any, error) {
 	for key, text := range a.task.Spec.Data {
 		encoded, err := json.Marshal(text)
 		if err != nil {
-			return nil, fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.data: key %q cannot be written as JSON", key)
+			return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.data: key %q cannot be written as JSON", key)
 		}
 		texts[key] = apiextensionsv1.JSON{Raw: encoded}
 	}
@@ -118,9 +118,9 @@ func (a *attempt) fromObject(ctx context.Context, source *v1alpha1.TaskDataSourc
 		value, exists := found[key]
 		switch {
 		case !exists:
-			return nil, fault.Wait(v1alpha1.ReasonCredentialMissing, "%s has no key %q (spec.dataFrom); add it", name, key)
+			return nil, fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s has no key %q (spec.dataFrom); add it", name, key)
 		case !utf8.ValidString(value):
-			return nil, fault.Wait(v1alpha1.ReasonInvalidSpec, "%s, key %q, is no UTF-8 text (spec.dataFrom), and Vault keeps text; encode it in base64", name, key)
+			return nil, fault.Waiting(v1alpha1.ReasonInvalidSpec, "%s, key %q, is no UTF-8 text (spec.dataFrom), and Vault keeps text; encode it in base64", name, key)
 		}
 		values[source.Prefix+key] = value
 	}
@@ -134,18 +134,18 @@ func (a *attempt) get(ctx context.Context, name string, object client.Object, sh
 	case err == nil:
 		return nil
 	case apierrors.IsNotFound(err):
-		return fault.Wait(v1alpha1.ReasonCredentialMissing, "%s does not exist; create it", shown)
+		return fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s does not exist; create it", shown)
 	case apierrors.IsForbidden(err):
-		return fault.Wait(v1alpha1.ReasonInternal, "Sallyport may not get %s; let its service account get it", shown)
+		return fault.Waiting(v1alpha1.ReasonInternal, "Sallyport may not get %s; let its service account get it", shown)
 	}
-	return fault.New(v1alpha1.ReasonInternal, "%s cannot be read from the Kubernetes API: %v", shown, err)
+	return fault.Transient(v1alpha1.ReasonInternal, "%s cannot be read from the Kubernetes API: %v", shown, err)
 }
 
 // merge adds values to data. A key that two sources give is an error: which of them was meant must not depend on an order.
 func merge(data, values map[string]any, source string) error {
 	for key, value := range values {
 		if _, exists := data[key]; exists {
-			return fault.Invalid(v1alpha1.ReasonInvalidSpec, "%s: the key %q is given by another source too; leave it out of one of them", source, key)
+			return fault.Terminal(v1alpha1.ReasonInvalidSpec, "%s: the key %q is given by another source too; leave it out of one of them", source, key)
 		}
 		data[key] = value
 	}
@@ -156,9 +156,9 @@ func fits(data map[string]any) error {
 	encoded, err := json.Marshal(data)
 	switch {
 	case err != nil:
-		return fault.Invalid(v1alpha1.ReasonInvalidSpec, "the data cannot be written as JSON") // the error may quote a value
+		return fault.Terminal(v1alpha1.ReasonInvalidSpec, "the data cannot be written as JSON") // the error may quote a value
 	case len(encoded) > maxData:
-		return fault.Invalid(v1alpha1.ReasonTooLarge, "the data is %d bytes as JSON, and Vault stores less than 1 MiB; write less, or several secrets", len(encoded))
+		return fault.Terminal(v1alpha1.ReasonTooLarge, "the data is %d bytes as JSON, and Vault stores less than 1 MiB; write less, or several secrets", len(encoded))
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func (a *attempt) deleteMetadata(ctx context.Context, to *target) (*outcome, err
 	switch {
 	case a.resumed && fault.Is(err, v1alpha1.ReasonSecretNotFound):
 		return deleted(&vault.Written{Path: to.shown()}), nil
-	case err != nil && fault.From(err).Class == fault.Retry:
+	case err != nil && fault.From(err).Class == fault.ClassTransient:
 		return nil, err
 	case a.resumed && (err != nil || claim.CreatedTime == nil):
 		return nil, unknown("an earlier attempt may have removed %s, and that cannot be looked up", to.shown())

@@ -24,7 +24,7 @@ func recipientOf(request *v1alpha1.TaskResultRequest) (*age.X25519Recipient, err
 	}
 	recipient, err := age.ParseX25519Recipient(request.SealTo)
 	if err != nil {
-		return nil, fault.Invalid(v1alpha1.ReasonInvalidSpec,
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec,
 			"spec.result.sealTo: this is no age recipient, its checksum does not fit; copy the public key anew, as age-keygen prints it")
 	}
 	return recipient, nil
@@ -45,7 +45,7 @@ func (a *attempt) hand(ctx context.Context, to *target, recipient *age.X25519Rec
 	}
 	out.values = nil
 	if err != nil && a.task.Spec.Operation.HasEffect() {
-		out.message += ", but its values cannot be handed out: " + fault.From(err).Sentence
+		out.message += ", but its values cannot be handed out: " + fault.From(err).Message()
 		return nil
 	}
 	return err
@@ -55,14 +55,14 @@ func (a *attempt) hand(ctx context.Context, to *target, recipient *age.X25519Rec
 func seal(recipient *age.X25519Recipient, values map[string]any) (string, error) {
 	plain, err := json.Marshal(values)
 	if err != nil {
-		return "", fault.Invalid(v1alpha1.ReasonInternal, "the values cannot be written as JSON") // the error may quote one
+		return "", fault.Terminal(v1alpha1.ReasonInternal, "the values cannot be written as JSON") // the error may quote one
 	}
 	if len(plain) > maxSealed {
-		return "", fault.Invalid(v1alpha1.ReasonTooLarge, "the values are %d bytes as JSON, and a sealed result holds %d KiB", len(plain), maxSealed>>10)
+		return "", fault.Terminal(v1alpha1.ReasonTooLarge, "the values are %d bytes as JSON, and a sealed result holds %d KiB", len(plain), maxSealed>>10)
 	}
 	var sealed bytes.Buffer
 	if err := encrypt(&sealed, recipient, plain); err != nil {
-		return "", fault.New(v1alpha1.ReasonInternal, "the values cannot be sealed")
+		return "", fault.Transient(v1alpha1.ReasonInternal, "the values cannot be sealed")
 	}
 	return sealed.String(), nil
 }

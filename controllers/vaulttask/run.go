@@ -9,7 +9,6 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
 )
 
 // attempt is one attempt at a run.
@@ -89,7 +88,7 @@ func (a *attempt) operate(ctx context.Context, to *target) (*outcome, error) {
 	case v1alpha1.OperationGenericWrite, v1alpha1.OperationGenericDelete:
 		return a.actOn(ctx, to)
 	}
-	return nil, fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.operation: %q is unknown to this version of Sallyport", a.task.Spec.Operation)
+	return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.operation: %q is unknown to this version of Sallyport", a.task.Spec.Operation)
 }
 
 // claim records that a call is about to be made. The update fails if anybody else touched the task since it was read live, so that no
@@ -127,7 +126,7 @@ func (a *attempt) sending(data map[string]any) {
 // release gives a claim up when it is certain that nothing was done under it, so that the next attempt begins afresh.
 func (a *attempt) release(err error) {
 	claim := a.task.Status.Claim
-	if claim == nil || a.resumed || vault.OutcomeUnknown(err) || a.task.Spec.Unwrap != nil {
+	if claim == nil || a.resumed || fault.OutcomeUnknown(err) || a.task.Spec.Unwrap != nil {
 		return
 	}
 	a.known.mu.Lock()
@@ -148,10 +147,10 @@ func (a *attempt) judge(err error) *fault.Fault {
 	if a.final(err, f) {
 		return nil
 	}
-	if f.Class == fault.Terminal { // but an earlier attempt is not settled yet
-		f = fault.Wait(f.Reason, "%s", f.Sentence)
+	if f.Class == fault.ClassTerminal { // but an earlier attempt is not settled yet
+		f = f.WithClass(fault.ClassWaiting)
 	}
-	if f.Class == fault.Retry && a.task.Spec.BackoffLimit != nil {
+	if f.Class == fault.ClassTransient && a.task.Spec.BackoffLimit != nil {
 		a.task.Status.Failures++
 	}
 	return f
@@ -161,9 +160,9 @@ func (a *attempt) final(err error, f *fault.Fault) bool {
 	switch {
 	case f.Reason == v1alpha1.ReasonCASMismatch, f.Reason == v1alpha1.ReasonOutcomeUnknown:
 		return true
-	case vault.OutcomeUnknown(err), a.resumed && a.task.Spec.Operation.HasEffect():
+	case fault.OutcomeUnknown(err), a.resumed && a.task.Spec.Operation.HasEffect():
 		return false
-	case f.Class == fault.Terminal:
+	case f.Class == fault.ClassTerminal:
 		return true
 	}
 	switch f.Reason {

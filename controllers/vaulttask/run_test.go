@@ -18,17 +18,17 @@ func TestWhichFaultsEndATask(t *testing.T) {
 		final   bool
 		resumed bool
 	}{
-		"an error in the task":                          {fault.Invalid(v1alpha1.ReasonInvalidExpression, ""), false, true, false},
-		"a missing VaultConfig is waited for":           {fault.Wait(v1alpha1.ReasonConfigNotFound, ""), false, false, false},
-		"a Vault that is down is waited for":            {fault.New(v1alpha1.ReasonVaultUnreachable, ""), true, false, false},
-		"Vault's refusal of the operation":              {fault.Wait(v1alpha1.ReasonPermissionDenied, ""), true, true, false},
-		"a refusal before the operation is waited for":  {fault.Wait(v1alpha1.ReasonPermissionDenied, ""), false, false, false},
-		"a path that the VaultConfig does not allow":    {fault.Wait(v1alpha1.ReasonPathNotAllowed, ""), false, false, false},
-		"a token that died meanwhile is waited for":     {fault.Wait(v1alpha1.ReasonAuthFailed, ""), true, false, false},
-		"a Secret that is being replaced is waited for": {fault.Wait(v1alpha1.ReasonCredentialMissing, ""), true, false, false},
-		"a refusal does not settle an earlier attempt":  {fault.Wait(v1alpha1.ReasonPermissionDenied, ""), true, false, true},
-		"nor does an error in the spec":                 {fault.Invalid(v1alpha1.ReasonInvalidSpec, ""), true, false, true},
-		"a check-and-set that was compared does":        {fault.Invalid(v1alpha1.ReasonCASMismatch, ""), true, true, true},
+		"an error in the task":                          {fault.Terminal(v1alpha1.ReasonInvalidExpression, ""), false, true, false},
+		"a missing VaultConfig is waited for":           {fault.Waiting(v1alpha1.ReasonConfigNotFound, ""), false, false, false},
+		"a Vault that is down is waited for":            {fault.Transient(v1alpha1.ReasonVaultUnreachable, ""), true, false, false},
+		"Vault's refusal of the operation":              {fault.Waiting(v1alpha1.ReasonPermissionDenied, ""), true, true, false},
+		"a refusal before the operation is waited for":  {fault.Waiting(v1alpha1.ReasonPermissionDenied, ""), false, false, false},
+		"a path that the VaultConfig does not allow":    {fault.Waiting(v1alpha1.ReasonPathNotAllowed, ""), false, false, false},
+		"a token that died meanwhile is waited for":     {fault.Waiting(v1alpha1.ReasonAuthFailed, ""), true, false, false},
+		"a Secret that is being replaced is waited for": {fault.Waiting(v1alpha1.ReasonCredentialMissing, ""), true, false, false},
+		"a refusal does not settle an earlier attempt":  {fault.Waiting(v1alpha1.ReasonPermissionDenied, ""), true, false, true},
+		"nor does an error in the spec":                 {fault.Terminal(v1alpha1.ReasonInvalidSpec, ""), true, false, true},
+		"a check-and-set that was compared does":        {fault.Terminal(v1alpha1.ReasonCASMismatch, ""), true, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			attempt := &attempt{called: test.called, resumed: test.resumed, task: write}
@@ -58,7 +58,7 @@ func TestARunIsDueUntilItEnds(t *testing.T) {
 
 	begin(task, time.Time{}, now)
 	g.Expect(task.Status.Result).To(BeNil())
-	fail(task, fault.Invalid(v1alpha1.ReasonInvalidSpec, "no engine"), now)
+	fail(task, fault.Terminal(v1alpha1.ReasonInvalidSpec, "no engine"), now)
 	g.Expect(due(task, now)).To(Equal(decision{action: rest}), "a run that fails before its claim is over too")
 }
 
@@ -91,7 +91,7 @@ func TestWhenATaskIsGivenUp(t *testing.T) {
 		TaskLifecycle: v1alpha1.TaskLifecycle{ActiveDeadlineSeconds: &deadline, BackoffLimit: &limit},
 	}}
 	begin(task, time.Time{}, now)
-	pending(task, fault.New(v1alpha1.ReasonVaultSealed, "sealed"))
+	pending(task, fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
 	g.Expect(overdue(task, false, lastWord(task), now.Add(59*time.Second))).To(Succeed())
 	late := overdue(task, false, lastWord(task), now.Add(time.Minute))
 	g.Expect(fault.Is(late, v1alpha1.ReasonDeadlineExceeded)).To(BeTrue())

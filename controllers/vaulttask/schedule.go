@@ -25,18 +25,18 @@ func parseSchedule(spec *v1alpha1.TaskSchedule, now time.Time) (timetable, *faul
 	if spec.TimeZone != "" {
 		var err error
 		if zone, err = time.LoadLocation(spec.TimeZone); err != nil || spec.TimeZone == "Local" {
-			return timetable{}, fault.Invalid(v1alpha1.ReasonInvalidSpec,
+			return timetable{}, fault.Terminal(v1alpha1.ReasonInvalidSpec,
 				"spec.schedule.timeZone: there is no time zone %q; write a name of the IANA database, such as Europe/Berlin", spec.TimeZone)
 		}
 	}
 	schedule, err := cron.ParseStandard(spec.Cron)
 	if err != nil {
-		return timetable{}, fault.Invalid(v1alpha1.ReasonInvalidSpec,
+		return timetable{}, fault.Terminal(v1alpha1.ReasonInvalidSpec,
 			"spec.schedule.cron: %q is no schedule; write cron's five fields, minute hour day month weekday, such as 0 3 * * *", spec.Cron)
 	}
 	times := timetable{schedule, zone}
 	if times.after(now).IsZero() {
-		return timetable{}, fault.Invalid(v1alpha1.ReasonInvalidSpec,
+		return timetable{}, fault.Terminal(v1alpha1.ReasonInvalidSpec,
 			"spec.schedule.cron: %q never comes; write a day that the month has", spec.Cron)
 	}
 	return times, nil

@@ -89,8 +89,8 @@ func TestAScheduleThatIsNone(t *testing.T) {
 			task := scheduledTask(test.cron, func(s *v1alpha1.TaskSchedule) { s.TimeZone = test.zone })
 			next := due(task, moment("2026-03-01T00:00:00Z"))
 			g.Expect(next.action).To(Equal(refuse))
-			g.Expect(next.problem.Sentence).To(ContainSubstring(test.sentence))
-			g.Expect(next.problem.Class).To(Equal(fault.Terminal))
+			g.Expect(next.problem.Message()).To(ContainSubstring(test.sentence))
+			g.Expect(next.problem.Class).To(Equal(fault.ClassTerminal))
 		})
 	}
 }
@@ -104,7 +104,7 @@ func TestHistoryIsBounded(t *testing.T) {
 		begin(task, now, now)
 		complete(task, &outcome{result: &v1alpha1.TaskResult{Version: int64(i)}}, now)
 		begin(task, now, now)
-		fail(task, fault.Invalid(v1alpha1.ReasonInvalidSpec, "no"), now)
+		fail(task, fault.Terminal(v1alpha1.ReasonInvalidSpec, "no"), now)
 	}
 	g.Expect(task.Status.History).To(HaveLen(2))
 	g.Expect(task.Status.History[0].Version).To(BeEquivalentTo(3))

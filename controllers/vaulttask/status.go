@@ -33,7 +33,7 @@ func begin(task *v1alpha1.VaultTask, slot, now time.Time) {
 	}
 	meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionComplete)
 	meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionFailed)
-	status.NotReady(&s.Conditions, task.Generation, fault.New(v1alpha1.ReasonProgressing, "the operation is under way"))
+	status.NotReady(&s.Conditions, task.Generation, fault.Transient(v1alpha1.ReasonProgressing, "the operation is under way"))
 }
 
 func complete(task *v1alpha1.VaultTask, out *outcome, now time.Time) {
@@ -46,8 +46,8 @@ func complete(task *v1alpha1.VaultTask, out *outcome, now time.Time) {
 
 func fail(task *v1alpha1.VaultTask, f *fault.Fault, now time.Time) {
 	end(task, f.Reason, now)
-	status.True(&task.Status.Conditions, task.Generation, v1alpha1.ConditionFailed, f.Reason, f.Sentence)
-	status.NotReady(&task.Status.Conditions, task.Generation, &fault.Fault{Reason: f.Reason, Sentence: f.Sentence, Class: fault.Terminal})
+	status.True(&task.Status.Conditions, task.Generation, v1alpha1.ConditionFailed, f.Reason, f.Message())
+	status.NotReady(&task.Status.Conditions, task.Generation, f.WithClass(fault.ClassTerminal))
 }
 
 // end marks the end of a run, and enters it into the history of a schedule.
@@ -100,7 +100,7 @@ func pending(task *v1alpha1.VaultTask, f *fault.Fault) {
 func scheduled(task *v1alpha1.VaultTask, next time.Time) {
 	conditions := &task.Status.Conditions
 	if last := meta.FindStatusCondition(*conditions, v1alpha1.ConditionFailed); last != nil {
-		status.NotReady(conditions, task.Generation, &fault.Fault{Reason: last.Reason, Sentence: last.Message, Class: fault.Terminal})
+		status.NotReady(conditions, task.Generation, fault.Terminal(last.Reason, "%s", last.Message))
 		return
 	}
 	if last := meta.FindStatusCondition(*conditions, v1alpha1.ConditionComplete); last != nil {
@@ -116,9 +116,9 @@ func scheduled(task *v1alpha1.VaultTask, next time.Time) {
 func lastWord(task *v1alpha1.VaultTask) *fault.Fault {
 	ready := meta.FindStatusCondition(task.Status.Conditions, v1alpha1.ConditionReady)
 	if ready == nil {
-		return fault.New(v1alpha1.ReasonProgressing, "nothing was tried yet")
+		return fault.Transient(v1alpha1.ReasonProgressing, "nothing was tried yet")
 	}
-	return fault.New(ready.Reason, "%s", ready.Message)
+	return fault.Transient(ready.Reason, "%s", ready.Message)
 }
 
 // store writes the status where it changed and tells of the end of a run in an event. An event is one more write, so there is none about a

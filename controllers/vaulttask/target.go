@@ -49,15 +49,15 @@ func (a *attempt) target(ctx context.Context) (*target, error) {
 	case spec.ConnectionRef != nil:
 		err = a.byConnection(ctx, to)
 	default:
-		err = fault.Invalid(v1alpha1.ReasonInvalidSpec, "no Vault is named: set vaultConfigRef, vault or connectionRef")
+		err = fault.Terminal(v1alpha1.ReasonInvalidSpec, "no Vault is named: set vaultConfigRef, vault or connectionRef")
 	}
 	if err != nil {
 		return nil, err
 	}
 	if spec.Operation.Generic() && to.path == "" {
-		err = fault.Invalid(v1alpha1.ReasonInvalidSpec, "no path is named: set spec.path, or path in the Connection's value")
+		err = fault.Terminal(v1alpha1.ReasonInvalidSpec, "no path is named: set spec.path, or path in the Connection's value")
 	} else if !spec.Operation.Generic() && to.location.EnginePath == "" {
-		err = fault.Invalid(v1alpha1.ReasonInvalidSpec, "no engine is named: set spec.enginePath, or enginePath in the VaultConfig or Connection")
+		err = fault.Terminal(v1alpha1.ReasonInvalidSpec, "no engine is named: set spec.enginePath, or enginePath in the VaultConfig or Connection")
 	}
 	if err != nil {
 		to.close()
@@ -101,12 +101,12 @@ func (a *attempt) permitted(ctx context.Context, to *target) error {
 	}
 	name := client.ObjectKeyFromObject(to.config)
 	if result := a.task.Spec.Result; result != nil && result.Wrap != nil && !isTrue(to.config.Spec.AllowWrappedResults) {
-		return fault.Wait(v1alpha1.ReasonPathNotAllowed,
+		return fault.Waiting(v1alpha1.ReasonPathNotAllowed,
 			"VaultConfig %s does not allow wrapped results; use result.sealTo, or have its owner set spec.allowWrappedResults: true", name)
 	}
 	use := resolver.Use{Namespace: a.task.Namespace, Path: strings.Trim(to.path, "/"), Operation: a.task.Spec.Operation}
 	if own := vault.SystemPath(use.Path); own != "" && !covered(use.Path, to.config.Spec.AllowedSystemPaths) {
-		return fault.Wait(v1alpha1.ReasonPathNotAllowed, "%s: VaultConfig %s does not let tasks act on what lies below %q, which may be Vault's own; "+
+		return fault.Waiting(v1alpha1.ReasonPathNotAllowed, "%s: VaultConfig %s does not let tasks act on what lies below %q, which may be Vault's own; "+
 			"have its owner add the path to spec.allowedSystemPaths", use.Path, name, own)
 	}
 	if to.config.Namespace == a.task.Namespace {

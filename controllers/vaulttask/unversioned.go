@@ -13,9 +13,9 @@ import (
 func (a *attempt) writeUnversioned(ctx context.Context, to *target, data map[string]any) (*outcome, error) {
 	switch {
 	case a.task.Spec.Operation == v1alpha1.OperationPatch:
-		return nil, fault.Invalid(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which cannot patch; use operation Write", to.location.EnginePath)
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which cannot patch; use operation Write", to.location.EnginePath)
 	case a.task.Spec.CAS != nil:
-		return nil, fault.Invalid(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which has no check-and-set; remove cas", to.location.EnginePath)
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which has no check-and-set; remove cas", to.location.EnginePath)
 	}
 	a.called = true
 	if a.resumed {
@@ -46,7 +46,7 @@ func (a *attempt) vacant(ctx context.Context, to *target) error {
 	_, err := to.session.Read(ctx, to.location)
 	switch {
 	case err == nil:
-		return fault.Invalid(v1alpha1.ReasonCASMismatch, "nothing was written: there is a secret at %s already, and generated values replace "+
+		return fault.Terminal(v1alpha1.ReasonCASMismatch, "nothing was written: there is a secret at %s already, and generated values replace "+
 			"nothing; set overwrite: true to rotate it", to.shown())
 	case fault.Is(err, v1alpha1.ReasonSecretNotFound):
 		return nil
@@ -58,10 +58,10 @@ func (a *attempt) vacant(ctx context.Context, to *target) error {
 func (a *attempt) settleUnversioned(ctx context.Context, to *target, data map[string]any) (*outcome, error) {
 	secret, err := to.session.Read(ctx, to.location)
 	switch {
-	case err != nil && fault.From(err).Class == fault.Retry:
+	case err != nil && fault.From(err).Class == fault.ClassTransient:
 		return nil, err
 	case err != nil:
-		return nil, unknown("an earlier attempt may have written %s, and that cannot be looked up: %s", to.shown(), fault.From(err).Sentence)
+		return nil, unknown("an earlier attempt may have written %s, and that cannot be looked up: %s", to.shown(), fault.From(err).Message())
 	}
 	ours, err := a.wrote(ctx, to, secret, data)
 	if err != nil || !ours {
@@ -74,7 +74,7 @@ func (a *attempt) settleUnversioned(ctx context.Context, to *target, data map[st
 // was lost is settled by looking.
 func (a *attempt) deleteUnversioned(ctx context.Context, to *target) (*outcome, error) {
 	if len(a.task.Spec.Versions) > 0 {
-		return nil, fault.Invalid(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which keeps no versions; remove versions", to.location.EnginePath)
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which keeps no versions; remove versions", to.location.EnginePath)
 	}
 	a.called = true
 	secret, err := to.session.Read(ctx, to.location)
@@ -86,7 +86,7 @@ func (a *attempt) deleteUnversioned(ctx context.Context, to *target) (*outcome, 
 	case err != nil && !fault.Is(err, v1alpha1.ReasonPermissionDenied):
 		return nil, err
 	case a.resumed:
-		return nil, unknown("an earlier attempt may have deleted %s, and that cannot be looked up: %s", to.shown(), fault.From(err).Sentence)
+		return nil, unknown("an earlier attempt may have deleted %s, and that cannot be looked up: %s", to.shown(), fault.From(err).Message())
 	}
 	if err := a.claim(ctx, &v1alpha1.TaskClaim{}); err != nil {
 		return nil, err

@@ -79,7 +79,7 @@ func (a *attempt) wrapping(ctx context.Context) (string, error) {
 	}
 	token := strings.TrimSpace(string(secret.Data[ref.Key]))
 	if token == "" {
-		return "", fault.Wait(v1alpha1.ReasonCredentialMissing, "%s has nothing at the key %q (spec.unwrap); put a wrapping token there", name, ref.Key)
+		return "", fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s has nothing at the key %q (spec.unwrap); put a wrapping token there", name, ref.Key)
 	}
 	return token, nil
 }

@@ -66,7 +66,7 @@ func (a *attempt) versions(ctx context.Context, to *target) ([]int64, error) {
 			numbers[len(numbers)-1-i] = version.Number
 		}
 		if len(numbers) == 0 {
-			return nil, fault.Invalid(v1alpha1.ReasonSecretNotFound, "%s has no versions to destroy; use operation DeleteMetadata to remove what is left", metadata.Path)
+			return nil, fault.Terminal(v1alpha1.ReasonSecretNotFound, "%s has no versions to destroy; use operation DeleteMetadata to remove what is left", metadata.Path)
 		}
 		return numbers, nil
 	case err == nil && len(spec.Versions) > 0:
@@ -74,7 +74,7 @@ func (a *attempt) versions(ctx context.Context, to *target) ([]int64, error) {
 	case err == nil && metadata.CurrentVersion > 0:
 		return []int64{metadata.CurrentVersion}, nil
 	case err == nil:
-		return nil, fault.Invalid(v1alpha1.ReasonSecretNotFound, "%s has no version to delete; it holds metadata only", metadata.Path)
+		return nil, fault.Terminal(v1alpha1.ReasonSecretNotFound, "%s has no version to delete; it holds metadata only", metadata.Path)
 	case !fault.Is(err, v1alpha1.ReasonPermissionDenied) || isTrue(spec.AllVersions):
 		return nil, err
 	case len(spec.Versions) > 0: // the policy does not let it look whether they exist
@@ -82,7 +82,7 @@ func (a *attempt) versions(ctx context.Context, to *target) ([]int64, error) {
 	}
 	current, err := to.session.CurrentVersion(ctx, to.location)
 	if err == nil && current == 0 {
-		err = fault.Invalid(v1alpha1.ReasonSecretNotFound, "there is no secret at %s; correct secretPath", to.shown())
+		err = fault.Terminal(v1alpha1.ReasonSecretNotFound, "there is no secret at %s; correct secretPath", to.shown())
 	}
 	return []int64{current}, err
 }

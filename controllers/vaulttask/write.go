@@ -54,7 +54,7 @@ func (a *attempt) write(ctx context.Context, to *target) (*outcome, error) {
 		case !fault.Is(err, v1alpha1.ReasonCASMismatch):
 			return nil, err
 		case a.createsOnly():
-			return nil, fault.Invalid(v1alpha1.ReasonCASMismatch, "nothing was written: there is a secret at %s already, and generated values replace "+
+			return nil, fault.Terminal(v1alpha1.ReasonCASMismatch, "nothing was written: there is a secret at %s already, and generated values replace "+
 				"nothing; set overwrite: true to rotate it, or cas", to.shown())
 		case a.task.Spec.CAS != nil || try == claimAttempts:
 			return nil, err
@@ -98,15 +98,15 @@ func (a *attempt) resumeWrite(ctx context.Context, to *target, data map[string]a
 	switch {
 	case err == nil:
 		return a.settleWrite(ctx, to, secret, data, lost)
-	case fault.From(err).Class == fault.Retry:
+	case fault.From(err).Class == fault.ClassTransient:
 		return nil, err
 	case lost && fault.Is(err, v1alpha1.ReasonSecretNotFound):
 		if current, currentErr := to.session.CurrentVersion(ctx, to.location); currentErr == nil && current == cas {
-			return nil, fault.Invalid(v1alpha1.ReasonOutcomeUnknown, "nothing was written, but an earlier attempt used the wrapping token up; "+
+			return nil, fault.Terminal(v1alpha1.ReasonOutcomeUnknown, "nothing was written, but an earlier attempt used the wrapping token up; "+
 				"have a new one made, then set the annotation %s to run the task again", v1alpha1.AnnotationRerun)
 		}
 	}
-	return nil, unknown("an earlier attempt may have written version %d, and that cannot be looked up: %s", cas+1, fault.From(err).Sentence)
+	return nil, unknown("an earlier attempt may have written version %d, and that cannot be looked up: %s", cas+1, fault.From(err).Message())
 }
 
 // settleWrite decides whether what stands in the claimed version is this task's.
@@ -127,7 +127,7 @@ func (a *attempt) settleWrite(ctx context.Context, to *target, secret *vault.Sec
 		return nil, unknown("version %d of %s holds something else than this task would write now, but what it writes may have been something else "+
 			"at an earlier attempt", secret.Version, secret.Path)
 	}
-	return nil, fault.Invalid(v1alpha1.ReasonCASMismatch, "nothing was written: version %d of %s is somebody else's", secret.Version, secret.Path)
+	return nil, fault.Terminal(v1alpha1.ReasonCASMismatch, "nothing was written: version %d of %s is somebody else's", secret.Version, secret.Path)
 }
 
 // wrote tells whether a version holds what this attempt, or an earlier one of this process, sent.
@@ -148,7 +148,7 @@ func (a *attempt) wrote(ctx context.Context, to *target, secret *vault.Secret, d
 	location.Version = secret.Version - 1
 	base, err := to.session.Read(ctx, location)
 	if err != nil {
-		if fault.From(err).Class == fault.Retry {
+		if fault.From(err).Class == fault.ClassTransient {
 			return false, err
 		}
 		return sent, nil
@@ -182,7 +182,7 @@ func (a *attempt) checkAndSet(ctx context.Context, to *target) (int64, error) {
 	if !a.createsOnly() {
 		version, err := to.session.CurrentVersion(ctx, to.location)
 		if err == nil && version == 0 {
-			err = fault.Invalid(v1alpha1.ReasonSecretNotFound, "there is no secret at %s to patch; use operation Write, or correct secretPath", to.shown())
+			err = fault.Terminal(v1alpha1.ReasonSecretNotFound, "there is no secret at %s to patch; use operation Write, or correct secretPath", to.shown())
 		}
 		return version, err
 	}
@@ -192,7 +192,7 @@ func (a *attempt) checkAndSet(ctx context.Context, to *target) (int64, error) {
 	}
 	for _, value := range spec.Generate {
 		if _, exists := secret.Data[value.Key]; exists {
-			return 0, fault.Invalid(v1alpha1.ReasonCASMismatch, "nothing was written: %s has the key %q already, and generated values replace nothing; "+
+			return 0, fault.Terminal(v1alpha1.ReasonCASMismatch, "nothing was written: %s has the key %q already, and generated values replace nothing; "+
 				"set overwrite: true to rotate it", secret.Path, value.Key)
 		}
 	}

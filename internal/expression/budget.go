@@ -33,7 +33,7 @@ func (b *budget) copy(value any) (any, error) {
 	case map[string]any:
 		return b.copyObject(v)
 	default:
-		return nil, fault.New(v1alpha1.ReasonInternal, "a Go value of type %T is no JSON value", value)
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "a Go value of type %T is no JSON value", value)
 	}
 }
 
@@ -75,6 +75,6 @@ func (b *budget) take(bytes int) error {
 	if b.left >= 0 {
 		return nil
 	}
-	return fault.Wait(v1alpha1.ReasonTooLarge, "with it, what the references put in place exceeds %d bytes; "+
+	return fault.Waiting(v1alpha1.ReasonTooLarge, "with it, what the references put in place exceeds %d bytes; "+
 		"use fewer references or smaller secrets", maxEvaluatedBytes)
 }

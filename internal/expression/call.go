@@ -159,5 +159,5 @@ func (p *parser) expected(what, rule string) error {
 
 func (p *parser) fail(at int, format string, args ...any) error {
 	column := utf8.RuneCountInString(p.source[:at]) + 1
-	return fault.Invalid(v1alpha1.ReasonInvalidExpression, "column %d: %s", column, fmt.Sprintf(format, args...))
+	return fault.Terminal(v1alpha1.ReasonInvalidExpression, "column %d: %s", column, fmt.Sprintf(format, args...))
 }

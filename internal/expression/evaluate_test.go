@@ -17,7 +17,7 @@ func secrets(values map[string]any) Lookup {
 	return func(reference Reference) (any, error) {
 		value, found := values[reference.Key]
 		if !found {
-			return nil, fault.Wait(v1alpha1.ReasonKeyMissing, "there is no key %q", reference.Key)
+			return nil, fault.Waiting(v1alpha1.ReasonKeyMissing, "there is no key %q", reference.Key)
 		}
 		return value, nil
 	}

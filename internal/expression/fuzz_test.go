@@ -76,8 +76,8 @@ func requireBoundedFault(t *testing.T, err error, reasons ...string) {
 		t.Fatalf("not a fault of %v: %v", reasons, err)
 	}
 	// Each of the 80 characters of an excerpt has ten bytes at most when it is quoted, and there are two of them.
-	if len(f.Sentence) > 2200 || !utf8.ValidString(f.Sentence) {
-		t.Fatalf("a sentence of %d bytes: %q", len(f.Sentence), f.Sentence)
+	if len(f.Message()) > 2200 || !utf8.ValidString(f.Message()) {
+		t.Fatalf("a sentence of %d bytes: %q", len(f.Message()), f.Message())
 	}
 }
 

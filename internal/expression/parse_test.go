@@ -91,7 +91,7 @@ func TestParseSaysWhatIsWrongAndWhere(t *testing.T) {
 			_, err := Parse(row.source)
 			g.Expect(err).To(MatchError(row.sentence))
 			g.Expect(fault.Is(err, v1alpha1.ReasonInvalidExpression)).To(BeTrue())
-			g.Expect(fault.From(err).Class).To(Equal(fault.Terminal))
+			g.Expect(fault.From(err).Class).To(Equal(fault.ClassTerminal))
 		})
 	}
 }

@@ -67,7 +67,7 @@ func (p *place) write(to *strings.Builder) {
 // in puts a place in front of an error. Quotes around a way that has quotes of its own would only be hard to read: key ["tls.crt"].
 func in(err error, noun, place string) *fault.Fault {
 	if noun == nounKey && strings.Contains(place, `"`) {
-		return fault.In(err, "%s %s", noun, place)
+		return fault.InField(err, "%s %s", noun, place)
 	}
-	return fault.In(err, "%s %q", noun, place)
+	return fault.InField(err, "%s %q", noun, place)
 }

@@ -94,7 +94,7 @@ func asText(value any) (string, error) {
 	}
 	text, err := compact(value)
 	if err != nil {
-		return "", fault.New(v1alpha1.ReasonInternal, "the value cannot be written as JSON")
+		return "", fault.Transient(v1alpha1.ReasonInternal, "the value cannot be written as JSON")
 	}
 	return text, nil
 }

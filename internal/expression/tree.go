@@ -37,9 +37,9 @@ func (p *treeParser) err() error {
 	case 1:
 		return p.first
 	case 2:
-		return fault.Invalid(p.first.Reason, "%s (and one more place is wrong)", p.first.Sentence)
+		return p.first.AndMore("one more place is wrong")
 	default:
-		return fault.Invalid(p.first.Reason, "%s (and %d more places are wrong)", p.first.Sentence, p.wrong-1)
+		return p.first.AndMore("%d more places are wrong", p.wrong-1)
 	}
 }
 
@@ -87,7 +87,7 @@ func (p *treeParser) parseString(s string, at *place) node {
 	p.count += references
 	if p.count > maxReferences {
 		if before <= maxReferences {
-			p.note(fault.Invalid(v1alpha1.ReasonInvalidExpression, "with it the value holds more than %d references", maxReferences), at)
+			p.note(fault.Terminal(v1alpha1.ReasonInvalidExpression, "with it the value holds more than %d references", maxReferences), at)
 		}
 		return scalar{}
 	}
@@ -98,6 +98,6 @@ func (p *treeParser) tooDeep(at *place, depth int) bool {
 	if depth < maxDepth {
 		return false
 	}
-	p.note(fault.Invalid(v1alpha1.ReasonInvalidSpec, "more than %d lists and objects are nested here", maxDepth), at)
+	p.note(fault.Terminal(v1alpha1.ReasonInvalidSpec, "more than %d lists and objects are nested here", maxDepth), at)
 	return true
 }

@@ -42,7 +42,7 @@ func ParseValue(value map[string]apiextensionsv1.JSON) (*Value, error) {
 		at := &place{key: key}
 		decoded, err := decode(value[key].Raw)
 		if err != nil {
-			tree.note(fault.Invalid(v1alpha1.ReasonInvalidSpec, "%v", err), at)
+			tree.note(fault.Terminal(v1alpha1.ReasonInvalidSpec, "%v", err), at)
 			continue
 		}
 		parsed.nodes[key] = tree.parse(decoded, at, 0)
@@ -86,7 +86,7 @@ func (v *Value) WithOverrides(overrides map[string]string) (*Value, error) {
 	nodes := maps.Clone(v.nodes)
 	for _, key := range sortedKeys(overrides) {
 		if _, exists := nodes[key]; !exists {
-			return nil, fault.Invalid(v1alpha1.ReasonUnknownOverride, "%s%s overrides a key that value does not have; %s",
+			return nil, fault.Terminal(v1alpha1.ReasonUnknownOverride, "%s%s overrides a key that value does not have; %s",
 				v1alpha1.AttributeValuePrefix, bounded(source(key)), v.candidates())
 		}
 		nodes[key] = scalar{value: overrides[key]}

@@ -88,7 +88,7 @@ func TestValuePutsThePlaceInFrontOfAnErrorOfLookup(t *testing.T) {
 	_, err := parsedValue(t, `{"b": "vault.secret(nowhere)", "a": {"list": [1, "vault.secret(missing)"]}}`).Evaluate(sample)
 	g.Expect(err).To(MatchError(`key "a.list[1]": there is no key "missing"`))
 	g.Expect(fault.Is(err, v1alpha1.ReasonKeyMissing)).To(BeTrue())
-	g.Expect(fault.From(err).Class).To(Equal(fault.Waiting))
+	g.Expect(fault.From(err).Class).To(Equal(fault.ClassWaiting))
 }
 
 func TestParseValueReportsTheFirstOfAllErrors(t *testing.T) {
@@ -116,7 +116,7 @@ func TestParseValueReportsTheFirstOfAllErrors(t *testing.T) {
 			g.Expect(err).To(MatchError(MatchRegexp(row.sentence)))
 			g.Expect(len(err.Error())).To(BeNumerically("<", 600))
 			g.Expect(fault.Is(err, row.reason)).To(BeTrue())
-			g.Expect(fault.From(err).Class).To(Equal(fault.Terminal))
+			g.Expect(fault.From(err).Class).To(Equal(fault.ClassTerminal))
 		})
 	}
 	t.Run("the deepest that is allowed", func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestTextsOfFilesAreParsedAndPlacedAsFiles(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(texts.References()).To(HaveLen(3))
 	g.Expect(texts.References()[0].Place).To(Equal("jdbc.url"))
-	g.Expect(texts.References()[0].In(fault.New(v1alpha1.ReasonInternal, "oops"))).To(MatchError(`file "jdbc.url": oops`))
+	g.Expect(texts.References()[0].In(fault.Transient(v1alpha1.ReasonInternal, "oops"))).To(MatchError(`file "jdbc.url": oops`))
 	result, err := texts.Evaluate(sample)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result).To(HaveKeyWithValue("port", json.Number("1521.00")))

@@ -75,7 +75,7 @@ func (k *Keeper) Open(ctx context.Context, sealed []byte, of Volume) (*Ledger, e
 	case err != nil:
 		return nil, err
 	case l.Volume.key() != of.key() || l.Volume.Node != of.Node:
-		return nil, fault.Wait(v1alpha1.ReasonNotAllowed, "the leases belong to another volume than that of pod %s/%s", of.Namespace, of.PodName)
+		return nil, fault.Waiting(v1alpha1.ReasonNotAllowed, "the leases belong to another volume than that of pod %s/%s", of.Namespace, of.PodName)
 	}
 	return l, nil
 }
@@ -136,7 +136,7 @@ func (k *Keeper) retire(ctx context.Context, session *vault.Session, h *Holding)
 	switch {
 	case err == nil:
 		return true
-	case fault.From(err).Class != fault.Retry:
+	case fault.From(err).Class != fault.ClassTransient:
 		leases.WithLabelValues(actionLeft).Inc()
 		return true
 	}
@@ -182,17 +182,17 @@ func (k *Keeper) Release(ctx context.Context, sealed []byte, node string) error 
 	l, err := k.sealer.open(ctx, sealed)
 	switch {
 	case errors.Is(err, errNotSealed):
-		return fault.Invalid(v1alpha1.ReasonInvalidRequest, "the leases were sealed with a key that is gone; they run out by themselves")
+		return fault.Terminal(v1alpha1.ReasonInvalidRequest, "the leases were sealed with a key that is gone; they run out by themselves")
 	case err != nil:
 		return err
 	case l.Volume.Node != node:
-		return fault.Invalid(v1alpha1.ReasonNotAllowed, "the leases belong to a volume of another node than %s", node)
+		return fault.Terminal(v1alpha1.ReasonNotAllowed, "the leases belong to a volume of another node than %s", node)
 	}
 	// Not what else is awaited of the volume: it may have been published again meanwhile.
 	k.awaited.take(l.Volume, func(h Holding) bool { return l.has(h.ID) })
 	for _, h := range l.Holdings {
 		if failed := k.release(ctx, &h, l.Volume.Namespace); failed != nil && err == nil {
-			err = fault.New(fault.From(failed).Reason, "%s", fault.From(failed).Sentence)
+			err = fault.From(failed).WithClass(fault.ClassTransient)
 		}
 	}
 	return err
@@ -215,11 +215,11 @@ func (k *Keeper) giveBack(ctx context.Context, d debt) bool {
 		return true
 	}
 	f := fault.From(err)
-	if f.Class == fault.Retry && k.awaited.owe(d) {
+	if f.Class == fault.ClassTransient && k.awaited.owe(d) {
 		return false
 	}
 	leases.WithLabelValues(actionLeft).Inc()
-	k.log.Info("a lease that reached no volume is left to its own end", "reason", f.Reason, "message", f.Sentence)
+	k.log.Info("a lease that reached no volume is left to its own end", "reason", f.Reason, "message", f.Message())
 	return true
 }
 
@@ -256,9 +256,9 @@ func (k *Keeper) session(ctx context.Context, h *Holding, namespace string, work
 	err := k.objects.Get(ctx, h.Config, config)
 	switch {
 	case client.IgnoreNotFound(err) != nil:
-		return nil, fault.New(v1alpha1.ReasonInternal, "VaultConfig %s cannot be read from the Kubernetes API", h.Config)
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "VaultConfig %s cannot be read from the Kubernetes API", h.Config)
 	case err != nil || config.UID != h.ConfigUID || vaultOf(config) != h.Vault:
-		return nil, fault.Wait(v1alpha1.ReasonConfigNotFound, "VaultConfig %s, which the lease was made through, does not exist any more, or is about another Vault", h.Config)
+		return nil, fault.Waiting(v1alpha1.ReasonConfigNotFound, "VaultConfig %s, which the lease was made through, does not exist any more, or is about another Vault", h.Config)
 	}
 	if workload == nil && h.ServiceAccount != "" {
 		workload = &vault.Workload{Namespace: namespace, ServiceAccount: h.ServiceAccount}

@@ -51,7 +51,7 @@ func (s *sealer) seal(ctx context.Context, l *Ledger) ([]byte, error) {
 	}
 	plain, err := json.Marshal(l)
 	if err != nil {
-		return nil, fault.New(v1alpha1.ReasonInternal, "the leases cannot be encoded")
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "the leases cannot be encoded")
 	}
 	return aead.Seal(nil, nil, plain, sealedFor), nil //nolint:gosec // the AEAD makes the nonce, at random, and takes none
 }
@@ -90,20 +90,20 @@ func (s *sealer) key(ctx context.Context, again bool) (cipher.AEAD, error) {
 		}
 	}
 	if err != nil {
-		return nil, fault.New(v1alpha1.ReasonInternal, "the Secret %s, whose key seals leases, cannot be read from or created in the Kubernetes API (%s)",
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "the Secret %s, whose key seals leases, cannot be read from or created in the Kubernetes API (%s)",
 			KeySecretName, apierrors.ReasonForError(err))
 	}
 	if len(secret.Data[keyField]) != keyBytes {
-		return nil, fault.New(v1alpha1.ReasonInternal, "the Secret %s, whose key seals leases, has no field %q of %d bytes; delete it, and another is made",
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "the Secret %s, whose key seals leases, has no field %q of %d bytes; delete it, and another is made",
 			KeySecretName, keyField, keyBytes)
 	}
 	block, err := aes.NewCipher(secret.Data[keyField])
 	if err != nil {
-		return nil, fault.New(v1alpha1.ReasonInternal, "the key in Secret %s cannot be used", KeySecretName)
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "the key in Secret %s cannot be used", KeySecretName)
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil {
-		return nil, fault.New(v1alpha1.ReasonInternal, "the key in Secret %s cannot be used", KeySecretName)
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "the key in Secret %s cannot be used", KeySecretName)
 	}
 	s.aead = aead
 	return aead, nil

@@ -23,7 +23,7 @@ func (b *budget) reserve(bytes int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if bytes > 0 && b.used+bytes > b.limit {
-		return fault.New(v1alpha1.ReasonNodeFull,
+		return fault.Transient(v1alpha1.ReasonNodeFull,
 			"the volumes of this node use %d of the %d bytes of memory set aside for them, and this one needs %d more", b.used, b.limit, bytes)
 	}
 	b.used += bytes

@@ -16,7 +16,7 @@ import (
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
-var errNobody = fault.New(v1alpha1.ReasonNoResolver, "no resolver answers")
+var errNobody = fault.Transient(v1alpha1.ReasonNoResolver, "no resolver answers")
 
 // leased has the Connection come with leases.
 func leased(m *machine) { m.resolver.leased = true }

@@ -216,7 +216,7 @@ func (d *Driver) resolve(ctx context.Context, request *resolverv1.ResolveRequest
 		return nil, err
 	}
 	if response == nil {
-		return nil, fault.New(v1alpha1.ReasonInternal, "the resolver answered nothing")
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "the resolver answered nothing")
 	}
 	return response, nil
 }

@@ -131,13 +131,13 @@ func TestFailedPublishSaysWhyAndLeavesNothing(t *testing.T) {
 		code   codes.Code
 		says   string
 	}{
-		{name: "the policy forbids it", err: fault.Wait(v1alpha1.ReasonPermissionDenied, "%s", sentence), code: codes.PermissionDenied, says: sentence},
-		{name: "there is no such Connection", err: fault.Wait(v1alpha1.ReasonConnectionNotFound, "gone"), code: codes.NotFound, says: "gone"},
-		{name: "the VaultConfig is disabled", err: fault.Wait(v1alpha1.ReasonConfigDisabled, "off"), code: codes.FailedPrecondition, says: "off"},
-		{name: "the pod overrides an unknown key", err: fault.Invalid(v1alpha1.ReasonUnknownOverride, "no such key"), code: codes.InvalidArgument, says: "no such key"},
-		{name: "no resolver answers", err: fault.New(v1alpha1.ReasonNoResolver, "nobody"), code: codes.Unavailable, says: "nobody"},
-		{name: "the content is too large", err: fault.Invalid(v1alpha1.ReasonTooLarge, "too large"), code: codes.ResourceExhausted, says: "too large"},
-		{name: "Sallyport is broken", err: fault.New(v1alpha1.ReasonInternal, "oops"), code: codes.Internal, says: "oops"},
+		{name: "the policy forbids it", err: fault.Waiting(v1alpha1.ReasonPermissionDenied, "%s", sentence), code: codes.PermissionDenied, says: sentence},
+		{name: "there is no such Connection", err: fault.Waiting(v1alpha1.ReasonConnectionNotFound, "gone"), code: codes.NotFound, says: "gone"},
+		{name: "the VaultConfig is disabled", err: fault.Waiting(v1alpha1.ReasonConfigDisabled, "off"), code: codes.FailedPrecondition, says: "off"},
+		{name: "the pod overrides an unknown key", err: fault.Terminal(v1alpha1.ReasonUnknownOverride, "no such key"), code: codes.InvalidArgument, says: "no such key"},
+		{name: "no resolver answers", err: fault.Transient(v1alpha1.ReasonNoResolver, "nobody"), code: codes.Unavailable, says: "nobody"},
+		{name: "the content is too large", err: fault.Terminal(v1alpha1.ReasonTooLarge, "too large"), code: codes.ResourceExhausted, says: "too large"},
+		{name: "Sallyport is broken", err: fault.Transient(v1alpha1.ReasonInternal, "oops"), code: codes.Internal, says: "oops"},
 		{name: "the resolver sends no files", answer: &resolverv1.ResolveResponse{}, code: codes.Internal, says: "without a single file"},
 		{name: "the resolver calls a first mount unchanged", answer: &resolverv1.ResolveResponse{Unchanged: true}, code: codes.Internal, says: "without a single file"},
 		{name: "a file would lie outside", answer: response("../../etc/passwd"), code: codes.FailedPrecondition, says: `"../../etc/passwd" cannot be the name`},
@@ -178,7 +178,7 @@ func TestRepublishAnswersAtOnceWhateverTheResolver(t *testing.T) {
 	m := newMachine(t)
 	m.g.Expect(m.publish()).To(Succeed())
 	before := m.files()
-	m.resolver.fail(fault.New(v1alpha1.ReasonVaultSealed, "sealed"))
+	m.resolver.fail(fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
 	taken, asked := m.steps.taken(), m.resolver.questions()
 
 	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = m.tokens("next") })).To(Succeed())
@@ -205,7 +205,7 @@ func TestRepublishMountsAgainWhatSomebodyUnmounted(t *testing.T) {
 	m := newMachine(t)
 	m.g.Expect(m.publish()).To(Succeed())
 	m.g.Expect(m.mounter.Unmount(m.target(), false)).To(Succeed())
-	m.resolver.fail(fault.New(v1alpha1.ReasonVaultSealed, "sealed"))
+	m.resolver.fail(fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
 
 	m.g.Expect(m.publish()).To(Succeed())
 

@@ -148,7 +148,7 @@ func (d *Driver) apply(ctx context.Context, v *volume, response *resolverv1.Reso
 	}
 	if !unchanged {
 		if response.GetUnchanged() {
-			return fault.New(v1alpha1.ReasonInternal, "the resolver called files unchanged that it was not told of")
+			return fault.Transient(v1alpha1.ReasonInternal, "the resolver called files unchanged that it was not told of")
 		}
 		if err := d.replace(v, response.GetFiles(), &current); err != nil {
 			return err

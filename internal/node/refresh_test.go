@@ -85,7 +85,7 @@ func TestFailedRefreshKeepsTheLastGoodFiles(t *testing.T) {
 	m.g.Expect(m.publish()).To(Succeed())
 	before := m.files()
 
-	m.resolver.fail(fault.New(v1alpha1.ReasonVaultSealed, "the Vault is sealed"))
+	m.resolver.fail(fault.Transient(v1alpha1.ReasonVaultSealed, "the Vault is sealed"))
 	m.passTime(func(g Gomega) {
 		g.Expect(m.metric("sallyport_node_refreshes_total", v1alpha1.ReasonVaultSealed)).To(BeNumerically(">=", 3))
 	})
@@ -105,7 +105,7 @@ func TestFailedRefreshKeepsTheLastGoodFiles(t *testing.T) {
 func TestFailuresAreRetriedWithBackOff(t *testing.T) {
 	m := newMachine(t)
 	m.g.Expect(m.publish()).To(Succeed())
-	m.resolver.fail(fault.New(v1alpha1.ReasonNoResolver, "nobody"))
+	m.resolver.fail(fault.Transient(v1alpha1.ReasonNoResolver, "nobody"))
 	started := m.clock.Now()
 
 	m.passTimeBy(5*time.Second, func(g Gomega) { g.Expect(m.clock.Since(started)).To(BeNumerically(">", 50*time.Minute)) })

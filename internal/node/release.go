@@ -67,5 +67,5 @@ func (d *Driver) release(ctx context.Context, name string) {
 // service account's name or a policy in Vault was wrong for a while.
 func mayPass(err error) bool {
 	f := fault.From(err)
-	return f.Class == fault.Retry || codeOf(f.Reason) == codes.PermissionDenied
+	return f.Class == fault.ClassTransient || codeOf(f.Reason) == codes.PermissionDenied
 }

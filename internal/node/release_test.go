@@ -58,13 +58,13 @@ func TestWhatARefusedReleaseMeans(t *testing.T) {
 		refusal error
 		kept    bool
 	}{
-		{fault.New(v1alpha1.ReasonNoResolver, "nobody"), true},
-		{fault.New(v1alpha1.ReasonVaultSealed, "sealed"), true},
-		{fault.Wait(v1alpha1.ReasonPermissionDenied, "403"), true},
-		{fault.Wait(v1alpha1.ReasonNotAllowed, "who are you?"), true},
+		{fault.Transient(v1alpha1.ReasonNoResolver, "nobody"), true},
+		{fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"), true},
+		{fault.Waiting(v1alpha1.ReasonPermissionDenied, "403"), true},
+		{fault.Waiting(v1alpha1.ReasonNotAllowed, "who are you?"), true},
 		{fmt.Errorf("broken"), true},
-		{fault.Wait(v1alpha1.ReasonConfigNotFound, "the VaultConfig is gone"), false},
-		{fault.Invalid(v1alpha1.ReasonInvalidRequest, "the key is gone"), false},
+		{fault.Waiting(v1alpha1.ReasonConfigNotFound, "the VaultConfig is gone"), false},
+		{fault.Terminal(v1alpha1.ReasonInvalidRequest, "the key is gone"), false},
 	} {
 		t.Run(test.refusal.Error(), func(t *testing.T) {
 			m := newMachine(t, leased)

@@ -84,7 +84,7 @@ func (r *releases) add(wanted release) (string, error) {
 		}
 	}
 	if r.bytes+wanted.bytes() > 2*releasesBytes {
-		return "", fault.New(v1alpha1.ReasonNodeFull, "the leases of %d volumes wait to be given back, and there is no room for more", len(r.entries))
+		return "", fault.Transient(v1alpha1.ReasonNodeFull, "the leases of %d volumes wait to be given back, and there is no room for more", len(r.entries))
 	}
 	name := fmt.Sprintf("%016x", rand.Uint64())
 	wanted.stored = false

@@ -109,7 +109,7 @@ func TestNoSecretIsEverPrintedOrKeptOutsideTheFiles(t *testing.T) {
 	m.g.Expect(m.publish()).To(Succeed())
 	m.resolver.set(map[string]string{"type": "SQLORACLE", "password": secretContent, "more": secretContent})
 	m.passTime(func(g Gomega) { g.Expect(m.files()).To(HaveLen(3)) })
-	m.resolver.fail(fault.New(v1alpha1.ReasonVaultSealed, "sealed"))
+	m.resolver.fail(fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
 	m.passTime(func(g Gomega) { g.Expect(m.metric("sallyport_node_stale_volumes")).To(BeEquivalentTo(1)) })
 	for _, change := range []func(*csi.NodePublishVolumeRequest){
 		func(*csi.NodePublishVolumeRequest) {},
@@ -119,7 +119,7 @@ func TestNoSecretIsEverPrintedOrKeptOutsideTheFiles(t *testing.T) {
 		m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.VolumeId, r.TargetPath = "csi-other", r.TargetPath+"2" }, change)).NotTo(Succeed())
 	}
 	m.resolver.fail(nil)
-	m.resolver.setAway(fault.New(v1alpha1.ReasonVaultSealed, "sealed"))
+	m.resolver.setAway(fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
 	m.resolver.set(map[string]string{"../" + "out": secretContent})
 	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.VolumeId, r.TargetPath = "csi-other", r.TargetPath+"2" })).NotTo(Succeed())
 	m.g.Eventually(m.logs.String).Should(ContainSubstring(messageReleaseFailed))

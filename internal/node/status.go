@@ -20,16 +20,16 @@ type refusal struct {
 func (r *refusal) Unwrap() error { return r.Fault }
 
 func invalidArgument(format string, args ...any) error {
-	return &refusal{Fault: fault.Invalid(v1alpha1.ReasonInvalidSpec, format, args...), code: codes.InvalidArgument}
+	return &refusal{Fault: fault.Terminal(v1alpha1.ReasonInvalidSpec, format, args...), code: codes.InvalidArgument}
 }
 
 func failedPrecondition(format string, args ...any) error {
-	return &refusal{Fault: fault.Wait(v1alpha1.ReasonInvalidSpec, format, args...), code: codes.FailedPrecondition}
+	return &refusal{Fault: fault.Waiting(v1alpha1.ReasonInvalidSpec, format, args...), code: codes.FailedPrecondition}
 }
 
 // pending says that another call for the same volume is under way and this one was given up meanwhile.
 func pending(volumeID string) error {
-	return &refusal{Fault: fault.New(v1alpha1.ReasonInternal, "another call for the volume %s is still under way", volumeID), code: codes.Aborted}
+	return &refusal{Fault: fault.Transient(v1alpha1.ReasonInternal, "another call for the volume %s is still under way", volumeID), code: codes.Aborted}
 }
 
 // codeOf maps a reason to a gRPC code. For Unavailable and ResourceExhausted the kubelet assumes that something may be left of
@@ -60,17 +60,17 @@ func codeOf(reason string) codes.Code {
 // sentence become part of the pod's FailedMount event: "… desc = KeyMissing: Connection shop/db, key …".
 func answer(err error) (reason, sentence string, toKubelet error) {
 	if refused, ok := errors.AsType[*refusal](err); ok {
-		return refused.Reason, refused.Sentence, status.Error(refused.code, refused.Reason+": "+refused.Sentence)
+		return refused.Reason, refused.Message(), status.Error(refused.code, refused.Reason+": "+refused.Message())
 	}
 	if known, ok := errors.AsType[*fault.Fault](err); ok {
-		return known.Reason, known.Sentence, status.Error(codeOf(known.Reason), known.Reason+": "+known.Sentence)
+		return known.Reason, known.Message(), status.Error(codeOf(known.Reason), known.Reason+": "+known.Message())
 	}
 	if s, ok := status.FromError(err); ok {
 		return v1alpha1.ReasonInternal, s.Message(), err
 	}
 	known := fault.From(err)
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return known.Reason, known.Sentence, status.Error(codes.Aborted, known.Sentence)
+		return known.Reason, known.Message(), status.Error(codes.Aborted, known.Message())
 	}
-	return known.Reason, known.Sentence, status.Error(codes.Internal, known.Sentence)
+	return known.Reason, known.Message(), status.Error(codes.Internal, known.Message())
 }

@@ -46,7 +46,7 @@ func validateSize(files []File) error {
 	if total <= MaxContentBytes {
 		return nil
 	}
-	return fault.Wait(v1alpha1.ReasonTooLarge, "the files have %d bytes; a volume holds at most %d: the largest is %q with %d bytes",
+	return fault.Waiting(v1alpha1.ReasonTooLarge, "the files have %d bytes; a volume holds at most %d: the largest is %q with %d bytes",
 		total, MaxContentBytes, bounded(largest.Path), len(largest.Content))
 }
 

@@ -108,7 +108,7 @@ func TestFilesFitIntoAVolume(t *testing.T) {
 	g.Expect(files).To(BeNil())
 	g.Expect(err).To(MatchError(`the files have 1048577 bytes; a volume holds at most 1048576: the largest is "large" with 1048570 bytes`))
 	g.Expect(fault.Is(err, v1alpha1.ReasonTooLarge)).To(BeTrue())
-	g.Expect(fault.From(err).Class).To(Equal(fault.Waiting), "a smaller secret in Vault cures it too")
+	g.Expect(fault.From(err).Class).To(Equal(fault.ClassWaiting), "a smaller secret in Vault cures it too")
 }
 
 func TestContentNeverAppearsInErrors(t *testing.T) {

@@ -26,7 +26,7 @@ func format(as v1alpha1.FileFormat, value map[string]any) ([]byte, error) {
 	case v1alpha1.FileFormatProperties:
 		return writeEntries(value, writeProperty)
 	default:
-		return nil, fault.Invalid(v1alpha1.ReasonInvalidSpec, "format %q is unknown", bounded(string(as)))
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec, "format %q is unknown", bounded(string(as)))
 	}
 }
 
@@ -40,8 +40,8 @@ func validateEntries(as v1alpha1.FileFormat, keys []string) error {
 	}
 	for _, key := range keys {
 		if !variable.MatchString(key) {
-			return fault.Invalid(v1alpha1.ReasonNotRepresentable, "key %q of value cannot be the name of an environment variable: letters and digits "+
-				"of ASCII and \"_\", no digit first; rename it, or write the file with template", bounded(key))
+			return fault.Terminal(v1alpha1.ReasonNotRepresentable, "cannot be the name of an environment variable: letters and digits of ASCII and \"_\", no digit first").
+				OnField("key %q of value", bounded(key)).WithRemedy("rename it, or write the file with template")
 		}
 	}
 	return nil
@@ -53,7 +53,7 @@ func writeEntries(value map[string]any, write func(to *bytes.Buffer, key, text s
 	for _, key := range sortedKeys(value) {
 		text, err := encode(value[key])
 		if err != nil {
-			return nil, fault.New(v1alpha1.ReasonInternal, "key %q cannot be written as JSON", bounded(key))
+			return nil, fault.Transient(v1alpha1.ReasonInternal, "cannot be written as JSON").OnField("key %q", bounded(key))
 		}
 		if problem := write(&content, key, string(text)); problem != "" {
 			return nil, errKey(key, "%s", problem)
@@ -69,7 +69,7 @@ func writeJSON(value map[string]any) ([]byte, error) {
 	}
 	content, err := compact(value)
 	if err != nil {
-		return nil, fault.New(v1alpha1.ReasonInternal, "the value cannot be written as JSON") // the error may quote the value
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "the value cannot be written as JSON") // the error may quote the value
 	}
 	return append(content, '\n'), nil
 }

@@ -251,7 +251,7 @@ func TestAFormatRefusesWhatItCannotHold(t *testing.T) {
 			g.Expect(err).To(MatchError(And(HavePrefix(`key "the_key" `), ContainSubstring(row.sentence))))
 			g.Expect(err.Error()).NotTo(ContainSubstring(canary))
 			g.Expect(fault.Is(err, v1alpha1.ReasonNotRepresentable)).To(BeTrue())
-			g.Expect(fault.From(err).Class).To(Equal(fault.Waiting), "a better secret cures it too")
+			g.Expect(fault.From(err).Class).To(Equal(fault.ClassWaiting), "a better secret cures it too")
 		})
 	}
 }

@@ -46,7 +46,7 @@ func FuzzTemplate(f *testing.F) {
 func requireFault(t *testing.T, err error, reasons ...string) {
 	t.Helper()
 	var known *fault.Fault
-	if !errors.As(err, &known) || len(known.Sentence) > 1000 || !utf8.ValidString(known.Sentence) || strings.Contains(known.Sentence, "\n") {
+	if !errors.As(err, &known) || len(known.Message()) > 1000 || !utf8.ValidString(known.Message()) || strings.Contains(known.Message(), "\n") {
 		t.Fatalf("not a sentence: %v", err)
 	}
 	if !slices.Contains(reasons, known.Reason) {

@@ -3,7 +3,6 @@ package projection
 import (
 	"bytes"
 	"encoding/base64"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -29,7 +28,7 @@ type file struct {
 // a secret is read. The error is a *fault.Fault.
 func NewLayout(spec *v1alpha1.ConnectionSpec, keys []string) (*Layout, error) {
 	if spec.Type == "" {
-		return nil, fault.Invalid(v1alpha1.ReasonInvalidSpec, `spec.type is empty; it becomes the file "type", so give it a value`)
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec, `spec.type is empty; it becomes the file "type", so give it a value`)
 	}
 	layout := &Layout{fixed: []File{{Path: typeFile, Content: []byte(spec.Type)}}}
 	if spec.Provider != "" {
@@ -45,7 +44,7 @@ func NewLayout(spec *v1alpha1.ConnectionSpec, keys []string) (*Layout, error) {
 	for i := range spec.Files {
 		made, err := newFile(&spec.Files[i], keys, meter)
 		if err != nil {
-			return nil, fault.In(err, "file %q", bounded(spec.Files[i].Path))
+			return nil, fault.InField(err, "file %q", bounded(spec.Files[i].Path))
 		}
 		layout.files = append(layout.files, made)
 	}
@@ -95,7 +94,7 @@ func (l *Layout) chosen(value, texts map[string]any) ([]File, error) {
 	for _, file := range l.files {
 		content, err := file.content(value, texts)
 		if err != nil {
-			return nil, fault.In(err, "file %q", bounded(file.spec.Path))
+			return nil, fault.InField(err, "file %q", bounded(file.spec.Path))
 		}
 		made := File{Path: file.spec.Path, Content: content}
 		if file.spec.Mode != nil {
@@ -120,7 +119,7 @@ func (f file) content(value, texts map[string]any) ([]byte, error) {
 		return format(f.spec.Format, value)
 	default:
 		if content, err = encode(texts[f.spec.Path]); err != nil {
-			err = fault.New(v1alpha1.ReasonInternal, "it cannot be written as JSON") // what the encoder says may quote the value
+			err = fault.Transient(v1alpha1.ReasonInternal, "it cannot be written as JSON") // what the encoder says may quote the value
 		}
 	}
 	if err != nil || f.spec.Encoding == "" {
@@ -140,7 +139,7 @@ func decodeBase64(text []byte) ([]byte, error) {
 	content := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
 	n, err := base64.StdEncoding.Strict().Decode(content, text)
 	if err != nil {
-		return nil, fault.Wait(v1alpha1.ReasonNotRepresentable, "its text is not base64 (the standard alphabet of RFC 4648, with padding); "+
+		return nil, fault.Waiting(v1alpha1.ReasonNotRepresentable, "its text is not base64 (the standard alphabet of RFC 4648, with padding); "+
 			"correct what Vault holds, or leave out encoding")
 	}
 	return content[:n], nil
@@ -156,15 +155,15 @@ func perKey(fixed []File, value map[string]any) ([]File, error) {
 	for _, key := range keys {
 		if own := slices.IndexFunc(fixed, func(f File) bool { return f.Path == key }); own >= 0 {
 			if text, ok := value[key].(string); !ok || text != string(fixed[own].Content) {
-				return nil, fault.Invalid(v1alpha1.ReasonInvalidSpec, "key %q of value collides with the file %[1]q, which holds "+
-					"spec.%[1]s (%q); remove the key, rename it, or give it that same string", key, bounded(string(fixed[own].Content)))
+				return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec, "collides with the file %q, which holds spec.%[1]s (%q)", key, bounded(string(fixed[own].Content))).
+					OnField("key %q of value", key).WithRemedy("remove the key, rename it, or give it that same string")
 			}
 			continue
 		}
 		content, err := encode(value[key])
 		if err != nil {
 			// What the encoder says may quote the value.
-			return nil, fault.New(v1alpha1.ReasonInternal, "key %q of value cannot be written as JSON", bounded(key))
+			return nil, fault.Transient(v1alpha1.ReasonInternal, "cannot be written as JSON").OnField("key %q of value", bounded(key))
 		}
 		files = append(files, File{Path: key, Content: content})
 	}
@@ -181,7 +180,7 @@ func validatePaths(files []v1alpha1.ConnectionFile) error {
 			problem = "there is another file of this name"
 		}
 		if problem != "" {
-			return fault.Invalid(v1alpha1.ReasonInvalidFileName, "files[%d].path %q cannot be the name of a file: %s; choose another one",
+			return fault.Terminal(v1alpha1.ReasonInvalidFileName, "files[%d].path %q cannot be the name of a file: %s; choose another one",
 				i, bounded(path), problem)
 		}
 		seen[path] = true
@@ -191,5 +190,5 @@ func validatePaths(files []v1alpha1.ConnectionFile) error {
 
 // errKey puts a key in front of what is wrong with it.
 func errKey(key, format string, args ...any) error {
-	return fault.Wait(v1alpha1.ReasonNotRepresentable, "key %q %s", bounded(key), fmt.Sprintf(format, args...))
+	return fault.Waiting(v1alpha1.ReasonNotRepresentable, format, args...).OnField("key %q", bounded(key))
 }

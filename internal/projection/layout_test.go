@@ -92,7 +92,7 @@ func TestNewLayoutSaysWhatIsWrongWithAFile(t *testing.T) {
 			_, err := NewLayout(chosen(row.files...), []string{"ok", "my-key"})
 			g.Expect(err).To(MatchError(HavePrefix(row.sentence)))
 			g.Expect(fault.Is(err, row.reason)).To(BeTrue())
-			g.Expect(fault.From(err).Class).To(Equal(fault.Terminal))
+			g.Expect(fault.From(err).Class).To(Equal(fault.ClassTerminal))
 		})
 	}
 }

@@ -34,7 +34,7 @@ func validateNames(fixed []File, keys []string) error {
 		}
 	}
 	if files > MaxFiles {
-		return fault.Invalid(v1alpha1.ReasonTooLarge, `value makes %d files, the file "type" included; a volume holds at most %d: `+
+		return fault.Terminal(v1alpha1.ReasonTooLarge, `value makes %d files, the file "type" included; a volume holds at most %d: `+
 			"put several keys into one object, which becomes one file, or name files", files, MaxFiles)
 	}
 	return validateEach(sorted)
@@ -60,8 +60,8 @@ func validateEach(sorted []string) error {
 	if count > 1 {
 		more = fmt.Sprintf(" (%d keys are such in all)", count)
 	}
-	return fault.Invalid(v1alpha1.ReasonInvalidFileName, "key %q of value cannot be the name of a file: %s; rename it, or move it into an "+
-		"object under another key%s", bounded(first), rule, more)
+	return fault.Terminal(v1alpha1.ReasonInvalidFileName, "cannot be the name of a file: %s", rule).OnField("key %q of value", bounded(first)).
+		WithRemedy("rename it, or move it into an object under another key%s", more)
 }
 
 // brokenRule names the rule for keys of a ConfigMap that the key breaks, or nothing. The same rules keep a file from colliding

@@ -65,7 +65,7 @@ func TestValidateNamesSaysTheRuleAndTheCure(t *testing.T) {
 			g.Expect(err).To(MatchError("key " + strconv.Quote(row.key) + " of value cannot be the name of a file: " + row.rule +
 				"; rename it, or move it into an object under another key"))
 			g.Expect(fault.Is(err, v1alpha1.ReasonInvalidFileName)).To(BeTrue())
-			g.Expect(fault.From(err).Class).To(Equal(fault.Terminal))
+			g.Expect(fault.From(err).Class).To(Equal(fault.ClassTerminal))
 		})
 	}
 	t.Run("too long", func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestValidateNamesCountsTheFiles(t *testing.T) {
 	g.Expect(err).To(MatchError(`value makes 513 files, the file "type" included; a volume holds at most 512: ` +
 		`put several keys into one object, which becomes one file, or name files`))
 	g.Expect(fault.Is(err, v1alpha1.ReasonTooLarge)).To(BeTrue())
-	g.Expect(fault.From(err).Class).To(Equal(fault.Terminal))
+	g.Expect(fault.From(err).Class).To(Equal(fault.ClassTerminal))
 }
 
 func TestValidateNamesNeedsAType(t *testing.T) {

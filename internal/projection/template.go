@@ -59,7 +59,7 @@ func parseFault(err error) error {
 	if strings.HasPrefix(message, "function ") {
 		message += "; the reference of Connections lists the functions"
 	}
-	return fault.Invalid(v1alpha1.ReasonInvalidTemplate, "line %s: %s", line, message)
+	return fault.Terminal(v1alpha1.ReasonInvalidTemplate, "line %s: %s", line, message)
 }
 
 // oneLine is the error's text as a sentence can hold it.
@@ -86,7 +86,7 @@ var executionMessage = regexp.MustCompile(`^template: t:(\d+):\d+: executing "t"
 
 func executionFault(err error) error {
 	if errors.Is(err, errTooLarge) {
-		return fault.Wait(v1alpha1.ReasonTooLarge, "it has more than %d bytes; a volume holds no more", MaxContentBytes)
+		return fault.Waiting(v1alpha1.ReasonTooLarge, "it has more than %d bytes; a volume holds no more", MaxContentBytes)
 	}
 	line, piece, message := "1", "", ""
 	if found := executionMessage.FindStringSubmatch(oneLine(err)); found != nil {
@@ -97,7 +97,7 @@ func executionFault(err error) error {
 	}
 	// Vault's content may be at fault as well as the template, so this is looked at again.
 	wrong := func(problem string) error {
-		return fault.Wait(v1alpha1.ReasonInvalidTemplate, "line %s:%s %s", line, piece, problem)
+		return fault.Waiting(v1alpha1.ReasonInvalidTemplate, "line %s:%s %s", line, piece, problem)
 	}
 	if own, ok := errors.AsType[*functionError](err); ok {
 		return wrong(own.sentence)
@@ -148,7 +148,7 @@ type inspector struct {
 
 func (i *inspector) refuse(line int, format string, args ...any) {
 	if i.problem == nil {
-		i.problem = fault.Invalid(v1alpha1.ReasonInvalidTemplate, "line %d: %s", line, fmt.Sprintf(format, args...))
+		i.problem = fault.Terminal(v1alpha1.ReasonInvalidTemplate, "line %d: %s", line, fmt.Sprintf(format, args...))
 	}
 }
 

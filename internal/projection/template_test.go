@@ -143,7 +143,7 @@ func TestTemplateErrorsHaveTheLineAndNoValue(t *testing.T) {
 			g.Expect(err).To(MatchError(HavePrefix(row.sentence)))
 			g.Expect(err.Error()).NotTo(ContainSubstring(canary))
 			g.Expect(fault.Is(err, v1alpha1.ReasonInvalidTemplate)).To(BeTrue())
-			g.Expect(fault.From(err).Class).To(Equal(fault.Waiting))
+			g.Expect(fault.From(err).Class).To(Equal(fault.ClassWaiting))
 		})
 	}
 }
@@ -171,7 +171,7 @@ func TestTemplatesThatCannotBeParsedSayWhere(t *testing.T) {
 			g.Expect(err).To(MatchError(HavePrefix(row.sentence)))
 			g.Expect(len(err.Error())).To(BeNumerically("<", 300))
 			g.Expect(fault.Is(err, v1alpha1.ReasonInvalidTemplate)).To(BeTrue())
-			g.Expect(fault.From(err).Class).To(Equal(fault.Terminal))
+			g.Expect(fault.From(err).Class).To(Equal(fault.ClassTerminal))
 		})
 	}
 }

@@ -21,9 +21,9 @@ func writeYAML(value map[string]any) ([]byte, error) {
 	content, err := encodeYAML(value)
 	switch {
 	case errors.Is(err, errTooLarge):
-		return nil, fault.Wait(v1alpha1.ReasonTooLarge, "as YAML the value has more than %d bytes", MaxContentBytes)
+		return nil, fault.Waiting(v1alpha1.ReasonTooLarge, "as YAML the value has more than %d bytes", MaxContentBytes)
 	case err != nil:
-		return nil, fault.New(v1alpha1.ReasonInternal, "the value cannot be written as YAML") // the error may quote the value
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "the value cannot be written as YAML") // the error may quote the value
 	}
 	return content, nil
 }

@@ -49,11 +49,11 @@ func (j jittered) When(request reconcile.Request) time.Duration {
 // pace for what somebody must provide, and lets be what only an edit of the object can cure.
 func For(f *fault.Fault) (ctrl.Result, error) {
 	switch f.Class {
-	case fault.Terminal:
+	case fault.ClassTerminal:
 		return ctrl.Result{}, reconcile.TerminalError(f)
-	case fault.Waiting:
+	case fault.ClassWaiting:
 		return ctrl.Result{RequeueAfter: waiting}, nil
-	case fault.Retry:
+	case fault.ClassTransient:
 	}
 	return ctrl.Result{}, f
 }

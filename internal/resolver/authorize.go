@@ -109,7 +109,7 @@ func (a *Authorizer) Workload(grant *Grant, tokens map[string]string) *vault.Wor
 		Token: func(ctx context.Context, audience string) (string, error) {
 			token := tokens[audience]
 			if token == "" {
-				return "", fault.Wait(v1alpha1.ReasonCredentialMissing, "the kubelet sent no token of pod %s for the audience %s: "+
+				return "", fault.Waiting(v1alpha1.ReasonCredentialMissing, "the kubelet sent no token of pod %s for the audience %s: "+
 					"add it to spec.tokenRequests of the CSIDriver %s, or correct the audience in the VaultConfig", grant.Pod, audience, v1alpha1.DriverName)
 			}
 			id, err := a.review(ctx, token, audience, "the pod's token for Vault")
@@ -144,7 +144,7 @@ func (a *Authorizer) grant(ctx context.Context, id *identity, ahead *podRead, at
 		if client.IgnoreNotFound(err) == nil {
 			return nil, refuse("pod %s does not exist any more", key)
 		}
-		return nil, fault.New(v1alpha1.ReasonInternal, "pod %s cannot be read from the Kubernetes API: %v", key, err)
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "pod %s cannot be read from the Kubernetes API: %v", key, err)
 	}
 	if string(pod.UID) != id.podUID {
 		return nil, refuse("the token belongs to an earlier pod %s", key)
@@ -186,7 +186,7 @@ func (a *Authorizer) review(ctx context.Context, token, audience, whose string) 
 	}, metav1.CreateOptions{})
 	if err != nil {
 		// The error is the API server's and speaks of the request, not of the token; it is still not passed on, to be sure.
-		return nil, fault.New(v1alpha1.ReasonInternal, "%s cannot be reviewed: the Kubernetes API did not answer the TokenReview", whose)
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "%s cannot be reviewed: the Kubernetes API did not answer the TokenReview", whose)
 	}
 	id, err := identify(review.Status, audience, whose)
 	if err != nil {
@@ -242,5 +242,5 @@ func identify(status authenticationv1.TokenReviewStatus, audience, whose string)
 }
 
 func refuse(format string, args ...any) error {
-	return fault.Wait(v1alpha1.ReasonNotAllowed, format, args...)
+	return fault.Waiting(v1alpha1.ReasonNotAllowed, format, args...)
 }

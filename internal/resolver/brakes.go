@@ -60,7 +60,7 @@ func (b *brakes) wasted(key string, err error) {
 		return
 	}
 	limit := brakeMax
-	if f.Class == fault.Retry {
+	if f.Class == fault.ClassTransient {
 		limit = brakeRetry
 	}
 	known.fault, known.pause = f, min(2*known.pause, limit)

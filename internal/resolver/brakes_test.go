@@ -16,7 +16,7 @@ func TestAMistakeHasVaultMakeEverLess(t *testing.T) {
 	g := NewWithT(t)
 	clk := testingclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
 	b := brakes{clock: clk, known: map[string]*brake{}}
-	missing := fault.Wait(v1alpha1.ReasonKeyMissing, "no such key")
+	missing := fault.Waiting(v1alpha1.ReasonKeyMissing, "no such key")
 	g.Expect(b.on("a")).To(Succeed())
 	for _, seconds := range []int{5, 10, 20, 40, 80, 160, 300, 300} {
 		b.wasted("a", missing)
@@ -26,7 +26,7 @@ func TestAMistakeHasVaultMakeEverLess(t *testing.T) {
 		clk.SetTime(clk.Now().Add(1))
 		g.Expect(b.on("a")).To(Succeed())
 	}
-	b.wasted("a", fault.New(v1alpha1.ReasonVaultError, "the database is away"))
+	b.wasted("a", fault.Transient(v1alpha1.ReasonVaultError, "the database is away"))
 	clk.SetTime(clk.Now().Add(brakeRetry))
 	g.Expect(b.on("a")).To(Succeed(), "that goes away by itself")
 	b.wasted("a", missing)

@@ -8,8 +8,6 @@ package resolver
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -219,14 +217,6 @@ func refreshInterval(connection *v1alpha1.Connection) time.Duration {
 
 // located puts the Connection's name in front of a fault: Connection shop/db, key "password": …
 func located(connection *v1alpha1.Connection, err error) *fault.Fault {
-	f := fault.From(err)
-	separator := ": "
-	if strings.HasPrefix(f.Sentence, "key ") || strings.HasPrefix(f.Sentence, "file ") {
-		separator = ", "
-	}
-	return &fault.Fault{
-		Reason:   f.Reason,
-		Sentence: fmt.Sprintf("Connection %s/%s%s%s", connection.Namespace, connection.Name, separator, f.Sentence),
-		Class:    f.Class,
-	}
+	subject := fault.Subject{Kind: fault.KindConnection, Namespace: connection.Namespace, Name: connection.Name}
+	return fault.InObject(err, subject)
 }

@@ -52,7 +52,7 @@ func (e *PodEvents) refreshed(grant *Grant, request *resolverv1.ResolveRequest, 
 		return
 	}
 	f := fault.From(err)
-	if f.Class == fault.Retry || !e.due(podReason{uid: grant.PodUID, reason: f.Reason}) {
+	if f.Class == fault.ClassTransient || !e.due(podReason{uid: grant.PodUID, reason: f.Reason}) {
 		return
 	}
 	pod := &corev1.Pod{
@@ -60,7 +60,7 @@ func (e *PodEvents) refreshed(grant *Grant, request *resolverv1.ResolveRequest, 
 		ObjectMeta: metav1.ObjectMeta{Namespace: grant.Pod.Namespace, Name: grant.Pod.Name, UID: grant.PodUID},
 	}
 	e.recorder.Eventf(pod, nil, corev1.EventTypeWarning, f.Reason, "Refresh", "%s",
-		status.Note("the files of the volume stay as they are: "+f.Sentence))
+		status.Note("the files of the volume stay as they are: "+f.Message()))
 }
 
 func (e *PodEvents) due(key podReason) bool {

@@ -31,19 +31,19 @@ func TestPodsAreToldOnceForEachReason(t *testing.T) {
 		}
 		return told
 	}
-	missing := fault.Wait(v1alpha1.ReasonKeyMissing, "no such key")
+	missing := fault.Waiting(v1alpha1.ReasonKeyMissing, "no such key")
 
 	e.refreshed(pod("a"), mounted, nil)
 	e.refreshed(pod("a"), &resolverv1.ResolveRequest{}, missing)
 	g.Expect(told()).To(BeEmpty(), "neither a success, nor a first mount, which the kubelet tells of")
-	e.refreshed(pod("a"), mounted, fault.New(v1alpha1.ReasonVaultSealed, "Vault is sealed"))
+	e.refreshed(pod("a"), mounted, fault.Transient(v1alpha1.ReasonVaultSealed, "Vault is sealed"))
 	g.Expect(told()).To(BeEmpty(), "it goes away by itself, and all pods have it")
 
 	e.refreshed(pod("a"), mounted, missing)
 	g.Expect(told()).To(ConsistOf("Warning KeyMissing the files of the volume stay as they are: no such key"))
 	e.refreshed(pod("a"), mounted, missing)
 	g.Expect(told()).To(BeEmpty())
-	e.refreshed(pod("a"), mounted, fault.Invalid(v1alpha1.ReasonInvalidTemplate, "line 1"))
+	e.refreshed(pod("a"), mounted, fault.Terminal(v1alpha1.ReasonInvalidTemplate, "line 1"))
 	e.refreshed(pod("b"), mounted, missing)
 	g.Expect(told()).To(HaveLen(2), "another reason, and another pod")
 	clk.SetTime(clk.Now().Add(eventQuiet))

@@ -35,7 +35,7 @@ func (s *source) write(secret v1alpha1.VaultSecret) error {
 		return nil
 	}
 	if err := json.Unmarshal(secret.Parameters.Raw, &s.location.Parameters); err != nil {
-		return fault.Invalid(v1alpha1.ReasonInvalidSpec, "vaultSecrets: the parameters of %s are no JSON object", secret.SecretPath)
+		return fault.Terminal(v1alpha1.ReasonInvalidSpec, "vaultSecrets: the parameters of %s are no JSON object", secret.SecretPath)
 	}
 	return nil
 }
@@ -136,7 +136,7 @@ func (e *Engine) mayIssue(ctx context.Context, p *plan) {
 // refusePerVolume refuses what only a volume can have.
 func (p *plan) refusePerVolume() {
 	for _, s := range p.perVolume() {
-		s.err = fault.Wait(v1alpha1.ReasonInvalidRequest, "%s is made for each reader, and only a Connection that a pod mounts can have it; "+
+		s.err = fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s is made for each reader, and only a Connection that a pod mounts can have it; "+
 			"use a path that answers the same to everybody, such as static-creds of the database engine", s.path)
 	}
 }

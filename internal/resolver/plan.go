@@ -90,12 +90,12 @@ func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1
 			}
 		case ref.Secret != "":
 			if p.named[ref.Secret] == nil {
-				return nil, placed.In(fault.Invalid(v1alpha1.ReasonInvalidExpression,
+				return nil, placed.In(fault.Terminal(v1alpha1.ReasonInvalidExpression,
 					"%s names the secret %q, which is not among vaultSecrets (%s)", ref, ref.Secret, names(p.named)))
 			}
 			needed[p.named[ref.Secret]] = true
 		case len(all) == 0:
-			return nil, placed.In(fault.Invalid(v1alpha1.ReasonInvalidExpression,
+			return nil, placed.In(fault.Terminal(v1alpha1.ReasonInvalidExpression,
 				"%s needs an attached secret, and there is none; attach one, or name config and path: vault.secret(config:path.key)", ref))
 		default:
 			p.attached = all
@@ -129,7 +129,7 @@ func (e *Engine) findConfigs(ctx context.Context, p *plan) {
 			source.location.EnginePath = config.Spec.EnginePath
 		}
 		if source.location.EnginePath == "" {
-			source.err = fault.Invalid(v1alpha1.ReasonInvalidSpec,
+			source.err = fault.Terminal(v1alpha1.ReasonInvalidSpec,
 				"no engine is named for %s: set enginePath with the secret or in VaultConfig %s/%s", source.label, config.Namespace, config.Name)
 		}
 	}
@@ -200,13 +200,13 @@ func (p *plan) lookup(ref expression.Reference) (any, error) {
 		for i, source := range p.attached {
 			paths[i] = source.path
 		}
-		return nil, fault.Wait(v1alpha1.ReasonKeyMissing, "no attached secret has the key %q (looked in %s)", ref.Key, strings.Join(paths, ", "))
+		return nil, fault.Waiting(v1alpha1.ReasonKeyMissing, "no attached secret has the key %q (looked in %s)", ref.Key, strings.Join(paths, ", "))
 	}
 	candidates := make([]string, len(found))
 	for i, source := range found {
 		candidates[i] = candidate(source, ref.Key)
 	}
-	return nil, fault.Wait(v1alpha1.ReasonAmbiguousKey, "%d attached secrets have the key %q; say which: %s", len(found), ref.Key, strings.Join(candidates, " or "))
+	return nil, fault.Waiting(v1alpha1.ReasonAmbiguousKey, "%d attached secrets have the key %q; say which: %s", len(found), ref.Key, strings.Join(candidates, " or "))
 }
 
 // candidate spells the reference that means exactly this source.
@@ -226,7 +226,7 @@ func (s *source) value(key string) (any, error) {
 	}
 	value, ok := s.secret.Data[key]
 	if !ok {
-		return nil, fault.Wait(v1alpha1.ReasonKeyMissing, "the secret %s has no key %q", s.path, key)
+		return nil, fault.Waiting(v1alpha1.ReasonKeyMissing, "the secret %s has no key %q", s.path, key)
 	}
 	return value, nil
 }

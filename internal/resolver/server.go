@@ -158,12 +158,12 @@ func (s *Server) connectionOf(ctx context.Context, grant *Grant) (*v1alpha1.Conn
 	key := types.NamespacedName{Namespace: grant.Pod.Namespace, Name: grant.Connection}
 	if err := s.objects.Get(ctx, key, connection); err != nil {
 		if client.IgnoreNotFound(err) == nil {
-			return nil, fault.Wait(v1alpha1.ReasonConnectionNotFound, "Connection %s does not exist", key)
+			return nil, fault.Waiting(v1alpha1.ReasonConnectionNotFound, "Connection %s does not exist", key)
 		}
-		return nil, fault.New(v1alpha1.ReasonInternal, "Connection %s cannot be read from the Kubernetes API: %v", key, err)
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "Connection %s cannot be read from the Kubernetes API: %v", key, err)
 	}
 	if allowed := connection.Spec.AllowedServiceAccounts; len(allowed) > 0 && !slices.Contains(allowed, grant.ServiceAccount) {
-		return nil, fault.Wait(v1alpha1.ReasonNotAllowed,
+		return nil, fault.Waiting(v1alpha1.ReasonNotAllowed,
 			"Connection %s may not be mounted by pods of service account %s: it is not among allowedServiceAccounts", key, grant.ServiceAccount)
 	}
 	return connection, nil
@@ -220,7 +220,7 @@ func (s *Server) intercept(ctx context.Context, request any, info *grpc.UnarySer
 	if err != nil {
 		f := fault.From(err)
 		reason = f.Reason
-		s.log.Info("request failed", "method", info.FullMethod, "reason", f.Reason, "message", f.Sentence)
+		s.log.Info("request failed", "method", info.FullMethod, "reason", f.Reason, "message", f.Message())
 		err = encode(f)
 	}
 	if info.FullMethod != resolverv1.Resolver_Resolve_FullMethodName {
@@ -233,9 +233,9 @@ func (s *Server) intercept(ctx context.Context, request any, info *grpc.UnarySer
 
 // encode turns a fault into a gRPC status that the client turns back.
 func encode(f *fault.Fault) error {
-	s, err := status.New(code(f), f.Sentence).WithDetails(&errdetails.ErrorInfo{Reason: f.Reason, Domain: resolverv1.ErrorDomain})
+	s, err := status.New(code(f), f.Message()).WithDetails(&errdetails.ErrorInfo{Reason: f.Reason, Domain: resolverv1.ErrorDomain})
 	if err != nil {
-		return status.Error(code(f), f.Sentence)
+		return status.Error(code(f), f.Message())
 	}
 	return s.Err()
 }
@@ -249,7 +249,7 @@ func code(f *fault.Fault) codes.Code {
 	case v1alpha1.ReasonInternal:
 		return codes.Internal
 	}
-	if f.Class == fault.Retry {
+	if f.Class == fault.ClassTransient {
 		return codes.Unavailable
 	}
 	return codes.FailedPrecondition

@@ -30,11 +30,11 @@ func (e *Engine) Config(ctx context.Context, namespace string, ref v1alpha1.Vaul
 	if err := e.objects.Get(ctx, key, config); err != nil {
 		switch {
 		case client.IgnoreNotFound(err) != nil:
-			return nil, fault.New(v1alpha1.ReasonInternal, "VaultConfig %s cannot be read from the Kubernetes API: %v", key, err)
+			return nil, fault.Transient(v1alpha1.ReasonInternal, "VaultConfig %s cannot be read from the Kubernetes API: %v", key, err)
 		case foreign:
 			return nil, tenancy.Stranger(key, namespace)
 		}
-		return nil, fault.Wait(v1alpha1.ReasonConfigNotFound, "VaultConfig %s does not exist", key)
+		return nil, fault.Waiting(v1alpha1.ReasonConfigNotFound, "VaultConfig %s does not exist", key)
 	}
 	if foreign {
 		labels, err := e.labelsOf(ctx, config, namespace)
@@ -46,12 +46,12 @@ func (e *Engine) Config(ctx context.Context, namespace string, ref v1alpha1.Vaul
 		}
 		if vault.IsWorkload(config) {
 			// Whoever may change its url would be sent the tokens of another namespace's pods.
-			return nil, fault.Wait(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s: with workload: true it serves the pods "+
+			return nil, fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s: with workload: true it serves the pods "+
 				"of its own namespace only; create one in %s", key, namespace, namespace)
 		}
 	}
 	if config.Spec.Enabled != nil && !*config.Spec.Enabled {
-		return nil, fault.Wait(v1alpha1.ReasonConfigDisabled, "VaultConfig %s is disabled (spec.enabled: false)", key)
+		return nil, fault.Waiting(v1alpha1.ReasonConfigDisabled, "VaultConfig %s is disabled (spec.enabled: false)", key)
 	}
 	return config, nil
 }
@@ -98,7 +98,7 @@ func (e *Engine) labelsOf(ctx context.Context, config *v1alpha1.VaultConfig, nam
 	case err == nil && object.Labels == nil:
 		return map[string]string{}, nil
 	case client.IgnoreNotFound(err) != nil:
-		return nil, fault.New(v1alpha1.ReasonInternal, "the labels of namespace %s cannot be read from the Kubernetes API: %v", namespace, err)
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "the labels of namespace %s cannot be read from the Kubernetes API: %v", namespace, err)
 	}
 	return object.Labels, nil
 }

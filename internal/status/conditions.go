@@ -26,12 +26,12 @@ func True(conditions *[]metav1.Condition, generation int64, conditionType, reaso
 
 // False sets a condition to False with the reason and sentence of a fault.
 func False(conditions *[]metav1.Condition, generation int64, conditionType string, f *fault.Fault) {
-	set(conditions, generation, conditionType, metav1.ConditionFalse, f.Reason, f.Sentence)
+	set(conditions, generation, conditionType, metav1.ConditionFalse, f.Reason, f.Message())
 }
 
 // Unknown sets a condition to Unknown, when what it speaks of could not be looked at.
 func Unknown(conditions *[]metav1.Condition, generation int64, conditionType string, f *fault.Fault) {
-	set(conditions, generation, conditionType, metav1.ConditionUnknown, f.Reason, f.Sentence)
+	set(conditions, generation, conditionType, metav1.ConditionUnknown, f.Reason, f.Message())
 }
 
 // Ready sets Ready to True and removes Reconciling and Stalled.
@@ -46,10 +46,10 @@ func Ready(conditions *[]metav1.Condition, generation int64, message string) {
 func NotReady(conditions *[]metav1.Condition, generation int64, f *fault.Fault) {
 	False(conditions, generation, v1alpha1.ConditionReady, f)
 	present, absent := v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled
-	if f.Class == fault.Terminal {
+	if f.Class == fault.ClassTerminal {
 		present, absent = absent, present
 	}
-	set(conditions, generation, present, metav1.ConditionTrue, f.Reason, f.Sentence)
+	set(conditions, generation, present, metav1.ConditionTrue, f.Reason, f.Message())
 	meta.RemoveStatusCondition(conditions, absent)
 }
 

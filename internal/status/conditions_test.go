@@ -20,19 +20,19 @@ func TestTransitionTimesMoveOnlyOnTransitions(t *testing.T) {
 	conditions := []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Old", LastTransitionTime: long}}
 	Ready(&conditions, 2, "still well")
 	g.Expect(meta.FindStatusCondition(conditions, v1alpha1.ConditionReady).LastTransitionTime).To(Equal(long))
-	NotReady(&conditions, 2, fault.New(v1alpha1.ReasonVaultUnreachable, "gone"))
+	NotReady(&conditions, 2, fault.Transient(v1alpha1.ReasonVaultUnreachable, "gone"))
 	g.Expect(meta.FindStatusCondition(conditions, v1alpha1.ConditionReady).LastTransitionTime).NotTo(Equal(long))
 }
 
 func TestReconcilingAndStalledExcludeEachOther(t *testing.T) {
 	g := NewWithT(t)
 	var conditions []metav1.Condition
-	NotReady(&conditions, 1, fault.Invalid(v1alpha1.ReasonInvalidSpec, "bad"))
+	NotReady(&conditions, 1, fault.Terminal(v1alpha1.ReasonInvalidSpec, "bad"))
 	g.Expect(meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled)).To(BeTrue())
-	NotReady(&conditions, 2, fault.Wait(v1alpha1.ReasonConfigNotFound, "none"))
+	NotReady(&conditions, 2, fault.Waiting(v1alpha1.ReasonConfigNotFound, "none"))
 	g.Expect(meta.FindStatusCondition(conditions, v1alpha1.ConditionStalled)).To(BeNil())
 	g.Expect(meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReconciling)).To(BeTrue())
-	Off(&conditions, 3, fault.Wait(v1alpha1.ReasonConfigDisabled, "off"))
+	Off(&conditions, 3, fault.Waiting(v1alpha1.ReasonConfigDisabled, "off"))
 	g.Expect(conditions).To(HaveLen(1))
 }
 

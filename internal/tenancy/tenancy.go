@@ -49,7 +49,7 @@ func Admits(config *v1alpha1.VaultConfig, namespace string, labels map[string]st
 
 // Stranger is the answer to a namespace that is not admitted. It is the same whether the VaultConfig exists or not.
 func Stranger(config types.NamespacedName, namespace string) error {
-	return fault.Wait(v1alpha1.ReasonNamespaceNotAllowed,
+	return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed,
 		"VaultConfig %s does not exist, or may not be used from namespace %s; correct vaultConfigRef, or have the VaultConfig's owner "+
 			"let %s use it in spec.allowedNamespaces", config, namespace, namespace)
 }
@@ -66,7 +66,7 @@ func Permit(config *v1alpha1.VaultConfig, labels map[string]string, use Use) err
 		return Stranger(name, use.Namespace)
 	}
 	if problem := ambiguity(use.Path); problem != "" {
-		return fault.Wait(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s for %q: the path %s; "+
+		return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s for %q: the path %s; "+
 			"paths of another namespace's VaultConfig must be plain", name, use.Namespace, use.Path, problem)
 	}
 	var prefixes, operations []string
@@ -90,10 +90,10 @@ func Permit(config *v1alpha1.VaultConfig, labels map[string]string, use Use) err
 		}
 	}
 	if len(operations) > 0 {
-		return fault.Wait(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s for operation %s on %s: it allows %s "+
+		return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s for operation %s on %s: it allows %s "+
 			"there; have its owner add the operation to taskOperations in spec.allowedNamespaces", name, use.Namespace, use.Operation, use.Path, list(operations))
 	}
-	return fault.Wait(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s for %s: it allows what lies below %s; "+
+	return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s for %s: it allows what lies below %s; "+
 		"use such a path, or have its owner add one to pathPrefixes in spec.allowedNamespaces", name, use.Namespace, use.Path, list(prefixes))
 }
 

@@ -44,7 +44,7 @@ func newAllowed(options Options) (allowed, error) {
 // vault returns the normalised origin of a VaultConfig's spec.url, or a fault if credentials may not be sent there.
 func (a allowed) vault(config *v1alpha1.VaultConfig) (string, error) {
 	invalid := func(problem string) error {
-		return fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.url: %s (%s)", problem, configName(config))
+		return fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.url: %s (%s)", problem, configName(config))
 	}
 	origin, problem := parseOrigin(config.Spec.URL)
 	if problem != "" {
@@ -69,7 +69,7 @@ func (a allowed) proxy(config *v1alpha1.VaultConfig) (string, error) {
 		return "", nil
 	}
 	invalid := func(problem string) error {
-		return fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.proxy.url: %s (%s)", problem, configName(config))
+		return fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.proxy.url: %s (%s)", problem, configName(config))
 	}
 	origin, problem := parseProxy(config.Spec.Proxy.URL)
 	if problem != "" {

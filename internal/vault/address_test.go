@@ -58,7 +58,7 @@ func TestAllowedVaults(t *testing.T) {
 				g.Expect(err).NotTo(HaveOccurred())
 				return
 			}
-			g.Expect(err).To(Equal(fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.url: %s (VaultConfig shop/prod)", test.sentence)))
+			g.Expect(err).To(Equal(fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.url: %s (VaultConfig shop/prod)", test.sentence)))
 			g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
 		})
 	}
@@ -101,7 +101,7 @@ func TestAllowedProxies(t *testing.T) {
 				g.Expect(err).NotTo(HaveOccurred())
 				return
 			}
-			g.Expect(err).To(Equal(fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.proxy.url: %s (VaultConfig shop/prod)", test.sentence)))
+			g.Expect(err).To(Equal(fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.proxy.url: %s (VaultConfig shop/prod)", test.sentence)))
 			g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
 		})
 	}

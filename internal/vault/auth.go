@@ -93,9 +93,9 @@ func methodOf(config *v1alpha1.VaultConfig, clients kubernetes.Interface, worklo
 	const all = "token, kubernetes, jwt, appRole, userPass, ldap and cert"
 	switch {
 	case len(methods) == 0:
-		return nil, fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.auth: no method is set; set one of %s (%s)", all, as)
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.auth: no method is set; set one of %s (%s)", all, as)
 	case len(methods) > 1:
-		return nil, fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.auth: more than one method is set; leave one of %s (%s)", strings.Join(named, ", "), as)
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.auth: more than one method is set; leave one of %s (%s)", strings.Join(named, ", "), as)
 	case problem != nil:
 		return nil, fault.In(problem, "%s", named[0])
 	}

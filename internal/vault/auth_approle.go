@@ -34,7 +34,7 @@ func newAppRoleMethod(config *v1alpha1.VaultConfig, auth *v1alpha1.AppRoleAuth) 
 		namespaceOfSecret: config.Namespace, ref: auth.SecretIDSecretKeyRef,
 	}
 	if err == nil && !isWord(auth.RoleID) {
-		err = fault.Invalid(v1alpha1.ReasonInvalidSpec, "roleID: is empty or holds white space; write the role ID alone (%s)", m.as)
+		err = fault.Terminal(v1alpha1.ReasonInvalidSpec, "roleID: is empty or holds white space; write the role ID alone (%s)", m.as)
 	}
 	return m, err
 }
@@ -60,7 +60,7 @@ func (m *appRoleMethod) credential(ctx context.Context, reader client.Reader) (c
 	}
 	// The mistake is an easy one, and Vault's answer to it says only that the login is wrong.
 	if strings.HasPrefix(value, "hvs.") {
-		return credential{}, fault.Wait(v1alpha1.ReasonInvalidSpec, "%s holds a Vault token and no secret ID (%s); put a secret ID there, "+
+		return credential{}, fault.Waiting(v1alpha1.ReasonInvalidSpec, "%s holds a Vault token and no secret ID (%s); put a secret ID there, "+
 			"or set %s.secretIDWrapped if it is a wrapping token", m.source(), configOf(m.as), m.field)
 	}
 	return newCredential(value), nil

@@ -49,7 +49,7 @@ func (m *certMethod) login(ctx context.Context, l *link, c credential) (*grant, 
 	both := []byte(c.secret.reveal())
 	certificate, problem := newClientCertificate(both, both)
 	if problem != "" {
-		return nil, fault.New(v1alpha1.ReasonInternal, "the client certificate cannot be used (%s)", m.as)
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "the client certificate cannot be used (%s)", m.as)
 	}
 	showing, err := l.showing(certificate)
 	if err != nil {

@@ -77,21 +77,21 @@ func (l *link) login(ctx context.Context, m loginMount, try attempt) (*grant, er
 	case err == nil && a.Auth != nil && a.Auth.ClientToken != "":
 		return &grant{token: newToken(a.Auth.ClientToken), info: loginInfo(a.Auth, l.clock.Now())}, nil
 	case err == nil && a.Auth != nil && a.Auth.MFARequirement != nil:
-		return nil, &refusedLogin{fault.Wait(v1alpha1.ReasonAuthFailed, "%s → %d Vault asks for a second factor (%s); "+
+		return nil, &refusedLogin{fault.Waiting(v1alpha1.ReasonAuthFailed, "%s → %d Vault asks for a second factor (%s); "+
 			"a program has none: exempt this login from multi-factor authentication", r, a.status, m.as), true}
 	case err == nil:
-		return nil, fault.New(v1alpha1.ReasonVaultError, "%s → %d without a token (%s)", r, a.status, m.as)
+		return nil, fault.Transient(v1alpha1.ReasonVaultError, "%s → %d without a token (%s)", r, a.status, m.as)
 	case a == nil || a.status < 400 || a.status >= 500 || a.status == http.StatusTooManyRequests:
 		return nil, err
 	}
 	if (a.status == http.StatusForbidden || a.status == http.StatusNotFound) && !l.mounted(ctx, m, try.probe) {
-		return nil, &refusedLogin{fault.Wait(v1alpha1.ReasonAuthFailed, "%s → %d no auth method is mounted there (%s); "+
+		return nil, &refusedLogin{fault.Waiting(v1alpha1.ReasonAuthFailed, "%s → %d no auth method is mounted there (%s); "+
 			"enable it in Vault, or correct %s.mount", r, a.status, m.as, m.field), true}
 	}
 	problem, cure := try.diagnose(a)
 	// Vault says 403 before it looks at a password or a secret ID: the user is locked, or may not log in from here.
 	harmless := try.harmless || a.status == http.StatusForbidden
-	return nil, &refusedLogin{fault.Wait(v1alpha1.ReasonAuthFailed, "%s → %d %s (%s); %s", r, a.status, problem, m.as, cure), harmless}
+	return nil, &refusedLogin{fault.Waiting(v1alpha1.ReasonAuthFailed, "%s → %d %s (%s); %s", r, a.status, problem, m.as, cure), harmless}
 }
 
 // mounted tells whether there is an auth method. Vault denies an unknown path as it denies a login; a GET of a path that only

@@ -31,7 +31,7 @@ func newPasswordMethod(kind string, config *v1alpha1.VaultConfig, auth *v1alpha1
 		return m, err
 	}
 	if strings.Contains(auth.Username, "/") {
-		return m, fault.Invalid(v1alpha1.ReasonInvalidSpec, "username %q: holds a slash; leave it out (%s)", auth.Username, m.as)
+		return m, fault.Terminal(v1alpha1.ReasonInvalidSpec, "username %q: holds a slash; leave it out (%s)", auth.Username, m.as)
 	}
 	return m, nil
 }
@@ -63,9 +63,9 @@ func (m *passwordMethod) credential(ctx context.Context, reader client.Reader) (
 	value = strings.TrimSuffix(strings.TrimSuffix(value, "\n"), "\r")
 	switch {
 	case value == "":
-		return credential{}, fault.Wait(v1alpha1.ReasonCredentialMissing, "%s is empty (%s); put the password there", m.source(), configOf(m.as))
+		return credential{}, fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s is empty (%s); put the password there", m.source(), configOf(m.as))
 	case strings.ContainsAny(value, "\r\n\x00"):
-		return credential{}, fault.Wait(v1alpha1.ReasonInvalidSpec,
+		return credential{}, fault.Waiting(v1alpha1.ReasonInvalidSpec,
 			"%s holds more than one line (%s); put the password alone there", m.source(), configOf(m.as))
 	}
 	return newCredential(value), nil
@@ -85,9 +85,7 @@ func (m *passwordMethod) login(ctx context.Context, l *link, c credential) (*gra
 		diagnose: m.diagnose,
 	})
 	if m.kind == "ldap" && fault.Is(err, v1alpha1.ReasonVaultError) {
-		f := *fault.From(err)
-		f.Sentence += ", and whether it reaches its LDAP server"
-		return nil, &f
+		return nil, fault.From(err).WithRemedy("Vault's own log says more, and whether it reaches its LDAP server")
 	}
 	return granted, err
 }

@@ -44,7 +44,7 @@ func newServiceAccountMethod(
 	mount, err := newLoginMount(config, kind, kind+" role "+auth.Role, kind, auth.Mount, auth.VaultNamespace)
 	m := &serviceAccountMethod{loginMount: mount, kind: kind, role: auth.Role, audience: audienceOf(auth), clients: clients, workload: workload}
 	invalid := func(format string, args ...any) (method, error) {
-		return m, fault.Invalid(v1alpha1.ReasonInvalidSpec, format+" ("+m.as+")", args...)
+		return m, fault.Terminal(v1alpha1.ReasonInvalidSpec, format+" ("+m.as+")", args...)
 	}
 	switch {
 	case err != nil:
@@ -107,7 +107,7 @@ func (m *serviceAccountMethod) token(ctx context.Context) (string, error) {
 		return m.workload.token(ctx, m.audience)
 	}
 	if m.clients == nil {
-		return "", fault.New(v1alpha1.ReasonInternal, "no token can be made for %s: there is no way to the Kubernetes API (%s)", m.who, m.as)
+		return "", fault.Transient(v1alpha1.ReasonInternal, "no token can be made for %s: there is no way to the Kubernetes API (%s)", m.who, m.as)
 	}
 	life := tokenLife
 	made, err := m.clients.CoreV1().ServiceAccounts(m.container.Namespace).CreateToken(ctx, m.container.Name, &authenticationv1.TokenRequest{
@@ -115,12 +115,12 @@ func (m *serviceAccountMethod) token(ctx context.Context) (string, error) {
 	}, metav1.CreateOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return "", fault.Wait(v1alpha1.ReasonCredentialMissing, "%s does not exist (%s); create it, or correct %s.serviceAccountName", m.who, m.as, m.field)
+		return "", fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s does not exist (%s); create it, or correct %s.serviceAccountName", m.who, m.as, m.field)
 	case apierrors.IsForbidden(err):
-		return "", fault.Wait(v1alpha1.ReasonCredentialMissing, "Sallyport may not make a token for %s (%s); bind the ClusterRole "+
+		return "", fault.Waiting(v1alpha1.ReasonCredentialMissing, "Sallyport may not make a token for %s (%s); bind the ClusterRole "+
 			"sallyport-credentials to its service account in namespace %s", m.who, m.as, m.container.Namespace)
 	case err != nil:
-		return "", fault.New(v1alpha1.ReasonInternal, "making a token for %s (%s): the Kubernetes API did not answer the TokenRequest", m.who, m.as)
+		return "", fault.Transient(v1alpha1.ReasonInternal, "making a token for %s (%s): the Kubernetes API did not answer the TokenRequest", m.who, m.as)
 	}
 	return made.Status.Token, m.harmlessElsewhere(ctx, made.Status.Token)
 }
@@ -133,9 +133,9 @@ func (m *serviceAccountMethod) harmlessElsewhere(ctx context.Context, jwt string
 	}, metav1.CreateOptions{})
 	switch {
 	case err != nil:
-		return fault.New(v1alpha1.ReasonInternal, "the token made for %s (%s) cannot be reviewed: the Kubernetes API did not answer the TokenReview", m.who, m.as)
+		return fault.Transient(v1alpha1.ReasonInternal, "the token made for %s (%s) cannot be reviewed: the Kubernetes API did not answer the TokenReview", m.who, m.as)
 	case review.Status.Authenticated:
-		return fault.Invalid(v1alpha1.ReasonInvalidSpec, "%s.audience: %q is an audience of the API server (%s); name one of Vault's own, such as vault: "+
+		return fault.Terminal(v1alpha1.ReasonInvalidSpec, "%s.audience: %q is an audience of the API server (%s); name one of Vault's own, such as vault: "+
 			"a token for this one would open Kubernetes to whoever receives it", m.field, m.audience, m.as)
 	}
 	return nil

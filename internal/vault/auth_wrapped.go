@@ -31,11 +31,11 @@ func (m *appRoleMethod) wrappedCredential(ctx context.Context, reader client.Rea
 	}
 	lines := strings.Fields(value)
 	if len(lines) == 0 {
-		return credential{}, fault.Wait(v1alpha1.ReasonCredentialMissing, "%s is empty (%s); %s", m.source(), configOf(m.as), m.cure())
+		return credential{}, fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s is empty (%s); %s", m.source(), configOf(m.as), m.cure())
 	}
 	for _, line := range lines {
 		if !isWord(line) {
-			return credential{}, fault.Wait(v1alpha1.ReasonInvalidSpec,
+			return credential{}, fault.Waiting(v1alpha1.ReasonInvalidSpec,
 				"%s holds characters that a wrapping token cannot have (%s); put one wrapping token on each line", m.source(), configOf(m.as))
 		}
 	}
@@ -78,7 +78,7 @@ func (m *appRoleMethod) unwrap(ctx context.Context, l *link, c credential) (toke
 	if foreign != nil {
 		return token{}, foreign
 	}
-	return token{}, fault.Wait(v1alpha1.ReasonAuthFailed, "no wrapping token in %s works: each was used or has expired (%s); %s",
+	return token{}, fault.Waiting(v1alpha1.ReasonAuthFailed, "no wrapping token in %s works: each was used or has expired (%s); %s",
 		m.source(), m.as, m.cure())
 }
 
@@ -99,7 +99,7 @@ func (m *appRoleMethod) unwrapLine(ctx context.Context, l *link, wrapping token)
 	role, found := strings.CutPrefix(from, "auth/"+m.mount+"/role/")
 	role, isSecretID := strings.CutSuffix(role, "/secret-id")
 	if !found || !isSecretID || strings.Contains(role, "/") {
-		return nil, fault.Wait(v1alpha1.ReasonAuthFailed, "a wrapping token in %s does not come from auth/%s/role/NAME/secret-id (%s); %s",
+		return nil, fault.Waiting(v1alpha1.ReasonAuthFailed, "a wrapping token in %s does not come from auth/%s/role/NAME/secret-id (%s); %s",
 			m.source(), m.mount, m.as, m.cure())
 	}
 	a, err = l.call(ctx, request{

@@ -236,7 +236,7 @@ func (l *link) build(r request) (*vaultapi.Request, error) {
 	}
 	if r.body != nil {
 		if err := built.SetJSONBody(r.body); err != nil {
-			return nil, fault.Invalid(v1alpha1.ReasonInternal, "%s: the data cannot be encoded as JSON", r) // the error may quote a value
+			return nil, fault.Terminal(v1alpha1.ReasonInternal, "%s: the data cannot be encoded as JSON", r) // the error may quote a value
 		}
 	}
 	return built, nil

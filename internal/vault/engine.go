@@ -40,7 +40,7 @@ func (s *Session) locate(ctx context.Context, current *identity, location Locati
 		switch {
 		case fault.Is(err, v1alpha1.ReasonPermissionDenied):
 			if own := vaultsOwn(enginePath + "/" + path); own != "" {
-				return place{}, fault.Wait(v1alpha1.ReasonPermissionDenied, "%s/%s: Vault does not tell this token of a KV engine at %s (%s), and what "+
+				return place{}, fault.Waiting(v1alpha1.ReasonPermissionDenied, "%s/%s: Vault does not tell this token of a KV engine at %s (%s), and what "+
 					"lies below %q may be Vault's own; let its policy use that engine, or correct enginePath", enginePath, path, enginePath, s.as(), own)
 			}
 			if version != "" {
@@ -57,17 +57,17 @@ func (s *Session) locate(ctx context.Context, current *identity, location Locati
 		case version == "":
 			version = detected
 		case detected == notKV:
-			return place{}, fault.Wait(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is not KV (%s); leave out kvVersion, or correct enginePath",
+			return place{}, fault.Waiting(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is not KV (%s); leave out kvVersion, or correct enginePath",
 				enginePath, s.as())
 		}
 	}
 	if version == notKV && location.KVOnly {
-		return place{}, fault.Wait(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is not KV (%s); set enginePath to a KV engine", enginePath, s.as())
+		return place{}, fault.Waiting(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is not KV (%s); set enginePath to a KV engine", enginePath, s.as())
 	}
 	found := newPlace(enginePath, path, version)
 	found.guessed = guessed
 	if location.Version != 0 && version != v1alpha1.KVVersion2 && !guessed {
-		return place{}, fault.Wait(v1alpha1.ReasonInvalidRequest,
+		return place{}, fault.Waiting(v1alpha1.ReasonInvalidRequest,
 			"version %d of %s: the engine is %s, which keeps no versions (%s); leave out version", location.Version, found.apiPath(), kindOf(version), s.as())
 	}
 	return found, nil
@@ -129,13 +129,13 @@ func kvVersion(r request, path string, data map[string]any) (v1alpha1.KVVersion,
 	// For a path below an engine, Vault describes the engine.
 	mount, _ := data["path"].(string)
 	if mount = strings.Trim(mount, "/"); mount != path {
-		return "", fault.Wait(v1alpha1.ReasonInvalidRequest, "no secrets engine is mounted at %s, the nearest is %s (%s); set enginePath to that",
+		return "", fault.Waiting(v1alpha1.ReasonInvalidRequest, "no secrets engine is mounted at %s, the nearest is %s (%s); set enginePath to that",
 			path, mount, r.as)
 	}
 	switch kind, _ := data["type"].(string); {
 	case kind == "kv", kind == "generic":
 	case vaultsOwn(path) != "", slices.Contains(ownKinds, kind):
-		return "", fault.Wait(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is of type %q, not kv (%s); set enginePath to a KV engine",
+		return "", fault.Waiting(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is of type %q, not kv (%s); set enginePath to a KV engine",
 			path, kind, r.as)
 	default:
 		return notKV, nil

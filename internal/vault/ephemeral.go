@@ -64,12 +64,12 @@ func lentKey(config *v1alpha1.VaultConfig, credentials map[string]string) (key [
 			continue
 		}
 		if _, err := cleanPath("username", auth.Username); err != nil || strings.Contains(auth.Username, "/") {
-			return key, fault.Wait(v1alpha1.ReasonInvalidSpec, "the user name is empty, or holds a slash or what cannot be printed; correct it (%s)", configName(config))
+			return key, fault.Waiting(v1alpha1.ReasonInvalidSpec, "the user name is empty, or holds a slash or what cannot be printed; correct it (%s)", configName(config))
 		}
 	}
 	encoded, err := json.Marshal([]any{config.Kind, config.Namespace, config.Name, config.Spec, credentials})
 	if err != nil {
-		return key, fault.Invalid(v1alpha1.ReasonInternal, "%s cannot be told from another", configName(config)) // the error may quote a value
+		return key, fault.Terminal(v1alpha1.ReasonInternal, "%s cannot be told from another", configName(config)) // the error may quote a value
 	}
 	return sha256.Sum256(encoded), nil
 }

@@ -3,7 +3,6 @@ package vault
 import (
 	"cmp"
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,19 +10,6 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 )
-
-// lostAnswer marks a fault after which the effect of a request may or may not have happened.
-type lostAnswer struct{ *fault.Fault }
-
-// Unwrap lets callers find the fault.
-func (l *lostAnswer) Unwrap() error { return l.Fault }
-
-// OutcomeUnknown tells whether err leaves open if a Write happened: the request may have reached Vault, and no answer came that
-// says what became of it, or one that says only that Vault failed (5xx). Every other error of Write means that nothing was written.
-func OutcomeUnknown(err error) bool {
-	var lost *lostAnswer
-	return errors.As(err, &lost)
-}
 
 // hasEffect tells requests that change something from those that only look.
 func (r request) hasEffect() bool { return r.method != http.MethodGet }
@@ -44,28 +30,25 @@ func (l *link) refusal(ctx context.Context, r request, a *answer) error {
 	switch status := a.status; {
 	case status >= 500:
 		f := l.serverError(ctx, r, status)
-		if r.hasEffect() {
-			return &lostAnswer{f}
-		}
-		return f
+		return f.WithOutcomeUnknown(r.hasEffect())
 	case status >= 300 && status < 400:
-		return fault.Wait(v1alpha1.ReasonVaultUnreachable, "%s → %d redirect to another address, which is not followed (%s); "+
+		return fault.Waiting(v1alpha1.ReasonVaultUnreachable, "%s → %d redirect to another address, which is not followed (%s); "+
 			"point spec.url at Vault's active node or at a load balancer that finds it", r, status, r.as)
 	case status == http.StatusForbidden, status == http.StatusUnauthorized:
-		return fault.Wait(v1alpha1.ReasonPermissionDenied, "%s → %d permission denied (%s); its policy needs %s on %s",
+		return fault.Waiting(v1alpha1.ReasonPermissionDenied, "%s → %d permission denied (%s); its policy needs %s on %s",
 			r, status, r.as, r.capability, cmp.Or(r.shown, r.path))
 	case status == http.StatusTooManyRequests:
-		return fault.New(v1alpha1.ReasonRateLimited, "%s → 429 too many requests (%s); a quota in Vault is used up", r, r.as)
+		return fault.Transient(v1alpha1.ReasonRateLimited, "%s → 429 too many requests (%s); a quota in Vault is used up", r, r.as)
 	case status == http.StatusNotFound:
-		return fault.Wait(v1alpha1.ReasonSecretNotFound, "%s → 404 nothing at this path (%s)", r, r.as)
+		return fault.Waiting(v1alpha1.ReasonSecretNotFound, "%s → 404 nothing at this path (%s)", r, r.as)
 	case a.says(textCASMismatch):
-		return fault.Invalid(v1alpha1.ReasonCASMismatch, "%s → %d the secret's current version is another than the one expected (%s); "+
+		return fault.Terminal(v1alpha1.ReasonCASMismatch, "%s → %d the secret's current version is another than the one expected (%s); "+
 			"somebody else wrote it", r, status, r.as)
 	case a.says(textUpgrading):
-		return fault.New(v1alpha1.ReasonVaultError, "%s → %d the engine is being upgraded to KV version 2 (%s); it is tried again",
+		return fault.Transient(v1alpha1.ReasonVaultError, "%s → %d the engine is being upgraded to KV version 2 (%s); it is tried again",
 			r, status, r.as)
 	}
-	return fault.Wait(v1alpha1.ReasonInvalidRequest, "%s → %d Vault rejects the request (%s); %s", r, a.status, r.as,
+	return fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → %d Vault rejects the request (%s); %s", r, a.status, r.as,
 		cmp.Or(r.cure, "check path and engine"))
 }
 
@@ -75,10 +58,10 @@ func (l *link) serverError(ctx context.Context, r request, status int) *fault.Fa
 		switch health, err := l.health(ctx, r.as); {
 		case err != nil: // the first answer stands
 		case !health.Initialized:
-			return fault.New(v1alpha1.ReasonVaultSealed, "%s → 503 Vault is not initialized (%s); initialize and unseal it", r, r.as)
+			return fault.Transient(v1alpha1.ReasonVaultSealed, "%s → 503 Vault is not initialized (%s); initialize and unseal it", r, r.as)
 		case health.Sealed:
-			return fault.New(v1alpha1.ReasonVaultSealed, "%s → 503 Vault is sealed (%s); unseal it", r, r.as)
+			return fault.Transient(v1alpha1.ReasonVaultSealed, "%s → 503 Vault is sealed (%s); unseal it", r, r.as)
 		}
 	}
-	return fault.New(v1alpha1.ReasonVaultError, "%s → %d an error inside Vault (%s); Vault's own log says more", r, status, r.as)
+	return fault.Transient(v1alpha1.ReasonVaultError, "%s → %d an error inside Vault (%s)", r, status, r.as).WithRemedy("Vault's own log says more")
 }

@@ -24,7 +24,7 @@ func newAPI(origin string, client *http.Client) (*vaultapi.Client, error) {
 		DisableRedirects: true,
 	})
 	if err != nil {
-		return nil, fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.url: no client can be made for it; write an origin such as https://vault.example.com:8200")
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.url: no client can be made for it; write an origin such as https://vault.example.com:8200")
 	}
 	api.AddHeader("User-Agent", "sallyport")
 	return api, nil

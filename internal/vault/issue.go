@@ -85,10 +85,10 @@ func (s *Session) Issue(ctx context.Context, location Location) (*Issued, error)
 		case err != nil:
 			return found.explain(err)
 		case a.LeaseID == "" && (a.Auth != nil || a.WrapInfo != nil):
-			return fault.Wait(v1alpha1.ReasonInvalidRequest, "%s → %d not a secret, but a token that was made for this request (%s); correct enginePath and secretPath",
+			return fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → %d not a secret, but a token that was made for this request (%s); correct enginePath and secretPath",
 				r, a.status, r.as)
 		case len(a.Data) == 0:
-			return fault.Wait(v1alpha1.ReasonInvalidRequest, "%s → %d without data (%s); use a path that answers, or a VaultTask for what has only an effect", r, a.status, r.as)
+			return fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → %d without data (%s); use a path that answers, or a VaultTask for what has only an effect", r, a.status, r.as)
 		}
 		issued = &Issued{Secret: Secret{Path: found.apiPath(), RequestID: a.RequestID, Data: a.Data}, Token: current.term()}
 		if a.LeaseID != "" {
@@ -120,10 +120,10 @@ func (s *Session) issuing(ctx context.Context, current *identity, location Locat
 	}
 	switch {
 	case found.guessed:
-		return request{}, place{}, fault.Wait(v1alpha1.ReasonPermissionDenied, "%s: Vault does not tell this token which engine is at %s (%s), so it has no right there, or there is "+
+		return request{}, place{}, fault.Waiting(v1alpha1.ReasonPermissionDenied, "%s: Vault does not tell this token which engine is at %s (%s), so it has no right there, or there is "+
 			"none; its policy needs \"create\" or \"update\" on %[1]s", found.apiPath(), found.engine, s.as())
 	case found.version != notKV:
-		return request{}, place{}, fault.Wait(v1alpha1.ReasonInvalidRequest, "method POST on %s: the engine at %s is KV (%s), where a write changes the secret; "+
+		return request{}, place{}, fault.Waiting(v1alpha1.ReasonInvalidRequest, "method POST on %s: the engine at %s is KV (%s), where a write changes the secret; "+
 			"leave out method, or write with a VaultTask", found.apiPath(), found.engine, s.as())
 	}
 	r.method, r.capability = http.MethodPost, `"create" or "update"`
@@ -159,7 +159,7 @@ func (s *Session) MayIssue(ctx context.Context, location Location) error {
 			wanted = []string{"root", "create", "update"}
 		}
 		if !slices.ContainsFunc(granted, func(g string) bool { return slices.Contains(wanted, g) }) {
-			return fault.Wait(v1alpha1.ReasonPermissionDenied, "%s would be denied (%s); its policy needs %s on %s", r, r.as, r.capability, r.path)
+			return fault.Waiting(v1alpha1.ReasonPermissionDenied, "%s would be denied (%s); its policy needs %s on %s", r, r.as, r.capability, r.path)
 		}
 		return nil
 	})

@@ -45,11 +45,11 @@ func readWord(
 	}
 	value = strings.TrimSpace(value)
 	if value == "" {
-		return "", fault.Wait(v1alpha1.ReasonCredentialMissing, "%s is empty (%s); put a %s there", secretKey(namespace, ref), as, what)
+		return "", fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s is empty (%s); put a %s there", secretKey(namespace, ref), as, what)
 	}
 	// A token like that could not be sent as a header, and the error for that would print it.
 	if !isWord(value) {
-		return "", fault.Wait(v1alpha1.ReasonInvalidSpec,
+		return "", fault.Waiting(v1alpha1.ReasonInvalidSpec,
 			"%s holds white space or characters that a %s cannot have (%s); put the %s alone there",
 			secretKey(namespace, ref), what, as, strings.TrimPrefix(what, "Vault "))
 	}
@@ -84,16 +84,16 @@ func readConfigMapKey(
 func unread(err error, kind, namespace, name, as string) error {
 	switch {
 	case apierrors.IsNotFound(err):
-		return fault.Wait(v1alpha1.ReasonCredentialMissing, "%s %s/%s does not exist (%s); create it", kind, namespace, name, as)
+		return fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s %s/%s does not exist (%s); create it", kind, namespace, name, as)
 	case apierrors.IsForbidden(err):
-		return fault.Wait(v1alpha1.ReasonCredentialMissing, "Sallyport may not get %s %s/%s (%s); bind the ClusterRole sallyport-credentials "+
+		return fault.Waiting(v1alpha1.ReasonCredentialMissing, "Sallyport may not get %s %s/%s (%s); bind the ClusterRole sallyport-credentials "+
 			"to its service account in namespace %s", kind, namespace, name, as, namespace)
 	}
-	return fault.New(v1alpha1.ReasonInternal, "reading %s %s/%s (%s): %v", kind, namespace, name, as, err)
+	return fault.Transient(v1alpha1.ReasonInternal, "reading %s %s/%s (%s): %v", kind, namespace, name, as, err)
 }
 
 func keyMissing(kind, namespace, name, key, as string) error {
-	return fault.Wait(v1alpha1.ReasonCredentialMissing, "%s %s/%s has no key %q (%s); add it", kind, namespace, name, key, as)
+	return fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s %s/%s has no key %q (%s); add it", kind, namespace, name, key, as)
 }
 
 // readTrust returns the certificate authorities that a VaultConfig trusts.
@@ -104,7 +104,7 @@ func readTrust(ctx context.Context, reader client.Reader, config *v1alpha1.Vault
 	case config.Spec.CACertificate != "":
 		trusted, problem := newTrust(config.Spec.CACertificate)
 		if problem != "" {
-			return trust{}, fault.Invalid(v1alpha1.ReasonInvalidSpec, "spec.caCertificate: %s (%s); "+
+			return trust{}, fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.caCertificate: %s (%s); "+
 				"paste the PEM certificate of the authority that signed Vault's", problem, as)
 		}
 		return trusted, nil
@@ -117,7 +117,7 @@ func readTrust(ctx context.Context, reader client.Reader, config *v1alpha1.Vault
 		value, err := readConfigMapKey(ctx, reader, config.Namespace, *source.ConfigMapKeyRef, as)
 		return trustFrom(value, err, "ConfigMap", config, source.ConfigMapKeyRef.Name, source.ConfigMapKeyRef.Key)
 	}
-	return trust{}, fault.Invalid(v1alpha1.ReasonInvalidSpec,
+	return trust{}, fault.Terminal(v1alpha1.ReasonInvalidSpec,
 		"spec.caCertificateFrom: names neither a ConfigMap nor a Secret (%s); name one, or leave it out", as)
 }
 
@@ -127,7 +127,7 @@ func trustFrom(value string, err error, kind string, config *v1alpha1.VaultConfi
 	}
 	trusted, problem := newTrust(value)
 	if problem != "" {
-		return trust{}, fault.Wait(v1alpha1.ReasonInvalidSpec, "spec.caCertificateFrom: %s %s/%s, key %q, %s (%s); "+
+		return trust{}, fault.Waiting(v1alpha1.ReasonInvalidSpec, "spec.caCertificateFrom: %s %s/%s, key %q, %s (%s); "+
 			"put the PEM certificate of the authority that signed Vault's there",
 			kind, config.Namespace, name, key, problem, configName(config))
 	}
@@ -167,7 +167,7 @@ func readKeyPair(ctx context.Context, reader client.Reader, field string, key cl
 	}
 	parsed, problem := newClientCertificate(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
 	if problem != "" {
-		return keyPair{}, fault.Wait(v1alpha1.ReasonInvalidSpec, "%s: Secret %s %s (%s); put both there as PEM, tls.crt and tls.key of the same pair",
+		return keyPair{}, fault.Waiting(v1alpha1.ReasonInvalidSpec, "%s: Secret %s %s (%s); put both there as PEM, tls.crt and tls.key of the same pair",
 			field, key, problem, as)
 	}
 	// A line break between the two, should the first not end with one. A reader of PEM skips what is not of the kind it looks for.

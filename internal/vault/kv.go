@@ -98,13 +98,13 @@ func (s *Session) Confirm(ctx context.Context, location Location) (path, kv2Engi
 
 // unconfirmed refuses a path of an engine of which Vault does not tell.
 func (s *Session) unconfirmed(found place, path string) error {
-	return fault.Wait(v1alpha1.ReasonPermissionDenied, "%s: Vault does not tell this token of a KV engine at %s (%s); let its policy use that engine, "+
+	return fault.Waiting(v1alpha1.ReasonPermissionDenied, "%s: Vault does not tell this token of a KV engine at %s (%s); let its policy use that engine, "+
 		"or correct enginePath", path, found.engine, s.as())
 }
 
 // otherVersion refuses a path that is written for another version than the engine's.
 func (s *Session) otherVersion(found place, path string) error {
-	return fault.Wait(v1alpha1.ReasonInvalidRequest, "%s: the engine at %s is KV version %s (%s); leave out kvVersion, or set it to %s",
+	return fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s: the engine at %s is KV version %s (%s); leave out kvVersion, or set it to %s",
 		path, found.engine, strings.TrimPrefix(string(found.version), "V"), s.as(), found.version)
 }
 
@@ -150,14 +150,14 @@ func (s *Session) readAt(ctx context.Context, current *identity, from place, ver
 	case a.LeaseID != "":
 		return nil, s.refuseLease(ctx, current, from, r, a.LeaseID)
 	case a.Auth != nil || a.WrapInfo != nil:
-		return nil, fault.Wait(v1alpha1.ReasonInvalidRequest, "%s → %d not a secret, but a token that was made for this request (%s); correct enginePath and secretPath",
+		return nil, fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → %d not a secret, but a token that was made for this request (%s); correct enginePath and secretPath",
 			r, a.status, r.as)
 	}
 	secret := &Secret{Path: from.apiPath(), RequestID: a.RequestID, Data: a.Data}
 	if from.version == v1alpha1.KVVersion2 {
 		metadata, isVersioned := a.Data["metadata"].(map[string]any)
 		if !isVersioned {
-			return nil, fault.Wait(v1alpha1.ReasonInvalidRequest, "%s → %d not a KV version 2 secret (%s); the engine at %s seems to be KV version 1",
+			return nil, fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → %d not a KV version 2 secret (%s); the engine at %s seems to be KV version 1",
 				r, a.status, r.as, from.engine)
 		}
 		secret.Data, _ = a.Data["data"].(map[string]any)
@@ -204,7 +204,7 @@ func (s *Session) locateVersioned(ctx context.Context, current *identity, locati
 		versioned.guessed = stated != v1alpha1.KVVersion2
 		return versioned, nil
 	case found.version != v1alpha1.KVVersion2:
-		return place{}, fault.Wait(v1alpha1.ReasonInvalidRequest,
+		return place{}, fault.Waiting(v1alpha1.ReasonInvalidRequest,
 			"the engine at %s is %s, and this needs version 2 (%s); upgrade it, or use another engine", found.engine, kindOf(found.version), s.as())
 	}
 	return found, nil

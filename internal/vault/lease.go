@@ -97,7 +97,7 @@ func MadeLease(err error) bool {
 }
 
 func leaseRefused(r request) error {
-	return &leased{fault.Wait(v1alpha1.ReasonInvalidRequest, "%s → a secret with a lease, made for each reader (%s); only a Connection that a pod mounts can "+
+	return &leased{fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → a secret with a lease, made for each reader (%s); only a Connection that a pod mounts can "+
 		"have one: use a path that answers without, such as static-creds of the database engine", r, r.as)}
 }
 

@@ -24,7 +24,7 @@ func (s *Session) List(ctx context.Context, location Location) (*Secret, error) 
 		}
 		a, err := current.link.call(ctx, r)
 		if a != nil && a.status == http.StatusNotFound && !a.noEngine() {
-			return fault.Wait(v1alpha1.ReasonSecretNotFound, "%s → 404 nothing in this folder (%s); correct secretPath, or write a secret there", r, r.as)
+			return fault.Waiting(v1alpha1.ReasonSecretNotFound, "%s → 404 nothing in this folder (%s); correct secretPath, or write a secret there", r, r.as)
 		}
 		if err != nil {
 			return err

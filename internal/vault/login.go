@@ -37,7 +37,7 @@ func (s *Session) refresh(ctx context.Context) (*identity, error) {
 	alive := current != nil && !current.info.expired(now)
 	link, c, err := s.material(ctx)
 	switch {
-	case err != nil && alive && fault.From(err).Class == fault.Retry:
+	case err != nil && alive && fault.From(err).Class == fault.ClassTransient:
 		// The Kubernetes API is down, which says nothing about the credential: go on with what works.
 		return s.confirm(current), nil
 	case err != nil:
@@ -54,7 +54,7 @@ func (s *Session) refresh(ctx context.Context) (*identity, error) {
 	}
 	if same && !current.info.FromLogin && !current.info.extendable() {
 		s.drop()
-		return nil, s.reject(c, fault.Wait(v1alpha1.ReasonAuthFailed, "the token expired at %s (%s); %s",
+		return nil, s.reject(c, fault.Waiting(v1alpha1.ReasonAuthFailed, "the token expired at %s (%s); %s",
 			current.info.ExpireTime.UTC().Format(time.RFC3339), s.as(), s.method.cure()))
 	}
 	next, err := s.login(ctx, link, c, current)
@@ -164,7 +164,7 @@ func (s *Session) connect(ctx context.Context, again bool) (*link, error) {
 	way, err := s.route(ctx, s.sessions.reader)
 	if err != nil {
 		var f *fault.Fault
-		if current != nil && errors.As(err, &f) && f.Class == fault.Retry {
+		if current != nil && errors.As(err, &f) && f.Class == fault.ClassTransient {
 			return current, nil
 		}
 		return nil, err

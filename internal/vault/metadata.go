@@ -166,7 +166,7 @@ func timestamp(value any) time.Time {
 func (m *Metadata) RequireVersions(versions []int64) error {
 	for _, wanted := range versions {
 		if !slices.ContainsFunc(m.Versions, func(v Version) bool { return v.Number == wanted }) {
-			return fault.Invalid(v1alpha1.ReasonSecretNotFound,
+			return fault.Terminal(v1alpha1.ReasonSecretNotFound,
 				"%s has no version %d, the versions that it keeps are %s; name one of those", m.Path, wanted, m.span())
 		}
 	}

@@ -46,7 +46,7 @@ func (p *pace) turn(ctx context.Context, timeout time.Duration, r request) error
 	allowed := patience(ctx, timeout)
 	held := max(time.Until(p.heldUntil()), 0)
 	if held > 0 && held > allowed {
-		return fault.New(v1alpha1.ReasonRateLimited, "%s → not sent: a quota in Vault is used up, and Vault wants no request for %s (%s); "+
+		return fault.Transient(v1alpha1.ReasonRateLimited, "%s → not sent: a quota in Vault is used up, and Vault wants no request for %s (%s); "+
 			"raise the quota", r, held.Round(time.Second), r.as)
 	}
 	if err := pause(ctx, held, r); err != nil || p.limiter == nil {
@@ -59,7 +59,7 @@ func (p *pace) turn(ctx context.Context, timeout time.Duration, r request) error
 	turn := p.limiter.Reserve()
 	if wait := turn.Delay(); wait > 0 && wait > allowed-held {
 		turn.Cancel()
-		return fault.New(v1alpha1.ReasonRateLimited, "%s → not sent: its turn comes only in %s, for more is asked of Vault than "+
+		return fault.Transient(v1alpha1.ReasonRateLimited, "%s → not sent: its turn comes only in %s, for more is asked of Vault than "+
 			"spec.limits allows, %g requests a second (%s); raise spec.limits.requestsPerSecond", r, wait.Round(100*time.Millisecond), float64(p.limiter.Limit()), r.as)
 	}
 	if err := pause(ctx, turn.Delay(), r); err != nil {
@@ -110,7 +110,7 @@ func pause(ctx context.Context, d time.Duration, r request) error {
 	case <-ctx.Done():
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return fault.New(v1alpha1.ReasonInternal, "%s → given up before it was sent (%s)", r, r.as)
+		return fault.Transient(v1alpha1.ReasonInternal, "%s → given up before it was sent (%s)", r, r.as)
 	}
-	return fault.New(v1alpha1.ReasonRateLimited, "%s → not sent in the time that the caller allows (%s)", r, r.as)
+	return fault.Transient(v1alpha1.ReasonRateLimited, "%s → not sent in the time that the caller allows (%s)", r, r.as)
 }

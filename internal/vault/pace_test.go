@@ -42,7 +42,7 @@ func TestPace(t *testing.T) {
 		p := limited()
 		g.Expect(p.turn(t.Context(), time.Second, read)).To(Succeed())
 		for range 3 {
-			g.Expect(p.turn(t.Context(), 100*time.Millisecond, read)).To(Equal(fault.New(v1alpha1.ReasonRateLimited,
+			g.Expect(p.turn(t.Context(), 100*time.Millisecond, read)).To(Equal(fault.Transient(v1alpha1.ReasonRateLimited,
 				"GET secret/data/db → not sent: its turn comes only in 1s, for more is asked of Vault than spec.limits allows, "+
 					"1 requests a second (VaultConfig shop/prod, auth token); raise spec.limits.requestsPerSecond")))
 		}
@@ -69,7 +69,7 @@ func TestPace(t *testing.T) {
 		p := newPace(nil)
 		p.hold(20 * time.Second)
 		p.hold(time.Second) // does not shorten it
-		g.Expect(p.turn(t.Context(), 10*time.Second, read)).To(Equal(fault.New(v1alpha1.ReasonRateLimited,
+		g.Expect(p.turn(t.Context(), 10*time.Second, read)).To(Equal(fault.Transient(v1alpha1.ReasonRateLimited,
 			"GET secret/data/db → not sent: a quota in Vault is used up, and Vault wants no request for 20s (VaultConfig shop/prod, auth token); raise the quota")))
 	})
 }

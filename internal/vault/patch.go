@@ -81,7 +81,7 @@ func (s *Session) DeleteUnversioned(ctx context.Context, location Location) (*Wr
 func (s *Session) locateUnversioned(ctx context.Context, current *identity, location Location) (place, error) {
 	found, err := s.locate(ctx, current, location)
 	if err == nil && found.version != v1alpha1.KVVersion1 {
-		return place{}, fault.Wait(v1alpha1.ReasonInvalidRequest, "the engine at %s is not KV version 1 (%s)", found.engine, s.as())
+		return place{}, fault.Waiting(v1alpha1.ReasonInvalidRequest, "the engine at %s is not KV version 1 (%s)", found.engine, s.as())
 	}
 	return found, err
 }

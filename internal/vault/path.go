@@ -16,7 +16,7 @@ const dataPrefix = "data/"
 // HTTP clients and proxies on the way, and Vault's policies are about the path that arrives. Escaping is done where the URL is made.
 func cleanPath(field, raw string) (string, error) {
 	invalid := func(problem string) (string, error) {
-		return "", fault.Invalid(v1alpha1.ReasonInvalidSpec, "%s %q: %s", field, raw, problem)
+		return "", fault.Terminal(v1alpha1.ReasonInvalidSpec, "%s %q: %s", field, raw, problem)
 	}
 	path := strings.Trim(raw, "/")
 	switch {

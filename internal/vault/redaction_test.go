@@ -33,7 +33,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	session.identity = &identity{token: tok, credential: newCredential(secret), info: TokenInfo{ExpireTime: time.Now()}, usage: newUsage()}
-	session.rejected = &rejection{err: &refusedLogin{fault.New("AuthFailed", "no"), true}}
+	session.rejected = &rejection{err: &refusedLogin{fault.Transient("AuthFailed", "no"), true}}
 	session.method = &appRoleMethod{unwrapped: &unwrapped{secretID: tok}}
 
 	for name, thing := range map[string]any{

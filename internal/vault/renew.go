@@ -109,7 +109,7 @@ func (s *Session) extend(ctx context.Context, link *link, c credential, current 
 		switch {
 		case err == nil:
 			return s.confirm(next)
-		case fault.From(err).Class == fault.Retry && !fault.Is(err, v1alpha1.ReasonVaultError):
+		case fault.From(err).Class == fault.ClassTransient && !fault.Is(err, v1alpha1.ReasonVaultError):
 			s.setBack(err)
 			return s.confirm(current)
 		}
@@ -150,7 +150,7 @@ func (s *Session) renew(ctx context.Context, current *identity) (*identity, erro
 		return nil, err
 	}
 	if a.Auth == nil {
-		return nil, fault.New(v1alpha1.ReasonVaultError, "%s → %d without a lease (%s)", r, a.status, r.as)
+		return nil, fault.Transient(v1alpha1.ReasonVaultError, "%s → %d without a lease (%s)", r, a.status, r.as)
 	}
 	lease := time.Duration(a.Auth.LeaseDuration) * time.Second
 	next := *current

@@ -61,7 +61,7 @@ func (r *revocations) revoke(next revocation) {
 	_, err := next.link.call(context.Background(), request{
 		method: http.MethodPost, path: "auth/token/revoke-self", token: &next.token, namespace: next.namespace, capability: `"update"`, as: next.as,
 	})
-	if err == nil || fault.From(err).Class != fault.Retry {
+	if err == nil || fault.From(err).Class != fault.ClassTransient {
 		return
 	}
 	if next.attempts++; next.attempts < revocationAttempts {

@@ -232,9 +232,9 @@ func (s *Session) share(ctx context.Context, step string, run func(context.Conte
 	select {
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil, fault.New(v1alpha1.ReasonInternal, "given up while waiting for a login (%s)", s.as())
+			return nil, fault.Transient(v1alpha1.ReasonInternal, "given up while waiting for a login (%s)", s.as())
 		}
-		return nil, fault.New(v1alpha1.ReasonVaultUnreachable, "no login in the time that the caller allows (%s)", s.as())
+		return nil, fault.Transient(v1alpha1.ReasonVaultUnreachable, "no login in the time that the caller allows (%s)", s.as())
 	case result := <-done:
 		next, _ := result.Val.(*identity)
 		return next, settled(result.Err)
@@ -244,8 +244,8 @@ func (s *Session) share(ctx context.Context, step string, run func(context.Conte
 // settled is what a failed login or renewal means to the request that waits for it: that was not sent, so nothing about it is
 // unknown.
 func settled(err error) error {
-	if OutcomeUnknown(err) {
-		return fault.From(err)
+	if fault.OutcomeUnknown(err) {
+		return fault.From(err).WithOutcomeUnknown(false)
 	}
 	return err
 }

@@ -213,7 +213,7 @@ func (s *Sessions) choose(config *v1alpha1.VaultConfig, workload *Workload) (*Se
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if config.UID == "" { // two of them would share one session, and so one credential
-		return nil, nil, fault.Invalid(v1alpha1.ReasonInternal, "%s has no UID: it was not read from Kubernetes", configName(config))
+		return nil, nil, fault.Terminal(v1alpha1.ReasonInternal, "%s has no UID: it was not read from Kubernetes", configName(config))
 	}
 	var key subject
 	var guest *visitor

@@ -59,7 +59,7 @@ func (l *link) lookup(ctx context.Context, t token, namespace, as, cure string) 
 	probe := request{method: http.MethodGet, path: "sys/internal/ui/mounts", token: &t, namespace: namespace, as: as}
 	_, err = l.call(ctx, probe)
 	if fault.Is(err, v1alpha1.ReasonPermissionDenied) {
-		return TokenInfo{}, fault.Wait(v1alpha1.ReasonAuthFailed, "%s → %d the token is unknown, expired or revoked (%s); %s",
+		return TokenInfo{}, fault.Waiting(v1alpha1.ReasonAuthFailed, "%s → %d the token is unknown, expired or revoked (%s); %s",
 			r, a.status, as, cure)
 	}
 	return TokenInfo{Opaque: true}, err

@@ -31,41 +31,38 @@ func plainHTTPToTLS(response *http.Response, body []byte) bool {
 // noAnswer makes the fault for a request that Vault did not answer. The error's own text is not used: it holds
 // addresses, and whatever the other side chose to say.
 func (l *link) noAnswer(ctx context.Context, r request, sent bool, err error) error {
+	if f, isFault := errors.AsType[*fault.Fault](err); isFault { // it never left
+		return f
+	}
 	var f *fault.Fault
 	switch {
-	case errors.As(err, &f): // it never left
-		return f
 	case errors.Is(ctx.Err(), context.Canceled):
-		f = fault.New(v1alpha1.ReasonInternal, "%s → given up before Vault answered (%s)", r, r.as)
+		f = fault.Transient(v1alpha1.ReasonInternal, "%s → given up before Vault answered (%s)", r, r.as)
 	default:
 		f = l.describe(ctx, r, err)
 	}
-	if sent && r.hasEffect() {
-		return &lostAnswer{f}
-	}
-	return f
+	return f.WithOutcomeUnknown(sent && r.hasEffect())
 }
 
 func (l *link) describe(ctx context.Context, r request, err error) *fault.Fault {
 	if notVault, is := errors.AsType[*errNotVault](err); is {
-		return fault.New(v1alpha1.ReasonVaultUnreachable, "%s → %s answered, but not as Vault does: status %d %s (%s); "+
+		return fault.Transient(v1alpha1.ReasonVaultUnreachable, "%s → %s answered, but not as Vault does: status %d %s (%s); "+
 			"check that spec.url is Vault's own address", r, l.origin, notVault.status, notVault.detail, r.as)
 	}
 	if problem := describeProxy(err); problem != "" {
-		return fault.New(v1alpha1.ReasonVaultUnreachable, "%s → the proxy %s does not lead to %s: %s (%s); check spec.proxy.url and the proxy",
+		return fault.Transient(v1alpha1.ReasonVaultUnreachable, "%s → the proxy %s does not lead to %s: %s (%s); check spec.proxy.url and the proxy",
 			r, l.proxy, l.origin, problem, r.as)
 	}
 	if problem, cure := describeTLS(err); problem != "" {
-		return fault.Wait(v1alpha1.ReasonTLSFailed, "%s → no TLS with %s: %s (%s); %s", r, l.origin, problem, r.as, cure)
+		return fault.Waiting(v1alpha1.ReasonTLSFailed, "%s → no TLS with %s: %s (%s); %s", r, l.origin, problem, r.as, cure)
 	}
 	problem := describeTransport(err)
 	if problem == timedOut && ctx.Err() == nil { // else it is the caller who did not want to wait that long
 		problem += fmt.Sprintf(" after %s", l.timeout)
 	}
-	f := fault.New(v1alpha1.ReasonVaultUnreachable, "%s → no answer from %s: %s (%s)", r, l.origin, problem, r.as)
+	f := fault.Transient(v1alpha1.ReasonVaultUnreachable, "%s → no answer from %s: %s (%s)", r, l.origin, problem, r.as)
 	if errors.Is(err, errSpeaksTLS) {
-		f.Sentence += "; write https:// in spec.url"
-		f.Class = fault.Terminal
+		return f.WithClass(fault.ClassTerminal).WithRemedy("write https:// in spec.url")
 	}
 	return f
 }

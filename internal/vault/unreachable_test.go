@@ -74,7 +74,7 @@ func TestDescribe(t *testing.T) {
 			g.Expect(fault.Is(err, test.reason)).To(BeTrue(), "%v", err)
 			g.Expect(err).To(MatchError("GET secret/data/db → " + test.sentence))
 			g.Expect(fmt.Sprintf("%v %+v %#v", err, err, err)).NotTo(ContainSubstring(hostile))
-			g.Expect(OutcomeUnknown(err)).To(BeFalse(), "nothing was written by a read")
+			g.Expect(fault.OutcomeUnknown(err)).To(BeFalse(), "nothing was written by a read")
 		})
 	}
 }
@@ -83,13 +83,13 @@ func TestNoAnswerToAWrite(t *testing.T) {
 	g := NewWithT(t)
 	l := &link{wire: &wire{route: route{origin: "https://vault"}}}
 	r := request{method: http.MethodPost, path: "secret/data/db", as: "us"}
-	g.Expect(OutcomeUnknown(l.noAnswer(t.Context(), r, true, io.EOF))).To(BeTrue())
-	g.Expect(OutcomeUnknown(l.noAnswer(t.Context(), r, false, io.EOF))).To(BeFalse())
+	g.Expect(fault.OutcomeUnknown(l.noAnswer(t.Context(), r, true, io.EOF))).To(BeTrue())
+	g.Expect(fault.OutcomeUnknown(l.noAnswer(t.Context(), r, false, io.EOF))).To(BeFalse())
 
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	err := l.noAnswer(canceled, r, true, context.Canceled)
-	g.Expect(OutcomeUnknown(err)).To(BeTrue())
+	g.Expect(fault.OutcomeUnknown(err)).To(BeTrue())
 	g.Expect(fault.Is(err, v1alpha1.ReasonInternal)).To(BeTrue())
-	g.Expect(fault.From(fmt.Errorf("wrapped: %w", err)).Sentence).To(Equal("POST secret/data/db → given up before Vault answered (us)"))
+	g.Expect(fault.From(fmt.Errorf("wrapped: %w", err)).Message()).To(Equal("POST secret/data/db → given up before Vault answered (us)"))
 }

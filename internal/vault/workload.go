@@ -40,7 +40,7 @@ func (v *visitor) token(ctx context.Context, audience string) (string, error) {
 	latest := v.latest
 	v.mu.Unlock()
 	if latest.Token == nil {
-		return "", fault.Wait(v1alpha1.ReasonCredentialMissing, "the pods of service account %s/%s are gone, and with them the tokens to log in with",
+		return "", fault.Waiting(v1alpha1.ReasonCredentialMissing, "the pods of service account %s/%s are gone, and with them the tokens to log in with",
 			v.namespace, v.serviceAccount)
 	}
 	return latest.Token(ctx, audience)

@@ -46,7 +46,7 @@ func (s *Session) wrappingCall(ctx context.Context, current *identity, action, w
 	}
 	a, err := current.link.call(ctx, r)
 	if a != nil && a.status == http.StatusBadRequest {
-		return nil, fault.Invalid(v1alpha1.ReasonWrappingTokenInvalid,
+		return nil, fault.Terminal(v1alpha1.ReasonWrappingTokenInvalid,
 			"%s → %d the wrapping token is unknown, expired or used already (%s); have a new one made, and see who used this one if it was not you",
 			r, a.status, r.as)
 	}
@@ -76,7 +76,7 @@ func (s *Session) Wrap(ctx context.Context, data map[string]any, ttl time.Durati
 			return err
 		}
 		if a.WrapInfo == nil || a.WrapInfo.Token == "" {
-			return fault.Wait(v1alpha1.ReasonInvalidRequest, "%s → %d without a token (%s)", r, a.status, r.as)
+			return fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → %d without a token (%s)", r, a.status, r.as)
 		}
 		wrapped = WrappedToken{token: newToken(a.WrapInfo.Token), TTL: time.Duration(a.WrapInfo.TTL) * time.Second}
 		return nil
@@ -92,7 +92,7 @@ func (s *Session) GeneratePassword(ctx context.Context, policy string) (string, 
 	}
 	password, _ := secret.Data["password"].(string)
 	if password == "" {
-		return "", fault.Wait(v1alpha1.ReasonInvalidRequest, "GET %s → 200 without a password (%s)", secret.Path, s.as())
+		return "", fault.Waiting(v1alpha1.ReasonInvalidRequest, "GET %s → 200 without a password (%s)", secret.Path, s.as())
 	}
 	return password, nil
 }

@@ -57,8 +57,8 @@ func (s *Session) writeVersion(
 		}
 		version, created := versionOf(a.Data)
 		if version == 0 {
-			return &lostAnswer{fault.Wait(v1alpha1.ReasonInvalidRequest, "%s → %d without a version (%s); the engine is not KV version 2",
-				r, a.status, r.as)}
+			return fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → %d without a version (%s); the engine is not KV version 2",
+				r, a.status, r.as).WithOutcomeUnknown(true)
 		}
 		written = &Written{Version: version, CreatedTime: created, Path: to.apiPath(), RequestID: a.RequestID}
 		return nil

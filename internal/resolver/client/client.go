@@ -143,7 +143,7 @@ func (c *Client) prepare(ctx context.Context) (token bearer, endpoints []*endpoi
 	endpoints, release = c.preferred()
 	if len(endpoints) == 0 {
 		release()
-		return "", nil, nil, fault.New(v1alpha1.ReasonNoResolver,
+		return "", nil, nil, fault.Transient(v1alpha1.ReasonNoResolver,
 			"no resolver is published in ConfigMap %s/%s: is Sallyport's controller running?", c.config.Namespace, resolverv1.ConfigMapName)
 	}
 	return token, endpoints, release, nil
@@ -192,7 +192,7 @@ func (c *Client) ownToken() (bearer, error) {
 		err = errors.New("it is empty")
 	}
 	if err != nil {
-		return "", fault.New(v1alpha1.ReasonInternal, "the node plugin's own token cannot be read: %v", err)
+		return "", fault.Transient(v1alpha1.ReasonInternal, "the node plugin's own token cannot be read: %v", err)
 	}
 	return bearer(token), nil
 }
@@ -210,7 +210,7 @@ func (c *Client) waitForSync(ctx context.Context) error {
 		}
 	case <-timer.C:
 	}
-	return fault.New(v1alpha1.ReasonNoResolver,
+	return fault.Transient(v1alpha1.ReasonNoResolver,
 		"the node plugin could not read ConfigMap %s/%s, where resolvers are published, from the Kubernetes API so far",
 		c.config.Namespace, resolverv1.ConfigMapName)
 }

@@ -29,17 +29,17 @@ func TestAnswers(t *testing.T) {
 		{
 			name:   "a refusal keeps reason and sentence",
 			answer: refusal(codes.PermissionDenied, v1alpha1.ReasonNotAllowed, "Connection shop/db may not be mounted"),
-			fault:  fault.Wait(v1alpha1.ReasonNotAllowed, "Connection shop/db may not be mounted"),
+			fault:  fault.Waiting(v1alpha1.ReasonNotAllowed, "Connection shop/db may not be mounted"),
 		},
 		{
 			name:   "Vault being away is an answer of the resolver, not its absence",
 			answer: refusal(codes.Unavailable, v1alpha1.ReasonVaultUnreachable, "GET secret/data/db: connection refused"),
-			fault:  fault.New(v1alpha1.ReasonVaultUnreachable, "GET secret/data/db: connection refused"),
+			fault:  fault.Transient(v1alpha1.ReasonVaultUnreachable, "GET secret/data/db: connection refused"),
 		},
 		{
 			name:   "a status without a reason is not quoted",
 			answer: status.Error(codes.Unknown, "who knows what is in here"),
-			fault:  fault.New(v1alpha1.ReasonInternal, "the resolver's answer is not one: gRPC status Unknown without a reason"),
+			fault:  fault.Transient(v1alpha1.ReasonInternal, "the resolver's answer is not one: gRPC status Unknown without a reason"),
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestLeasesAreGivenBackToTheReplicaThatIsAskedOrTheNext(t *testing.T) {
 	g.Expect(second.released).To(Equal([]string{"two"}))
 	second.answer = refusal(codes.FailedPrecondition, v1alpha1.ReasonInvalidRequest, "the leases are not ours")
 	err = c.Release(t.Context(), &resolverv1.ReleaseRequest{Leases: []byte("three")})
-	g.Expect(err).To(Equal(fault.Wait(v1alpha1.ReasonInvalidRequest, "the leases are not ours")))
+	g.Expect(err).To(Equal(fault.Waiting(v1alpha1.ReasonInvalidRequest, "the leases are not ours")))
 	second.server.Stop()
 	err = c.Release(t.Context(), &resolverv1.ReleaseRequest{Leases: []byte("four")})
 	g.Expect(fault.Is(err, v1alpha1.ReasonNoResolver)).To(BeTrue(), "%v", err)

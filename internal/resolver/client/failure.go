@@ -36,28 +36,28 @@ func asFault(err error) error {
 	}
 	s := status.Convert(err)
 	if info := errorInfo(s); info != nil {
-		return &fault.Fault{Reason: info.GetReason(), Sentence: s.Message(), Class: class(s.Code())}
+		return &fault.Fault{Reason: info.GetReason(), Problem: s.Message(), Class: class(s.Code())}
 	}
 	if s.Code() == codes.Canceled {
 		return givenUp()
 	}
 	// The message is not the resolver's sentence, so nobody vouches for what it holds.
-	return fault.New(v1alpha1.ReasonInternal, "the resolver's answer is not one: gRPC status %s without a reason", s.Code())
+	return fault.Transient(v1alpha1.ReasonInternal, "the resolver's answer is not one: gRPC status %s without a reason", s.Code())
 }
 
 func givenUp() *fault.Fault {
-	return fault.New(v1alpha1.ReasonInternal, "the request was given up before an answer came")
+	return fault.Transient(v1alpha1.ReasonInternal, "the request was given up before an answer came")
 }
 
 // class guesses who can cure it. The protocol carries no class, and a node asks again in any case.
 func class(code codes.Code) fault.Class {
 	switch code {
 	case codes.Unavailable, codes.Internal:
-		return fault.Retry
+		return fault.ClassTransient
 	case codes.InvalidArgument:
-		return fault.Terminal
+		return fault.ClassTerminal
 	default:
-		return fault.Waiting
+		return fault.ClassWaiting
 	}
 }
 
@@ -76,7 +76,7 @@ func (a *attempts) fault(known int, ended error) error {
 	if errors.Is(ended, context.Canceled) {
 		return givenUp()
 	}
-	return fault.New(v1alpha1.ReasonNoResolver, "no resolver answers: %d of %d tried, the last failure: %s", a.count, known, a.last)
+	return fault.Transient(v1alpha1.ReasonNoResolver, "no resolver answers: %d of %d tried, the last failure: %s", a.count, known, a.last)
 }
 
 // kind names a failure in our own words: gRPC's texts change, and nobody vouches for what they quote.

@@ -130,11 +130,11 @@ func (f *fixture) said(err error, reason string) string {
 	GinkgoHelper()
 	var found *fault.Fault
 	Expect(errors.As(err, &found)).To(BeTrue(), "%v is not a fault", err)
-	Expect(found.Reason).To(Equal(reason), found.Sentence)
+	Expect(found.Reason).To(Equal(reason), found.Message())
 	for e := err; e != nil; e = errors.Unwrap(e) {
 		f.mute(e)
 	}
-	return found.Sentence
+	return found.Message()
 }
 
 // mute checks that no way of printing a thing shows a token or a value.

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault"
 	"sallyport.dev/sallyport/test/env"
 )
@@ -249,12 +250,12 @@ var _ = Describe("The way to Vault", func() {
 		It("does not write twice", func(ctx context.Context) {
 			f.setToken(f.token(env.TokenOptions{Policies: []string{"writer"}}))
 			session := f.session(ctx)
-			fault := quota("1", 1)
-			fault.Method = http.MethodPost
-			proxy.Inject(fault)
+			usedUp := quota("1", 1)
+			usedUp.Method = http.MethodPost
+			proxy.Inject(usedUp)
 			_, err := session.Write(ctx, vault.Location{EnginePath: "secret", SecretPath: "quota"}, map[string]any{"a": "b"}, 0)
 			f.said(err, v1alpha1.ReasonRateLimited)
-			Expect(vault.OutcomeUnknown(err)).To(BeFalse())
+			Expect(fault.OutcomeUnknown(err)).To(BeFalse())
 			Expect(proxy.Counts()).To(HaveKeyWithValue("POST secret/data/quota", 1))
 		})
 	})

@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault"
 	"sallyport.dev/sallyport/test/env"
 )
@@ -54,7 +55,7 @@ var _ = Describe("Writing", func() {
 		_, err = session.Write(ctx, at("new"), data, 0)
 		Expect(f.said(err, v1alpha1.ReasonCASMismatch)).To(Equal(
 			"POST secret/data/new → 400 the secret's current version is another than the one expected " + as + "; somebody else wrote it"))
-		Expect(vault.OutcomeUnknown(err)).To(BeFalse())
+		Expect(fault.OutcomeUnknown(err)).To(BeFalse())
 		Expect(session.CurrentVersion(ctx, at("new"))).To(Equal(int64(1)))
 	})
 
@@ -85,7 +86,7 @@ var _ = Describe("Writing", func() {
 		_, err := session.Write(ctx, at("new"), data, 0)
 		Expect(f.said(err, v1alpha1.ReasonPermissionDenied)).To(Equal(
 			"POST secret/data/new → 403 permission denied " + as + `; its policy needs "create" and "update" on secret/data/new`))
-		Expect(vault.OutcomeUnknown(err)).To(BeFalse())
+		Expect(fault.OutcomeUnknown(err)).To(BeFalse())
 	})
 
 	It("uses at once the token that replaced a revoked one", func(ctx context.Context) {
@@ -103,7 +104,7 @@ var _ = Describe("Writing", func() {
 			_, err := session.Write(ctx, vault.Location{EnginePath: "kv", SecretPath: "new", KVVersion: version}, data, 0)
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
 				"the engine at kv is KV version 1, and this needs version 2 " + as + "; upgrade it, or use another engine"))
-			Expect(vault.OutcomeUnknown(err)).To(BeFalse())
+			Expect(fault.OutcomeUnknown(err)).To(BeFalse())
 			Expect(proxy.Counts()).NotTo(HaveKey("POST kv/data/new"))
 		},
 		Entry("nothing", v1alpha1.KVVersion("")),
@@ -112,9 +113,9 @@ var _ = Describe("Writing", func() {
 	)
 
 	Describe("when the answer is lost", func() {
-		attempt := func(ctx context.Context, fault env.Fault) error {
-			fault.Method, fault.Path = "POST", "secret/data/new"
-			proxy.Inject(fault)
+		attempt := func(ctx context.Context, lost env.Fault) error {
+			lost.Method, lost.Path = "POST", "secret/data/new"
+			proxy.Inject(lost)
 			_, err := session.Write(ctx, at("new"), data, 0)
 			Expect(err).To(HaveOccurred())
 			Expect(proxy.Counts()).To(HaveKeyWithValue("POST secret/data/new", 1), "sent once")
@@ -122,13 +123,13 @@ var _ = Describe("Writing", func() {
 		}
 
 		DescribeTable("says that the outcome is unknown",
-			func(ctx context.Context, fault env.Fault, reason, sentence string, happened int64) {
+			func(ctx context.Context, lost env.Fault, reason, sentence string, happened int64) {
 				f.newSessions(vault.Options{Timeout: time.Second})
 				session = f.session(ctx)
 				proxy.Reset()
-				err := attempt(ctx, fault)
+				err := attempt(ctx, lost)
 				Expect(f.said(err, reason)).To(HavePrefix("POST secret/data/new → " + sentence))
-				Expect(vault.OutcomeUnknown(err)).To(BeTrue())
+				Expect(fault.OutcomeUnknown(err)).To(BeTrue())
 				Expect(session.CurrentVersion(ctx, at("new"))).To(Equal(happened))
 			},
 			Entry("after Vault wrote it", env.Fault{CloseAfter: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ", int64(1)),
@@ -145,7 +146,7 @@ var _ = Describe("Writing", func() {
 			for _, status := range []int{400, 404, 405, 429} {
 				proxy.Reset()
 				err := attempt(ctx, env.Fault{Times: 1, Status: status, ContentType: "application/json", Body: `{"errors":["no"]}`})
-				Expect(vault.OutcomeUnknown(err)).To(BeFalse(), "%d", status)
+				Expect(fault.OutcomeUnknown(err)).To(BeFalse(), "%d", status)
 			}
 		})
 
@@ -163,7 +164,7 @@ var _ = Describe("Writing", func() {
 			_, err = direct.Write(ctx, at("new"), data, 0)
 			Expect(f.said(err, v1alpha1.ReasonVaultUnreachable)).To(Equal(
 				"POST secret/data/new → no answer from " + server.URL() + ": connection refused " + as))
-			Expect(vault.OutcomeUnknown(err)).To(BeFalse())
+			Expect(fault.OutcomeUnknown(err)).To(BeFalse())
 		})
 	})
 })
