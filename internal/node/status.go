@@ -24,7 +24,7 @@ func invalidArgument(format string, args ...any) error {
 }
 
 func failedPrecondition(format string, args ...any) error {
-	return &codedFault{Fault: fault.Waiting(v1alpha1.ReasonInvalidSpec, format, args...), code: codes.FailedPrecondition}
+	return fault.Waiting(v1alpha1.ReasonInvalidSpec, format, args...)
 }
 
 // pending says that another call for the same volume is under way and this one was given up meanwhile.
@@ -35,39 +35,14 @@ func pending(volumeID string) error {
 	}
 }
 
-// codeOf maps a reason to a gRPC code. For Unavailable and ResourceExhausted the kubelet assumes that something may be
-// left of the volume, and unpublishes it when the pod goes away without ever having been started.
-func codeOf(reason string) codes.Code {
-	switch reason {
-	case v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonNotAllowed, v1alpha1.ReasonNamespaceNotAllowed:
-		return codes.PermissionDenied
-	case v1alpha1.ReasonConnectionNotFound, v1alpha1.ReasonConfigNotFound, v1alpha1.ReasonSecretNotFound:
-		return codes.NotFound
-	case v1alpha1.ReasonKeyMissing, v1alpha1.ReasonAmbiguousKey, v1alpha1.ReasonInvalidExpression, v1alpha1.ReasonInvalidSpec,
-		v1alpha1.ReasonInvalidFileName, v1alpha1.ReasonInvalidTemplate, v1alpha1.ReasonNotRepresentable, v1alpha1.ReasonInvalidRequest,
-		v1alpha1.ReasonCredentialMissing, v1alpha1.ReasonConfigDisabled, v1alpha1.ReasonAuthFailed, v1alpha1.ReasonProgressing:
-		return codes.FailedPrecondition
-	case v1alpha1.ReasonUnknownOverride:
-		return codes.InvalidArgument
-	case v1alpha1.ReasonVaultUnreachable, v1alpha1.ReasonVaultSealed, v1alpha1.ReasonVaultError, v1alpha1.ReasonTLSFailed,
-		v1alpha1.ReasonRateLimited, v1alpha1.ReasonNoResolver:
-		return codes.Unavailable
-	case v1alpha1.ReasonTooLarge, v1alpha1.ReasonNodeFull:
-		return codes.ResourceExhausted
-	default:
-		return codes.Internal
-	}
-}
-
 // toStatus turns what a method returned into a fault, for log and metrics, and into the gRPC status that the kubelet
-// gets. Reason and sentence become part of the pod's FailedMount event: "… desc = KeyMissing: Connection shop/db, key
-// …".
+// gets. Reason and sentence become part of the pod's FailedMount event: "… desc = KeyMissing: Connection shop/db, key …".
 func toStatus(err error) (f *fault.Fault, toKubelet error) {
 	if coded, ok := errors.AsType[*codedFault](err); ok {
 		return coded.Fault, status.Error(coded.code, coded.Reason+": "+coded.Message())
 	}
 	if known, ok := errors.AsType[*fault.Fault](err); ok {
-		return known, status.Error(codeOf(known.Reason), known.Reason+": "+known.Message())
+		return known, status.Error(fault.Code(known.Reason), known.Reason+": "+known.Message())
 	}
 	if s, ok := status.FromError(err); ok {
 		return fault.Transient(v1alpha1.ReasonInternal, "%s", s.Message()), err

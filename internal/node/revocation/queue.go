@@ -3,13 +3,12 @@ package revocation
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
+	"google.golang.org/grpc/codes"
 	"k8s.io/utils/clock"
 
-	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/node/logkeys"
 	"sallyport.dev/sallyport/internal/node/schedule"
@@ -119,10 +118,8 @@ func (q *Queue) revoke(ctx context.Context, name string) {
 	}
 }
 
-var notAllowed = []string{v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonNotAllowed, v1alpha1.ReasonNamespaceNotAllowed}
-
 // mayPass tells whether a request that failed may succeed later, as the protocol has it. What is not allowed may be
 // allowed again: the service account's name or a policy in Vault was wrong for a while.
 func mayPass(f *fault.Fault) bool {
-	return f.Class == fault.ClassTransient || slices.Contains(notAllowed, f.Reason)
+	return f.Class == fault.ClassTransient || fault.Code(f.Reason) == codes.PermissionDenied
 }
