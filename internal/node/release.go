@@ -29,8 +29,8 @@ func (d *Driver) resumeReleases(ctx context.Context) error {
 	return err
 }
 
-// release gives the leases of one volume that is gone back to a resolver. The right to do so is the plugin's own: the pod, and its
-// token, may be gone as well.
+// release gives the leases of one volume that is gone back to a resolver. The right to do so is the plugin's own: the
+// pod, and its token, may be gone as well.
 func (d *Driver) release(ctx context.Context, name string) {
 	wanted, ok := d.releases.get(name)
 	if !ok || ctx.Err() != nil {
@@ -63,9 +63,9 @@ func (d *Driver) release(ctx context.Context, name string) {
 	}
 }
 
-// mayPass tells whether a refused release may succeed later, as the protocol has it. What is not allowed may be allowed again: the
-// service account's name or a policy in Vault was wrong for a while.
+// mayPass tells whether a refused release may succeed later, as the protocol has it. What is not allowed may be allowed
+// again: the service account's name or a policy in Vault was wrong for a while.
 func mayPass(err error) bool {
 	f := fault.From(err)
-	return f.Class == fault.ClassTransient || codeOf(f.Reason) == codes.PermissionDenied
+	return f.Class == fault.ClassTransient || fault.Code(f.Reason) == codes.PermissionDenied
 }

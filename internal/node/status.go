@@ -32,38 +32,14 @@ func pending(volumeID string) error {
 	return &refusal{Fault: fault.Transient(v1alpha1.ReasonInternal, "another call for the volume %s is still under way", volumeID), code: codes.Aborted}
 }
 
-// codeOf maps a reason to a gRPC code. For Unavailable and ResourceExhausted the kubelet assumes that something may be left of
-// the volume, and unpublishes it when the pod goes away without ever having been started.
-func codeOf(reason string) codes.Code {
-	switch reason {
-	case v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonNotAllowed, v1alpha1.ReasonNamespaceNotAllowed:
-		return codes.PermissionDenied
-	case v1alpha1.ReasonConnectionNotFound, v1alpha1.ReasonConfigNotFound, v1alpha1.ReasonSecretNotFound:
-		return codes.NotFound
-	case v1alpha1.ReasonKeyMissing, v1alpha1.ReasonAmbiguousKey, v1alpha1.ReasonInvalidExpression, v1alpha1.ReasonInvalidSpec,
-		v1alpha1.ReasonInvalidFileName, v1alpha1.ReasonInvalidTemplate, v1alpha1.ReasonNotRepresentable, v1alpha1.ReasonInvalidRequest,
-		v1alpha1.ReasonCredentialMissing, v1alpha1.ReasonConfigDisabled, v1alpha1.ReasonAuthFailed, v1alpha1.ReasonProgressing:
-		return codes.FailedPrecondition
-	case v1alpha1.ReasonUnknownOverride:
-		return codes.InvalidArgument
-	case v1alpha1.ReasonVaultUnreachable, v1alpha1.ReasonVaultSealed, v1alpha1.ReasonVaultError, v1alpha1.ReasonTLSFailed,
-		v1alpha1.ReasonRateLimited, v1alpha1.ReasonNoResolver:
-		return codes.Unavailable
-	case v1alpha1.ReasonTooLarge, v1alpha1.ReasonNodeFull:
-		return codes.ResourceExhausted
-	default:
-		return codes.Internal
-	}
-}
-
-// answer turns what a method returned into what the kubelet gets, and into reason and sentence for log and metrics. Reason and
-// sentence become part of the pod's FailedMount event: "… desc = KeyMissing: Connection shop/db, key …".
+// answer turns what a method returned into what the kubelet gets, and into reason and sentence for log and metrics.
+// Reason and sentence become part of the pod's FailedMount event: "… desc = KeyMissing: Connection shop/db, key …".
 func answer(err error) (reason, sentence string, toKubelet error) {
 	if refused, ok := errors.AsType[*refusal](err); ok {
 		return refused.Reason, refused.Message(), status.Error(refused.code, refused.Reason+": "+refused.Message())
 	}
 	if known, ok := errors.AsType[*fault.Fault](err); ok {
-		return known.Reason, known.Message(), status.Error(codeOf(known.Reason), known.Reason+": "+known.Message())
+		return known.Reason, known.Message(), status.Error(fault.Code(known.Reason), known.Reason+": "+known.Message())
 	}
 	if s, ok := status.FromError(err); ok {
 		return v1alpha1.ReasonInternal, s.Message(), err

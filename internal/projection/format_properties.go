@@ -6,22 +6,27 @@ import (
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 )
 
-// writeProperty writes a line for java.util.Properties, in ASCII: programs differ in whether they read such files as ISO 8859-1 or as UTF-8.
-// Source: the documentation of Properties.load and store.
-func writeProperty(to *bytes.Buffer, key, text string) string {
+var _ = registerFormat(v1alpha1.FileFormatProperties, fileFormat{write: entries(writeProperty)})
+
+// writeProperty writes a line for java.util.Properties, in ASCII: some programs read such files as ISO 8859-1, others
+// as UTF-8. Source: the documentation of Properties.load and store.
+func writeProperty(to *bytes.Buffer, key, text string) *fault.Fault {
 	if !utf8.ValidString(key) || !utf8.ValidString(text) {
-		return notText
+		return notText()
 	}
 	escapeProperty(to, key, true)
 	to.WriteByte('=')
 	escapeProperty(to, text, false)
 	to.WriteByte('\n')
-	return ""
+	return nil
 }
 
-// escapeProperty escapes a key, or a value; in the latter only a blank at the beginning would get lost.
+// escapeProperty escapes a key, or a value, of which only a leading blank would be lost.
 func escapeProperty(to *bytes.Buffer, text string, isKey bool) {
 	for i, r := range text {
 		switch {

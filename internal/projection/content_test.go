@@ -45,7 +45,10 @@ func TestFilesHoldWhatTheValueHas(t *testing.T) {
 		{"a bool", true, "true"},
 		{"null", nil, "null"},
 		{"a list", []any{"<", json.Number("1.0"), nil, []any{}}, `["<",1.0,null,[]]`},
-		{"an object with its keys sorted", map[string]any{"b": map[string]any{}, "a": "&", "B": false}, `{"B":false,"a":"&","b":{}}`},
+		{
+			"an object with its keys sorted", map[string]any{"b": map[string]any{}, "a": "&", "B": false},
+			`{"B":false,"a":"&","b":{}}`,
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			files, err := project("SQLORACLE", map[string]any{"key": row.value})
@@ -78,7 +81,9 @@ func TestFilesHaveOneType(t *testing.T) {
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	NewWithT(t).Expect(contents(files)).To(Equal(map[string]string{"type": "t"}))
 
-	for name, own := range map[string]any{"another string": canary, "no string": []any{canary}, "null": nil, "a number": json.Number("1")} {
+	for name, own := range map[string]any{
+		"another string": canary, "no string": []any{canary}, "null": nil, "a number": json.Number("1"),
+	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			_, err := project("t", map[string]any{"type": own})

@@ -1,7 +1,6 @@
 package projection
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"regexp"
@@ -13,6 +12,8 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
+var _ = registerFormat(v1alpha1.FileFormatYAML, fileFormat{write: writeYAML})
+
 // writeYAML writes a block mapping, keys sorted.
 func writeYAML(value map[string]any) ([]byte, error) {
 	if err := validateTexts(value); err != nil {
@@ -22,16 +23,16 @@ func writeYAML(value map[string]any) ([]byte, error) {
 	switch {
 	case errors.Is(err, errTooLarge):
 		return nil, fault.Waiting(v1alpha1.ReasonTooLarge, "as YAML the value has more than %d bytes", MaxContentBytes)
-	case err != nil:
-		return nil, fault.Transient(v1alpha1.ReasonInternal, "the value cannot be written as YAML") // the error may quote the value
+	case err != nil: // it may quote the value
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "the value cannot be written as YAML")
 	}
 	return content, nil
 }
 
-// encodeYAML writes nodes of its own making and not Go values, so that numbers keep their digits and every parser, of YAML 1.1 or
-// 1.2, takes a string for a string.
+// encodeYAML encodes nodes of our own instead of Go values, so that numbers keep their digits and parsers of YAML 1.1
+// and 1.2 both take a string for a string.
 func encodeYAML(value any) ([]byte, error) {
-	content := &limited{left: MaxContentBytes}
+	content := &boundedBuffer{left: MaxContentBytes}
 	encoder := yaml.NewEncoder(content)
 	encoder.SetIndent(2)
 	err := encoder.Encode(yamlNode(value))
@@ -39,7 +40,7 @@ func encodeYAML(value any) ([]byte, error) {
 		err = encoder.Close()
 	}
 	if content.left < 0 {
-		return nil, errTooLarge // which the encoder makes an error of its own
+		return nil, errTooLarge // the encoder returns an error of its own in its place
 	}
 	if err != nil {
 		return nil, err
@@ -78,19 +79,20 @@ func yamlNode(value any) *yaml.Node {
 
 var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
 
-// otherKey is what a parser of YAML 1.1 takes for a bool or for null.
-var otherKey = regexp.MustCompile(`(?i)^(y|n|yes|no|on|off|true|false|null)$`)
+// reservedKey matches words that a parser of YAML 1.1 takes for a bool or for null.
+var reservedKey = regexp.MustCompile(`(?i)^(y|n|yes|no|on|off|true|false|null)$`)
 
-// yamlKey leaves out the quotes where nobody needs them.
+// yamlKey is a key without quotes, unless a parser needs them.
 func yamlKey(key string) *yaml.Node {
 	node := yamlNode(key)
-	if plainKey.MatchString(key) && !otherKey.MatchString(key) {
+	if plainKey.MatchString(key) && !reservedKey.MatchString(key) {
 		node.Style = 0
 	}
 	return node
 }
 
-// yamlNumber makes a number of JSON one of YAML 1.1 too, which takes 1e3 for a string: there the point and the sign are not optional.
+// yamlNumber makes a number of JSON one of YAML 1.1 too, in which the point and the sign are not optional: it takes 1e3
+// for a string.
 func yamlNumber(digits string) string {
 	mantissa, exponent, found := strings.Cut(strings.ToLower(digits), "e")
 	if !found {
@@ -103,21 +105,4 @@ func yamlNumber(digits string) string {
 		exponent = "+" + exponent
 	}
 	return mantissa + "e" + exponent
-}
-
-// errTooLarge ends what would write more than a volume holds.
-var errTooLarge = errors.New("more than a volume holds")
-
-// limited is a buffer that refuses to grow beyond its limit.
-type limited struct {
-	buffer bytes.Buffer
-	left   int
-}
-
-// Write implements io.Writer.
-func (l *limited) Write(p []byte) (int, error) {
-	if l.left -= len(p); l.left < 0 {
-		return 0, errTooLarge
-	}
-	return l.buffer.Write(p)
 }
