@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
@@ -14,7 +13,8 @@ import (
 	"sallyport.dev/sallyport/internal/status"
 )
 
-// maxSealed bounds a sealed result before it is encrypted, so that the object stays well below what the API server stores.
+// maxSealed bounds a sealed result before it is encrypted, so that the object stays well below what the API server
+// stores.
 const maxSealed = 512 << 10
 
 // recipientOf returns the age recipient that a result is to be sealed to, nil if there is none.
@@ -25,14 +25,15 @@ func recipientOf(request *v1alpha1.TaskResultRequest) (*age.X25519Recipient, err
 	recipient, err := age.ParseX25519Recipient(request.SealTo)
 	if err != nil {
 		return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec,
-			"spec.result.sealTo: this is no age recipient, its checksum does not fit; copy the public key anew, as age-keygen prints it")
+			"spec.result.sealTo: this is no age recipient, its checksum does not fit").
+			WithRemedy("copy the public key anew, as age-keygen prints it")
 	}
 	return recipient, nil
 }
 
-// hand puts the values of an outcome where the task's author asks for them. After an effect a failure to do so does not undo it, so that
-// it is told in the message only; what was merely read is read again.
-func (a *attempt) hand(ctx context.Context, to *target, recipient *age.X25519Recipient, out *outcome) error {
+// exportResult puts the values of an outcome where the task's author asks for them. After an effect a failure to do so
+// does not undo it, so that it is told in the message only; what was merely read is read again.
+func (a *attempt) exportResult(ctx context.Context, to *target, recipient *age.X25519Recipient, out *outcome) error {
 	request := a.task.Spec.Result
 	if request == nil || out.values == nil {
 		return nil
@@ -87,10 +88,6 @@ func (a *attempt) wrap(ctx context.Context, to *target, values map[string]any) (
 	if err != nil {
 		return nil, err
 	}
-	return &v1alpha1.WrappedResult{Token: wrapped.Reveal(), ExpireTime: status.Time(a.clock.Now().Add(wrapped.TTL))}, nil
-}
-
-// String shows nothing of the values.
-func (o *outcome) String() string {
-	return fmt.Sprintf("outcome of %s [values redacted]", o.result.Path)
+	return &v1alpha1.WrappedResult{Token: wrapped.Reveal(), ExpireTime: status.Time(a.clock.Now().Add(wrapped.TTL))},
+		nil
 }

@@ -16,21 +16,20 @@ import (
 
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
 const replica = "sallyport-controller-0"
 
-// site is what a measurement works on: API server, Vault behind a proxy that counts, and one replica of the controller as a process of its
-// own, the program of bin/sallyport.
-type site struct {
+// system is the system under test: API server, Vault behind a proxy that counts, and one replica of the controller as a process of its own,
+// the program of bin/sallyport.
+type system struct {
 	*env.ControlPlane
 	vault   *env.Vault
 	proxy   *env.Proxy
@@ -39,11 +38,11 @@ type site struct {
 	controller *os.Process
 }
 
-func newSite(t *testing.T) *site {
+func newSystem(t *testing.T) *system {
 	t.Helper()
 	g := NewWithT(t)
 	log.SetLogger(logr.Discard()) // of this process's clients; the programs that are measured have logs of their own
-	s := &site{}
+	s := &system{}
 	var err error
 	s.ControlPlane, err = env.StartControlPlane(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
@@ -59,13 +58,11 @@ func newSite(t *testing.T) *site {
 }
 
 // startController runs the program as the manifests do, with the rights of its service account.
-func (s *site) startController(t *testing.T) {
+func (s *system) startController(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)
-	g.Expect(s.Client.Create(t.Context(), &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: env.Namespace, Name: replica},
-		Spec:       corev1.PodSpec{ServiceAccountName: "sallyport-controller", Containers: []corev1.Container{{Name: "controller", Image: "controller"}}},
-	})).To(Succeed())
+	pod := builder.Pod(env.Namespace, replica, builder.WithServiceAccount("sallyport-controller"))
+	g.Expect(s.Client.Create(t.Context(), pod)).To(Succeed())
 	s.metrics = freeAddress(t)
 	// An address of this process's own: nodes know the resolver's port, which is always the same.
 	ip := fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()>>16%250, os.Getpid()>>8%256, 1+os.Getpid()%250)
@@ -80,7 +77,7 @@ func (s *site) startController(t *testing.T) {
 
 // startProgram starts the program in one of its modes, with the rights of a service account and a pod of Sallyport's; it ends with the
 // measurement. Its log lies beside the figures.
-func (s *site) startProgram(t *testing.T, suffix, account, pod string, arguments ...string) *os.Process {
+func (s *system) startProgram(t *testing.T, suffix, account, pod string, arguments ...string) *os.Process {
 	t.Helper()
 	g := NewWithT(t)
 	program := os.Getenv("SALLYPORT_BINARY")
@@ -100,7 +97,7 @@ func (s *site) startProgram(t *testing.T, suffix, account, pod string, arguments
 }
 
 // kubeconfig makes a file for a service account of Sallyport's, as the token of one of its pods would act.
-func (s *site) kubeconfig(t *testing.T, account, pod string) string {
+func (s *system) kubeconfig(t *testing.T, account, pod string) string {
 	t.Helper()
 	config := clientcmdapi.NewConfig()
 	config.Clusters["c"] = &clientcmdapi.Cluster{Server: s.Config.Host, CertificateAuthorityData: s.Config.CAData}
@@ -139,7 +136,7 @@ func scrape(t *testing.T, address string) (sample, error) {
 }
 
 // apiServer reads the API server's metrics.
-func (s *site) apiServer(ctx context.Context) (sample, error) {
+func (s *system) apiServer(ctx context.Context) (sample, error) {
 	content, err := s.Clients.RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	return parse(string(content)), err
 }
@@ -174,7 +171,7 @@ func (s sample) requests(resource string, verbs ...string) float64 {
 }
 
 // counts adds up what the proxy in front of Vault counted, by the kind of request.
-func (s *site) counts() (health, renewals, all float64) {
+func (s *system) counts() (health, renewals, all float64) {
 	for request, count := range maps.All(s.proxy.Counts()) {
 		all += float64(count)
 		switch request {
