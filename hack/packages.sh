@@ -7,6 +7,7 @@
 #   hack/packages.sh database the database server of the integration tests
 #   hack/packages.sh lint     the linter of shell scripts
 #   hack/packages.sh node     Node.js, in which tests run a client library
+#   hack/packages.sh diagrams what draws the diagrams of the docs
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -19,6 +20,7 @@ needed() {
     ldap) echo 'slapd slapd                      has the users of the tests of LDAP logins'; return ;;
     database) echo 'initdb postgresql                has the users of the tests of database credentials'; return ;;
     lint) echo 'shellcheck shellcheck            checks shell scripts'; return ;;
+    diagrams) printf '%s\n' 'plantuml plantuml  draws sequences' 'dot graphviz  draws states'; return ;;
     node) printf '%s\n' 'node nodejs  runs a client library of Service Bindings' 'curl curl  fetches it'; return ;;
   esac
   cat <<'LIST'
