@@ -52,7 +52,8 @@ func (r *Refresher) refresh(ctx context.Context, id string) {
 	if err != nil {
 		f := fault.From(err)
 		retryAfter := r.due.Backoff(id)
-		logger.Info(messageFailed, logkeys.Reason, f.Reason, logkeys.Sentence, f.Message(), logkeys.RetryAfter, retryAfter)
+		logger.Info(messageFailed,
+			logkeys.Reason, f.Reason, logkeys.Sentence, f.Message(), logkeys.RetryAfter, retryAfter)
 		r.schedule(v, retryAfter)
 		return
 	}
