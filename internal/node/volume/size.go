@@ -11,8 +11,8 @@ import (
 // stateSize is what a volume takes besides its files.
 var stateSize = InPages(1)
 
-// Size is the memory that a volume with these files and leases takes.
-func Size(files []*resolverv1.File, leases EncryptedLeases) int64 {
+// SizeOf is the memory that a volume with these files and leases takes.
+func SizeOf(files []*resolverv1.File, leases EncryptedLeases) int64 {
 	bytes := stateSize + leases.Size()
 	for _, file := range files {
 		bytes += InPages(int64(len(file.GetContent())))
