@@ -73,6 +73,10 @@ bench: ## Measure what Sallyport costs, with a real API server and a real Vault;
 generate: ## Regenerate CRDs, deepcopy, RBAC and gRPC code.
 	@hack/generate.sh
 
+.PHONY: diagrams
+diagrams: ## Draw docs/images/*.svg anew from the sources beside them.
+	@hack/diagrams.sh
+
 .PHONY: tools
 tools: ## Install, download or build every program that the other targets need.
 	@hack/tools.sh all

@@ -8,6 +8,7 @@
 #   hack/packages.sh lint     the linter of shell scripts
 #   hack/packages.sh race     the C compiler that Go's race detector needs
 #   hack/packages.sh node     Node.js, in which tests run a client library
+#   hack/packages.sh diagrams what draws the diagrams of the docs
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -21,6 +22,7 @@ needed() {
     database) echo 'initdb postgresql                has the users of the tests of database credentials'; return ;;
     race) printf '%s\n' 'gcc gcc  builds tests with the race detector' 'libc libc6-dev  has the headers for it'; return ;;
     lint) echo 'shellcheck shellcheck            checks shell scripts'; return ;;
+    diagrams) printf '%s\n' 'plantuml plantuml  draws sequences' 'dot graphviz  draws states'; return ;;
     node) printf '%s\n' 'node nodejs  runs a client library of Service Bindings' 'curl curl  fetches it'; return ;;
   esac
   cat <<'LIST'
