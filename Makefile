@@ -18,7 +18,7 @@ LDFLAGS := -s -w -X sallyport.dev/sallyport/internal/app.version=$(VERSION)
 ##@ Use
 
 .PHONY: demo
-demo: ## Play the whole story on a real Kubernetes node and a real Vault, all on this machine (root, Linux).
+demo: ## Show Sallyport at work on a real Kubernetes node and a real Vault, all on this machine (root, Linux).
 	@hack/demo.sh
 
 .PHONY: demo-down
