@@ -17,7 +17,7 @@ import (
 
 var _ = Describe("Writing", func() {
 	var (
-		f       *fixture
+		f *fixture
 		s *session.Session
 	)
 	data := map[string]any{"password": canary + "written", "port": json.Number("1521")}
