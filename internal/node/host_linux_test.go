@@ -25,6 +25,8 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/node/mount"
+	"sallyport.dev/sallyport/internal/node/volume"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
@@ -42,8 +44,8 @@ type plugin struct {
 	KillAfter int
 	// KillInBind kills it between the two mounts that make one.
 	KillInBind bool
-	// Files is where the content of the Connection lies; it is read for every question. What is given back is noted beside it, but
-	// not while there is a file "away".
+	// Files is where the content of the Connection lies; it is read for every request. What is revoked is noted
+	// beside it, but not while there is a file "away".
 	Files string
 }
 
@@ -65,19 +67,19 @@ func runPlugin(text string) int {
 		select {}
 	}
 	counted := &steps{kill: die}
-	mounter := systemMounter()
+	mounter := mount.System()
 	if p.KillInBind {
 		mounter = dyingMounter{mounter, die}
 	}
 	driver, err := New(Config{
 		NodeName: "node-1", Registry: prometheus.NewRegistry(), KubeletDir: p.KubeletDir,
 		Resolver: &fileResolver{path: p.Files},
-		Mounter:  steppedMounter{counted, mounter}, disk: steppedDisk{counted, osDisk{}},
+		Mounter:  steppedMounter{counted, mounter}, filesystem: steppedFilesystem{counted, volume.OSFilesystem{}},
 	})
 	if err != nil {
 		panic(err)
 	}
-	counted.arm(0, p.KillAfter)
+	counted.killAfterStep(p.KillAfter)
 	if err := driver.Run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
@@ -86,7 +88,7 @@ func runPlugin(text string) int {
 
 // dyingMounter dies with the mount for the pod half made.
 type dyingMounter struct {
-	Mounter
+	mount.Mounter
 	die func()
 }
 
@@ -113,15 +115,15 @@ func (r *fileResolver) Resolve(ctx context.Context, request *resolverv1.ResolveR
 	if err := json.Unmarshal(content, &files); err != nil {
 		return nil, err
 	}
-	r.set(files)
-	r.leased = true
+	r.setFiles(files)
+	r.issuesLeases = true
 	r.refresh = time.Second.Milliseconds()
 	return r.fakeResolver.Resolve(ctx, request)
 }
 
 func (r *fileResolver) Release(_ context.Context, request *resolverv1.ReleaseRequest) error {
 	if _, err := os.Stat(filepath.Join(filepath.Dir(r.path), "away")); err == nil {
-		return errNobody
+		return errNoResolver
 	}
 	return os.WriteFile(filepath.Join(filepath.Dir(r.path), "released"), request.GetLeases(), 0o600)
 }
@@ -161,11 +163,11 @@ func newHost(t *testing.T) *host {
 	})
 	h := &host{g: g, t: t, dir: dir, end: func() {}}
 	g.Expect(os.MkdirAll(filepath.Dir(h.target()), 0o750)).To(Succeed())
-	h.set(map[string]string{"type": "SQLORACLE", "password": "old"})
+	h.setFiles(map[string]string{"type": "SQLORACLE", "password": "old"})
 	return h
 }
 
-func (h *host) set(files map[string]string) {
+func (h *host) setFiles(files map[string]string) {
 	content, err := json.Marshal(files)
 	h.g.Expect(err).NotTo(HaveOccurred())
 	h.g.Expect(os.WriteFile(h.dir+"/content.new", content, 0o600)).To(Succeed())
@@ -208,8 +210,8 @@ func (h *host) start(p plugin) {
 }
 
 func (h *host) publish() error {
-	m := &machine{t: h.t, g: h.g, dir: h.dir, clock: clocktesting.NewFakeClock(time.Now())}
-	_, err := h.calls.NodePublishVolume(h.t.Context(), m.request())
+	n := &testNode{t: h.t, g: h.g, dir: h.dir, clock: clocktesting.NewFakeClock(time.Now())}
+	_, err := h.calls.NodePublishVolume(h.t.Context(), n.request())
 	return err
 }
 
@@ -218,11 +220,12 @@ func (h *host) unpublish() error {
 	return err
 }
 
-func (h *host) releases() string {
+func (h *host) spoolDir() string {
 	return filepath.Join(h.dir, "plugins", v1alpha1.DriverName, "releases")
 }
 
-// mounts lists the mounts below the kubelet's directory as the process sees them, with their options, but not the plugin's own.
+// mounts lists the mounts below the kubelet's directory as the process sees them, with their options, but not the
+// plugin's own.
 func (h *host) mounts(process string) map[string]string {
 	file, err := os.Open("/proc/" + process + "/mountinfo")
 	h.g.Expect(err).NotTo(HaveOccurred())
@@ -230,7 +233,7 @@ func (h *host) mounts(process string) map[string]string {
 	mounts := map[string]string{}
 	for lines := bufio.NewScanner(file); lines.Scan(); {
 		fields := strings.Fields(lines.Text())
-		if strings.HasPrefix(fields[4], h.dir+"/") && fields[4] != h.releases() {
+		if strings.HasPrefix(fields[4], h.dir+"/") && fields[4] != h.spoolDir() {
 			mounts[fields[4]] = fields[5] + "," + fields[len(fields)-1]
 		}
 	}
@@ -247,7 +250,8 @@ func (h *host) expectNothingLeft() {
 	h.g.Expect(err).To(MatchError(fs.ErrNotExist))
 }
 
-// pod starts a process in a mount namespace that gets what is mounted later, as the host's and a pod's do, and returns its ID.
+// pod starts a process in a mount namespace that gets what is mounted later, as the host's and a pod's do, and returns
+// its ID.
 func (h *host) pod() string {
 	process := exec.Command("/proc/self/exe", "-test.run=^TestThatOnlyWaits$")
 	process.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}

@@ -11,24 +11,15 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-)
-
-// Keys that the kubelet adds to the volume context or the secrets of a request.
-const (
-	kubeletPrefix   = "csi.storage.k8s.io/"
-	keyTokens       = kubeletPrefix + "serviceAccount.tokens"
-	keyEphemeral    = kubeletPrefix + "ephemeral"
-	keyPodName      = kubeletPrefix + "pod.name"
-	keyPodNamespace = kubeletPrefix + "pod.namespace"
-	keyPodUID       = kubeletPrefix + "pod.uid"
+	"sallyport.dev/sallyport/internal/node/volume"
 )
 
 const selinuxFlag = "context="
 
 var selinuxLabel = regexp.MustCompile(`^[-_.,:a-zA-Z0-9]+$`)
 
-// checkTarget refuses calls that do not say which volume they mean and where it belongs.
-func (d *Driver) checkTarget(volumeID, target string) error {
+// checkTarget refuses calls that do not say which volume they mean and where it belongs: below podsDir.
+func checkTarget(podsDir, volumeID, target string) error {
 	switch {
 	case volumeID == "":
 		return invalidArgument("the volume ID is missing")
@@ -36,10 +27,10 @@ func (d *Driver) checkTarget(volumeID, target string) error {
 		return invalidArgument("the target path is missing")
 	case !filepath.IsAbs(target) || filepath.Clean(target) != target:
 		return invalidArgument("the target path %s is not absolute and clean", target)
-	case !within(d.config.podsDir(), target):
+	case !within(podsDir, target):
 		// A mount elsewhere would exist in this container only, and the pod would see an empty directory.
-		return invalidArgument("the target path %s does not lie in %s: the plugin was started with another kubelet directory than the kubelet",
-			target, d.config.podsDir())
+		return invalidArgument("the target path %s does not lie in %s: "+
+			"the plugin was started with another kubelet directory than the kubelet", target, podsDir)
 	}
 	return nil
 }
@@ -58,20 +49,25 @@ func mountCapability(request *csi.NodePublishVolumeRequest) (*csi.VolumeCapabili
 
 // publication is a valid request to publish a volume.
 type publication struct {
-	state   state
-	token   podToken
-	context string
+	state volume.State
+	token volume.PodToken
+	// selinuxContext is the label that the volume must have.
+	selinuxContext string
 }
 
 // newPublication checks everything in the request but what checkTarget and mountCapability did.
-func newPublication(request *csi.NodePublishVolumeRequest, mount *csi.VolumeCapability_MountVolume) (publication, error) {
+func newPublication(
+	request *csi.NodePublishVolumeRequest, mount *csi.VolumeCapability_MountVolume,
+) (publication, error) {
 	volumeContext := request.GetVolumeContext()
 	if volumeContext[keyEphemeral] != "true" {
-		return publication{}, invalidArgument("only ephemeral inline volumes are supported (a pod's volumes[].csi), no PersistentVolumes")
+		return publication{}, invalidArgument(
+			"only ephemeral inline volumes are supported (a pod's volumes[].csi), no PersistentVolumes")
 	}
-	pod := podIdentity{Namespace: volumeContext[keyPodNamespace], Name: volumeContext[keyPodName], UID: volumeContext[keyPodUID]}
+	pod := podIn(volumeContext)
 	if pod.Namespace == "" || pod.Name == "" || pod.UID == "" {
-		return publication{}, failedPrecondition("the kubelet did not say which pod it mounts for: the CSIDriver %s must have podInfoOnMount: true", v1alpha1.DriverName)
+		return publication{}, failedPrecondition("the kubelet did not say which pod it mounts for: "+
+			"the CSIDriver %s must have podInfoOnMount: true", v1alpha1.DriverName)
 	}
 	attributes, err := ownAttributes(volumeContext)
 	if err != nil {
@@ -79,7 +75,8 @@ func newPublication(request *csi.NodePublishVolumeRequest, mount *csi.VolumeCapa
 	}
 	for key := range request.GetSecrets() {
 		if key != keyTokens {
-			return publication{}, invalidArgument("the volume has a nodePublishSecretRef, which this driver does not use: remove it")
+			return publication{}, invalidArgument(
+				"the volume has a nodePublishSecretRef, which this driver does not use: remove it")
 		}
 	}
 	token, err := tokenIn(request)
@@ -95,11 +92,12 @@ func newPublication(request *csi.NodePublishVolumeRequest, mount *csi.VolumeCapa
 		return publication{}, err
 	}
 	return publication{
-		state: state{
-			VolumeID: request.GetVolumeId(), TargetPath: request.GetTargetPath(), Pod: pod, Attributes: attributes, Group: group,
+		state: volume.State{
+			VolumeID: request.GetVolumeId(), TargetPath: request.GetTargetPath(),
+			Pod: pod, Attributes: attributes, Group: group,
 		},
-		token:   token,
-		context: label,
+		token:          token,
+		selinuxContext: label,
 	}, nil
 }
 
@@ -115,12 +113,14 @@ func ownAttributes(volumeContext map[string]string) (map[string]string, error) {
 		case key == v1alpha1.AttributeConnection, isOverride && overridden != "":
 			own[key] = volumeContext[key]
 		default:
-			return nil, invalidArgument("the volume attribute %q is unknown: there are %q and %q followed by a key of the Connection's value",
+			return nil, invalidArgument(
+				"the volume attribute %q is unknown: there are %q and %q followed by a key of the Connection's value",
 				key, v1alpha1.AttributeConnection, v1alpha1.AttributeValuePrefix)
 		}
 	}
 	if own[v1alpha1.AttributeConnection] == "" {
-		return nil, invalidArgument("the volume attribute %q is missing: it names the Connection to mount", v1alpha1.AttributeConnection)
+		return nil, invalidArgument("the volume attribute %q is missing: it names the Connection to mount",
+			v1alpha1.AttributeConnection)
 	}
 	return own, nil
 }

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package node
+package mount
 
 import "errors"
 
@@ -9,7 +9,8 @@ var errNoMounts = errors.New("the node plugin runs on Linux only")
 // noMounter lets the program build where the node plugin cannot run.
 type noMounter struct{}
 
-func systemMounter() Mounter { return noMounter{} }
+// System returns the mounter of this machine's kernel.
+func System() Mounter { return noMounter{} }
 
 func (noMounter) Tmpfs(string, TmpfsOptions) error          { return errNoMounts }
 func (noMounter) BindReadOnly(string, string, string) error { return errNoMounts }

@@ -1,4 +1,4 @@
-package node
+package mount
 
 import (
 	"errors"
@@ -18,10 +18,11 @@ const mountFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 // kernelMounter uses system calls: the image holds no mount(8).
 type kernelMounter struct{}
 
-func systemMounter() Mounter { return kernelMounter{} }
+// System returns the mounter of this machine's kernel.
+func System() Mounter { return kernelMounter{} }
 
-// Tmpfs asks for noswap first. Kernels before 6.4 do not know it and refuse; then it goes without, and the node's swap, if it
-// has one, may hold what is in the volume.
+// Tmpfs asks for noswap first. Kernels before 6.4 do not know it and refuse; then it goes without, and the node's swap,
+// if it has one, may hold what is in the volume.
 func (kernelMounter) Tmpfs(path string, options TmpfsOptions) error {
 	mode := "0755"
 	if options.Private {
@@ -38,10 +39,11 @@ func (kernelMounter) Tmpfs(path string, options TmpfsOptions) error {
 	return pathError("mount tmpfs", path, err)
 }
 
-// BindReadOnly never shows a writable mount at target, not even for a moment or in another mount namespace. A bind mount
-// becomes read-only only in a second call, and that second call reaches no other namespace: the host, and so the pod,
-// would keep the writable one. So it is made read-only at staging, where no pod looks, and target is a copy of that: a copy
-// carries its flags wherever it propagates to. (mount_setattr(2) does the same without staging, from Linux 5.12.)
+// BindReadOnly never shows a writable mount at target, not even for a moment or in another mount namespace. A bind
+// mount becomes read-only only in a second call, and that second call reaches no other namespace: the host, and so the
+// pod, would keep the writable one. So it is made read-only at staging, where no pod looks, and target is a copy of
+// that: a copy carries its flags wherever it propagates to. (mount_setattr(2) does the same without staging, from Linux
+// 5.12.)
 func (m kernelMounter) BindReadOnly(source, staging, target string) (err error) {
 	if err := unix.Mount(source, staging, "", unix.MS_BIND, ""); err != nil {
 		return pathError("bind", staging, err)
@@ -74,8 +76,8 @@ func (kernelMounter) Mounted(path string) (bool, error) {
 	return mounted, err
 }
 
-// Shared looks at the mount that path lies on: the longest mount point that is path or one of its parents, and of several
-// at the same point the one mounted last.
+// Shared looks at the mount that path lies on: the longest mount point that is path or one of its parents, and of
+// several at the same point the one mounted last.
 func (kernelMounter) Shared(path string) (bool, error) {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
