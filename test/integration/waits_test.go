@@ -26,7 +26,7 @@ var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it
 		expectCondition(object, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, ContainSubstring(sentence))
 		expectCondition(object, v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, ContainSubstring(sentence))
 		for _, absent := range []string{v1alpha1.ConditionStalled, v1alpha1.ConditionFailed} {
-			Expect(meta.FindStatusCondition(conditionsOf(object), absent)).To(BeNil())
+			Expect(meta.FindStatusCondition(env.Conditions(object), absent)).To(BeNil())
 		}
 	}
 
