@@ -17,7 +17,9 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/requeue"
 	"sallyport.dev/sallyport/internal/status"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
 // healthInterval is how often Vault's health, and with it the credential's Secret, is looked at while all is well.
@@ -30,14 +32,14 @@ const healthInterval = 30 * time.Second
 // Reconciler reconciles VaultConfigs.
 type Reconciler struct {
 	client   client.Client
-	sessions *vault.Sessions
+	sessions *session.Sessions
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
 }
 
 // NewReconciler returns a reconciler.
 func NewReconciler(
-	c client.Client, sessions *vault.Sessions, recorder events.EventRecorder, clk clock.PassiveClock,
+	c client.Client, sessions *session.Sessions, recorder events.EventRecorder, clk clock.PassiveClock,
 ) *Reconciler {
 	return &Reconciler{client: c, sessions: sessions, recorder: recorder, clock: clk}
 }
@@ -94,7 +96,7 @@ func (r *Reconciler) nextLook(found observation) (ctrl.Result, error) {
 func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) observation {
 	found := observation{
 		enabled: enabled(config.Spec.Enabled), autoRenew: enabled(config.Spec.AutoRenew),
-		workload: vault.IsWorkload(config),
+		workload: auth.IsWorkload(config),
 	}
 	if found.health, found.healthErr = r.health(ctx, config); found.healthErr != nil || found.workload {
 		return found
@@ -128,7 +130,7 @@ func (r *Reconciler) recordTransitions(before, after *v1alpha1.VaultConfig) {
 }
 
 // health asks Vault how it is. A Vault that answers but cannot serve is a fault too.
-func (r *Reconciler) health(ctx context.Context, config *v1alpha1.VaultConfig) (vault.Health, *fault.Fault) {
+func (r *Reconciler) health(ctx context.Context, config *v1alpha1.VaultConfig) (transport.Health, *fault.Fault) {
 	health, err := r.sessions.Health(ctx, config)
 	switch {
 	case err != nil:
