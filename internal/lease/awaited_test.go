@@ -17,7 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 // What is given back is followed as far as the VaultConfig, which does not exist here: from there on it is Vault's, as in test/integration.
@@ -33,7 +34,7 @@ func TestWhatNoVolumeCameWithIsGivenBackWhenItsPodIsGone(t *testing.T) {
 	volume := Volume{ID: "csi-1", PodUID: "uid", PodName: "web", Namespace: "shop"}
 	waits := func() int { return len(k.awaited.older(clk.Now().Add(time.Hour))) }
 	await := func(id string, duration time.Duration) {
-		k.Await(&Ledger{Volume: volume}, []Made{made(id, "s", duration, true, vault.TokenTerm{})})
+		k.Await(&Ledger{Volume: volume}, []Made{made(id, "s", duration, true, session.TokenTerm{})})
 	}
 
 	await("a", time.Hour)
@@ -55,7 +56,7 @@ func TestWhatNoVolumeCameWithIsGivenBackWhenItsPodIsGone(t *testing.T) {
 	k.sweep(t.Context())
 	g.Expect(waits()).To(BeZero(), "what has run out is forgotten, whatever the pod")
 
-	k.Await(&Ledger{Volume: volume}, []Made{{ID: "c", Config: config, Issued: &vault.Issued{}}})
+	k.Await(&Ledger{Volume: volume}, []Made{{ID: "c", Config: config, Issued: &secrets.Issued{}}})
 	g.Expect(waits()).To(BeZero(), "there is nothing to give back of what has no lease")
 }
 
@@ -64,7 +65,7 @@ func TestAVolumeThatComesWithItSettlesIt(t *testing.T) {
 	objects := fake.NewClientBuilder().Build()
 	k := NewKeeper(Options{Objects: objects, Pods: objects, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
 	l := ledger()
-	k.Await(l, []Made{made("a", "s", time.Hour, true, vault.TokenTerm{})})
+	k.Await(l, []Made{made("a", "s", time.Hour, true, session.TokenTerm{})})
 	all := func(Holding) bool { return true }
 	g.Expect(k.awaited.take(Volume{ID: "csi-2", PodUID: "uid"}, all)).To(BeEmpty(), "another volume of the same pod")
 	g.Expect(k.awaited.take(Volume{ID: "csi-1", PodUID: "later"}, all)).To(BeEmpty(), "the same volume of a later pod")
@@ -86,7 +87,7 @@ func TestWhatCouldNotBeGivenBackIsOwed(t *testing.T) {
 		},
 	})
 	k := NewKeeper(Options{Objects: objects, Pods: objects, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
-	k.GiveBack(t.Context(), "shop", []Made{made("a", "s", time.Hour, true, vault.TokenTerm{}), made("b", "s", time.Hour, true, vault.TokenTerm{})})
+	k.GiveBack(t.Context(), "shop", []Made{made("a", "s", time.Hour, true, session.TokenTerm{}), made("b", "s", time.Hour, true, session.TokenTerm{})})
 	g.Expect(k.awaited.debts).To(HaveLen(2))
 	k.sweep(t.Context())
 	g.Expect(k.awaited.debts).To(HaveLen(2), "it is tried again and again")
@@ -98,7 +99,7 @@ func TestWhatCouldNotBeGivenBackIsOwed(t *testing.T) {
 func TestRenewalsOutliveAnAnswerThatDidNotArrive(t *testing.T) {
 	g := NewWithT(t)
 	r := renewals{terms: map[string]term{}}
-	h := made("a", "s", time.Hour, true, vault.TokenTerm{}).holding(noon)
+	h := made("a", "s", time.Hour, true, session.TokenTerm{}).holding(noon)
 	renewed := h
 	renewed.Since, renewed.Expires = noon.Add(40*time.Minute), noon.Add(100*time.Minute)
 	r.note(&renewed)
@@ -124,7 +125,7 @@ func TestALeaseThatEndedLongAgoIsNotOwedForEver(t *testing.T) {
 	})
 	clk := testingclock.NewFakePassiveClock(noon)
 	k := NewKeeper(Options{Objects: away, Pods: away, Clock: clk, Log: logr.Discard()})
-	k.GiveBack(t.Context(), "shop", []Made{made("a", "s", time.Hour, true, vault.TokenTerm{})})
+	k.GiveBack(t.Context(), "shop", []Made{made("a", "s", time.Hour, true, session.TokenTerm{})})
 	clk.SetTime(noon.Add(time.Hour + clockTolerance - time.Second))
 	k.sweep(t.Context())
 	g.Expect(k.awaited.debts).To(HaveLen(1), "clocks differ")

@@ -14,7 +14,9 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 const (
@@ -30,7 +32,7 @@ const (
 type Keeper struct {
 	objects  client.Reader
 	pods     client.Reader
-	sessions *vault.Sessions
+	sessions *session.Sessions
 	sealer   sealer
 	clock    clock.PassiveClock
 	log      logr.Logger
@@ -45,7 +47,7 @@ type Options struct {
 	// Pods finds pods as they are, which no cache does.
 	Pods client.Reader
 	// Sessions with Vault.
-	Sessions *vault.Sessions
+	Sessions *session.Sessions
 	// Secrets of Sallyport's own namespace, where the key is.
 	Secrets corev1client.SecretInterface
 	Clock   clock.PassiveClock
@@ -90,7 +92,7 @@ func (k *Keeper) Seal(ctx context.Context, l *Ledger) ([]byte, error) {
 
 // Tend renews what is due, gives back what was replaced, and finds out what must be replaced: see Ledger.Held. It does what it can; what
 // fails is tried at the next request.
-func (k *Keeper) Tend(ctx context.Context, l *Ledger, workload *vault.Workload) {
+func (k *Keeper) Tend(ctx context.Context, l *Ledger, workload *auth.Workload) {
 	kept := l.Holdings[:0]
 	for _, h := range l.Holdings {
 		if k.tend(ctx, &h, workload, l.Volume.Namespace) {
@@ -102,7 +104,7 @@ func (k *Keeper) Tend(ctx context.Context, l *Ledger, workload *vault.Workload) 
 
 // tend looks after one holding and tells whether it is still there. That is for Vault to say: the books may be behind, because an answer with
 // newer ones did not reach the node, and clocks differ.
-func (k *Keeper) tend(ctx context.Context, h *Holding, workload *vault.Workload, namespace string) bool {
+func (k *Keeper) tend(ctx context.Context, h *Holding, workload *auth.Workload, namespace string) bool {
 	now := k.clock.Now()
 	if h.LeaseID == "" {
 		h.due = passed(h.replaceAt(), now)
@@ -126,12 +128,12 @@ func (k *Keeper) tend(ctx context.Context, h *Holding, workload *vault.Workload,
 		return k.renew(ctx, session, h)
 	}
 	h.due = passed(h.replaceAt(), now)
-	_, err = session.LookUpLease(ctx, vault.NewLeaseID(h.LeaseID))
-	return !errors.Is(err, vault.ErrLeaseGone) // any other failure says nothing about the lease
+	_, err = secrets.LookUpLease(ctx, session, secrets.NewLeaseID(h.LeaseID))
+	return !errors.Is(err, secrets.ErrLeaseGone) // any other failure says nothing about the lease
 }
 
 // retire gives back what was replaced and tells whether that is settled. What the policy does not let be given back is left to its own end.
-func (k *Keeper) retire(ctx context.Context, session *vault.Session, h *Holding) bool {
+func (k *Keeper) retire(ctx context.Context, session *session.Session, h *Holding) bool {
 	err := k.revoke(ctx, session, h)
 	switch {
 	case err == nil:
@@ -145,9 +147,9 @@ func (k *Keeper) retire(ctx context.Context, session *vault.Session, h *Holding)
 }
 
 // renew renews a lease and tells whether it is still there. What cannot be renewed, or not for long, is due.
-func (k *Keeper) renew(ctx context.Context, session *vault.Session, h *Holding) bool {
-	id := vault.NewLeaseID(h.LeaseID)
-	renewed, err := session.RenewLease(ctx, id, h.Granted)
+func (k *Keeper) renew(ctx context.Context, session *session.Session, h *Holding) bool {
+	id := secrets.NewLeaseID(h.LeaseID)
+	renewed, err := secrets.RenewLease(ctx, session, id, h.Granted)
 	now := k.clock.Now()
 	switch {
 	case err == nil:
@@ -155,8 +157,8 @@ func (k *Keeper) renew(ctx context.Context, session *vault.Session, h *Holding) 
 		h.Since, h.Expires = now, now.Add(renewed.Duration)
 		k.renewals.note(h)
 		h.due = renewed.Duration < h.Granted/2 || passed(h.replaceAt(), now)
-	case errors.Is(err, vault.ErrLeaseGone):
-		if _, err = session.LookUpLease(ctx, id); errors.Is(err, vault.ErrLeaseGone) {
+	case errors.Is(err, secrets.ErrLeaseGone):
+		if _, err = secrets.LookUpLease(ctx, session, id); errors.Is(err, secrets.ErrLeaseGone) {
 			return false
 		}
 		h.due = true
@@ -242,8 +244,8 @@ func (k *Keeper) release(ctx context.Context, h *Holding, namespace string) erro
 	return err
 }
 
-func (k *Keeper) revoke(ctx context.Context, session *vault.Session, h *Holding) error {
-	err := session.RevokeLease(ctx, vault.NewLeaseID(h.LeaseID))
+func (k *Keeper) revoke(ctx context.Context, session *session.Session, h *Holding) error {
+	err := secrets.RevokeLease(ctx, session, secrets.NewLeaseID(h.LeaseID))
 	if err == nil {
 		leases.WithLabelValues(actionReleased).Inc()
 	}
@@ -251,7 +253,7 @@ func (k *Keeper) revoke(ctx context.Context, session *vault.Session, h *Holding)
 }
 
 // session returns the session that a holding is tended with. A VaultConfig that is disabled serves what it has made.
-func (k *Keeper) session(ctx context.Context, h *Holding, namespace string, workload *vault.Workload) (*vault.Session, error) {
+func (k *Keeper) session(ctx context.Context, h *Holding, namespace string, workload *auth.Workload) (*session.Session, error) {
 	config := &v1alpha1.VaultConfig{}
 	err := k.objects.Get(ctx, h.Config, config)
 	switch {
@@ -261,7 +263,7 @@ func (k *Keeper) session(ctx context.Context, h *Holding, namespace string, work
 		return nil, fault.Waiting(v1alpha1.ReasonConfigNotFound, "VaultConfig %s, which the lease was made through, does not exist any more, or is about another Vault", h.Config)
 	}
 	if workload == nil && h.ServiceAccount != "" {
-		workload = &vault.Workload{Namespace: namespace, ServiceAccount: h.ServiceAccount}
+		workload = &auth.Workload{Namespace: namespace, ServiceAccount: h.ServiceAccount}
 	}
 	return k.sessions.ForWorkload(ctx, config, workload)
 }

@@ -10,7 +10,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 const (
@@ -93,7 +94,7 @@ type Made struct {
 	ID, Slot       string
 	Config         *v1alpha1.VaultConfig
 	ServiceAccount string
-	Issued         *vault.Issued
+	Issued         *secrets.Issued
 }
 
 // vaultOf says where a VaultConfig leads: a lease means nothing to another Vault, which would say that it is gone.
@@ -205,7 +206,7 @@ func (h Holding) expired(now time.Time) bool {
 }
 
 // following is the holding with what is known of its token now, which may live longer than was known.
-func (h Holding) following(token vault.TokenTerm, now time.Time) Holding {
+func (h Holding) following(token session.TokenTerm, now time.Time) Holding {
 	if token.ID != h.Token || h.TokenExpires.IsZero() {
 		return h
 	}
@@ -220,7 +221,7 @@ func twoThirds(since, expires time.Time, owner string) time.Time {
 	if expires.IsZero() {
 		return time.Time{}
 	}
-	return since.Add(vault.RenewAfter(expires.Sub(since), owner))
+	return since.Add(session.RenewAfter(expires.Sub(since), owner))
 }
 
 // earliest of the times that are not zero.

@@ -12,7 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -21,16 +22,16 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 var config = &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "main", UID: "config"}}
 
 // made is a secret of a slot with a lease, made with a token.
-func made(id, slot string, duration time.Duration, renewable bool, token vault.TokenTerm) Made {
-	return Made{ID: id, Slot: slot, Config: config, Issued: &vault.Issued{
-		Lease: vault.Lease{ID: vault.NewLeaseID("database/creds/app/" + id), Duration: duration, Renewable: renewable}, Token: token,
+func made(id, slot string, duration time.Duration, renewable bool, token session.TokenTerm) Made {
+	return Made{ID: id, Slot: slot, Config: config, Issued: &secrets.Issued{
+		Lease: secrets.Lease{ID: secrets.NewLeaseID("database/creds/app/" + id), Duration: duration, Renewable: renewable}, Token: token,
 	}}
 }
 
 func TestALeaseIsRenewedOrReplacedAtTwoThirds(t *testing.T) {
-	never := vault.TokenTerm{ID: "t"}
-	dies := func(in time.Duration) vault.TokenTerm { return vault.TokenTerm{ID: "t", ExpireTime: noon.Add(in)} }
-	certificate := Made{ID: "a", Slot: "s", Config: config, Issued: &vault.Issued{ExpireTime: noon.Add(time.Hour), Token: dies(time.Minute)}}
+	never := session.TokenTerm{ID: "t"}
+	dies := func(in time.Duration) session.TokenTerm { return session.TokenTerm{ID: "t", ExpireTime: noon.Add(in)} }
+	certificate := Made{ID: "a", Slot: "s", Config: config, Issued: &secrets.Issued{ExpireTime: noon.Add(time.Hour), Token: dies(time.Minute)}}
 	for name, c := range map[string]struct {
 		made           Made
 		renew, replace time.Duration
@@ -42,7 +43,7 @@ func TestALeaseIsRenewedOrReplacedAtTwoThirds(t *testing.T) {
 		"not renewable, a token that dies sooner": {made("a", "s", time.Hour, false, dies(30*time.Minute)), 0, 30 * time.Minute},
 		"without an end":                            {made("a", "s", 0, false, never), 0, 0},
 		"without a lease: it outlives its token":    {certificate, 0, time.Hour},
-		"neither lease nor end, whatever the token": {Made{ID: "a", Slot: "s", Config: config, Issued: &vault.Issued{Token: dies(time.Minute)}}, 0, 0},
+		"neither lease nor end, whatever the token": {Made{ID: "a", Slot: "s", Config: config, Issued: &secrets.Issued{Token: dies(time.Minute)}}, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -74,13 +75,13 @@ func TestVolumesThatCameTogetherDoNotStayTogether(t *testing.T) {
 
 func TestAHoldingFollowsItsToken(t *testing.T) {
 	g := NewWithT(t)
-	h := made("a", "s", time.Hour, true, vault.TokenTerm{ID: "t", ExpireTime: noon.Add(10 * time.Minute)}).holding(noon)
+	h := made("a", "s", time.Hour, true, session.TokenTerm{ID: "t", ExpireTime: noon.Add(10 * time.Minute)}).holding(noon)
 	later := noon.Add(5 * time.Minute)
-	renewed := h.following(vault.TokenTerm{ID: "t", ExpireTime: later.Add(10 * time.Minute)}, later)
+	renewed := h.following(session.TokenTerm{ID: "t", ExpireTime: later.Add(10 * time.Minute)}, later)
 	g.Expect(renewed.replaceAt()).To(BeTemporally(">", h.replaceAt()), "the token was renewed")
-	another := h.following(vault.TokenTerm{ID: "u", ExpireTime: later.Add(time.Hour)}, later)
+	another := h.following(session.TokenTerm{ID: "u", ExpireTime: later.Add(time.Hour)}, later)
 	g.Expect(another.replaceAt()).To(Equal(h.replaceAt()), "the session has another token, and the lease ends with the former")
-	g.Expect(h.following(vault.TokenTerm{ID: "t", ExpireTime: noon.Add(10*time.Minute + time.Millisecond)}, later).replaceAt()).
+	g.Expect(h.following(session.TokenTerm{ID: "t", ExpireTime: noon.Add(10*time.Minute + time.Millisecond)}, later).replaceAt()).
 		To(Equal(h.replaceAt()), "a rounding error is no renewal")
 	g.Expect(h.expired(noon.Add(10*time.Minute))).To(BeTrue(), "a lease ends with its token")
 	g.Expect(renewed.expired(noon.Add(10 * time.Minute))).To(BeFalse())
@@ -88,7 +89,7 @@ func TestAHoldingFollowsItsToken(t *testing.T) {
 
 func TestWhatIsReplacedStaysForAWhile(t *testing.T) {
 	g := NewWithT(t)
-	never := vault.TokenTerm{ID: "t"}
+	never := session.TokenTerm{ID: "t"}
 	l := Ledger{}
 	l.Update([]string{"a", "b"}, []Made{made("a1", "a", time.Hour, true, never), made("b1", "b", time.Hour, true, never)}, noon)
 	g.Expect(l.Held()).To(Equal(map[string]string{"a": "a1", "b": "b1"}))
@@ -130,7 +131,7 @@ func TestWhatIsReplacedStaysForAWhile(t *testing.T) {
 	g.Expect(l.Held()).To(Equal(map[string]string{"a": fmt.Sprint("even more", 2*maxOverdue-1)}))
 
 	l = Ledger{}
-	plain := Made{ID: "c1", Slot: "c", Config: config, Issued: &vault.Issued{}}
+	plain := Made{ID: "c1", Slot: "c", Config: config, Issued: &secrets.Issued{}}
 	l.Update([]string{"c"}, []Made{plain}, noon)
 	l.Update(nil, nil, noon)
 	g.Expect(l.Holdings).To(BeEmpty(), "there is nothing to give back")
@@ -138,8 +139,8 @@ func TestWhatIsReplacedStaysForAWhile(t *testing.T) {
 
 func TestNothingPrintsLeases(t *testing.T) {
 	const canary = "database/creds/app/canary"
-	m := Made{ID: "a", Slot: "s", Config: config, Issued: &vault.Issued{
-		Secret: vault.Secret{Path: "database/creds/app", Data: map[string]any{"password": canary}}, Lease: vault.Lease{ID: vault.NewLeaseID(canary)},
+	m := Made{ID: "a", Slot: "s", Config: config, Issued: &secrets.Issued{
+		Secret: secrets.Secret{Path: "database/creds/app", Data: map[string]any{"password": canary}}, Lease: secrets.Lease{ID: secrets.NewLeaseID(canary)},
 	}}
 	h := m.holding(noon)
 	l := Ledger{Volume: Volume{ID: "csi-1"}, Holdings: []Holding{h}}

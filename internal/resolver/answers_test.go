@@ -8,7 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/utils/clock"
 
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 func newTestEngine() *Engine { return NewEngine(nil, nil, clock.RealClock{}) }
@@ -16,7 +16,7 @@ func newTestEngine() *Engine { return NewEngine(nil, nil, clock.RealClock{}) }
 // readNow does what a read of the secret at path does with its answer, and returns the read's name.
 func readNow(e *Engine, path string) string {
 	read := e.rounds.begin("config "+path, path)
-	e.answers.keep(read, path, answer{secret: &vault.Secret{Version: 1}}, e.clock.Now())
+	e.answers.keep(read, path, answer{secret: &secrets.Secret{Version: 1}}, e.clock.Now())
 	return read
 }
 
@@ -82,7 +82,7 @@ func TestAnAnswerGetsNoOlderThanPromised(t *testing.T) {
 		began := e.clock.Now()
 		read := e.rounds.begin("k", "secret/data/a")
 		time.Sleep(time.Second) // the read itself
-		e.answers.keep(read, "secret/data/a", answer{secret: &vault.Secret{Version: 1}}, began)
+		e.answers.keep(read, "secret/data/a", answer{secret: &secrets.Secret{Version: 1}}, began)
 		time.Sleep(sharedFor - time.Second - time.Millisecond)
 		g.Expect(recalled(e, read)).To(BeTrue())
 		time.Sleep(time.Millisecond)
@@ -90,7 +90,7 @@ func TestAnAnswerGetsNoOlderThanPromised(t *testing.T) {
 		synctest.Wait()
 		g.Expect(e.answers.byRead).To(BeEmpty(), "and not in memory any more, although a volume is being served all the time")
 
-		e.answers.keep(read, "secret/data/a", answer{secret: &vault.Secret{Version: 1}}, began)
+		e.answers.keep(read, "secret/data/a", answer{secret: &secrets.Secret{Version: 1}}, began)
 		g.Expect(e.answers.byRead).To(BeEmpty(), "an answer that took so long is not shared at all")
 	})
 }
@@ -121,7 +121,7 @@ func TestAChangeEndsTheSharing(t *testing.T) {
 		g.Expect(recalled(e, other)).To(BeTrue())
 		after := e.rounds.begin("config secret/data/a", "secret/data/a")
 		g.Expect(after).NotTo(Equal(underWay), "nobody joins a read that may have come too early")
-		e.answers.keep(underWay, "secret/data/a", answer{secret: &vault.Secret{Version: 1}}, e.clock.Now())
+		e.answers.keep(underWay, "secret/data/a", answer{secret: &secrets.Secret{Version: 1}}, e.clock.Now())
 		g.Expect(recalled(e, after)).To(BeFalse())
 	})
 }
@@ -133,7 +133,7 @@ func TestAChangeIsNoticedBeforeTheFirstReadHasEnded(t *testing.T) {
 	started := clk.Now()
 	clk.SetTime(clk.Now().Add(time.Millisecond))
 	r.changed("secret/data/s")
-	r.seen("s", &vault.Secret{Version: 1}, started)
+	r.seen("s", &secrets.Secret{Version: 1}, started)
 	_, fresh, _ := r.recall("s", interval)
 	g.Expect(fresh).To(BeFalse(), "the read may have come too early, so it begins no round")
 }

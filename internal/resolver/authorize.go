@@ -17,7 +17,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
 )
 
 // Claims of a pod-bound service account token, as TokenReview returns them; the node claim is there from Kubernetes 1.32 on
@@ -103,8 +103,8 @@ func (a *Authorizer) Authorize(ctx context.Context, nodeToken, podToken string, 
 
 // Workload is who logs in to Vault where a VaultConfig says that the mounting pod does. Of the tokens, by audience, that came with the
 // request, the one that is wanted is reviewed when it is wanted: it must be of the very pod that the grant is for.
-func (a *Authorizer) Workload(grant *Grant, tokens map[string]string) *vault.Workload {
-	return &vault.Workload{
+func (a *Authorizer) Workload(grant *Grant, tokens map[string]string) *auth.Workload {
+	return &auth.Workload{
 		Namespace: grant.Pod.Namespace, ServiceAccount: grant.ServiceAccount,
 		Token: func(ctx context.Context, audience string) (string, error) {
 			token := tokens[audience]

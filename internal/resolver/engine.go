@@ -19,7 +19,7 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/lease"
 	"sallyport.dev/sallyport/internal/projection"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 // DefaultRefreshInterval applies to Connections that name none.
@@ -32,7 +32,7 @@ const MinRefreshInterval = 5 * time.Second
 // so that they share reads.
 type Engine struct {
 	objects  client.Reader
-	sessions *vault.Sessions
+	sessions *session.Sessions
 	clock    clock.PassiveClock
 	reads    singleflight.Group
 	answers  answers
@@ -42,7 +42,7 @@ type Engine struct {
 }
 
 // NewEngine returns an engine that finds VaultConfigs, and the metadata of namespaces, with objects, a cached reader.
-func NewEngine(objects client.Reader, sessions *vault.Sessions, clk clock.PassiveClock) *Engine {
+func NewEngine(objects client.Reader, sessions *session.Sessions, clk clock.PassiveClock) *Engine {
 	e := &Engine{
 		objects: objects, sessions: sessions, clock: clk, answers: newAnswers(clk), rounds: newRounds(clk),
 		brakes: brakes{clock: clk, known: map[string]*brake{}},

@@ -10,13 +10,14 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/lease"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 // Volume is for whom a Connection is resolved.
 type Volume struct {
 	// Workload is the pod, as whom some VaultConfigs log in.
-	Workload *vault.Workload
+	Workload *auth.Workload
 	// Overrides of the pod.
 	Overrides map[string]string
 	// Revision of the files that the volume holds; empty if it holds none.
@@ -98,7 +99,7 @@ func (e *Engine) issue(ctx context.Context, p *plan) []lease.Made {
 	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 	defer cancel()
 	each(sources, func(s *source) {
-		if s.issued, s.err = s.session.Issue(detached, s.location); s.err == nil {
+		if s.issued, s.err = secrets.Issue(detached, s.session, s.location); s.err == nil {
 			s.secret = &s.issued.Secret
 		}
 	})
@@ -110,7 +111,7 @@ func (e *Engine) issue(ctx context.Context, p *plan) []lease.Made {
 		id := rand.Text()
 		s.marker = "held." + id
 		m := lease.Made{ID: id, Slot: s.key, Config: s.config, Issued: s.issued}
-		if vault.IsWorkload(s.config) {
+		if auth.IsWorkload(s.config) {
 			m.ServiceAccount = s.session.ServiceAccount()
 		}
 		made = append(made, m)
@@ -130,7 +131,7 @@ func (s *source) shareWith(twin *source) {
 
 // mayIssue finds out whether Vault would make what a volume needs; nothing is made.
 func (e *Engine) mayIssue(ctx context.Context, p *plan) {
-	each(p.perVolume(), func(s *source) { s.err = s.session.MayIssue(ctx, s.location) })
+	each(p.perVolume(), func(s *source) { s.err = secrets.MayIssue(ctx, s.session, s.location) })
 }
 
 // refusePerVolume refuses what only a volume can have.

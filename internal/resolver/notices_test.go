@@ -7,7 +7,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 func TestNoticesWakeWhoeverWaits(t *testing.T) {
@@ -72,7 +72,7 @@ func TestAChangeEndsTheRoundsOfItsPath(t *testing.T) {
 	g := NewWithT(t)
 	r, clk := newTestRounds()
 	for _, key := range []string{"one", "two", "other"} {
-		r.seen(key, &vault.Secret{Version: 1}, clk.Now())
+		r.seen(key, &secrets.Secret{Version: 1}, clk.Now())
 		r.begin(key, "secret/data/"+map[string]string{"one": "a", "two": "a", "other": "b"}[key])
 	}
 	started := clk.Now()
@@ -83,10 +83,10 @@ func TestAChangeEndsTheRoundsOfItsPath(t *testing.T) {
 		g.Expect(fresh).To(Equal(expected), key)
 	}
 
-	r.seen("one", &vault.Secret{Version: 1}, started)
+	r.seen("one", &secrets.Secret{Version: 1}, started)
 	_, fresh, _ := r.recall("one", interval)
 	g.Expect(fresh).To(BeFalse(), "a read that began before the change proves nothing")
-	r.seen("one", &vault.Secret{Version: 2}, clk.Now())
+	r.seen("one", &secrets.Secret{Version: 2}, clk.Now())
 	_, fresh, _ = r.recall("one", interval)
 	g.Expect(fresh).To(BeTrue())
 }

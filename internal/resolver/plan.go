@@ -13,7 +13,9 @@ import (
 	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/status"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 // plan is the set of secrets that one value needs. A source that cannot be had carries its error until a reference needs it, so
@@ -30,14 +32,14 @@ type plan struct {
 // source is one secret in Vault, and what is known of it during one request.
 type source struct {
 	configRef v1alpha1.VaultConfigReference
-	location  vault.Location
+	location  secrets.Location
 	label     string // how a sentence calls it
 
 	config  *v1alpha1.VaultConfig
-	session *vault.Session
+	session *session.Session
 	path    string // as Vault's API has it, with the engine
 	key     string // coalescing key; empty until the session is open
-	secret  *vault.Secret
+	secret  *secrets.Secret
 	marker  string // names the content: a version, or a sequence number for engines without versions
 	err     error
 	// deferred: only a pod can read it, and here is none.
@@ -45,7 +47,7 @@ type source struct {
 
 	// perVolume: it is made for each volume, and nobody else gets it.
 	perVolume bool
-	issued    *vault.Issued
+	issued    *secrets.Issued
 }
 
 // absent: nobody gets it here, so that a reference to it is checked only as far as that goes.
@@ -59,7 +61,7 @@ func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1
 	for i, secret := range attached {
 		all[i] = &source{
 			configRef: secret.VaultConfigRef,
-			location:  vault.Location{EnginePath: secret.EnginePath, SecretPath: secret.SecretPath, KVVersion: secret.KVVersion},
+			location:  secrets.Location{EnginePath: secret.EnginePath, SecretPath: secret.SecretPath, KVVersion: secret.KVVersion},
 			label:     secret.Name,
 		}
 		if secret.Version != nil {
@@ -83,7 +85,7 @@ func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1
 			if p.direct[id] == nil {
 				p.direct[id] = &source{
 					configRef: v1alpha1.VaultConfigReference{Name: ref.Config},
-					location:  vault.Location{SecretPath: ref.Path},
+					location:  secrets.Location{SecretPath: ref.Path},
 					label:     ref.Config + ":" + ref.Path,
 				}
 				p.sources = append(p.sources, p.direct[id])
@@ -138,7 +140,7 @@ func (e *Engine) findConfigs(ctx context.Context, p *plan) {
 // deferWorkloads leaves out what only a pod can read, so that all else can be checked without one.
 func (p *plan) deferWorkloads() {
 	for _, source := range p.sources {
-		source.deferred = source.err == nil && vault.IsWorkload(source.config)
+		source.deferred = source.err == nil && auth.IsWorkload(source.config)
 	}
 }
 

@@ -17,7 +17,8 @@ import (
 	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 const (
@@ -36,7 +37,7 @@ const (
 
 // answer is one read of a secret, shared by all who asked while it was under way.
 type answer struct {
-	secret *vault.Secret
+	secret *secrets.Secret
 	marker string
 }
 
@@ -55,7 +56,7 @@ func (e *Engine) readSource(ctx context.Context, s *source, forVolume bool) {
 		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 		defer cancel()
 		started := e.clock.Now()
-		secret, err := s.session.Read(shared, s.location)
+		secret, err := secrets.Read(shared, s.session, s.location)
 		if err != nil {
 			e.rounds.failed(s.key, err)
 			return nil, err
@@ -68,7 +69,7 @@ func (e *Engine) readSource(ctx context.Context, s *source, forVolume bool) {
 	case <-ctx.Done():
 		s.err = ctx.Err()
 	case shared := <-result:
-		if vault.MadeLease(shared.Err) {
+		if secrets.MadeLease(shared.Err) {
 			s.perVolume, s.marker = true, ""
 			return
 		}
@@ -81,7 +82,7 @@ func (e *Engine) readSource(ctx context.Context, s *source, forVolume bool) {
 }
 
 // open gives every source its session and its canonical path, and refuses what the VaultConfig does not let the namespace have.
-func (e *Engine) open(ctx context.Context, p *plan, workload *vault.Workload) {
+func (e *Engine) open(ctx context.Context, p *plan, workload *auth.Workload) {
 	each(p.sources, func(s *source) {
 		if s.err != nil || s.deferred {
 			return
@@ -92,7 +93,7 @@ func (e *Engine) open(ctx context.Context, p *plan, workload *vault.Workload) {
 		if s.path, s.err = e.permitted(ctx, p.namespace, s); s.err != nil {
 			return
 		}
-		if s.perVolume, s.err = s.session.IssuedPerReader(ctx, s.location); s.err != nil {
+		if s.perVolume, s.err = secrets.IsDynamic(ctx, s.session, s.location); s.err != nil {
 			return
 		}
 		// What one identity may read is no answer for another, and neither is what is read as another KV version than the engine has.
@@ -112,7 +113,7 @@ func (e *Engine) poll(ctx context.Context, p *plan, interval time.Duration) {
 		}
 		var fresh bool
 		if s.marker, fresh, s.err = e.rounds.recall(s.key, interval); fresh {
-			if vault.MadeLease(s.err) {
+			if secrets.MadeLease(s.err) {
 				s.perVolume, s.marker, s.err = true, "", nil
 			}
 			return
@@ -200,7 +201,7 @@ func (r *rounds) recall(key string, interval time.Duration) (marker string, fres
 }
 
 // seen records a read that was started at the given time and returns the marker of its content.
-func (r *rounds) seen(key string, secret *vault.Secret, started time.Time) string {
+func (r *rounds) seen(key string, secret *secrets.Secret, started time.Time) string {
 	// The time is there for secrets that are deleted with all their versions and made anew: their versions begin at 1 again.
 	marker, digest := fmt.Sprintf("%d.%d", secret.Version, secret.CreatedTime.UnixNano()), []byte(nil)
 	if secret.Version == 0 {
@@ -296,7 +297,7 @@ func (r *rounds) sweep() {
 	}
 }
 
-func (r *rounds) digest(secret *vault.Secret) []byte {
+func (r *rounds) digest(secret *secrets.Secret) []byte {
 	mac := hmac.New(sha256.New, r.key)
 	// Maps are encoded in the order of their keys, so equal secrets have equal encodings.
 	_ = json.NewEncoder(mac).Encode(secret.Data)

@@ -8,7 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 	testingclock "k8s.io/utils/clock/testing"
 
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 const interval = 10 * time.Second
@@ -25,7 +25,7 @@ func TestOneReadServesARound(t *testing.T) {
 	_, fresh, _ := r.recall("s", interval)
 	g.Expect(fresh).To(BeFalse(), "a secret that was never read is not known")
 
-	three := r.seen("s", &vault.Secret{Version: 3}, clk.Now())
+	three := r.seen("s", &secrets.Secret{Version: 3}, clk.Now())
 	marker, fresh, _ := r.recall("s", interval)
 	g.Expect(fresh).To(BeTrue())
 	g.Expect(marker).To(Equal(three))
@@ -44,19 +44,19 @@ func TestOneReadServesARound(t *testing.T) {
 func TestASecretWithoutVersionsGetsANewMarkerOnlyWhenItChanges(t *testing.T) {
 	g := NewWithT(t)
 	r, clk := newTestRounds()
-	first := r.seen("s", &vault.Secret{Data: map[string]any{"a": "1", "b": "2"}}, clk.Now())
-	g.Expect(r.seen("s", &vault.Secret{Data: map[string]any{"b": "2", "a": "1"}}, clk.Now())).To(Equal(first))
-	g.Expect(r.seen("s", &vault.Secret{Data: map[string]any{"a": "1", "b": "3"}}, clk.Now())).NotTo(Equal(first))
+	first := r.seen("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "2"}}, clk.Now())
+	g.Expect(r.seen("s", &secrets.Secret{Data: map[string]any{"b": "2", "a": "1"}}, clk.Now())).To(Equal(first))
+	g.Expect(r.seen("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "3"}}, clk.Now())).NotTo(Equal(first))
 
 	other, _ := newTestRounds()
-	g.Expect(other.seen("s", &vault.Secret{Data: map[string]any{"a": "1", "b": "2"}}, clk.Now())).NotTo(Equal(first),
+	g.Expect(other.seen("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "2"}}, clk.Now())).NotTo(Equal(first),
 		"another replica's markers say nothing about this one's")
 }
 
 func TestAFailureIsSharedForAMomentOnly(t *testing.T) {
 	g := NewWithT(t)
 	r, clk := newTestRounds()
-	one := r.seen("s", &vault.Secret{Version: 1}, clk.Now())
+	one := r.seen("s", &secrets.Secret{Version: 1}, clk.Now())
 	down := errors.New("down")
 	r.failed("s", down)
 	_, fresh, failure := r.recall("s", interval)
@@ -72,8 +72,8 @@ func TestAFailureIsSharedForAMomentOnly(t *testing.T) {
 func TestAReadThatOverlapsALaterOneDoesNotTurnTheClockBack(t *testing.T) {
 	g := NewWithT(t)
 	r, clk := newTestRounds()
-	two := r.seen("s", &vault.Secret{Version: 2}, clk.Now())
-	r.seen("s", &vault.Secret{Version: 1}, clk.Now().Add(-time.Second))
+	two := r.seen("s", &secrets.Secret{Version: 2}, clk.Now())
+	r.seen("s", &secrets.Secret{Version: 1}, clk.Now().Add(-time.Second))
 	marker, _, _ := r.recall("s", interval)
 	g.Expect(marker).To(Equal(two))
 }
@@ -81,22 +81,22 @@ func TestAReadThatOverlapsALaterOneDoesNotTurnTheClockBack(t *testing.T) {
 func TestASecretThatIsMadeAnewIsAnotherOne(t *testing.T) {
 	g := NewWithT(t)
 	r, clk := newTestRounds()
-	first := r.seen("s", &vault.Secret{Version: 1, CreatedTime: clk.Now()}, clk.Now())
-	g.Expect(r.seen("s", &vault.Secret{Version: 1, CreatedTime: clk.Now().Add(time.Minute)}, clk.Now())).NotTo(Equal(first),
+	first := r.seen("s", &secrets.Secret{Version: 1, CreatedTime: clk.Now()}, clk.Now())
+	g.Expect(r.seen("s", &secrets.Secret{Version: 1, CreatedTime: clk.Now().Add(time.Minute)}, clk.Now())).NotTo(Equal(first),
 		"after its metadata was deleted, versions begin at 1 again")
 
-	first = r.seen("v1", &vault.Secret{Data: map[string]any{"a": "1"}}, clk.Now())
+	first = r.seen("v1", &secrets.Secret{Data: map[string]any{"a": "1"}}, clk.Now())
 	clk.SetTime(clk.Now().Add(roundMemory))
-	r.seen("other", &vault.Secret{Version: 1}, clk.Now())
+	r.seen("other", &secrets.Secret{Version: 1}, clk.Now())
 	g.Expect(r.entries).NotTo(HaveKey("v1"))
-	g.Expect(r.seen("v1", &vault.Secret{Data: map[string]any{"a": "2"}}, clk.Now())).NotTo(Equal(first), "also after it was forgotten")
+	g.Expect(r.seen("v1", &secrets.Secret{Data: map[string]any{"a": "2"}}, clk.Now())).NotTo(Equal(first), "also after it was forgotten")
 }
 
 func TestForgottenSecretsLeaveNoTrace(t *testing.T) {
 	g := NewWithT(t)
 	r, clk := newTestRounds()
-	r.seen("old", &vault.Secret{Version: 1}, clk.Now())
+	r.seen("old", &secrets.Secret{Version: 1}, clk.Now())
 	clk.SetTime(clk.Now().Add(roundMemory))
-	r.seen("new", &vault.Secret{Version: 1}, clk.Now())
+	r.seen("new", &secrets.Secret{Version: 1}, clk.Now())
 	g.Expect(r.entries).To(HaveLen(1))
 }

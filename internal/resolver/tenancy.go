@@ -11,7 +11,8 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/tenancy"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 // Namespaces are watched for their labels, which a VaultConfig's allowedNamespaces may select by; only their metadata is kept.
@@ -44,7 +45,7 @@ func (e *Engine) Config(ctx context.Context, namespace string, ref v1alpha1.Vaul
 		if !tenancy.Admits(config, namespace, labels) {
 			return nil, tenancy.Stranger(key, namespace)
 		}
-		if vault.IsWorkload(config) {
+		if auth.IsWorkload(config) {
 			// Whoever may change its url would be sent the tokens of another namespace's pods.
 			return nil, fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s: with workload: true it serves the pods "+
 				"of its own namespace only; create one in %s", key, namespace, namespace)
@@ -72,9 +73,9 @@ func (e *Engine) Permit(ctx context.Context, config *v1alpha1.VaultConfig, use U
 // permitted returns the path of a source as Vault's API has it, if the namespace may read there.
 func (e *Engine) permitted(ctx context.Context, namespace string, s *source) (string, error) {
 	if namespace == s.config.Namespace {
-		return s.session.APIPath(ctx, s.location)
+		return secrets.APIPath(ctx, s.session, s.location)
 	}
-	path, engine, err := s.session.Confirm(ctx, s.location)
+	path, engine, err := secrets.Confirm(ctx, s.session, s.location)
 	if err != nil {
 		return "", err
 	}
