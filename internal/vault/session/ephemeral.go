@@ -36,7 +36,7 @@ func (s *Sessions) Ephemeral(
 		return nil, nil, err
 	}
 	closeSession = sync.OnceFunc(func() { s.ephemeral.release(key, acquired) })
-	if _, err = acquired.session.ready(ctx); err != nil {
+	if _, err = acquired.session.holder.ready(ctx); err != nil {
 		closeSession()
 		return nil, nil, err
 	}
@@ -90,7 +90,7 @@ func (p *ephemeralPool) acquire(key [sha256.Size]byte, config *v1alpha1.VaultCon
 		return nil, err
 	}
 	if former, found := p.rejected.Get(key); found {
-		session.loginBackoff, _ = former.(backoff)
+		session.holder.loginBackoff, _ = former.(backoff)
 	}
 	p.byKey[key] = &entry{own: own, session: session, users: 1}
 	return p.byKey[key], nil
@@ -103,15 +103,16 @@ func (p *ephemeralPool) release(key [sha256.Size]byte, released *entry) {
 		return
 	}
 	delete(p.byKey, key)
-	released.session.mu.Lock()
-	last := released.session.loginBackoff
-	released.session.mu.Unlock()
-	if last.err != nil && released.session.method.IssuesToken() { // a token locks nobody out
+	holder := released.session.holder
+	holder.mu.Lock()
+	last := holder.loginBackoff
+	holder.mu.Unlock()
+	if last.err != nil && holder.method.IssuesToken() { // a token locks nobody out
 		p.rejected.Add(key, last, idleTime)
 	} else {
 		p.rejected.Remove(key)
 	}
-	released.own.Forget(released.session.config.UID)
+	released.own.Forget(holder.config.UID)
 }
 
 // inMemory answers for any Secret with the same keys. It is a function, so that nothing can print it.

@@ -25,24 +25,25 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session.login = &login{
+	session.holder.login = &login{
 		token: token, credential: auth.NewCredential(secret), info: auth.TokenInfo{ExpireTime: time.Now()}, ref: newTokenRef(),
 	}
 	rejected := &auth.RejectedError{Fault: fault.Transient("AuthFailed", "no"), Retryable: true}
-	session.loginBackoff.fail(time.Now(), [sha256.Size]byte{}, rejected)
+	session.holder.loginBackoff.fail(time.Now(), [sha256.Size]byte{}, rejected)
 	reader := inMemory(func() map[string]string { return map[string]string{"password": secret} })
 	pool := newEphemeralPool(sessions.environment)
 	pool.byKey[[sha256.Size]byte{}] = &entry{
 		own: newSessions(&environment{reader: reader, clock: clock.RealClock{}}), session: session, users: 1,
 	}
-	pool.rejected.Add("x", session.loginBackoff, time.Hour)
+	pool.rejected.Add("x", session.holder.loginBackoff, time.Hour)
 	redaction.Check(t, map[string]any{
-		"login":                 session.login,
-		"login by value":        *session.login,
+		"token holder":          session.holder,
+		"login":                 session.holder.login,
+		"login by value":        *session.holder.login,
 		"session":               session,
 		"sessions":              sessions,
-		"conn":                  &Conn{session: session, login: session.login},
-		"backoff":               session.loginBackoff,
+		"conn":                  &Conn{session: session, login: session.holder.login},
+		"backoff":               session.holder.loginBackoff,
 		"revocation":            revocation{token: token},
 		"revocations":           &revocationQueue{queue: []revocation{{token: token}}},
 		"ephemeral sessions":    pool,

@@ -116,8 +116,8 @@ func (s *Sessions) ForWorkload(ctx context.Context, config *v1alpha1.VaultConfig
 	if err != nil {
 		return nil, err
 	}
-	defer session.leave()
-	if _, err := session.ready(ctx); err != nil {
+	defer session.holder.leave()
+	if _, err := session.holder.ready(ctx); err != nil {
 		return nil, err
 	}
 	return session, nil
@@ -146,7 +146,7 @@ func (s *Sessions) Forget(uid types.UID) {
 	delete(s.byUID, uid)
 	s.mu.Unlock()
 	for _, session := range gone {
-		session.close()
+		session.holder.close()
 	}
 	s.dropUnusedTransports()
 }
@@ -176,7 +176,7 @@ func (s *Sessions) DropIdle() {
 	s.mu.Lock()
 	for uid, sessions := range s.byUID {
 		for key, session := range sessions {
-			if session.workload != nil && session.idleSince(now) >= idleTime {
+			if session.holder.workload != nil && session.idleSince(now) >= idleTime {
 				idle = append(idle, session)
 				delete(sessions, key)
 			}
@@ -187,7 +187,7 @@ func (s *Sessions) DropIdle() {
 	}
 	s.mu.Unlock()
 	for _, session := range idle {
-		session.close()
+		session.holder.close()
 	}
 	if len(idle) > 0 {
 		s.dropUnusedTransports()
@@ -201,7 +201,7 @@ func (s *Sessions) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state
 func (s *Sessions) session(config *v1alpha1.VaultConfig, workload *auth.Workload) (*Session, error) {
 	session, former, err := s.choose(config, workload)
 	for _, session := range former {
-		session.close()
+		session.holder.close()
 	}
 	return session, about(err, config)
 }
@@ -230,7 +230,7 @@ func (s *Sessions) choose(config *v1alpha1.VaultConfig, workload *auth.Workload)
 	former := s.byUID[config.UID]
 	current := former[key]
 	// A caller whose copy of the object is older than another caller's gets the session of the newer spec.
-	if current != nil && current.config.Generation >= config.Generation {
+	if current != nil && current.holder.config.Generation >= config.Generation {
 		current.touch(workload)
 		return current, nil, nil
 	}
@@ -238,7 +238,7 @@ func (s *Sessions) choose(config *v1alpha1.VaultConfig, workload *auth.Workload)
 	// If the owner changed the spec into something that cannot work, the old one must not go on working.
 	var replaced []*Session
 	for other, session := range former {
-		if session.config.Generation < config.Generation && (err != nil || other == key || !sameLogin(session.config, config)) {
+		if session.holder.config.Generation < config.Generation && (err != nil || other == key || !sameLogin(session.holder.config, config)) {
 			replaced = append(replaced, session)
 			delete(former, other)
 		}
@@ -246,8 +246,8 @@ func (s *Sessions) choose(config *v1alpha1.VaultConfig, workload *auth.Workload)
 	if err != nil {
 		return nil, replaced, err
 	}
-	if current != nil && sameLogin(current.config, config) {
-		next.takeOver(current)
+	if current != nil && sameLogin(current.holder.config, config) {
+		next.holder.takeOver(current.holder)
 	}
 	next.touch(workload)
 	if former == nil {
@@ -275,7 +275,7 @@ func (s *Sessions) dropUnusedTransports() {
 	used := map[*transport.Transport]bool{}
 	for _, sessions := range s.byUID {
 		for _, session := range sessions {
-			session.inUse(used)
+			session.holder.inUse(used)
 		}
 	}
 	s.mu.Unlock()

@@ -13,7 +13,7 @@ type Slot[T any] struct {
 func (k *Slot[T]) Of(s *Session) *T {
 	held, found := s.slots.Load(k)
 	if !found {
-		held, _ = s.slots.LoadOrStore(k, k.New(s.environment.clock))
+		held, _ = s.slots.LoadOrStore(k, k.New(s.holder.environment.clock))
 	}
 	value, _ := held.(*T)
 	return value
