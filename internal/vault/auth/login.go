@@ -65,7 +65,8 @@ type loginRequest struct {
 	probe string
 	// retryable: however often wrong credentials are offered, nobody is locked out.
 	retryable bool
-	// diagnose says what is wrong with a login that Vault denied, and what cures it. Vault's texts are looked at, never handed on.
+	// diagnose says what is wrong with a login that Vault denied, and what cures it. Vault's texts are looked at, never
+	// handed on.
 	diagnose func(response *transport.Response) (problem, remedy string)
 }
 
@@ -100,8 +101,9 @@ func (m loginMount) send(ctx context.Context, conn *transport.Conn, login loginR
 	return nil, rejected(login.retryable || response.Is(http.StatusForbidden), problem, remedy)
 }
 
-// exists tells whether there is an auth method at the mount. Vault denies an unknown path as it denies a login; a GET of a path that
-// only takes POST is not denied where there is one. If Vault does not answer, its denial is taken for what it seems to be.
+// exists tells whether there is an auth method at the mount. Vault denies an unknown path as it denies a login; a GET
+// of a path that only takes POST is not denied where there is one. If Vault does not answer, its denial is taken for
+// what it seems to be.
 func (m loginMount) exists(ctx context.Context, conn *transport.Conn, probe string) bool {
 	r := transport.Request{Method: http.MethodGet, Path: "auth/" + m.mount + "/" + probe, Namespace: m.vaultNamespace, Actor: m.actor}
 	response, err := conn.Call(ctx, r)

@@ -92,8 +92,8 @@ func (m *passwordMethod) Label() string {
 // Remedy implements Method.
 func (m *passwordMethod) Remedy() string { return "put the right password into " + m.source.key(m.ref) }
 
-// ReadCredential takes the password as it is, but for one line break at the end, which kubectl create secret --from-file and most
-// editors leave: white space may belong to a password.
+// ReadCredential takes the password as it is, but for one line break at the end, which kubectl create secret
+// --from-file and most editors leave: white space may belong to a password.
 func (m *passwordMethod) ReadCredential(ctx context.Context, reader client.Reader) (Credential, error) {
 	value, err := transport.ReadSecretKey(ctx, reader, m.source.subject.Namespace, m.ref, m.config())
 	if err != nil {

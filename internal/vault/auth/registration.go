@@ -24,8 +24,8 @@ type connectionForm struct {
 	rank int
 	// keys of the Connection's value that make up the login; the last one is secret.
 	keys []string
-	// authMethod is what the key "authMethod" holds to choose among forms of the same keys; empty: there is no other. The one that is
-	// registered with the lowest rank is used where the Connection has no such key.
+	// authMethod is what the key "authMethod" holds to choose among forms of the same keys; empty: there is no other.
+	// The one that is registered with the lowest rank is used where the Connection has no such key.
 	authMethod string
 	// mountable: the key "authMount" may say where the method is mounted.
 	mountable bool
@@ -40,8 +40,8 @@ func (f *connectionForm) secret() string { return f.keys[len(f.keys)-1] }
 
 var registered = map[string]registration{}
 
-// register adds a method when the program starts. Each method's file does so itself, so that a new method needs no other file; which
-// methods there are and in which order sentences list them, the fields of VaultAuth say.
+// register adds a method when the program starts. Each method's file does so itself, so that a new method needs no
+// other file; which methods there are and in which order sentences list them, the fields of VaultAuth say.
 func register(r registration) registration {
 	if _, twice := registered[r.name]; twice {
 		panic("auth method " + r.name + " is registered twice")

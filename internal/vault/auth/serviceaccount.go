@@ -98,7 +98,8 @@ func (m *serviceAccountMethod) Remedy() string {
 	return "check role " + m.role + " of the auth method at " + m.mount
 }
 
-// ReadCredential returns the service account: a token is made when it is needed, and a fresh one is no other credential.
+// ReadCredential returns the service account: a token is made when it is needed, and a fresh one is no other
+// credential.
 func (m *serviceAccountMethod) ReadCredential(context.Context, client.Reader) (Credential, error) {
 	return Credential{Fingerprint: sha256.Sum256([]byte(m.container.String() + "\x00" + m.audience))}, nil
 }
@@ -143,8 +144,9 @@ func (m *serviceAccountMethod) token(ctx context.Context) (string, error) {
 	return made.Status.Token, m.refuseForAPIServer(ctx, made.Status.Token)
 }
 
-// refuseForAPIServer refuses a token that the API server itself would accept: whoever runs that Vault could act as the service
-// account. Which audiences the API server accepts is its own affair, so it is asked (a TokenReview without audiences means those).
+// refuseForAPIServer refuses a token that the API server itself would accept: whoever runs that Vault could act as the
+// service account. Which audiences the API server accepts is its own affair, so it is asked (a TokenReview without
+// audiences means those).
 func (m *serviceAccountMethod) refuseForAPIServer(ctx context.Context, jwt string) error {
 	review, err := m.clients.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{
 		Spec: authenticationv1.TokenReviewSpec{Token: jwt},

@@ -29,8 +29,8 @@ func NewLeaseID(text string) LeaseID { return LeaseID{transport.NewToken(text)} 
 // ErrLeaseGone says that Vault does not know the lease any more. It ran out, or somebody revoked it.
 var ErrLeaseGone = errors.New("the lease is gone")
 
-// RenewLease asks for the increment once more, counted from now; Vault may give less. ErrLeaseGone if the lease cannot be renewed, whatever
-// the reason. Source: POST sys/leases/renew.
+// RenewLease asks for the increment once more, counted from now; Vault may give less. ErrLeaseGone if the lease cannot
+// be renewed, whatever the reason. Source: POST sys/leases/renew.
 func RenewLease(ctx context.Context, s *session.Session, id LeaseID, increment time.Duration) (Lease, error) {
 	response, err := callLease(ctx, s, "renew", map[string]any{"lease_id": id.Reveal(), "increment": int64(increment / time.Second)})
 	if err != nil {
@@ -39,7 +39,8 @@ func RenewLease(ctx context.Context, s *session.Session, id LeaseID, increment t
 	return Lease{ID: id, Duration: time.Duration(response.LeaseDuration) * time.Second, Renewable: response.Renewable}, nil
 }
 
-// LookUpLease returns what is left of a lease; ErrLeaseGone if there is none of this ID. Source: POST sys/leases/lookup.
+// LookUpLease returns what is left of a lease; ErrLeaseGone if there is none of this ID. Source: POST
+// sys/leases/lookup.
 func LookUpLease(ctx context.Context, s *session.Session, id LeaseID) (Lease, error) {
 	response, err := callLease(ctx, s, "lookup", map[string]any{"lease_id": id.Reveal()})
 	if err != nil {
@@ -50,8 +51,8 @@ func LookUpLease(ctx context.Context, s *session.Session, id LeaseID) (Lease, er
 	return left, nil
 }
 
-// RevokeLease ends a lease, and with it the secret. Vault does the latter on its own, and goes on trying if the other system is away. A lease that
-// is gone is no error. Source: POST sys/leases/revoke.
+// RevokeLease ends a lease, and with it the secret. Vault does the latter on its own, and goes on trying if the other
+// system is away. A lease that is gone is no error. Source: POST sys/leases/revoke.
 func RevokeLease(ctx context.Context, s *session.Session, id LeaseID) error {
 	_, err := callLease(ctx, s, "revoke", map[string]any{"lease_id": id.Reveal()})
 	if errors.Is(err, ErrLeaseGone) {

@@ -11,15 +11,16 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// CheckWrapped asks Vault whether a response-wrapping token can still be unwrapped, without doing so. A fault WrappingTokenInvalid says
-// that it cannot. Source: POST sys/wrapping/lookup.
+// CheckWrapped asks Vault whether a response-wrapping token can still be unwrapped, without doing so. A fault
+// WrappingTokenInvalid says that it cannot. Source: POST sys/wrapping/lookup.
 func CheckWrapped(ctx context.Context, s *session.Session, wrapping string) error {
 	_, err := callWrapping(ctx, s, "lookup", wrapping)
 	return err
 }
 
-// Unwrap returns what a response-wrapping token holds, and uses the token up. Source: POST sys/wrapping/unwrap. What KV version 2
-// answered is reduced to the secret's own data. It is sent at most once; if OutcomeUnknown(err), the token may be used up.
+// Unwrap returns what a response-wrapping token holds, and uses the token up. Source: POST sys/wrapping/unwrap. What KV
+// version 2 answered is reduced to the secret's own data. It is sent at most once; if OutcomeUnknown(err), the token
+// may be used up.
 func Unwrap(ctx context.Context, s *session.Session, wrapping string) (*Secret, error) {
 	response, err := callWrapping(ctx, s, "unwrap", wrapping)
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// recheckInterval is how often what a session was made from is compared with what it is now: the Secret and the CA certificate.
+// recheckInterval is how often what a session was made from is compared with what it is now: the Secret and the CA
+// certificate.
 const recheckInterval = time.Minute
 
 // connector makes the way to Vault that a VaultConfig describes, and makes it anew when the certificates change.

@@ -9,14 +9,16 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// Conn makes requests with a session's token, which it does not show. It is good for the call of Do that it was made for.
+// Conn makes requests with a session's token, which it does not show. It is good for the call of Do that it was made
+// for.
 type Conn struct {
 	session *Session
 	login   *login
 }
 
-// Do makes requests with the session's token. If Vault denies them, it finds out why: with a new token they are tried once more;
-// otherwise the token is dead, or the policy does not allow it. Faults of the login are about the object that says how to log in.
+// Do makes requests with the session's token. If Vault denies them, it finds out why: with a new token they are tried
+// once more; otherwise the token is dead, or the policy does not allow it. Faults of the login are about the object
+// that says how to log in.
 func (s *Session) Do(ctx context.Context, requests func(context.Context, *Conn) error) error {
 	defer s.holder.leave()
 	current, err := s.holder.ready(ctx)
@@ -67,9 +69,10 @@ func (c *Conn) TokenTerm() TokenTerm { return c.login.term() }
 // DetachToken leaves the token to its own end, because something that was made with it lives no longer than it.
 func (c *Conn) DetachToken() { c.login.ref.Detach() }
 
-// NextRenewal is when Renew should be called: after about two thirds of what was left of the token's life at the last login or
-// renewal, spread a little so that many sessions do not come at once. It does not move between two renewals. It is zero when
-// there is nothing to do: the token never expires, or it was not obtained by login and is not renewable, or its max TTL is reached.
+// NextRenewal is when Renew should be called: after about two thirds of what was left of the token's life at the last
+// login or renewal, spread a little so that many sessions do not come at once. It does not move between two renewals.
+// It is zero when there is nothing to do: the token never expires, or it was not obtained by login and is not
+// renewable, or its max TTL is reached.
 func (h *tokenHolder) NextRenewal() time.Time {
 	if current := h.current(); current != nil {
 		return current.renewAt
@@ -77,12 +80,13 @@ func (h *tokenHolder) NextRenewal() time.Time {
 	return time.Time{}
 }
 
-// Renew extends the token's life, concurrent callers together. It asks auth/token/renew-self for the token's creation TTL once
-// more. If Vault grants less, the token's max TTL caps it: MaxTTLReached is set, and the token dies at ExpireTime.
+// Renew extends the token's life, concurrent callers together. It asks auth/token/renew-self for the token's creation
+// TTL once more. If Vault grants less, the token's max TTL caps it: MaxTTLReached is set, and the token dies at
+// ExpireTime.
 //
-// A token that was obtained by login is renewed by every use of the session that comes when NextRenewal has passed, or replaced by
-// a new login if renewal cannot extend its life. Renew is such a use; it tells why that failed. Without anything to do it does
-// nothing. Errors are faults; AuthFailed if the token is dead already.
+// A token that was obtained by login is renewed by every use of the session that comes when NextRenewal has passed, or
+// replaced by a new login if renewal cannot extend its life. Renew is such a use; it tells why that failed. Without
+// anything to do it does nothing. Errors are faults; AuthFailed if the token is dead already.
 func (s *Session) Renew(ctx context.Context) error {
 	if s.holder.method.IssuesToken() {
 		if _, err := s.holder.ready(ctx); err != nil {

@@ -10,8 +10,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault/auth"
 )
 
-// handleForbidden finds out why Vault denied a request. It returns another login if the credential changed or a new login gave one,
-// the same one if the token is good, and a fault if it is dead.
+// handleForbidden finds out why Vault denied a request. It returns another login if the credential changed or a new
+// login gave one, the same one if the token is good, and a fault if it is dead.
 func (h *tokenHolder) handleForbidden(ctx context.Context, denied *login) (*login, error) {
 	return h.share(ctx, "forbidden", func(ctx context.Context) (*login, error) {
 		if current := h.current(); current != nil && current.ref != denied.ref {
@@ -65,7 +65,8 @@ func (h *tokenHolder) logInAnew(ctx context.Context, denied *login, dead bool) (
 	return next, nil
 }
 
-// mayHaveNewPolicies: a token has the policies that its role had at the login. What is denied to it may have been granted since.
+// mayHaveNewPolicies: a token has the policies that its role had at the login. What is denied to it may have been
+// granted since.
 func (h *tokenHolder) mayHaveNewPolicies() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -15,8 +15,9 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// RenewAfter is two thirds of a lease, or up to a tenth of the lease less. The part is taken from the owner and not from a
-// random number, so that a time that was shown does not move, and what came together does not come together for ever.
+// RenewAfter is two thirds of a lease, or up to a tenth of the lease less. The part is taken from the owner and not
+// from a random number, so that a time that was shown does not move, and what came together does not come together for
+// ever.
 func RenewAfter(lease time.Duration, owner string) time.Duration {
 	hash := fnv.New32a()
 	_, _ = hash.Write([]byte(owner))
@@ -25,7 +26,8 @@ func RenewAfter(lease time.Duration, owner string) time.Duration {
 	return lease*2/3 - early
 }
 
-// renewalTime is when to extend a token's life, or to log in anew where it cannot be extended; zero if there is nothing to do.
+// renewalTime is when to extend a token's life, or to log in anew where it cannot be extended; zero if there is nothing
+// to do.
 func renewalTime(info auth.TokenInfo, now time.Time, owner types.UID) time.Time {
 	if info.ExpireTime.IsZero() || !info.Extendable() && !info.FromLogin {
 		return time.Time{}
@@ -106,8 +108,8 @@ func (h *tokenHolder) rejected(c auth.Credential) error {
 	return h.loginBackoff.heldFor(h.now(), c.Fingerprint)
 }
 
-// notSent is what a failed login or renewal means to the request that waits for it: that was not sent, so nothing about it is
-// unknown.
+// notSent is what a failed login or renewal means to the request that waits for it: that was not sent, so nothing about
+// it is unknown.
 func notSent(err error) error {
 	if fault.OutcomeUnknown(err) {
 		return fault.From(err).WithOutcomeUnknown(false)

@@ -24,7 +24,8 @@ func (h *tokenHolder) ready(ctx context.Context) (*login, error) {
 	return h.share(ctx, "refresh", h.refresh)
 }
 
-// refresh compares the login with the credential in Kubernetes and logs in if that is another one, or if there is no token.
+// refresh compares the login with the credential in Kubernetes and logs in if that is another one, or if there is no
+// token.
 func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 	now := h.now()
 	current := h.current()
@@ -69,8 +70,8 @@ func (h *tokenHolder) loginInput(ctx context.Context) (*transport.Conn, auth.Cre
 	return conn, c, err
 }
 
-// share runs a step that all concurrent callers wait for. It goes on when the caller that began it gives up; each waits only as
-// long as its own context lets it. Its errors are about the object that says how to log in.
+// share runs a step that all concurrent callers wait for. It goes on when the caller that began it gives up; each waits
+// only as long as its own context lets it. Its errors are about the object that says how to log in.
 func (h *tokenHolder) share(ctx context.Context, step string, run func(context.Context) (*login, error)) (*login, error) {
 	done := h.flights.DoChan(step, func() (any, error) {
 		// Enough for the Kubernetes API and a few requests to Vault, each of which has its own bound.

@@ -20,20 +20,22 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	config := &v1alpha1.VaultConfig{}
 	config.Spec.Auth.Token = &v1alpha1.TokenAuth{}
 	config.Spec.URL = "https://vault"
-	sessions := newSessions(&environment{clock: clock.RealClock{}, source: auth.FromSpec})
-	session, err := newSession(sessions.environment, config, nil)
+	env := &environment{clock: clock.RealClock{}, source: auth.FromSpec}
+	sessions := &Sessions{set: newSessionSet(env), ephemeral: newEphemeralPool(env)}
+	session, err := newSession(env, config, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	sessions.set.byUID["uid"] = map[sessionKey]*Session{{}: session}
 	session.holder.login = &login{
 		token: token, credential: auth.NewCredential(secret), info: auth.TokenInfo{ExpireTime: time.Now()}, ref: newTokenRef(),
 	}
 	rejected := &auth.RejectedError{Fault: fault.Transient("AuthFailed", "no"), Retryable: true}
 	session.holder.loginBackoff.fail(time.Now(), [sha256.Size]byte{}, rejected)
 	reader := inMemory(func() map[string]string { return map[string]string{"password": secret} })
-	pool := newEphemeralPool(sessions.environment)
+	pool := sessions.ephemeral
 	pool.byKey[[sha256.Size]byte{}] = &entry{
-		own: newSessions(&environment{reader: reader, clock: clock.RealClock{}}), session: session, users: 1,
+		own: newSessionSet(&environment{reader: reader, clock: clock.RealClock{}}), session: session, users: 1,
 	}
 	pool.rejected.Add("x", session.holder.loginBackoff, time.Hour)
 	redaction.Check(t, map[string]any{
@@ -42,6 +44,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		"login by value":        *session.holder.login,
 		"session":               session,
 		"sessions":              sessions,
+		"session set":           sessions.set,
 		"conn":                  &Conn{session: session, login: session.holder.login},
 		"backoff":               session.holder.loginBackoff,
 		"revocation":            revocation{token: token},

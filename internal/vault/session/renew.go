@@ -40,7 +40,8 @@ func (h *tokenHolder) keepAlive(ctx context.Context, conn *transport.Conn, c aut
 			h.renewalFailed(err)
 			return h.confirm(current)
 		}
-		// The token is dead, or may not renew itself, or is so close to its max TTL that Vault calls that an error of its own (500).
+		// The token is dead, or may not renew itself, or is so close to its max TTL that Vault calls that an error of
+		// its own (500).
 	}
 	// The new token is there before the old one is given up.
 	err := h.rejected(c)

@@ -11,9 +11,10 @@ import (
 	"sallyport.dev/sallyport/internal/vault/auth"
 )
 
-// Session is one identity at one Vault: what a VaultConfig says. It is safe for concurrent use, and follows the credential: when
-// the Secret's content changes, it logs in with it before the next request. A token that it obtained by login it keeps alive for
-// as long as it is used: it is renewed, or replaced by a new login, before the first request that comes when that is due.
+// Session is one identity at one Vault: what a VaultConfig says. It is safe for concurrent use, and follows the
+// credential: when the Secret's content changes, it logs in with it before the next request. A token that it obtained
+// by login it keeps alive for as long as it is used: it is renewed, or replaced by a new login, before the first
+// request that comes when that is due.
 type Session struct {
 	holder *tokenHolder
 	// slots hold what packages above keep of the session.
@@ -51,7 +52,8 @@ func (s *Session) Token() auth.TokenInfo {
 	return info
 }
 
-// Subject is the workload, as namespace/name of its service account, whose identity the session has; empty for the VaultConfig's own.
+// Subject is the workload, as namespace/name of its service account, whose identity the session has; empty for the
+// VaultConfig's own.
 func (s *Session) Subject() string {
 	if s.holder.workload == nil {
 		return ""

@@ -12,7 +12,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// tokenHolder gets and keeps the token of a session: it logs in, renews, finds out what a denied request means, and gives the token up.
+// tokenHolder gets and keeps the token of a session: it logs in, renews, finds out what a denied request means, and
+// gives the token up.
 type tokenHolder struct {
 	environment *environment
 	config      *v1alpha1.VaultConfig // a private copy, never changed
@@ -36,7 +37,8 @@ type tokenHolder struct {
 
 // login is a token and what is known of it. It is never changed, only replaced.
 type login struct {
-	// base is the way that the login began on, conn the one for requests: another if the token is bound to a client certificate.
+	// base is the way that the login began on, conn the one for requests: another if the token is bound to a client
+	// certificate.
 	base, conn *transport.Conn
 	credential auth.Credential
 	token      transport.Token
@@ -108,8 +110,8 @@ func (h *tokenHolder) leave() {
 	}
 }
 
-// takeOver gets what a former session of the same login has, so that a change of the spec that does not concern the login
-// costs none, and its token, with all that depends on it, lives on.
+// takeOver gets what a former session of the same login has, so that a change of the spec that does not concern the
+// login costs none, and its token, with all that depends on it, lives on.
 func (h *tokenHolder) takeOver(former *tokenHolder) {
 	former.mu.Lock()
 	defer former.mu.Unlock()

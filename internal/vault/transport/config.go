@@ -14,7 +14,8 @@ func HasExternalTLS(config *v1alpha1.VaultConfig) bool {
 	return config.Spec.CACertificateFrom != nil || config.Spec.TLS != nil && config.Spec.TLS.ClientCertificateSecretRef != nil
 }
 
-// ReadConfig reads what a VaultConfig says of the way to its Vault, whose origin and proxy have been found to be allowed.
+// ReadConfig reads what a VaultConfig says of the way to its Vault, whose origin and proxy have been found to be
+// allowed.
 func ReadConfig(ctx context.Context, reader client.Reader, config *v1alpha1.VaultConfig, origin, proxy string) (Config, error) {
 	found := Config{Origin: origin, Proxy: proxy}
 	if config.Spec.TLS != nil {

@@ -11,7 +11,8 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// What VaultConfigs refer to is a role of its own, so that it can be given for chosen namespaces only: config/namespaced.
+// What VaultConfigs refer to is a role of its own, so that it can be given for chosen namespaces only:
+// config/namespaced.
 // +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=get,roleName=sallyport-credentials
 // +kubebuilder:rbac:groups="",resources=serviceaccounts/token,verbs=create,roleName=sallyport-credentials
 
@@ -71,7 +72,8 @@ func ReadKeyPair(ctx context.Context, reader client.Reader, field string, key cl
 		return KeyPair{}, fault.Waiting(v1alpha1.ReasonInvalidSpec, "%s: Secret %s %s (%s)", field, key, wrong, actor).
 			WithRemedy("put both there as PEM, tls.crt and tls.key of the same pair")
 	}
-	// A line break between the two, should the first not end with one. A reader of PEM skips what is not of the kind it looks for.
+	// A line break between the two, should the first not end with one. A reader of PEM skips what is not of the kind it
+	// looks for.
 	both := string(secret.Data[corev1.TLSCertKey]) + "\n" + string(secret.Data[corev1.TLSPrivateKeyKey])
 	return KeyPair{PEM: NewToken(both), Certificate: certificate}, nil
 }

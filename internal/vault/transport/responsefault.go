@@ -14,8 +14,8 @@ const (
 	textUpgrading   = "Upgrading from non-versioned to versioned data"
 )
 
-// responseFault is the fault that stands for a response that is no success. 404 is described in general terms: what is missing
-// depends on the engine. An error of the server may have come after the effect.
+// responseFault is the fault that stands for a response that is no success. 404 is described in general terms: what is
+// missing depends on the engine. An error of the server may have come after the effect.
 func responseFault(r Request, response *Response) *fault.Fault {
 	switch status := response.Status; {
 	case status >= 500:

@@ -27,16 +27,8 @@ type responseMeta struct {
 	retryAfter time.Duration
 }
 
-// errNotVault is a response that Vault does not give: HTML from something in front of it, JSON that ends too early.
-type errNotVault struct {
-	status int
-	detail string
-}
-
-// Error says what was found, never the body itself.
-func (e *errNotVault) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.detail) }
-
-// roundTrip sends the request and decodes the response into out. It also tells whether any of it may have reached Vault.
+// roundTrip sends the request and decodes the response into out. It also tells whether any of it may have reached
+// Vault.
 func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta responseMeta, sent bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -53,8 +45,8 @@ func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta response
 		return responseMeta{}, connected.Load(), err
 	}
 	defer func() { _ = response.Body.Close() }()
-	// A refusal comes as an error too, which quotes the response; the response itself says all that is needed. Anything else is a
-	// response that broke off.
+	// A refusal comes as an error too, which quotes the response; the response itself says all that is needed. Anything
+	// else is a response that broke off.
 	if _, refused := errors.AsType[*vaultapi.ResponseError](err); err != nil && !refused {
 		return responseMeta{}, true, err
 	}
@@ -84,8 +76,8 @@ func newResponseMeta(response *http.Response) responseMeta {
 	return meta
 }
 
-// client returns the library for the namespace that a request goes to. The library takes it from the client and no other place, so
-// that there is a copy for each: a small one, which shares the connections.
+// client returns the library for the namespace that a request goes to. The library takes it from the client and no
+// other place, so that there is a copy for each: a small one, which shares the connections.
 func (c *Conn) client(r Request) *vaultapi.Client {
 	namespace := r.Namespace
 	if namespace == "" {
@@ -116,7 +108,8 @@ func (c *Conn) build(r Request) (*vaultapi.Request, error) {
 	return built, nil
 }
 
-// decode reads a response of Vault: JSON, with numbers kept as they are written, and with one of the keys that all of its responses have.
+// decode reads a response of Vault: JSON, with numbers kept as they are written, and with one of the keys that all of
+// its responses have.
 func decode(response *http.Response, body []byte, out any) error {
 	notVault := func(detail string) error { return &errNotVault{response.StatusCode, detail} }
 	if kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); kind != "application/json" {

@@ -14,7 +14,8 @@ import (
 )
 
 var _ = Describe("A login that cannot work", func() {
-	// refused logs in with what the change leaves of a good VaultConfig, and returns the sentence. Mount names are left out of it.
+	// refused logs in with what the change leaves of a good VaultConfig, and returns the sentence. Mount names are left
+	// out of it.
 	refused := func(ctx context.Context, kind string, change func(*way), reason string) string {
 		GinkgoHelper()
 		w := newWay(ctx, kind, "", terms{})

@@ -60,7 +60,8 @@ var _ = Describe("Renewing", func() {
 		session := f.session(ctx)
 		Expect(session.Token().MaxTTLReached).To(BeFalse())
 		Expect(session.NextRenewal()).NotTo(BeZero())
-		// Real time, because Vault says what is left: all that was asked for at first, less when half of the max TTL has passed.
+		// Real time, because Vault says what is left: all that was asked for at first, less when half of the max TTL
+		// has passed.
 		Expect(session.Renew(ctx)).To(Succeed())
 		Expect(session.Token().MaxTTLReached).To(BeFalse())
 		Eventually(func(g Gomega) {
