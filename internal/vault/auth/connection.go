@@ -42,7 +42,9 @@ func FromConnection(
 		}
 	}
 	secret := form.secret()
-	auth = form.auth(text, v1alpha1.MountPath(text(keyAuthMount)), v1alpha1.SecretKeyReference{Name: name.Name, Key: secret})
+	auth = form.auth(
+		text, v1alpha1.MountPath(text(keyAuthMount)), v1alpha1.SecretKeyReference{Name: name.Name, Key: secret},
+	)
 	return auth, map[string]string{secret: text(secret)}, nil
 }
 
@@ -61,12 +63,16 @@ func givenKeys(name client.ObjectKey, text func(key string) string) ([]string, e
 		return nil, invalidValue(name, "has no credentials, which a Connection of type VAULT needs", giveOneOf(kinds))
 	case len(found) > 1:
 		all := slices.DeleteFunc(slices.Concat(found...), func(key string) bool { return !given(key) })
-		return nil, invalidValue(name, "has credentials of more than one kind ("+strings.Join(all, ", ")+")", giveOneOf(kinds))
+		return nil, invalidValue(
+			name, "has credentials of more than one kind ("+strings.Join(all, ", ")+")", giveOneOf(kinds),
+		)
 	}
 	for _, key := range found[0] {
 		if !given(key) {
 			others := slices.DeleteFunc(slices.Clone(found[0]), func(other string) bool { return other == key })
-			return nil, invalidValue(name, `has no text at the key "`+key+`", which belongs to `+strings.Join(others, ", "), "add it")
+			return nil, invalidValue(
+				name, `has no text at the key "`+key+`", which belongs to `+strings.Join(others, ", "), "add it",
+			)
 		}
 	}
 	return found[0], nil

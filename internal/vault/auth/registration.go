@@ -32,7 +32,9 @@ type connectionForm struct {
 	// check refuses texts that no login can be made with, without quoting them; nil: none.
 	check func(connection client.ObjectKey, text func(key string) string) error
 	// auth writes the login as a VaultConfig would have it.
-	auth func(text func(key string) string, mount v1alpha1.MountPath, secret v1alpha1.SecretKeyReference) v1alpha1.VaultAuth
+	auth func(
+		text func(key string) string, mount v1alpha1.MountPath, secret v1alpha1.SecretKeyReference,
+	) v1alpha1.VaultAuth
 }
 
 // secret is the key whose text is the credential.

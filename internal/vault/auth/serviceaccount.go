@@ -127,7 +127,8 @@ func (m *serviceAccountMethod) token(ctx context.Context) (string, error) {
 			m.who(), m.actor)
 	}
 	life := tokenLife
-	made, err := m.clients.CoreV1().ServiceAccounts(m.container.Namespace).CreateToken(ctx, m.container.Name, &authenticationv1.TokenRequest{
+	accounts := m.clients.CoreV1().ServiceAccounts(m.container.Namespace)
+	made, err := accounts.CreateToken(ctx, m.container.Name, &authenticationv1.TokenRequest{
 		Spec: authenticationv1.TokenRequestSpec{Audiences: []string{m.audience}, ExpirationSeconds: &life},
 	}, metav1.CreateOptions{})
 	switch {
@@ -172,8 +173,10 @@ func (m *serviceAccountMethod) diagnose(response *transport.Response) (problem, 
 	case response.Says("invalid role name"), response.Says("could not be found"):
 		return "there is no such role", "create it in Vault, or correct " + m.field("role")
 	case response.Says("audience"):
-		return "the role demands another audience than " + m.audience, "set the same in the role and in " + m.field("audience")
-	case response.Says("expired"), response.Says("not yet valid"), response.Says("before issued"), response.Says("issued at"), response.Says("not valid yet"):
+		return "the role demands another audience than " + m.audience,
+			"set the same in the role and in " + m.field("audience")
+	case response.Says("expired"), response.Says("not yet valid"), response.Says("before issued"),
+		response.Says("issued at"), response.Says("not valid yet"):
 		return "the token's time does not fit Vault's clock", "set the clocks of Vault's and the API server's machines right"
 	case response.Says("could not load configuration"), response.Says("could not load backend configuration"):
 		return "the auth method is not configured", "write auth/" + m.mount + "/config in Vault"

@@ -48,9 +48,12 @@ type TokenInfo struct {
 }
 
 // LookUp asks Vault what it knows of a token. A fault AuthFailed means that the token is dead.
-func LookUp(ctx context.Context, conn *transport.Conn, token transport.Token, namespace, actor, remedy string) (TokenInfo, error) {
+func LookUp(
+	ctx context.Context, conn *transport.Conn, token transport.Token, namespace, actor, remedy string,
+) (TokenInfo, error) {
 	r := transport.Request{
-		Method: http.MethodGet, Path: "auth/token/lookup-self", Token: &token, Namespace: namespace, Capability: `"read"`, Actor: actor,
+		Method: http.MethodGet, Path: "auth/token/lookup-self", Token: &token, Namespace: namespace,
+		Capability: `"read"`, Actor: actor,
 	}
 	response, err := conn.Call(ctx, r)
 	switch {

@@ -50,7 +50,9 @@ func (u *unwrapper) readCredential(ctx context.Context, reader client.Reader) (C
 	}
 	lines := strings.Fields(value)
 	if len(lines) == 0 {
-		return Credential{}, fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s is empty (%s)", u.source(), u.mount.config()).
+		return Credential{}, fault.Waiting(
+			v1alpha1.ReasonCredentialMissing, "%s is empty (%s)", u.source(), u.mount.config(),
+		).
 			WithRemedy("%s", u.remedy())
 	}
 	for _, line := range lines {
@@ -105,7 +107,9 @@ func (u *unwrapper) unwrap(ctx context.Context, conn *transport.Conn, c Credenti
 
 // unwrapLine returns the secret ID behind a wrapping token, nil if the token was used or has expired, and a fault
 // AuthFailed if something else than a secret ID of this auth method is behind it.
-func (u *unwrapper) unwrapLine(ctx context.Context, conn *transport.Conn, wrapping transport.Token) (*transport.Token, error) {
+func (u *unwrapper) unwrapLine(
+	ctx context.Context, conn *transport.Conn, wrapping transport.Token,
+) (*transport.Token, error) {
 	response, err := conn.Call(ctx, transport.Request{
 		Method: http.MethodPost, Path: "sys/wrapping/lookup", Body: map[string]string{"token": wrapping.Reveal()},
 		Namespace: u.mount.vaultNamespace, Actor: u.mount.actor,
@@ -123,7 +127,8 @@ func (u *unwrapper) unwrapLine(ctx context.Context, conn *transport.Conn, wrappi
 			u.source(), u.mount.mount, u.mount.actor).WithRemedy("%s", u.remedy())
 	}
 	response, err = conn.Call(ctx, transport.Request{
-		Method: http.MethodPost, Path: "sys/wrapping/unwrap", Token: &wrapping, Namespace: u.mount.vaultNamespace, Actor: u.mount.actor,
+		Method: http.MethodPost, Path: "sys/wrapping/unwrap", Token: &wrapping,
+		Namespace: u.mount.vaultNamespace, Actor: u.mount.actor,
 	})
 	if err != nil {
 		return nil, unlessUsedUp(response, err) // another replica may have been faster

@@ -21,7 +21,9 @@ func APIPath(ctx context.Context, s *session.Session, location Location) (string
 // which may be nothing.
 func KVVersion(ctx context.Context, s *session.Session, location Location) (v1alpha1.KVVersion, error) {
 	location.Version = 0
-	return at(ctx, s, locate, location, func(_ context.Context, _ *session.Conn, found kvPath) (v1alpha1.KVVersion, error) {
+	return at(ctx, s, locate, location, func(
+		_ context.Context, _ *session.Conn, found kvPath,
+	) (v1alpha1.KVVersion, error) {
 		if found.guessed {
 			return location.KVVersion, nil
 		}
@@ -35,7 +37,9 @@ type confirmedPath struct{ path, kv2Engine string }
 // Confirm is APIPath for a decision about who may read there: it believes of the engine only what Vault itself says of
 // it, and returns the engine's mount path too if that is KV version 2. The path is the one that Read reads.
 func Confirm(ctx context.Context, s *session.Session, location Location) (path, kv2Engine string, err error) {
-	result, err := at(ctx, s, locate, location, func(ctx context.Context, conn *session.Conn, found kvPath) (confirmedPath, error) {
+	result, err := at(ctx, s, locate, location, func(
+		ctx context.Context, conn *session.Conn, found kvPath,
+	) (confirmedPath, error) {
 		open := location
 		open.KVVersion = ""
 		confirmed, err := locate(ctx, conn, open)
@@ -54,7 +58,9 @@ func Confirm(ctx context.Context, s *session.Session, location Location) (path, 
 
 // ConfirmFolder is Confirm for a decision about who may list there: the path is the one that List lists.
 func ConfirmFolder(ctx context.Context, s *session.Session, location Location) (path, kv2Engine string, err error) {
-	result, err := at(ctx, s, locateFolder, location, func(_ context.Context, conn *session.Conn, found kvPath) (confirmedPath, error) {
+	result, err := at(ctx, s, locateFolder, location, func(
+		_ context.Context, conn *session.Conn, found kvPath,
+	) (confirmedPath, error) {
 		if found.guessed {
 			return confirmedPath{}, unconfirmed(conn, found, found.folderPath())
 		}

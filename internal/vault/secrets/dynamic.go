@@ -81,13 +81,16 @@ func newIssued(conn *session.Conn, found kvPath, response *transport.Response) *
 	}
 	if response.LeaseID != "" {
 		issued.Lease = Lease{
-			ID: NewLeaseID(response.LeaseID), Duration: time.Duration(response.LeaseDuration) * time.Second, Renewable: response.Renewable,
+			ID: NewLeaseID(response.LeaseID), Duration: time.Duration(
+				response.LeaseDuration,
+			) * time.Second, Renewable: response.Renewable,
 		}
 		conn.DetachToken()
 		rememberLease(conn, found)
 		return issued
 	}
-	if ends := time.Unix(transport.Number(response.Data["expiration"]), 0); ends.After(conn.Now()) { // as pki says of its certificates
+	// As pki says of its certificates.
+	if ends := time.Unix(transport.Number(response.Data["expiration"]), 0); ends.After(conn.Now()) {
 		issued.ExpireTime = ends
 	}
 	return issued

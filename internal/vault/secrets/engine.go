@@ -36,7 +36,9 @@ type engineKey struct{ token, path string }
 
 var engineSlot = &session.Slot[engines]{New: func(clk clock.PassiveClock) *engines {
 	return &engines{
-		versions: cache.NewLRUExpireCacheWithClock(maxEngines, clk), dynamic: cache.NewLRUExpireCacheWithClock(maxEngines, clk),
+		versions: cache.NewLRUExpireCacheWithClock(
+			maxEngines, clk,
+		), dynamic: cache.NewLRUExpireCacheWithClock(maxEngines, clk),
 	}
 }}
 
@@ -70,7 +72,9 @@ func newRequest(conn *session.Conn, method, path, capability string) transport.R
 }
 
 // systemEngines are the engines of Vault itself, wherever they are mounted.
-var systemEngines = []string{"", "system", "identity", "cubbyhole", "token", "ns_system", "ns_identity", "ns_cubbyhole", "ns_token"}
+var systemEngines = []string{
+	"", "system", "identity", "cubbyhole", "token", "ns_system", "ns_identity", "ns_cubbyhole", "ns_token",
+}
 
 // kvVersion reads what sys/internal/ui/mounts says of an engine.
 func kvVersion(r transport.Request, path string, data map[string]any) (v1alpha1.KVVersion, error) {

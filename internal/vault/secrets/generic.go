@@ -17,7 +17,9 @@ func ReadPath(ctx context.Context, s *session.Session, path string) (*Secret, er
 // WritePath writes to any path of Vault's API. It is sent at most once, except that a refusal for a token which was
 // replaced in the meantime (403) is tried with the new one. Source: POST path.
 func WritePath(ctx context.Context, s *session.Session, path string, data map[string]any) (*Secret, error) {
-	return generic(ctx, s, transport.Request{Method: http.MethodPost, Path: path, Body: data, Capability: `"create" or "update"`})
+	return generic(
+		ctx, s, transport.Request{Method: http.MethodPost, Path: path, Body: data, Capability: `"create" or "update"`},
+	)
 }
 
 // DeletePath deletes any path of Vault's API; it is sent as WritePath is. Source: DELETE path.

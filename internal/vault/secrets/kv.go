@@ -69,7 +69,9 @@ func tokenAnswered(r transport.Request, response *transport.Response) error {
 // one. Deleted and destroyed versions count. Source: GET engine/metadata/path, or GET engine/data/path where the policy
 // does not allow the former.
 func CurrentVersion(ctx context.Context, s *session.Session, location Location) (int64, error) {
-	return at(ctx, s, locateVersioned, location, func(ctx context.Context, conn *session.Conn, found kvPath) (int64, error) {
+	return at(ctx, s, locateVersioned, location, func(
+		ctx context.Context, conn *session.Conn, found kvPath,
+	) (int64, error) {
 		version, err := newestVersion(ctx, conn, found)
 		return version, found.explain(err)
 	})

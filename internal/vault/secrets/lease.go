@@ -32,7 +32,9 @@ var ErrLeaseGone = errors.New("the lease is gone")
 // RenewLease asks for the increment once more, counted from now; Vault may give less. ErrLeaseGone if the lease cannot
 // be renewed, whatever the reason. Source: POST sys/leases/renew.
 func RenewLease(ctx context.Context, s *session.Session, id LeaseID, increment time.Duration) (Lease, error) {
-	response, err := callLease(ctx, s, "renew", map[string]any{"lease_id": id.Reveal(), "increment": int64(increment / time.Second)})
+	response, err := callLease(
+		ctx, s, "renew", map[string]any{"lease_id": id.Reveal(), "increment": int64(increment / time.Second)},
+	)
 	if err != nil {
 		return Lease{}, err
 	}
@@ -61,7 +63,9 @@ func RevokeLease(ctx context.Context, s *session.Session, id LeaseID) error {
 	return err
 }
 
-func callLease(ctx context.Context, s *session.Session, operation string, body map[string]any) (*transport.Response, error) {
+func callLease(
+	ctx context.Context, s *session.Session, operation string, body map[string]any,
+) (*transport.Response, error) {
 	response, err := call(ctx, s, transport.Request{
 		Method: http.MethodPost, Path: "sys/leases/" + operation, Body: body, Capability: `"update"`,
 	})

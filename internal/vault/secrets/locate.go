@@ -48,7 +48,9 @@ func locate(ctx context.Context, conn *session.Conn, location Location) (kvPath,
 		return kvPath{}, err
 	}
 	if version == notKV && location.KVOnly {
-		return kvPath{}, fault.Waiting(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is not KV (%s)", enginePath, conn.Actor()).
+		return kvPath{}, fault.Waiting(
+			v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is not KV (%s)", enginePath, conn.Actor(),
+		).
 			WithRemedy("set enginePath to a KV engine")
 	}
 	found := newKVPath(enginePath, path, version)
@@ -93,7 +95,9 @@ func versionAt(
 	case stated == "":
 		return detected, false, nil
 	case detected == notKV:
-		return "", false, fault.Waiting(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is not KV (%s)", enginePath, conn.Actor()).
+		return "", false, fault.Waiting(
+			v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is not KV (%s)", enginePath, conn.Actor(),
+		).
 			WithRemedy("leave out kvVersion, or correct enginePath")
 	}
 	return stated, false, nil

@@ -49,7 +49,9 @@ type MetadataChange struct {
 // ReadMetadata reads the metadata of a KV version 2 secret and its versions. Source: GET engine/metadata/path. Errors
 // are faults; SecretNotFound if there is no secret at the path.
 func ReadMetadata(ctx context.Context, s *session.Session, location Location) (*Metadata, error) {
-	return at(ctx, s, locateVersioned, location, func(ctx context.Context, conn *session.Conn, of kvPath) (*Metadata, error) {
+	return at(ctx, s, locateVersioned, location, func(
+		ctx context.Context, conn *session.Conn, of kvPath,
+	) (*Metadata, error) {
 		r := newRequest(conn, http.MethodGet, of.metadataPath(), `"read"`)
 		response, err := conn.Call(ctx, r)
 		if err != nil {
@@ -126,7 +128,9 @@ func newMetadata(data map[string]any) *Metadata {
 	versions, _ := data["versions"].(map[string]any)
 	for name, value := range versions {
 		of, _ := value.(map[string]any)
-		version := Version{CreatedTime: transport.Timestamp(of["created_time"]), DeletionTime: transport.Timestamp(of["deletion_time"])}
+		version := Version{
+			CreatedTime: transport.Timestamp(of["created_time"]), DeletionTime: transport.Timestamp(of["deletion_time"]),
+		}
 		version.Number, _ = strconv.ParseInt(name, 10, 64)
 		version.Destroyed, _ = of["destroyed"].(bool)
 		metadata.Versions = append(metadata.Versions, version)

@@ -35,7 +35,9 @@ func Unwrap(ctx context.Context, s *session.Session, wrapping string) (*Secret, 
 
 func callWrapping(ctx context.Context, s *session.Session, action, wrapping string) (*transport.Response, error) {
 	r := transport.Request{
-		Method: http.MethodPost, Path: "sys/wrapping/" + action, Body: map[string]any{"token": wrapping}, Capability: `"update"`,
+		Method: http.MethodPost, Path: "sys/wrapping/" + action, Body: map[string]any{
+			"token": wrapping,
+		}, Capability: `"update"`,
 	}
 	response, err := call(ctx, s, r)
 	if err != nil && response.Is(http.StatusBadRequest) {
@@ -63,7 +65,9 @@ func Wrap(ctx context.Context, s *session.Session, data map[string]any, ttl time
 		return WrappedToken{}, err
 	}
 	if response.WrapInfo == nil || response.WrapInfo.Token == "" {
-		return WrappedToken{}, fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → %d without a token (%s)", r, response.Status, s.Actor())
+		return WrappedToken{}, fault.Waiting(
+			v1alpha1.ReasonInvalidRequest, "%s → %d without a token (%s)", r, response.Status, s.Actor(),
+		)
 	}
 	return WrappedToken{
 		Token: transport.NewToken(response.WrapInfo.Token), TTL: time.Duration(response.WrapInfo.TTL) * time.Second,
@@ -78,7 +82,9 @@ func GeneratePassword(ctx context.Context, s *session.Session, policy string) (s
 	}
 	password, _ := secret.Data["password"].(string)
 	if password == "" {
-		return "", fault.Waiting(v1alpha1.ReasonInvalidRequest, "GET %s → 200 without a password (%s)", secret.Path, s.Actor())
+		return "", fault.Waiting(
+			v1alpha1.ReasonInvalidRequest, "GET %s → 200 without a password (%s)", secret.Path, s.Actor(),
+		)
 	}
 	return password, nil
 }

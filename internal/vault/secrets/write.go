@@ -29,13 +29,17 @@ type Written struct {
 //
 // Errors are faults; CASMismatch if the current version is another. If OutcomeUnknown(err), the write may have
 // happened.
-func Write(ctx context.Context, s *session.Session, location Location, data map[string]any, cas int64) (*Written, error) {
+func Write(
+	ctx context.Context, s *session.Session, location Location, data map[string]any, cas int64,
+) (*Written, error) {
 	return writeVersion(ctx, s, location, data, cas, http.MethodPost, `"create" and "update"`)
 }
 
 // Patch changes the keys of changes in a KV version 2 secret, provided that its current version is cas; a nil value
 // removes a key. Source: PATCH engine/data/path with options.cas. It is sent and may fail as Write does.
-func Patch(ctx context.Context, s *session.Session, location Location, changes map[string]any, cas int64) (*Written, error) {
+func Patch(
+	ctx context.Context, s *session.Session, location Location, changes map[string]any, cas int64,
+) (*Written, error) {
 	return writeVersion(ctx, s, location, changes, cas, http.MethodPatch, `"patch"`)
 }
 
@@ -43,7 +47,9 @@ func Patch(ctx context.Context, s *session.Session, location Location, changes m
 func writeVersion(
 	ctx context.Context, s *session.Session, location Location, data map[string]any, cas int64, method, capability string,
 ) (*Written, error) {
-	return at(ctx, s, locateVersioned, location, func(ctx context.Context, conn *session.Conn, to kvPath) (*Written, error) {
+	return at(ctx, s, locateVersioned, location, func(
+		ctx context.Context, conn *session.Conn, to kvPath,
+	) (*Written, error) {
 		r := newRequest(conn, method, to.apiPath(), capability)
 		r.Body = map[string]any{"data": data, "options": map[string]any{"cas": cas}}
 		response, err := conn.Call(ctx, r)

@@ -73,8 +73,8 @@ func (c *Conn) DetachToken() { c.login.ref.Detach() }
 // login or renewal, spread a little so that many sessions do not come at once. It does not move between two renewals.
 // It is zero when there is nothing to do: the token never expires, or it was not obtained by login and is not
 // renewable, or its max TTL is reached.
-func (h *tokenHolder) NextRenewal() time.Time {
-	if current := h.current(); current != nil {
+func (s *Session) NextRenewal() time.Time {
+	if current := s.holder.current(); current != nil {
 		return current.renewAt
 	}
 	return time.Time{}
@@ -100,7 +100,9 @@ func (s *Session) Renew(ctx context.Context) error {
 		if !c.login.info.Extendable() {
 			return nil
 		}
-		_, err := s.holder.share(ctx, "renew", func(ctx context.Context) (*login, error) { return s.holder.renew(ctx, c.login) })
+		_, err := s.holder.share(
+			ctx, "renew", func(ctx context.Context) (*login, error) { return s.holder.renew(ctx, c.login) },
+		)
 		return err
 	})
 }

@@ -40,7 +40,9 @@ type entry struct {
 
 func newEphemeralPool(env *environment) *ephemeralPool {
 	return &ephemeralPool{
-		environment: env, byKey: map[[sha256.Size]byte]*entry{}, rejected: cache.NewLRUExpireCacheWithClock(maxRejectedLogins, env.clock),
+		environment: env, byKey: map[[sha256.Size]byte]*entry{}, rejected: cache.NewLRUExpireCacheWithClock(
+			maxRejectedLogins, env.clock,
+		),
 	}
 }
 
@@ -48,12 +50,16 @@ func newEphemeralPool(env *environment) *ephemeralPool {
 func ephemeralKey(config *v1alpha1.VaultConfig, credentials map[string]string) (key [sha256.Size]byte, err error) {
 	encoded, err := json.Marshal([]any{config.Kind, config.Namespace, config.Name, config.Spec, credentials})
 	if err != nil { // the error may quote a value
-		return key, about(fault.Terminal(v1alpha1.ReasonInternal, "%s cannot be told from another", transport.SubjectOf(config)), config)
+		return key, about(
+			fault.Terminal(v1alpha1.ReasonInternal, "%s cannot be told from another", transport.SubjectOf(config)), config,
+		)
 	}
 	return sha256.Sum256(encoded), nil
 }
 
-func (p *ephemeralPool) acquire(key [sha256.Size]byte, config *v1alpha1.VaultConfig, credentials map[string]string) (*entry, error) {
+func (p *ephemeralPool) acquire(
+	key [sha256.Size]byte, config *v1alpha1.VaultConfig, credentials map[string]string,
+) (*entry, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if known := p.byKey[key]; known != nil {
@@ -61,7 +67,9 @@ func (p *ephemeralPool) acquire(key [sha256.Size]byte, config *v1alpha1.VaultCon
 		return known, nil
 	}
 	own := newSessionSet(&environment{
-		reader: inMemory(func() map[string]string { return credentials }), allowed: p.environment.allowed, clock: p.environment.clock,
+		reader: inMemory(
+			func() map[string]string { return credentials },
+		), allowed: p.environment.allowed, clock: p.environment.clock,
 		timeout: p.environment.timeout, source: auth.FromConnectionKeys,
 	})
 	session, err := own.session(config, nil)

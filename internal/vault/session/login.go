@@ -36,7 +36,9 @@ func renewalTime(info auth.TokenInfo, now time.Time, owner types.UID) time.Time 
 }
 
 // logIn gets the holder another token. The former one is given up only then.
-func (h *tokenHolder) logIn(ctx context.Context, conn *transport.Conn, c auth.Credential, former *login) (*login, error) {
+func (h *tokenHolder) logIn(
+	ctx context.Context, conn *transport.Conn, c auth.Credential, former *login,
+) (*login, error) {
 	result, err := h.method.Login(ctx, conn, c)
 	switch {
 	case fault.Is(err, v1alpha1.ReasonAuthFailed):
@@ -47,7 +49,8 @@ func (h *tokenHolder) logIn(ctx context.Context, conn *transport.Conn, c auth.Cr
 	if former != nil && !result.Info.FromLogin && former.credential.Fingerprint == c.Fingerprint {
 		result.Info.LastRenewal = former.info.LastRenewal
 	}
-	return h.adopt(h.newLogin(conn, c, result)), nil //nolint:contextcheck // a revocation outlives the request that leads to it
+	next := h.newLogin(conn, c, result) //nolint:contextcheck // a revocation outlives the request that leads to it
+	return h.adopt(next), nil           //nolint:contextcheck // the same
 }
 
 func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *auth.LoginResult) *login {

@@ -72,7 +72,9 @@ func (h *tokenHolder) loginInput(ctx context.Context) (*transport.Conn, auth.Cre
 
 // share runs a step that all concurrent callers wait for. It goes on when the caller that began it gives up; each waits
 // only as long as its own context lets it. Its errors are about the object that says how to log in.
-func (h *tokenHolder) share(ctx context.Context, step string, run func(context.Context) (*login, error)) (*login, error) {
+func (h *tokenHolder) share(
+	ctx context.Context, step string, run func(context.Context) (*login, error),
+) (*login, error) {
 	done := h.flights.DoChan(step, func() (any, error) {
 		// Enough for the Kubernetes API and a few requests to Vault, each of which has its own bound.
 		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), 4*h.connector.timeout())

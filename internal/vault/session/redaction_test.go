@@ -28,7 +28,9 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	}
 	sessions.set.byUID["uid"] = map[sessionKey]*Session{{}: session}
 	session.holder.login = &login{
-		token: token, credential: auth.NewCredential(secret), info: auth.TokenInfo{ExpireTime: time.Now()}, ref: newTokenRef(),
+		token: token, credential: auth.NewCredential(secret), info: auth.TokenInfo{
+			ExpireTime: time.Now(),
+		}, ref: newTokenRef(),
 	}
 	rejected := &auth.RejectedError{Fault: fault.Transient("AuthFailed", "no"), Retryable: true}
 	session.holder.loginBackoff.fail(time.Now(), [sha256.Size]byte{}, rejected)

@@ -64,8 +64,9 @@ func NewSessions(options Options) (*Sessions, error) {
 		options.Timeout = defaultTimeout
 	}
 	env := &environment{
-		reader: options.Reader, kubernetes: options.Kubernetes, allowed: allowed, clock: options.Clock, timeout: options.Timeout,
-		source: auth.FromSpec,
+		reader: options.Reader, kubernetes: options.Kubernetes, allowed: allowed, clock: options.Clock,
+		timeout: options.Timeout,
+		source:  auth.FromSpec,
 	}
 	return &Sessions{set: newSessionSet(env), ephemeral: newEphemeralPool(env)}, nil
 }
@@ -84,12 +85,15 @@ func (s *Sessions) For(ctx context.Context, config *v1alpha1.VaultConfig) (*Sess
 
 // ForWorkload is For on behalf of a pod. If the VaultConfig logs in as the workload, the session is that of the pod's
 // service account, and its first user's token is what it logs in with.
-func (s *Sessions) ForWorkload(ctx context.Context, config *v1alpha1.VaultConfig, workload *auth.Workload) (*Session, error) {
+func (s *Sessions) ForWorkload(
+	ctx context.Context, config *v1alpha1.VaultConfig, workload *auth.Workload,
+) (*Session, error) {
 	switch {
 	case !auth.IsWorkload(config):
 		workload = nil
 	case workload == nil:
-		_, err := auth.New(auth.Input{Config: config, Source: s.set.environment.source(config)}) // says what is needed instead
+		// The error says what is needed instead.
+		_, err := auth.New(auth.Input{Config: config, Source: s.set.environment.source(config)})
 		return nil, about(err, config)
 	}
 	session, err := s.set.session(config, workload)
@@ -133,7 +137,11 @@ func (s *Sessions) Ephemeral(
 func (s *Sessions) Health(ctx context.Context, config *v1alpha1.VaultConfig) (transport.Health, error) {
 	var nobody *auth.Workload
 	if auth.IsWorkload(config) {
-		nobody = &auth.Workload{Token: func(context.Context, string) (string, error) { return "", errors.New("health needs no login") }}
+		nobody = &auth.Workload{Token: func(
+			context.Context, string,
+		) (string, error) {
+			return "", errors.New("health needs no login")
+		}}
 	}
 	session, err := s.set.session(config, nobody)
 	if err != nil {

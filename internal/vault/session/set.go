@@ -106,7 +106,8 @@ func (s *sessionSet) choose(config *v1alpha1.VaultConfig, workload *auth.Workloa
 	// If the owner changed the spec into something that cannot work, the old one must not go on working.
 	var replaced []*Session
 	for other, session := range former {
-		if session.holder.config.Generation < config.Generation && (err != nil || other == key || !sameLogin(session.holder.config, config)) {
+		older := session.holder.config
+		if older.Generation < config.Generation && (err != nil || other == key || !sameLogin(older, config)) {
 			replaced = append(replaced, session)
 			delete(former, other)
 		}

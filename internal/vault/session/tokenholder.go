@@ -56,17 +56,23 @@ type TokenTerm struct {
 	ExpireTime time.Time
 }
 
-func newTokenHolder(env *environment, config *v1alpha1.VaultConfig, workload *auth.WorkloadIdentity) (*tokenHolder, error) {
+func newTokenHolder(
+	env *environment, config *v1alpha1.VaultConfig, workload *auth.WorkloadIdentity,
+) (*tokenHolder, error) {
 	connector, err := newConnector(env, config)
 	if err != nil {
 		return nil, err
 	}
-	method, err := auth.New(auth.Input{Config: config, Source: env.source(config), Clients: env.kubernetes, Workload: workload})
+	method, err := auth.New(
+		auth.Input{Config: config, Source: env.source(config), Clients: env.kubernetes, Workload: workload},
+	)
 	if err != nil {
 		return nil, err
 	}
 	return &tokenHolder{
-		environment: env, config: config, subject: transport.SubjectOf(config), connector: connector, method: method, workload: workload,
+		environment: env, config: config, subject: transport.SubjectOf(
+			config,
+		), connector: connector, method: method, workload: workload,
 		loginBackoff: newLoginBackoff(), renewBackoff: newRenewBackoff(), policyRecheck: newPolicyRecheck(),
 	}, nil
 }

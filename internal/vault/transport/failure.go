@@ -57,7 +57,8 @@ func describeProxy(err error) string {
 		return fmt.Sprintf("it answers with status %d", refused.status)
 	}
 	for ; err != nil; err = errors.Unwrap(err) {
-		operation, is := err.(*net.OpError) //nolint:errorlint // each link of the chain is looked at: the proxy's error holds another of the same type
+		// Each link of the chain is looked at: the proxy's error holds another of the same type.
+		operation, is := err.(*net.OpError) //nolint:errorlint // see above
 		if !is || operation.Op != "proxyconnect" {
 			continue
 		}
@@ -107,7 +108,8 @@ func describeTLS(err error) (problem, remedy string) {
 // no type for them, only their texts (RFC 8446, section 6).
 func aboutClient(alert error) bool {
 	switch alert.Error() {
-	case "tls: certificate required", "tls: bad certificate", "tls: unsupported certificate", "tls: revoked certificate", "tls: expired certificate",
+	case "tls: certificate required", "tls: bad certificate", "tls: unsupported certificate",
+		"tls: revoked certificate", "tls: expired certificate",
 		"tls: unknown certificate", "tls: unknown certificate authority":
 		return true
 	}

@@ -57,7 +57,9 @@ type KeyPair struct {
 }
 
 // ReadKeyPair returns what a Secret holds that a field of the spec names.
-func ReadKeyPair(ctx context.Context, reader client.Reader, field string, key client.ObjectKey, actor string) (KeyPair, error) {
+func ReadKeyPair(
+	ctx context.Context, reader client.Reader, field string, key client.ObjectKey, actor string,
+) (KeyPair, error) {
 	var secret corev1.Secret
 	if err := reader.Get(ctx, key, &secret); err != nil {
 		return KeyPair{}, unreadable(err, "Secret", key.Namespace, key.Name, actor)
@@ -84,13 +86,17 @@ func unreadable(err error, kind, namespace, name, actor string) error {
 		return fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s %s/%s does not exist (%s)", kind, namespace, name, actor).
 			WithRemedy("create it")
 	case apierrors.IsForbidden(err):
-		return fault.Waiting(v1alpha1.ReasonCredentialMissing, "Sallyport may not get %s %s/%s (%s)", kind, namespace, name, actor).
+		return fault.Waiting(
+			v1alpha1.ReasonCredentialMissing, "Sallyport may not get %s %s/%s (%s)", kind, namespace, name, actor,
+		).
 			WithRemedy("bind the ClusterRole sallyport-credentials to its service account in namespace %s", namespace)
 	}
 	return fault.Transient(v1alpha1.ReasonInternal, "reading %s %s/%s (%s): %v", kind, namespace, name, actor, err)
 }
 
 func keyMissing(kind, namespace, name, key, actor string) error {
-	return fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s %s/%s has no key %q (%s)", kind, namespace, name, key, actor).
+	return fault.Waiting(
+		v1alpha1.ReasonCredentialMissing, "%s %s/%s has no key %q (%s)", kind, namespace, name, key, actor,
+	).
 		WithRemedy("add it")
 }

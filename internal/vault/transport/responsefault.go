@@ -39,6 +39,8 @@ func responseFault(r Request, response *Response) *fault.Fault {
 		return fault.Transient(v1alpha1.ReasonVaultError,
 			"%s → %d the engine is being upgraded to KV version 2 (%s); it is tried again", r, status, r.Actor)
 	}
-	return fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → %d Vault rejects the request (%s)", r, response.Status, r.Actor).
+	return fault.Waiting(
+		v1alpha1.ReasonInvalidRequest, "%s → %d Vault rejects the request (%s)", r, response.Status, r.Actor,
+	).
 		WithRemedy("%s", cmp.Or(r.Remedy, "check path and engine"))
 }

@@ -33,7 +33,9 @@ func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta response
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var connected atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	ctx = httptrace.WithClientTrace(
+		ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }},
+	)
 
 	apiRequest, err := c.build(r)
 	if err != nil {
@@ -102,7 +104,8 @@ func (c *Conn) build(r Request) (*vaultapi.Request, error) {
 	}
 	if r.Body != nil {
 		if err := built.SetJSONBody(r.Body); err != nil {
-			return nil, fault.Terminal(v1alpha1.ReasonInternal, "%s: the data cannot be encoded as JSON", r) // the error may quote a value
+			// The error itself may quote a value.
+			return nil, fault.Terminal(v1alpha1.ReasonInternal, "%s: the data cannot be encoded as JSON", r)
 		}
 	}
 	return built, nil

@@ -35,7 +35,9 @@ func (c *Conn) describe(ctx context.Context, r Request, err error) *fault.Fault 
 			WithRemedy("check spec.proxy.url and the proxy")
 	}
 	if problem, remedy := describeTLS(err); problem != "" {
-		return fault.Waiting(v1alpha1.ReasonTLSFailed, "%s → no TLS with %s: %s (%s)", r, origin, problem, r.Actor).WithRemedy("%s", remedy)
+		return fault.Waiting(
+			v1alpha1.ReasonTLSFailed, "%s → no TLS with %s: %s (%s)", r, origin, problem, r.Actor,
+		).WithRemedy("%s", remedy)
 	}
 	problem := describeConnection(err)
 	if problem == timedOut && ctx.Err() == nil { // else it is the caller who did not want to wait that long
