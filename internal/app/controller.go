@@ -289,11 +289,13 @@ func addResolver(
 	})
 	for _, runnable := range []manager.Runnable{
 		resolver.NewServer(resolver.ServerOptions{
-			Engine: engine, Authorizer: authorizer, Leases: leases, Mounts: mounts, Identity: identity, Listener: listener, Log: log,
+			Engine: engine, Connections: mgr.GetClient(), Authorizer: authorizer, Leases: leases, Mounts: mounts, Identity: identity, Listener: listener, Log: log,
 			Events: resolver.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk),
 		}),
 		leases,
-		resolver.NewReporter(mounts, mgr.GetClient(), configMaps, options.PodName, clk, log),
+		resolver.NewReporter(resolver.ReporterOptions{
+			Mounts: mounts, Client: mgr.GetClient(), ConfigMaps: configMaps, Replica: options.PodName, RefreshInterval: resolver.RefreshInterval, Clock: clk, Log: log,
+		}),
 		publisher,
 		resolver.NewPruner(configMaps, clients.CoreV1().Pods(options.PodNamespace), log),
 	} {

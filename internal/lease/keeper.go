@@ -88,6 +88,20 @@ func (k *Keeper) Seal(ctx context.Context, l *Ledger) ([]byte, error) {
 	return k.sealer.seal(ctx, l)
 }
 
+// HandOver brings the ledger to what the volume's files will hold, see Ledger.Update, and seals it for the node. What was made is awaited from then on.
+func (k *Keeper) HandOver(ctx context.Context, l *Ledger, wanted []string, made []Made) ([]byte, error) {
+	l.Update(wanted, made, k.clock.Now())
+	sealed, err := k.Seal(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // nobody waits for the answer
+	}
+	k.Await(l, made)
+	return sealed, nil
+}
+
 // Tend renews what is due, gives back what was replaced, and finds out what must be replaced: see Ledger.Held. It does what it can; what
 // fails is tried at the next request.
 func (k *Keeper) Tend(ctx context.Context, l *Ledger, workload *vault.Workload) {

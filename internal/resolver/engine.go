@@ -58,6 +58,22 @@ func (e *Engine) Changed(path string) {
 	e.notices.add(path) // afterwards, or a quick node would find the old round
 }
 
+// Serving says that a volume is being served, until done is called: volumes that are served at the same time share reads.
+func (e *Engine) Serving() (done func()) { return e.answers.serve() }
+
+// Undelivered says that what was made for a volume did not reach it, so that the same is not made again at once.
+func (e *Engine) Undelivered(resolved *Resolved, err error) {
+	if len(resolved.Made) > 0 {
+		e.brakes.wasted(resolved.base, err)
+	}
+}
+
+// WaitForChanges waits for secrets that Sallyport has changed after the cursor, until ctx ends or stop is closed, and returns their topics and the
+// cursor of the newest.
+func (e *Engine) WaitForChanges(ctx context.Context, stop <-chan struct{}, cursor string) (newest string, topics []string) {
+	return e.notices.wait(ctx, stop, cursor)
+}
+
 // Resolved is what a Connection is at one moment.
 type Resolved struct {
 	// Revision names the content: it changes when the Connection, a VaultConfig or the version of a secret does.
@@ -77,12 +93,15 @@ type Resolved struct {
 	PerVolume []string
 	// Made are the secrets that Vault made for the volume. They are the caller's to give back if they do not reach it.
 	Made []lease.Made
-	// slots of all secrets that are made for the volume, also if Unchanged.
-	slots []string
-	// versions of the secrets by path, also if Unchanged; only those that have versions.
-	versions map[string]int64
-	// topics of the secrets, also if Unchanged; only for a volume.
-	topics []string
+	// Slots of all secrets that are made for the volume, also if Unchanged.
+	Slots []string
+	// Versions of the secrets by path, also if Unchanged; only those that have versions.
+	Versions map[string]int64
+	// Topics of the secrets, also if Unchanged; only for a volume.
+	Topics []string
+
+	// base of the revision: the Connection as it is, with the volume's overrides.
+	base string
 }
 
 // Check resolves a Connection on behalf of nobody, as its controller does: what is made for each volume, or read as the pod, is only checked
@@ -118,7 +137,7 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, r
 	if err != nil {
 		return &Resolved{}, err
 	}
-	interval := refreshInterval(connection)
+	interval := RefreshInterval(connection)
 	base := revisionBase(connection, overrides)
 
 	if volume == nil {
@@ -135,8 +154,8 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, r
 		}
 		if current, ok := plan.revision(base); ok && current == revision {
 			return &Resolved{
-				Revision: current, Unchanged: true, RefreshAfter: e.refreshAfter(plan, interval), versions: plan.versions(), topics: e.topics(plan),
-				slots: plan.slots(),
+				Revision: current, Unchanged: true, RefreshAfter: e.refreshAfter(plan, interval), Versions: plan.versions(), Topics: e.topics(plan),
+				Slots: plan.slots(),
 			}, nil
 		}
 	}
@@ -154,7 +173,7 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, r
 			return &Resolved{Secrets: plan.observed(), RefreshAfter: e.refreshAfter(plan, interval), Deferred: plan.deferred(), PerVolume: plan.paths()}, nil
 		}
 	}
-	resolved := &Resolved{}
+	resolved := &Resolved{base: base}
 	if volume != nil && len(plan.perVolume()) > 0 {
 		if err := e.brakes.on(base); err != nil {
 			return resolved, err
@@ -173,7 +192,7 @@ func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, r
 	}
 	resolved.Revision, _ = plan.revision(base)
 	resolved.Secrets, resolved.RefreshAfter = plan.observed(), e.refreshAfter(plan, interval)
-	resolved.versions, resolved.topics, resolved.slots = plan.versions(), e.topics(plan), plan.slots()
+	resolved.Versions, resolved.Topics, resolved.Slots = plan.versions(), e.topics(plan), plan.slots()
 	return resolved, nil
 }
 
@@ -208,7 +227,8 @@ func (e *Engine) refreshAfter(plan *plan, interval time.Duration) time.Duration 
 	return max(after, 100*time.Millisecond)
 }
 
-func refreshInterval(connection *v1alpha1.Connection) time.Duration {
+// RefreshInterval is how often the volumes of a Connection look for changes.
+func RefreshInterval(connection *v1alpha1.Connection) time.Duration {
 	if connection.Spec.RefreshInterval == nil {
 		return DefaultRefreshInterval
 	}

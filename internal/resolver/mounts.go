@@ -12,7 +12,6 @@ import (
 	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
 // mountGrace is how long after the time to ask again a volume still counts as mounted. A node that restarts asks again after 90 seconds
@@ -25,11 +24,11 @@ type Mounts struct {
 	clock clock.PassiveClock
 
 	mu          sync.Mutex
-	connections map[types.NamespacedName]map[volumeID]*mountedVolume
+	connections map[types.NamespacedName]map[VolumeID]*mountedVolume
 }
 
-// volumeID names a volume: a pod may mount a Connection twice with different overrides.
-type volumeID struct {
+// VolumeID names a volume: a pod may mount a Connection twice with different overrides.
+type VolumeID struct {
 	pod        types.UID
 	attributes string
 }
@@ -42,28 +41,29 @@ type mountedVolume struct {
 
 // NewMounts returns an empty memory.
 func NewMounts(clk clock.PassiveClock) *Mounts {
-	return &Mounts{clock: clk, connections: map[types.NamespacedName]map[volumeID]*mountedVolume{}}
+	return &Mounts{clock: clk, connections: map[types.NamespacedName]map[VolumeID]*mountedVolume{}}
 }
 
-func volumeOf(grant *Grant, request *resolverv1.ResolveRequest) volumeID {
-	return volumeID{pod: grant.PodUID, attributes: fmt.Sprint(request.GetVolumeAttributes())} // maps are printed in the order of their keys
+// NewVolumeID names the volume of a pod that has these attributes.
+func NewVolumeID(pod types.UID, attributes map[string]string) VolumeID {
+	return VolumeID{pod: pod, attributes: fmt.Sprint(attributes)} // maps are printed in the order of their keys
 }
 
-// served notes a volume that has, or keeps, the files of an answer.
-func (m *Mounts) served(connection types.NamespacedName, id volumeID, resolved *Resolved) {
+// Served notes a volume that has, or keeps, files of these versions of secrets, by path, and will ask again after a time.
+func (m *Mounts) Served(connection types.NamespacedName, id VolumeID, versions map[string]int64, refreshAfter time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.connections[connection] == nil {
-		m.connections[connection] = map[volumeID]*mountedVolume{}
+		m.connections[connection] = map[VolumeID]*mountedVolume{}
 	}
 	now := m.clock.Now()
 	m.connections[connection][id] = &mountedVolume{
-		refreshed: now, until: now.Add(resolved.RefreshAfter + mountGrace), versions: resolved.versions,
+		refreshed: now, until: now.Add(refreshAfter + mountGrace), versions: versions,
 	}
 }
 
-// failed notes that a volume asked in vain: it keeps its files.
-func (m *Mounts) failed(connection types.NamespacedName, id volumeID) {
+// Failed notes that a volume asked in vain: it keeps its files.
+func (m *Mounts) Failed(connection types.NamespacedName, id VolumeID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if volume := m.connections[connection][id]; volume != nil {

@@ -10,28 +10,23 @@ import (
 	testingclock "k8s.io/utils/clock/testing"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
 var db = types.NamespacedName{Namespace: "shop", Name: "db"}
-
-func volumeOfPod(uid types.UID, attributes map[string]string) volumeID {
-	return volumeOf(&Grant{PodUID: uid}, &resolverv1.ResolveRequest{VolumeAttributes: attributes})
-}
 
 func TestMountsCountVolumesAndTheirVersions(t *testing.T) {
 	g := NewWithT(t)
 	clk := testingclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
 	m := NewMounts(clk)
-	at := func(version int64) *Resolved {
-		return &Resolved{RefreshAfter: time.Minute, versions: map[string]int64{"secret/data/db": version, "secret/data/a": 1}}
+	served := func(id VolumeID, version int64) {
+		m.Served(db, id, map[string]int64{"secret/data/db": version, "secret/data/a": 1}, time.Minute)
 	}
-	one, other := volumeOfPod("a", map[string]string{"connection": "db"}), volumeOfPod("a", map[string]string{"connection": "db", "value.x": "1"})
-	m.served(db, one, at(3))
-	m.served(db, other, at(4))
-	m.served(db, volumeOfPod("b", map[string]string{"connection": "db"}), at(2))
-	m.served(db, one, at(5)) // once more
-	m.failed(db, volumeOfPod("c", nil))
+	one, other := NewVolumeID("a", map[string]string{"connection": "db"}), NewVolumeID("a", map[string]string{"connection": "db", "value.x": "1"})
+	served(one, 3)
+	served(other, 4)
+	served(NewVolumeID("b", map[string]string{"connection": "db"}), 2)
+	served(one, 5) // once more
+	m.Failed(db, NewVolumeID("c", nil))
 	g.Expect(m.counts("r")).To(HaveKeyWithValue(db, v1alpha1.ReplicaMounts{
 		Name: "r", Volumes: 3, LastRefreshTime: &metav1.Time{Time: clk.Now()}, Secrets: []v1alpha1.ServedSecret{
 			{Path: "secret/data/a", OldestVersion: 1, NewestVersion: 1}, {Path: "secret/data/db", OldestVersion: 2, NewestVersion: 5},
@@ -39,7 +34,7 @@ func TestMountsCountVolumesAndTheirVersions(t *testing.T) {
 	}))
 
 	clk.SetTime(clk.Now().Add(time.Minute + mountGrace))
-	m.failed(db, one)
+	m.Failed(db, one)
 	clk.SetTime(clk.Now().Add(time.Second))
 	g.Expect(m.counts("r")[db].Volumes).To(BeEquivalentTo(1), "what asks in vain is still mounted, what does not ask is gone")
 	clk.SetTime(clk.Now().Add(mountGrace))

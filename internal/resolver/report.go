@@ -40,16 +40,32 @@ type Reporter struct {
 	replica    string
 	clock      clock.PassiveClock
 	log        logr.Logger
+	// refreshInterval is how often the volumes of a Connection ask.
+	refreshInterval func(*v1alpha1.Connection) time.Duration
 	// gone is since when a replica that stands in some status is known to be gone.
 	gone map[string]time.Time
 }
 
-// NewReporter returns a reporter for the replica of that name. Which others there are is read from the ConfigMap in which they publish
-// themselves.
-func NewReporter(
-	mounts *Mounts, c client.Client, configMaps typedcorev1.ConfigMapInterface, replica string, clk clock.PassiveClock, log logr.Logger,
-) *Reporter {
-	return &Reporter{mounts: mounts, client: c, configMaps: configMaps, replica: replica, clock: clk, log: log, gone: map[string]time.Time{}}
+// ReporterOptions are what a Reporter needs, all of it.
+type ReporterOptions struct {
+	Mounts *Mounts
+	Client client.Client
+	// ConfigMaps of Sallyport's own namespace, in one of which the replicas publish themselves.
+	ConfigMaps typedcorev1.ConfigMapInterface
+	// Replica is this one's name.
+	Replica string
+	// RefreshInterval is how often the volumes of a Connection ask.
+	RefreshInterval func(*v1alpha1.Connection) time.Duration
+	Clock           clock.PassiveClock
+	Log             logr.Logger
+}
+
+// NewReporter returns a reporter for one replica.
+func NewReporter(o ReporterOptions) *Reporter {
+	return &Reporter{
+		mounts: o.Mounts, client: o.Client, configMaps: o.ConfigMaps, replica: o.Replica, refreshInterval: o.RefreshInterval,
+		clock: o.Clock, log: o.Log, gone: map[string]time.Time{},
+	}
 }
 
 // NeedLeaderElection tells the manager to run the reporter in every replica.
@@ -86,7 +102,7 @@ func (r *Reporter) report(ctx context.Context) error {
 			switch {
 			case !gone:
 				return there
-			case r.clock.Since(since) < refreshInterval(connection)+mountGrace:
+			case r.clock.Since(since) < r.refreshInterval(connection)+mountGrace:
 				return leaving
 			}
 			return left

@@ -34,25 +34,26 @@ const changesWait = 15 * time.Second
 type Server struct {
 	resolverv1.UnimplementedResolverServer
 
-	engine     *Engine
-	authorizer *Authorizer
-	objects    client.Reader
-	leases     *lease.Keeper
-	mounts     *Mounts
-	events     *PodEvents
-	identity   *Identity
-	listener   net.Listener
-	log        logr.Logger
+	engine      *Engine
+	authorizer  *Authorizer
+	connections client.Reader
+	leases      *lease.Keeper
+	mounts      *Mounts
+	events      *PodEvents
+	identity    *Identity
+	listener    net.Listener
+	log         logr.Logger
 	// stopping is closed when the replica stops, so that nobody waits for changes that would not come.
 	stopping chan struct{}
 }
 
 // ServerOptions are what a Server needs, all of it.
 type ServerOptions struct {
-	// Engine resolves Connections, and its reader finds them.
-	Engine     *Engine
-	Authorizer *Authorizer
-	Leases     *lease.Keeper
+	Engine *Engine
+	// Connections is where Connections are found, a cached reader.
+	Connections client.Reader
+	Authorizer  *Authorizer
+	Leases      *lease.Keeper
 	// Mounts is told who asks, and Events what fails.
 	Mounts *Mounts
 	Events *PodEvents
@@ -65,7 +66,7 @@ type ServerOptions struct {
 // NewServer returns a server, which serves once it is started.
 func NewServer(o ServerOptions) *Server {
 	return &Server{
-		engine: o.Engine, authorizer: o.Authorizer, objects: o.Engine.objects, leases: o.Leases, mounts: o.Mounts, events: o.Events,
+		engine: o.Engine, authorizer: o.Authorizer, connections: o.Connections, leases: o.Leases, mounts: o.Mounts, events: o.Events,
 		identity: o.Identity, listener: o.Listener, log: o.Log, stopping: make(chan struct{}),
 	}
 }
@@ -104,7 +105,7 @@ func (s *Server) Start(ctx context.Context) error {
 
 // Resolve implements the gRPC service.
 func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (response *resolverv1.ResolveResponse, err error) {
-	served := s.engine.answers.serve()
+	served := s.engine.Serving()
 	defer served()
 	grant, err := s.authorizer.Authorize(ctx, bearer(ctx), request.GetPodToken(), request.GetVolumeAttributes())
 	if err != nil {
@@ -123,27 +124,27 @@ func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 	if err != nil {
 		return nil, err
 	}
-	key, volume := client.ObjectKeyFromObject(connection), volumeOf(grant, request)
+	key, volume := client.ObjectKeyFromObject(connection), NewVolumeID(grant.PodUID, request.GetVolumeAttributes())
 	resolved, err := s.engine.Resolve(ctx, connection, Volume{
 		Workload: workload, Overrides: grant.Overrides, Revision: request.GetRevision(), Held: ledger.Held(),
 	})
 	var sealed []byte
 	if err == nil {
-		if sealed, err = s.handOver(ctx, ledger, resolved); err != nil && len(resolved.Made) > 0 {
-			s.engine.brakes.wasted(revisionBase(connection, grant.Overrides), err)
+		if sealed, err = s.leases.HandOver(ctx, ledger, resolved.Slots, resolved.Made); err != nil {
+			s.engine.Undelivered(resolved, err)
 		}
 	}
 	if err != nil {
 		s.leases.GiveBack(ctx, grant.Pod.Namespace, resolved.Made)
-		s.mounts.failed(key, volume)
+		s.mounts.Failed(key, volume)
 		return nil, err
 	}
-	s.mounts.served(key, volume, resolved)
+	s.mounts.Served(key, volume, resolved.Versions, resolved.RefreshAfter)
 	response = &resolverv1.ResolveResponse{
 		Revision:       resolved.Revision,
 		Unchanged:      resolved.Unchanged,
 		RefreshAfterMs: s.leases.Sooner(ledger, resolved.RefreshAfter).Milliseconds(),
-		Topics:         resolved.topics,
+		Topics:         resolved.Topics,
 		Leases:         sealed,
 	}
 	for _, file := range resolved.Files {
@@ -156,7 +157,7 @@ func (s *Server) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 func (s *Server) connectionOf(ctx context.Context, grant *Grant) (*v1alpha1.Connection, error) {
 	connection := &v1alpha1.Connection{}
 	key := types.NamespacedName{Namespace: grant.Pod.Namespace, Name: grant.Connection}
-	if err := s.objects.Get(ctx, key, connection); err != nil {
+	if err := s.connections.Get(ctx, key, connection); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			return nil, fault.Waiting(v1alpha1.ReasonConnectionNotFound, "Connection %s does not exist", key)
 		}
@@ -167,20 +168,6 @@ func (s *Server) connectionOf(ctx context.Context, grant *Grant) (*v1alpha1.Conn
 			"Connection %s may not be mounted by pods of service account %s: it is not among allowedServiceAccounts", key, grant.ServiceAccount)
 	}
 	return connection, nil
-}
-
-// handOver writes what was made into the ledger and seals that for the node.
-func (s *Server) handOver(ctx context.Context, ledger *lease.Ledger, resolved *Resolved) ([]byte, error) {
-	ledger.Update(resolved.slots, resolved.Made, s.engine.clock.Now())
-	sealed, err := s.leases.Seal(ctx, ledger)
-	if err != nil {
-		return nil, err
-	}
-	if ctx.Err() != nil {
-		return nil, ctx.Err() // nobody waits for the answer
-	}
-	s.leases.Await(ledger, resolved.Made)
-	return sealed, nil
 }
 
 func leasesOf(grant *Grant, request *resolverv1.ResolveRequest) lease.Volume {
@@ -208,7 +195,7 @@ func (s *Server) Changes(ctx context.Context, request *resolverv1.ChangesRequest
 	}
 	ctx, cancel := context.WithTimeout(ctx, changesWait)
 	defer cancel()
-	cursor, topics := s.engine.notices.wait(ctx, s.stopping, request.GetAfter())
+	cursor, topics := s.engine.WaitForChanges(ctx, s.stopping, request.GetAfter())
 	return &resolverv1.ChangesResponse{Cursor: cursor, Topics: topics}, nil
 }
 
