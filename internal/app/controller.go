@@ -37,6 +37,8 @@ import (
 	"sallyport.dev/sallyport/internal/lease"
 	"sallyport.dev/sallyport/internal/resolver"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/internal/resolver/server"
+	"sallyport.dev/sallyport/internal/resolver/usage"
 	"sallyport.dev/sallyport/internal/vault"
 )
 
@@ -266,10 +268,10 @@ func addResolver(
 	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface, sessions *vault.Sessions, engine *resolver.Engine, log logr.Logger,
 ) error {
 	clk := clock.RealClock{}
-	if err := errors.Join(resolver.RegisterMetrics(metrics.Registry), lease.RegisterMetrics(metrics.Registry)); err != nil {
+	if err := errors.Join(server.RegisterMetrics(metrics.Registry), lease.RegisterMetrics(metrics.Registry)); err != nil {
 		return fmt.Errorf("registering the resolver's metrics: %w", err)
 	}
-	identity, err := resolver.NewIdentity(options.PodName, net.ParseIP(options.PodIP), clk)
+	certificate, err := server.NewServingCertificate(options.PodName, net.ParseIP(options.PodIP), clk)
 	if err != nil {
 		return err
 	}
@@ -278,26 +280,27 @@ func addResolver(
 		return fmt.Errorf("listening for nodes: %w", err)
 	}
 	log = log.WithName("resolver")
-	authorizer := resolver.NewAuthorizer(clients.AuthenticationV1().TokenReviews(), mgr.GetAPIReader(),
+	authorizer := server.NewAuthorizer(clients.AuthenticationV1().TokenReviews(), mgr.GetAPIReader(),
 		types.NamespacedName{Namespace: options.PodNamespace, Name: options.NodeServiceAccount})
 	configMaps := clients.CoreV1().ConfigMaps(options.PodNamespace)
-	publisher := resolver.NewPublisher(configMaps, identity, log)
-	mounts := resolver.NewMounts(clk)
-	leases := lease.NewKeeper(lease.Options{
+	publisher := server.NewPublisher(configMaps, certificate, log)
+	volumes := usage.NewVolumeTracker(clk)
+	leases := lease.NewManager(lease.Options{
 		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions, Secrets: clients.CoreV1().Secrets(options.PodNamespace),
 		Clock: clk, Log: log,
 	})
 	for _, runnable := range []manager.Runnable{
-		resolver.NewServer(resolver.ServerOptions{
-			Engine: engine, Connections: mgr.GetClient(), Authorizer: authorizer, Leases: leases, Mounts: mounts, Identity: identity, Listener: listener, Log: log,
-			Events: resolver.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk),
+		server.New(server.Options{
+			Engine: engine, Connections: mgr.GetClient(), Authorizer: authorizer, Leases: leases, Volumes: volumes,
+			Events: server.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk), Certificate: certificate, Listener: listener, Log: log,
 		}),
 		leases,
-		resolver.NewReporter(resolver.ReporterOptions{
-			Mounts: mounts, Client: mgr.GetClient(), ConfigMaps: configMaps, Replica: options.PodName, RefreshInterval: resolver.RefreshInterval, Clock: clk, Log: log,
+		usage.NewMountStatusReporter(usage.ReporterOptions{
+			Volumes: volumes, Client: mgr.GetClient(), ConfigMaps: configMaps, Replica: options.PodName,
+			RefreshInterval: resolver.RefreshInterval, Clock: clk, Log: log,
 		}),
 		publisher,
-		resolver.NewPruner(configMaps, clients.CoreV1().Pods(options.PodNamespace), log),
+		server.NewPruner(configMaps, clients.CoreV1().Pods(options.PodNamespace), log),
 	} {
 		if err := mgr.Add(runnable); err != nil {
 			return fmt.Errorf("adding the resolver: %w", err)
