@@ -1,5 +1,5 @@
-// Package connection reconciles Connections: it resolves each one now and then, as a pod without overrides would, and says in
-// one sentence what is wrong and where. It stores no value.
+// Package connection reconciles Connections: it resolves each one now and then, as a pod without overrides would, and
+// says in one sentence what is wrong and where. It stores no value.
 package connection
 
 import (
@@ -55,9 +55,12 @@ func NewReconciler(c client.Client, engine *resolver.Engine, recorder events.Eve
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("connection").
-		For(&v1alpha1.Connection{}, builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, firstMounted))).
-		Watches(&v1alpha1.VaultConfig{}, handler.EnqueueRequestsFromMapFunc(r.usersOf), builder.WithPredicates(configChanged)).
-		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(labelsChanged)).
+		For(&v1alpha1.Connection{},
+			builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, firstMounted))).
+		Watches(&v1alpha1.VaultConfig{}, handler.EnqueueRequestsFromMapFunc(r.usersOf),
+			builder.WithPredicates(configChanged)).
+		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace),
+			builder.WithPredicates(labelsChanged)).
 		WithOptions(requeue.Options()).
 		Complete(r)
 }
@@ -79,18 +82,30 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: next(connection, resolved)}, nil
 	}
 	r.remember(request.NamespacedName, "")
-	if reportErr := r.report(ctx, connection, resolved, err); reportErr != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(reportErr)
+	f := seenFrom(connection, err)
+	if err := r.report(ctx, connection, resolved, f); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if err != nil {
-		return requeue.For(fault.From(err))
+	if f != nil {
+		return requeue.For(f)
 	}
 	r.remember(request.NamespacedName, resolved.Revision)
 	return ctrl.Result{RequeueAfter: next(connection, resolved)}, nil
 }
 
-// next is when to look again at a Connection that can be resolved. One that is mounted is looked at whenever its volumes are, which then costs
-// nothing. Of one that nobody mounts only status gets old.
+// seenFrom returns the fault as the Connection's status tells it, nil for none. What only an edit of a VaultConfig
+// cures is waited for: the Connection itself needs none.
+func seenFrom(connection *v1alpha1.Connection, err error) *fault.Fault {
+	if err == nil {
+		return nil
+	}
+	return fault.From(err).For(fault.Subject{
+		Kind: fault.KindConnection, Namespace: connection.Namespace, Name: connection.Name,
+	})
+}
+
+// next is when to look again at a Connection that can be resolved. One that is mounted is looked at whenever its
+// volumes are, which then costs nothing. Of one that nobody mounts only status gets old.
 func next(connection *v1alpha1.Connection, resolved *resolver.Resolved) time.Duration {
 	if mounted(connection) {
 		return resolved.RefreshAfter
@@ -99,11 +114,13 @@ func next(connection *v1alpha1.Connection, resolved *resolver.Resolved) time.Dur
 }
 
 // report stores the outcome in status where it differs, and tells of transitions in an event.
-func (r *Reconciler) report(ctx context.Context, connection *v1alpha1.Connection, resolved *resolver.Resolved, err error) error {
+func (r *Reconciler) report(
+	ctx context.Context, connection *v1alpha1.Connection, resolved *resolver.Resolved, f *fault.Fault,
+) error {
 	before := connection.DeepCopy()
 	connection.Status.ObservedGeneration = connection.Generation
-	if err != nil {
-		status.NotReady(&connection.Status.Conditions, connection.Generation, fault.From(err))
+	if f != nil {
+		status.NotReady(&connection.Status.Conditions, connection.Generation, f)
 	} else {
 		connection.Status.Secrets = resolved.Secrets
 		status.Ready(&connection.Status.Conditions, connection.Generation, readyMessage(resolved))

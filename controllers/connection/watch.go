@@ -18,8 +18,8 @@ import (
 // borrowed indexes Connections by the VaultConfigs of other namespaces that they refer to, as namespace/name.
 const borrowed = "borrowedVaultConfigs"
 
-// configChanged lets a VaultConfig wake its Connections when its spec changes and when it becomes ready or stops being so, not
-// at every renewal.
+// configChanged lets a VaultConfig wake its Connections when its spec changes and when it becomes ready or stops being
+// so, not at every renewal.
 var configChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := e.ObjectOld.(*v1alpha1.VaultConfig)
@@ -40,7 +40,8 @@ var labelsChanged = predicate.And(predicate.LabelChangedPredicate{}, predicate.F
 	DeleteFunc: func(event.DeleteEvent) bool { return false },
 })
 
-// firstMounted lets a Connection be looked at when somebody mounts it that nobody did before: from now on that happens more often.
+// firstMounted lets a Connection be looked at when somebody mounts it that nobody did before: from now on that happens
+// more often.
 var firstMounted = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	DeleteFunc: func(event.DeleteEvent) bool { return false },
@@ -62,8 +63,8 @@ func Index(ctx context.Context, indexer client.FieldIndexer) error {
 	return indexer.IndexField(ctx, &v1alpha1.Connection{}, borrowed, borrows)
 }
 
-// borrows lists the VaultConfigs of other namespaces that a Connection refers to. Only vaultSecrets can: references in value name
-// VaultConfigs of their own namespace.
+// borrows lists the VaultConfigs of other namespaces that a Connection refers to. Only vaultSecrets can: references in
+// value name VaultConfigs of their own namespace.
 func borrows(object client.Object) []string {
 	connection, ok := object.(*v1alpha1.Connection)
 	if !ok {
@@ -78,9 +79,9 @@ func borrows(object client.Object) []string {
 	return keys
 }
 
-// usersOf maps a VaultConfig to the Connections of its namespace, and to those elsewhere that refer to it. Which of its own namespace
-// refer to it is not looked up: references stand in values too, and checking a Connection whose secrets did not change costs Vault
-// nothing.
+// usersOf maps a VaultConfig to the Connections of its namespace, and to those elsewhere that refer to it. Which of its
+// own namespace refer to it is not looked up: references stand in values too, and checking a Connection whose secrets
+// did not change costs Vault nothing.
 func (r *Reconciler) usersOf(ctx context.Context, config client.Object) []ctrl.Request {
 	own := r.requests(ctx, client.InNamespace(config.GetNamespace()))
 	return append(own, r.requests(ctx, client.MatchingFields{borrowed: client.ObjectKeyFromObject(config).String()})...)

@@ -41,24 +41,27 @@ type kind struct {
 
 func kinds() []kind {
 	return []kind{
-		{"Deployment", func() client.Object { return &appsv1.Deployment{} }, func(o client.Object) *corev1.PodTemplateSpec {
-			if workload, ok := o.(*appsv1.Deployment); ok {
-				return &workload.Spec.Template
-			}
-			return nil
-		}},
-		{"StatefulSet", func() client.Object { return &appsv1.StatefulSet{} }, func(o client.Object) *corev1.PodTemplateSpec {
-			if workload, ok := o.(*appsv1.StatefulSet); ok {
-				return &workload.Spec.Template
-			}
-			return nil
-		}},
-		{"DaemonSet", func() client.Object { return &appsv1.DaemonSet{} }, func(o client.Object) *corev1.PodTemplateSpec {
-			if workload, ok := o.(*appsv1.DaemonSet); ok {
-				return &workload.Spec.Template
-			}
-			return nil
-		}},
+		{"Deployment", func() client.Object { return &appsv1.Deployment{} },
+			func(o client.Object) *corev1.PodTemplateSpec {
+				if workload, ok := o.(*appsv1.Deployment); ok {
+					return &workload.Spec.Template
+				}
+				return nil
+			}},
+		{"StatefulSet", func() client.Object { return &appsv1.StatefulSet{} },
+			func(o client.Object) *corev1.PodTemplateSpec {
+				if workload, ok := o.(*appsv1.StatefulSet); ok {
+					return &workload.Spec.Template
+				}
+				return nil
+			}},
+		{"DaemonSet", func() client.Object { return &appsv1.DaemonSet{} },
+			func(o client.Object) *corev1.PodTemplateSpec {
+				if workload, ok := o.(*appsv1.DaemonSet); ok {
+					return &workload.Spec.Template
+				}
+				return nil
+			}},
 	}
 }
 
@@ -180,7 +183,9 @@ func (r *Reconciler) look(ctx context.Context, namespace string, names []string,
 
 // apply notes what was seen, and rolls the pods in the same write if that differs from what they were rolled for. A Connection that is new
 // to the workload rolls nothing: the edit of the template that brought it did.
-func (r *Reconciler) apply(ctx context.Context, workload client.Object, template *corev1.PodTemplateSpec, before seen, now sight) error {
+func (r *Reconciler) apply(
+	ctx context.Context, workload client.Object, template *corev1.PodTemplateSpec, before seen, now sight,
+) error {
 	text := now.seen.String()
 	if text == before.String() {
 		return nil
@@ -204,8 +209,9 @@ func (r *Reconciler) apply(ctx context.Context, workload client.Object, template
 			status.Note("rolled, because a Connection that its pods mount changed: "+strings.Join(changed, ", ")))
 	}
 	if len(now.unversioned) > 0 {
-		r.recorder.Eventf(workload, nil, corev1.EventTypeWarning, v1alpha1.ReasonNoVersions, "Restart", "%s", status.Note(
-			v1alpha1.AnnotationRestartOnChange+" does not see changes of secrets without versions, only KV version 2 has them: "+strings.Join(now.unversioned, ", ")))
+		r.recorder.Eventf(workload, nil, corev1.EventTypeWarning, v1alpha1.ReasonNoVersions, "Restart", "%s",
+			status.Note(
+				v1alpha1.AnnotationRestartOnChange+" does not see changes of secrets without versions, only KV version 2 has them: "+strings.Join(now.unversioned, ", ")))
 	}
 	return nil
 }

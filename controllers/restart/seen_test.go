@@ -14,12 +14,14 @@ import (
 func sample() *v1alpha1.Connection {
 	written := metav1.NewTime(time.Unix(1_800_000_000, 0))
 	return &v1alpha1.Connection{
-		ObjectMeta: metav1.ObjectMeta{Name: "db", UID: "uid", Generation: 3, ResourceVersion: "7", Labels: map[string]string{"a": "b"}},
-		Spec:       v1alpha1.ConnectionSpec{Type: "t"},
+		ObjectMeta: metav1.ObjectMeta{Name: "db", UID: "uid", Generation: 3, ResourceVersion: "7",
+			Labels: map[string]string{"a": "b"}},
+		Spec: v1alpha1.ConnectionSpec{Type: "t"},
 		Status: v1alpha1.ConnectionStatus{
 			ObservedGeneration: 3,
 			Conditions:         []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue}},
-			Secrets:            []v1alpha1.ObservedSecret{{VaultConfig: "shop/main", Path: "secret/data/db", Version: 5, CreatedTime: &written}},
+			Secrets: []v1alpha1.ObservedSecret{{VaultConfig: "shop/main", Path: "secret/data/db", Version: 5,
+				CreatedTime: &written}},
 		},
 	}
 }
@@ -75,7 +77,8 @@ func TestMountedConnectionsAreThoseOfOurDriver(t *testing.T) {
 		}}}
 	}
 	template := &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Volumes: []corev1.Volume{
-		{}, csi(v1alpha1.DriverName, "z"), csi("other", "x"), csi(v1alpha1.DriverName, "a"), csi(v1alpha1.DriverName, "z"),
+		{}, csi(v1alpha1.DriverName, "z"), csi("other", "x"), csi(v1alpha1.DriverName, "a"),
+		csi(v1alpha1.DriverName, "z"),
 	}}}
 	NewWithT(t).Expect(mounted(template)).To(Equal([]string{"a", "z"}))
 }

@@ -38,7 +38,9 @@ type Reconciler struct {
 }
 
 // NewReconciler returns a reconciler.
-func NewReconciler(c client.Client, sessions *vault.Sessions, recorder events.EventRecorder, clk clock.PassiveClock) *Reconciler {
+func NewReconciler(
+	c client.Client, sessions *vault.Sessions, recorder events.EventRecorder, clk clock.PassiveClock,
+) *Reconciler {
 	return &Reconciler{client: c, sessions: sessions, recorder: recorder, clock: clk}
 }
 
@@ -91,7 +93,8 @@ func (r *Reconciler) outcome(found observation) (ctrl.Result, error) {
 
 // observe looks at Vault and at the session, and renews the token when that is due.
 func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) observation {
-	found := observation{enabled: enabled(config.Spec.Enabled), autoRenew: enabled(config.Spec.AutoRenew), workload: vault.IsWorkload(config)}
+	found := observation{enabled: enabled(config.Spec.Enabled), autoRenew: enabled(config.Spec.AutoRenew),
+		workload: vault.IsWorkload(config)}
 	if found.health, found.healthErr = r.health(ctx, config); found.healthErr != nil || found.workload {
 		return found
 	}

@@ -60,9 +60,11 @@ func (o observation) reportReachable(s *v1alpha1.VaultConfigStatus, config *v1al
 			return
 		}
 	} else {
-		status.True(&s.Conditions, config.Generation, v1alpha1.ConditionReachable, v1alpha1.ReasonSucceeded, "Vault answers and is unsealed")
+		status.True(&s.Conditions, config.Generation, v1alpha1.ConditionReachable, v1alpha1.ReasonSucceeded,
+			"Vault answers and is unsealed")
 	}
-	s.Vault = &v1alpha1.VaultStatus{Version: o.health.Version, Sealed: o.health.Sealed, ClusterName: o.health.ClusterName}
+	s.Vault = &v1alpha1.VaultStatus{Version: o.health.Version, Sealed: o.health.Sealed,
+		ClusterName: o.health.ClusterName}
 }
 
 func (o observation) reportAuthenticated(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
@@ -76,14 +78,16 @@ func (o observation) reportAuthenticated(s *v1alpha1.VaultConfigStatus, config *
 	case o.authErr != nil:
 		status.False(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, o.authErr)
 	case o.workload:
-		status.Unknown(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, fault.Waiting(v1alpha1.ReasonWorkloadIdentity,
-			"each pod that mounts a Connection logs in with its own service account; whether Vault accepts it shows there"))
+		status.Unknown(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated,
+			fault.Waiting(v1alpha1.ReasonWorkloadIdentity,
+				"each pod that mounts a Connection logs in with its own service account; whether Vault accepts it shows there"))
 	default:
 		message := "Vault accepts the token"
 		if o.token.FromLogin {
 			message = "Vault accepts the login"
 		}
-		status.True(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, v1alpha1.ReasonSucceeded, message)
+		status.True(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, v1alpha1.ReasonSucceeded,
+			message)
 	}
 }
 

@@ -21,7 +21,8 @@ func good() observation {
 		enabled: true, autoRenew: true,
 		health: vault.Health{Version: "1.21.1", ClusterName: "vault-main", Initialized: true},
 		token: vault.TokenInfo{
-			ExpireTime: now.Add(time.Hour), CreationTTL: time.Hour, Renewable: true, Policies: []string{"default", "shop"},
+			ExpireTime: now.Add(time.Hour), CreationTTL: time.Hour, Renewable: true,
+			Policies: []string{"default", "shop"},
 		},
 		nextRenewal: now.Add(40 * time.Minute),
 	}
@@ -43,8 +44,11 @@ func TestReport(t *testing.T) {
 			mutate: func(o *observation) { o.enabled = false },
 			ready:  "False", reason: v1alpha1.ReasonConfigDisabled, renewing: "True", renewReason: v1alpha1.ReasonRenewed},
 		"a Vault that is down is worked on": {
-			mutate: func(o *observation) { o.healthErr = fault.Transient(v1alpha1.ReasonVaultUnreachable, "no answer") },
-			ready:  "False", reason: v1alpha1.ReasonVaultUnreachable, present: v1alpha1.ConditionReconciling},
+			mutate: func(o *observation) {
+				o.healthErr = fault.Transient(v1alpha1.ReasonVaultUnreachable,
+					"no answer")
+			},
+			ready: "False", reason: v1alpha1.ReasonVaultUnreachable, present: v1alpha1.ConditionReconciling},
 		"a wrong spec is stalled": {
 			mutate: func(o *observation) { o.healthErr = fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.url: …") },
 			ready:  "False", reason: v1alpha1.ReasonInvalidSpec, present: v1alpha1.ConditionStalled},
@@ -60,7 +64,8 @@ func TestReport(t *testing.T) {
 			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "True", renewReason: v1alpha1.ReasonRenewed},
 		"a login that is not repeated in time says so": {
 			mutate: func(o *observation) {
-				o.token.FromLogin, o.renewErr = true, fault.Transient(v1alpha1.ReasonVaultError, "an error inside Vault")
+				o.token.FromLogin, o.renewErr = true,
+					fault.Transient(v1alpha1.ReasonVaultError, "an error inside Vault")
 			},
 			ready: "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonRenewalFailed,
 			renewSentence: "cannot be renewed or replaced: an error inside Vault"},
@@ -147,17 +152,20 @@ func TestTimesOfATokenThatIsRenewedEveryFewMinutesAreNotTold(t *testing.T) {
 
 		o.token.CreationTTL = 9 * time.Minute
 		o.report(&config.Status, config)
-		g.Expect(*config.Status.Token).To(Equal(v1alpha1.TokenStatus{Renewable: true, Policies: []string{"default", "shop"}}))
+		g.Expect(*config.Status.Token).
+			To(Equal(v1alpha1.TokenStatus{Renewable: true, Policies: []string{"default", "shop"}}))
 		renewed := func(at time.Time) *v1alpha1.VaultConfigStatus {
 			o.token.ExpireTime, o.token.LastRenewal, o.nextRenewal = at.Add(9*time.Minute), at, at.Add(6*time.Minute)
 			o.report(&config.Status, config)
 			return config.Status.DeepCopy()
 		}
 		first := renewed(now)
-		g.Expect(first.Token.LastRenewalTime.Time).To(BeTemporally("==", now.Truncate(time.Second)), "that it is renewed at all shows")
+		g.Expect(first.Token.LastRenewalTime.Time).
+			To(BeTemporally("==", now.Truncate(time.Second)), "that it is renewed at all shows")
 		g.Expect(first.Token.ExpireTime).To(BeNil(), "it would be past when somebody reads it")
 		g.Expect(renewed(now.Add(6*time.Minute))).To(Equal(first), "the next renewal is no reason to write")
-		g.Expect(renewed(now.Add(12 * time.Minute)).Token.LastRenewalTime.Time).To(BeTemporally(">", now.Add(11*time.Minute)))
+		g.Expect(renewed(now.Add(12 * time.Minute)).Token.LastRenewalTime.Time).
+			To(BeTemporally(">", now.Add(11*time.Minute)))
 
 		o.renewErr = fault.Transient(v1alpha1.ReasonVaultError, "500")
 		o.report(&config.Status, config)

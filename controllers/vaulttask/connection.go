@@ -17,7 +17,7 @@ import (
 const connectionType = "VAULT"
 
 // byConnection takes url, credentials and paths from a Connection. What it resolves stays in memory, and only for this attempt.
-func (a *attempt) byConnection(ctx context.Context, to *target) error {
+func (a *access) byConnection(ctx context.Context, to *target) error {
 	name := client.ObjectKey{Namespace: a.task.Namespace, Name: a.task.Spec.ConnectionRef.Name}
 	connection := &v1alpha1.Connection{}
 	if err := a.client.Get(ctx, name, connection); err != nil {

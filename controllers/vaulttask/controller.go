@@ -1,6 +1,3 @@
-// Package vaulttask reconciles VaultTasks: it runs each operation once, or on its schedule, and reports the outcome. Before a
-// call that changes Vault it writes a claim to status, so that a controller that dies in between, or a second one that believes
-// itself leader, can tell what was begun and does it at most once.
 package vaulttask
 
 import (
@@ -8,6 +5,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
@@ -17,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/controllers/vaulttask/claims"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/requeue"
 	"sallyport.dev/sallyport/internal/resolver"
@@ -38,16 +37,22 @@ type Reconciler struct {
 	sessions *vault.Sessions
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
-	memory   *memory
+	claims   *claims.Store[outcome]
+	inline   inlineSessions
 }
 
-// NewReconciler returns a reconciler. live reads from the API server, not from a cache: whether a task was claimed already
-// must not be decided on what was true a moment ago. Only where status says that nothing ever was, and the claim comes before anything
-// else that leaves a trace, is the cache good enough.
+// NewReconciler returns a reconciler. live reads from the API server, not from a cache: whether a task was claimed
+// already must not be decided on what was true a moment ago. Only where status says that nothing ever was, and the
+// claim comes before anything else that leaves a trace, is the cache good enough.
 func NewReconciler(
-	c client.Client, live client.Reader, engine *resolver.Engine, sessions *vault.Sessions, recorder events.EventRecorder, clk clock.PassiveClock,
+	c client.Client, live client.Reader, engine *resolver.Engine, sessions *vault.Sessions,
+	recorder events.EventRecorder,
+	clk clock.PassiveClock,
 ) *Reconciler {
-	return &Reconciler{client: c, live: live, engine: engine, sessions: sessions, recorder: recorder, clock: clk, memory: newMemory()}
+	return &Reconciler{
+		client: c, live: live, engine: engine, sessions: sessions, recorder: recorder, clock: clk,
+		claims: claims.NewStore[outcome](), inline: inlineSessions{uids: map[types.NamespacedName]types.UID{}},
+	}
 }
 
 // SetupWithManager registers the reconciler with a manager.
@@ -62,18 +67,19 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// Reconcile does what is due for a task: runs it, takes up a run that was interrupted, waits for its schedule, or deletes it.
-// A finished task costs one cached read.
+// Reconcile does what is due for a task: runs it, takes up a run that was interrupted, waits for its schedule, or
+// deletes it. A finished task costs one cached read.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	cached := &v1alpha1.VaultTask{}
 	if err := r.client.Get(ctx, request.NamespacedName, cached); err != nil {
 		return r.gone(request, err)
 	}
-	if next := due(cached, r.clock.Now()); next.action == rest && r.memory.outcome(cached) == nil {
+	if next := due(cached, r.clock.Now()); next.action == rest && r.unstored(cached) == nil {
 		return ctrl.Result{RequeueAfter: next.after}, nil
 	}
 	if untouched(cached) {
-		// What is first written is its claim, which the API server refuses if the cache was old: one read less for most tasks.
+		// What is first written is its claim, which the API server refuses if the cache was old: one read less for most
+		// tasks.
 		result, err := r.proceed(ctx, cached)
 		if !apierrors.IsConflict(err) {
 			return result, err
@@ -91,8 +97,8 @@ func (r *Reconciler) proceed(ctx context.Context, task *v1alpha1.VaultTask) (ctr
 	if !task.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil
 	}
-	if known := r.memory.outcome(task); known != nil {
-		return r.deliver(ctx, task, known)
+	if out := r.unstored(task); out != nil {
+		return r.storeOutcome(ctx, task, out)
 	}
 	next := due(task, r.clock.Now())
 	switch next.action {
@@ -114,45 +120,47 @@ func (r *Reconciler) proceed(ctx context.Context, task *v1alpha1.VaultTask) (ctr
 
 // run makes one attempt, stores how it went and decides whether to come back.
 func (r *Reconciler) run(ctx context.Context, task *v1alpha1.VaultTask, next decision) (ctrl.Result, error) {
-	attempt := &attempt{Reconciler: r, task: task, before: task.DeepCopy()}
+	a := &attempt{Reconciler: r, task: task, before: task.DeepCopy()}
 	if fresh(task) {
-		begin(task, next.slot, r.clock.Now())
+		begin(task, next.scheduledTime, r.clock.Now())
 	}
-	attempt.known = r.memory.of(task.Status.Claim)
-	attempt.resumed = task.Status.Claim != nil && !attempt.known.idle()
-	out, err := attempt.execute(ctx)
-	if attempt.storeErr != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(attempt.storeErr)
+	a.state = r.claims.Get(client.ObjectKeyFromObject(task), task.Status.Claim)
+	a.resumed = a.state.Called()
+	out, err := a.execute(ctx)
+	if a.claimErr != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(a.claimErr)
 	}
-	f := attempt.judge(err)
-	if f != nil && (attempt.resumed || !fault.OutcomeUnknown(err)) { // what was begun has one more chance to be settled
-		if late := overdue(task, attempt.resumed, f, r.clock.Now()); late != nil {
-			err, f = late, nil
+	if f := a.classify(err); f != nil {
+		late := a.givenUp(f)
+		if late == nil {
+			return r.retry(ctx, a, f)
 		}
+		err = late
 	}
-	switch {
-	case err == nil:
-		r.memory.keep(task.Status.Claim, out)
+	if err != nil {
+		fail(task, fault.From(err), r.clock.Now())
+	} else {
+		a.state.Finish(out)
 		complete(task, out, r.clock.Now())
-	case f == nil:
-		f = fault.From(err)
-		fail(task, f, r.clock.Now())
-	default:
-		attempt.release(err)
-		pending(task, f)
-		if err := r.store(ctx, attempt.before, task); err != nil {
-			return ctrl.Result{}, client.IgnoreNotFound(err)
-		}
-		return again(task, f, r.clock.Now())
 	}
-	return r.end(ctx, attempt.before, task)
+	return r.end(ctx, a.before, task)
 }
 
-// deliver stores an outcome that could not be stored when it came about. It stands over what another controller made of the claim: that
-// one cannot know better.
-func (r *Reconciler) deliver(ctx context.Context, task *v1alpha1.VaultTask, known *outcome) (ctrl.Result, error) {
+// retry stores what the run waits for, and says when to come back.
+func (r *Reconciler) retry(ctx context.Context, a *attempt, f *fault.Fault) (ctrl.Result, error) {
+	a.releaseClaim(f)
+	pending(a.task, f)
+	if err := r.store(ctx, a.before, a.task); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	return nextAttempt(a.task, f, r.clock.Now())
+}
+
+// storeOutcome stores an outcome that could not be stored when it came about. It stands over what another controller
+// made of the claim: that one cannot know better.
+func (r *Reconciler) storeOutcome(ctx context.Context, task *v1alpha1.VaultTask, out *outcome) (ctrl.Result, error) {
 	before := task.DeepCopy()
-	complete(task, known, r.clock.Now())
+	complete(task, out, r.clock.Now())
 	return r.end(ctx, before, task)
 }
 
@@ -161,7 +169,7 @@ func (r *Reconciler) end(ctx context.Context, before, task *v1alpha1.VaultTask) 
 	if err := r.store(ctx, before, task); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	r.forget(task)
+	r.forget(client.ObjectKeyFromObject(task))
 	switch next := due(task, r.clock.Now()); next.action {
 	case run, remove:
 		return ctrl.Result{RequeueAfter: time.Millisecond}, nil
@@ -170,8 +178,8 @@ func (r *Reconciler) end(ctx context.Context, before, task *v1alpha1.VaultTask) 
 	}
 }
 
-// again returns when to try once more: as for any fault, but no later than the run's deadline.
-func again(task *v1alpha1.VaultTask, f *fault.Fault, now time.Time) (ctrl.Result, error) {
+// nextAttempt returns when to try once more: as for any fault, but no later than the run's deadline.
+func nextAttempt(task *v1alpha1.VaultTask, f *fault.Fault, now time.Time) (ctrl.Result, error) {
 	result, err := requeue.For(f)
 	if limit := task.Spec.ActiveDeadlineSeconds; limit != nil && task.Status.StartTime != nil {
 		left := max(time.Second, task.Status.StartTime.Add(time.Duration(*limit)*time.Second).Sub(now))
@@ -191,17 +199,15 @@ func (r *Reconciler) remove(ctx context.Context, task *v1alpha1.VaultTask) error
 // gone forgets what is known of a task that was deleted.
 func (r *Reconciler) gone(request ctrl.Request, err error) (ctrl.Result, error) {
 	if client.IgnoreNotFound(err) == nil {
-		if uid, known := r.memory.leave(request.NamespacedName); known {
-			r.sessions.Forget(uid)
-		}
+		r.forget(request.NamespacedName)
 	}
 	return ctrl.Result{}, client.IgnoreNotFound(err)
 }
 
-// forget drops what is only needed while a task runs.
-func (r *Reconciler) forget(task *v1alpha1.VaultTask) {
-	r.memory.drop(task.Status.Claim)
-	if uid, known := r.memory.leave(client.ObjectKeyFromObject(task)); known {
+// forget drops what is only needed while a task runs: the states of its claims, and its own session with Vault.
+func (r *Reconciler) forget(task types.NamespacedName) {
+	r.claims.Forget(task)
+	if uid, found := r.inline.remove(task); found {
 		r.sessions.Forget(uid)
 	}
 }

@@ -34,8 +34,8 @@ type decision struct {
 	action action
 	// after is when to decide anew; zero: when the object changes.
 	after time.Duration
-	// slot is the time of the schedule that a run is for.
-	slot time.Time
+	// scheduledTime is the time of the schedule that a run is for.
+	scheduledTime time.Time
 	// next is the next time of the schedule.
 	next time.Time
 	// problem with the schedule.
@@ -80,12 +80,13 @@ func dueBySchedule(task *v1alpha1.VaultTask, now time.Time) decision {
 	if s.LastScheduleTime != nil {
 		since = s.LastScheduleTime.Time
 	}
-	slot, next := times.between(since, now)
-	if late := task.Spec.Schedule.StartingDeadlineSeconds; late != nil && now.Sub(slot) > time.Duration(*late)*time.Second {
-		slot = time.Time{}
+	scheduledTime, next := times.between(since, now)
+	if late := task.Spec.Schedule.StartingDeadlineSeconds; late != nil &&
+		now.Sub(scheduledTime) > time.Duration(*late)*time.Second {
+		scheduledTime = time.Time{}
 	}
-	if !slot.IsZero() {
-		return decision{action: run, slot: slot}
+	if !scheduledTime.IsZero() {
+		return decision{action: run, scheduledTime: scheduledTime}
 	}
 	action := await
 	if s.NextScheduleTime != nil && s.NextScheduleTime.Time.Equal(next) && s.ObservedGeneration == task.Generation {
@@ -102,14 +103,16 @@ func finished(task *v1alpha1.VaultTask) bool {
 // fresh tells whether a run that is due begins now, and does not go on.
 func fresh(task *v1alpha1.VaultTask) bool {
 	s := &task.Status
-	unsettled := s.Claim != nil && s.CompletionTime == nil
-	return !unsettled && (s.StartTime == nil || s.CompletionTime != nil || s.Rerun != task.Annotations[v1alpha1.AnnotationRerun])
+	claimed := s.Claim != nil && s.CompletionTime == nil
+	return !claimed && (s.StartTime == nil || s.CompletionTime != nil ||
+		s.Rerun != task.Annotations[v1alpha1.AnnotationRerun])
 }
 
 // untouched tells whether nothing was ever done for a task that is to change something in Vault.
 func untouched(task *v1alpha1.VaultTask) bool {
 	s := &task.Status
-	return task.Spec.Operation.HasEffect() && s.ObservedGeneration == 0 && s.StartTime == nil && s.CompletionTime == nil && s.Claim == nil
+	return task.Spec.Operation.HasEffect() && s.ObservedGeneration == 0 && s.StartTime == nil &&
+		s.CompletionTime == nil && s.Claim == nil
 }
 
 // describe puts into status what a task that does not run now waits for.
@@ -134,10 +137,11 @@ func (d decision) describe(task *v1alpha1.VaultTask) {
 }
 
 // overdue returns a fault if a run has used up its time or its attempts.
-func overdue(task *v1alpha1.VaultTask, unsettled bool, last *fault.Fault, now time.Time) error {
+func overdue(task *v1alpha1.VaultTask, claimed bool, last *fault.Fault, now time.Time) error {
 	s := &task.Status
 	var reason, sentence string
-	if limit := task.Spec.ActiveDeadlineSeconds; limit != nil && !now.Before(s.StartTime.Add(time.Duration(*limit)*time.Second)) {
+	if limit := task.Spec.ActiveDeadlineSeconds; limit != nil &&
+		!now.Before(s.StartTime.Add(time.Duration(*limit)*time.Second)) {
 		reason, sentence = v1alpha1.ReasonDeadlineExceeded, fmt.Sprintf("it was not done within the %d seconds of activeDeadlineSeconds", *limit)
 	}
 	if limit := task.Spec.BackoffLimit; limit != nil && s.Failures > *limit {
@@ -146,7 +150,7 @@ func overdue(task *v1alpha1.VaultTask, unsettled bool, last *fault.Fault, now ti
 	switch {
 	case reason == "":
 		return nil
-	case unsettled && task.Spec.Operation.HasEffect():
+	case claimed && task.Spec.Operation.HasEffect():
 		return unknown("%s, and whether an earlier attempt had its effect is not known", sentence)
 	}
 	return fault.Terminal(reason, "%s; last: %s, %s", sentence, last.Reason, last.Message())
@@ -154,6 +158,6 @@ func overdue(task *v1alpha1.VaultTask, unsettled bool, last *fault.Fault, now ti
 
 // unknown is the end of a task whose effect may or may not have happened.
 func unknown(format string, args ...any) *fault.Fault {
-	return fault.Terminal(v1alpha1.ReasonOutcomeUnknown, format+"; look at what is in Vault, then set the annotation %s to run the task again",
-		append(args, v1alpha1.AnnotationRerun)...)
+	return fault.Terminal(v1alpha1.ReasonOutcomeUnknown, format, args...).
+		WithRemedy("look at what is in Vault, then set the annotation %s to run the task again", v1alpha1.AnnotationRerun)
 }

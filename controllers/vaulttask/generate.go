@@ -32,10 +32,11 @@ func generate(ctx context.Context, session *vault.Session, spec *v1alpha1.Genera
 	for i, character := range characters {
 		switch {
 		case !unicode.IsPrint(character):
-			return "", fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.generate, key %q: charset holds a character that cannot be printed; leave it out", spec.Key)
+			return "", fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.generate, key %q: charset holds a character that cannot be printed",
+				spec.Key).WithRemedy("leave it out")
 		case strings.ContainsRune(string(characters[:i]), character):
-			return "", fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.generate, key %q: charset holds %q twice, which would make it likelier than the others; "+
-				"write each character once", spec.Key, character)
+			return "", fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.generate, key %q: charset holds %q twice, which would make it likelier than the others",
+				spec.Key, character).WithRemedy("write each character once")
 		}
 	}
 	return random(characters, int(ptr.Deref(spec.Length, defaultLength))), nil

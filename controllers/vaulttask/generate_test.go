@@ -20,7 +20,8 @@ func TestGeneratedValues(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(value).To(MatchRegexp("^[A-Za-z0-9]{32}$"))
 
-	value, err = generate(context.Background(), nil, &v1alpha1.GeneratedValue{Key: "a", Length: new(int32(3000)), Charset: "aüß"})
+	value, err = generate(context.Background(), nil,
+		&v1alpha1.GeneratedValue{Key: "a", Length: new(int32(3000)), Charset: "aüß"})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect([]rune(value)).To(HaveLen(3000))
 	for _, character := range "aüß" { // far beyond chance: eight standard deviations

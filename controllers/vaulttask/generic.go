@@ -2,15 +2,34 @@ package vaulttask
 
 import (
 	"context"
+	"fmt"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// actOn writes to, or deletes, any path of Vault. What that does nobody here knows, so that it is sent once, and never again unless it
-// is certain that Vault did not get it.
-func (a *attempt) actOn(ctx context.Context, to *target) (*outcome, error) {
+// genericRead reads or lists any path of Vault.
+func (a *attempt) genericRead(ctx context.Context, to *target) (*outcome, error) {
+	a.called = true
+	if a.task.Spec.Operation == v1alpha1.OperationGenericList {
+		names, err := to.session.ListPath(ctx, to.path)
+		if err != nil {
+			return nil, err
+		}
+		return &outcome{result: secretResult(names),
+			message: fmt.Sprintf("listed %d names in %s", len(names.Data), names.Path)}, nil
+	}
+	secret, err := to.session.ReadPath(ctx, to.path)
+	if err != nil {
+		return nil, err
+	}
+	return &outcome{result: secretResult(secret), message: "read " + secret.Path, values: secret.Data}, nil
+}
+
+// genericWrite writes to, or deletes, any path of Vault. What that does nobody here knows, so that it is sent once, and
+// never again unless it is certain that Vault did not get it.
+func (a *attempt) genericWrite(ctx context.Context, to *target) (*outcome, error) {
 	data, err := a.input(ctx, to)
 	if err != nil {
 		return nil, err
@@ -26,19 +45,19 @@ func (a *attempt) actOn(ctx context.Context, to *target) (*outcome, error) {
 	if err := a.unwrap(ctx, to, data); err != nil {
 		return nil, err
 	}
-	a.sending(nil)
-	var answer *vault.Secret
+	a.state.Calling(nil)
+	var response *vault.Secret
 	verb := "wrote to "
 	if a.task.Spec.Operation == v1alpha1.OperationGenericDelete {
 		verb = "deleted "
-		answer, err = to.session.DeletePath(ctx, to.path)
+		response, err = to.session.DeletePath(ctx, to.path)
 	} else {
-		answer, err = to.session.WritePath(ctx, to.path, data)
+		response, err = to.session.WritePath(ctx, to.path, data)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &outcome{result: secretResult(answer), message: verb + answer.Path, values: answer.Data}, nil
+	return &outcome{result: secretResult(response), message: verb + response.Path, values: response.Data}, nil
 }
 
 // healthy asks Vault whether it can do anything at all.
@@ -48,7 +67,7 @@ func (a *attempt) healthy(ctx context.Context, to *target) error {
 	case err != nil:
 		return err
 	case health.Sealed || !health.Initialized:
-		return fault.Transient(v1alpha1.ReasonVaultSealed, "Vault is sealed or not initialized; unseal it")
+		return fault.Transient(v1alpha1.ReasonVaultSealed, "Vault is sealed or not initialized").WithRemedy("unseal it")
 	}
 	return nil
 }

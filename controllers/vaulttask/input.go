@@ -20,15 +20,36 @@ import (
 // maxData bounds what is written, as JSON: Vault's integrated storage takes no entry of 1 MiB.
 const maxData = 1<<20 - 4<<10
 
-// input returns what to write, all but what a wrapping token holds; it is forgotten when the run ends. A nil value removes a key.
+// input returns what to write, all but what a wrapping token holds; it is forgotten when the run ends. A nil value
+// removes a key.
 func (a *attempt) input(ctx context.Context, to *target) (map[string]any, error) {
-	spec := &a.task.Spec
-	data, err := a.literal(ctx)
+	data, err := (&input{Reconciler: a.Reconciler, task: a.task}).gather(ctx, to)
 	if err != nil {
 		return nil, err
 	}
-	for i := range spec.DataFrom {
-		values, err := a.fromObject(ctx, &spec.DataFrom[i])
+	if a.task.Spec.Unwrap != nil && !a.resumed && a.state.Unwrapped() == nil {
+		if err := a.checkWrapped(ctx, to); err != nil {
+			return nil, err
+		}
+	}
+	return data, fits(data)
+}
+
+// input are the sources of what a task writes.
+type input struct {
+	*Reconciler
+	task *v1alpha1.VaultTask
+}
+
+// gather merges all sources but a wrapping token.
+func (i *input) gather(ctx context.Context, to *target) (map[string]any, error) {
+	spec := &i.task.Spec
+	data, err := i.literal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for n := range spec.DataFrom {
+		values, err := i.fromObject(ctx, &spec.DataFrom[n])
 		if err != nil {
 			return nil, err
 		}
@@ -36,12 +57,12 @@ func (a *attempt) input(ctx context.Context, to *target) (map[string]any, error)
 			return nil, err
 		}
 	}
-	for i := range spec.Generate {
-		value, err := generate(ctx, to.session, &spec.Generate[i])
+	for n := range spec.Generate {
+		value, err := generate(ctx, to.session, &spec.Generate[n])
 		if err != nil {
 			return nil, err
 		}
-		if err := merge(data, map[string]any{spec.Generate[i].Key: value}, "spec.generate"); err != nil {
+		if err := merge(data, map[string]any{spec.Generate[n].Key: value}, "spec.generate"); err != nil {
 			return nil, err
 		}
 	}
@@ -50,19 +71,37 @@ func (a *attempt) input(ctx context.Context, to *target) (map[string]any, error)
 			return nil, err
 		}
 	}
-	a.volatile = a.volatile || len(spec.DataFrom)+len(spec.Generate) > 0 || spec.Unwrap != nil
-	if spec.Unwrap != nil && !a.resumed && a.unwrapped() == nil {
-		if err := a.checkWrapped(ctx, to); err != nil {
-			return nil, err
-		}
+	return data, nil
+}
+
+// volatile tells whether what a task writes may differ between two attempts: it holds references, or comes from other
+// objects or chance.
+func volatile(task *v1alpha1.VaultTask) bool {
+	spec := &task.Spec
+	if len(spec.DataFrom)+len(spec.Generate) > 0 || spec.Unwrap != nil {
+		return true
 	}
-	return data, fits(data)
+	value, err := parseData(task)
+	return err == nil && len(value.References()) > 0
 }
 
 // literal returns spec.data with its references resolved.
-func (a *attempt) literal(ctx context.Context) (map[string]any, error) {
-	texts := make(map[string]apiextensionsv1.JSON, len(a.task.Spec.Data))
-	for key, text := range a.task.Spec.Data {
+func (i *input) literal(ctx context.Context) (map[string]any, error) {
+	value, err := parseData(i.task)
+	if err != nil {
+		return nil, err
+	}
+	data, err := i.engine.Evaluate(ctx, i.task.Namespace, value)
+	if err != nil {
+		return nil, fault.In(err, "spec.data")
+	}
+	return data, nil
+}
+
+// parseData reads spec.data as the value of a Connection.
+func parseData(task *v1alpha1.VaultTask) (*expression.Value, error) {
+	texts := make(map[string]apiextensionsv1.JSON, len(task.Spec.Data))
+	for key, text := range task.Spec.Data {
 		encoded, err := json.Marshal(text)
 		if err != nil {
 			return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.data: key %q cannot be written as JSON", key)
@@ -73,41 +112,14 @@ func (a *attempt) literal(ctx context.Context) (map[string]any, error) {
 	if err != nil {
 		return nil, fault.In(err, "spec.data")
 	}
-	a.volatile = len(value.References()) > 0
-	data, err := a.engine.Evaluate(ctx, a.task.Namespace, value)
-	if err != nil {
-		return nil, fault.In(err, "spec.data")
-	}
-	return data, nil
+	return value, nil
 }
 
 // fromObject returns the keys of a Secret or ConfigMap, literally.
-func (a *attempt) fromObject(ctx context.Context, source *v1alpha1.TaskDataSource) (map[string]any, error) {
-	found := map[string]string{}
-	var name string
-	switch {
-	case source.SecretRef != nil:
-		name = "Secret " + a.task.Namespace + "/" + source.SecretRef.Name
-		secret := &corev1.Secret{}
-		if err := a.get(ctx, source.SecretRef.Name, secret, name); err != nil {
-			return nil, err
-		}
-		for key, value := range secret.Data {
-			found[key] = string(value)
-		}
-	case source.ConfigMapRef != nil:
-		name = "ConfigMap " + a.task.Namespace + "/" + source.ConfigMapRef.Name
-		configMap := &corev1.ConfigMap{}
-		if err := a.get(ctx, source.ConfigMapRef.Name, configMap, name); err != nil {
-			return nil, err
-		}
-		found = maps.Clone(configMap.Data)
-		if found == nil {
-			found = map[string]string{}
-		}
-		for key, value := range configMap.BinaryData {
-			found[key] = string(value)
-		}
+func (i *input) fromObject(ctx context.Context, source *v1alpha1.TaskDataSource) (map[string]any, error) {
+	found, shown, err := i.texts(ctx, source)
+	if err != nil {
+		return nil, err
 	}
 	keys := source.Keys
 	if len(keys) == 0 {
@@ -118,34 +130,69 @@ func (a *attempt) fromObject(ctx context.Context, source *v1alpha1.TaskDataSourc
 		value, exists := found[key]
 		switch {
 		case !exists:
-			return nil, fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s has no key %q (spec.dataFrom); add it", name, key)
+			return nil, fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s has no key %q (spec.dataFrom)", shown, key).
+				WithRemedy("add it")
 		case !utf8.ValidString(value):
-			return nil, fault.Waiting(v1alpha1.ReasonInvalidSpec, "%s, key %q, is no UTF-8 text (spec.dataFrom), and Vault keeps text; encode it in base64", name, key)
+			return nil, fault.Waiting(v1alpha1.ReasonInvalidSpec, "%s, key %q, is no UTF-8 text (spec.dataFrom), and Vault keeps text", shown, key).
+				WithRemedy("encode it in base64")
 		}
 		values[source.Prefix+key] = value
 	}
 	return values, nil
 }
 
-// get reads an object of the task's namespace from the API server.
-func (a *attempt) get(ctx context.Context, name string, object client.Object, shown string) error {
-	err := a.live.Get(ctx, client.ObjectKey{Namespace: a.task.Namespace, Name: name}, object)
+// texts returns all that a Secret or ConfigMap holds, and how sentences call it.
+func (i *input) texts(
+	ctx context.Context, source *v1alpha1.TaskDataSource,
+) (found map[string]string, shown string, err error) {
+	found = map[string]string{}
 	switch {
-	case err == nil:
-		return nil
-	case apierrors.IsNotFound(err):
-		return fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s does not exist; create it", shown)
-	case apierrors.IsForbidden(err):
-		return fault.Waiting(v1alpha1.ReasonInternal, "Sallyport may not get %s; let its service account get it", shown)
+	case source.SecretRef != nil:
+		secret := &corev1.Secret{}
+		if shown, err = i.getOwn(ctx, i.task, "Secret", source.SecretRef.Name, secret); err != nil {
+			return nil, "", err
+		}
+		for key, value := range secret.Data {
+			found[key] = string(value)
+		}
+	case source.ConfigMapRef != nil:
+		configMap := &corev1.ConfigMap{}
+		if shown, err = i.getOwn(ctx, i.task, "ConfigMap", source.ConfigMapRef.Name, configMap); err != nil {
+			return nil, "", err
+		}
+		maps.Copy(found, configMap.Data)
+		for key, value := range configMap.BinaryData {
+			found[key] = string(value)
+		}
 	}
-	return fault.Transient(v1alpha1.ReasonInternal, "%s cannot be read from the Kubernetes API: %v", shown, err)
+	return found, shown, nil
 }
 
-// merge adds values to data. A key that two sources give is an error: which of them was meant must not depend on an order.
+// getOwn reads an object of the task's namespace from the API server, and returns how sentences call it.
+func (r *Reconciler) getOwn(
+	ctx context.Context, task *v1alpha1.VaultTask, kind, name string, object client.Object,
+) (shown string, err error) {
+	key := client.ObjectKey{Namespace: task.Namespace, Name: name}
+	shown = kind + " " + key.String()
+	err = r.live.Get(ctx, key, object)
+	switch {
+	case err == nil:
+		return shown, nil
+	case apierrors.IsNotFound(err):
+		return "", fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s does not exist", shown).WithRemedy("create it")
+	case apierrors.IsForbidden(err):
+		return "", fault.Waiting(v1alpha1.ReasonInternal, "Sallyport may not get %s", shown).WithRemedy("let its service account get it")
+	}
+	return "", fault.Transient(v1alpha1.ReasonInternal, "%s cannot be read from the Kubernetes API: %v", shown, err)
+}
+
+// merge adds values to data. A key that two sources give is an error: which of them was meant must not depend on an
+// order.
 func merge(data, values map[string]any, source string) error {
 	for key, value := range values {
 		if _, exists := data[key]; exists {
-			return fault.Terminal(v1alpha1.ReasonInvalidSpec, "%s: the key %q is given by another source too; leave it out of one of them", source, key)
+			return fault.Terminal(v1alpha1.ReasonInvalidSpec, "%s: the key %q is given by another source too", source, key).
+				WithRemedy("leave it out of one of them")
 		}
 		data[key] = value
 	}
@@ -156,9 +203,11 @@ func fits(data map[string]any) error {
 	encoded, err := json.Marshal(data)
 	switch {
 	case err != nil:
-		return fault.Terminal(v1alpha1.ReasonInvalidSpec, "the data cannot be written as JSON") // the error may quote a value
+		return fault.Terminal(v1alpha1.ReasonInvalidSpec,
+			"the data cannot be written as JSON") // the error may quote a value
 	case len(encoded) > maxData:
-		return fault.Terminal(v1alpha1.ReasonTooLarge, "the data is %d bytes as JSON, and Vault stores less than 1 MiB; write less, or several secrets", len(encoded))
+		return fault.Terminal(v1alpha1.ReasonTooLarge, "the data is %d bytes as JSON, and Vault stores less than 1 MiB", len(encoded)).
+			WithRemedy("write less, or several secrets")
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ func (a *attempt) changeMetadata(ctx context.Context, to *target) (*outcome, err
 	if err := a.claim(ctx, &v1alpha1.TaskClaim{}); err != nil {
 		return nil, err
 	}
-	a.sending(nil)
+	a.state.Calling(nil)
 	change := to.session.WriteMetadata
 	if a.task.Spec.Operation == v1alpha1.OperationPatchMetadata {
 		change = to.session.PatchMetadata
@@ -49,8 +49,8 @@ func metadataChange(spec *v1alpha1.SecretMetadataSpec) vault.MetadataChange {
 	return change
 }
 
-// deleteMetadata removes a secret with all of its versions. The claim says when the secret was created, so that one that somebody makes
-// after it is gone is not taken for it.
+// deleteMetadata removes a secret with all of its versions. The claim says when the secret was created, so that one
+// that somebody makes after it is gone is not taken for it.
 func (a *attempt) deleteMetadata(ctx context.Context, to *target) (*outcome, error) {
 	a.called = true
 	metadata, err := to.session.Metadata(ctx, to.location)
@@ -75,7 +75,7 @@ func (a *attempt) deleteMetadata(ctx context.Context, to *target) (*outcome, err
 	if err := a.claim(ctx, claim); err != nil {
 		return nil, err
 	}
-	a.sending(nil)
+	a.state.Calling(nil)
 	written, err := to.session.DeleteMetadata(ctx, to.location)
 	if err != nil {
 		return nil, err

@@ -31,7 +31,8 @@ func (a *attempt) read(ctx context.Context, to *target) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &outcome{result: secretResult(secret), message: "read " + versioned(secret.Version, secret.Path), values: secret.Data}, nil
+	return &outcome{result: secretResult(secret), message: "read " + versioned(secret.Version, secret.Path),
+		values: secret.Data}, nil
 }
 
 func (a *attempt) list(ctx context.Context, to *target) (*outcome, error) {
@@ -40,23 +41,8 @@ func (a *attempt) list(ctx context.Context, to *target) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &outcome{result: secretResult(names), message: fmt.Sprintf("listed %d names in %s", len(names.Data), names.Path)}, nil
-}
-
-func (a *attempt) lookAt(ctx context.Context, to *target) (*outcome, error) {
-	a.called = true
-	if a.task.Spec.Operation == v1alpha1.OperationGenericList {
-		names, err := to.session.ListPath(ctx, to.path)
-		if err != nil {
-			return nil, err
-		}
-		return &outcome{result: secretResult(names), message: fmt.Sprintf("listed %d names in %s", len(names.Data), names.Path)}, nil
-	}
-	secret, err := to.session.ReadPath(ctx, to.path)
-	if err != nil {
-		return nil, err
-	}
-	return &outcome{result: secretResult(secret), message: "read " + secret.Path, values: secret.Data}, nil
+	return &outcome{result: secretResult(names),
+		message: fmt.Sprintf("listed %d names in %s", len(names.Data), names.Path)}, nil
 }
 
 func (a *attempt) readMetadata(ctx context.Context, to *target) (*outcome, error) {
@@ -67,7 +53,8 @@ func (a *attempt) readMetadata(ctx context.Context, to *target) (*outcome, error
 	}
 	return &outcome{
 		result: &v1alpha1.TaskResult{
-			Path: metadata.Path, Version: metadata.CurrentVersion, Metadata: metadataResult(metadata), RequestID: metadata.RequestID,
+			Path: metadata.Path, Version: metadata.CurrentVersion, Metadata: metadataResult(metadata),
+			RequestID: metadata.RequestID,
 		},
 		message: fmt.Sprintf("read the metadata of %d versions at %s", len(metadata.Versions), metadata.Path),
 	}, nil
@@ -75,7 +62,8 @@ func (a *attempt) readMetadata(ctx context.Context, to *target) (*outcome, error
 
 func secretResult(secret *vault.Secret) *v1alpha1.TaskResult {
 	result := &v1alpha1.TaskResult{
-		Path: secret.Path, Version: secret.Version, CreatedTime: status.Time(secret.CreatedTime), RequestID: secret.RequestID,
+		Path: secret.Path, Version: secret.Version, CreatedTime: status.Time(secret.CreatedTime),
+		RequestID: secret.RequestID,
 	}
 	result.Keys, result.KeysOmitted = keysOf(secret.Data)
 	return result
@@ -108,8 +96,9 @@ func metadataResult(metadata *vault.Metadata) *v1alpha1.SecretMetadata {
 	}
 	for _, version := range metadata.Versions[:min(len(metadata.Versions), maxVersions)] {
 		result.Versions = append(result.Versions, v1alpha1.SecretVersion{
-			Version: version.Number, CreatedTime: status.Time(version.CreatedTime), DeletionTime: status.Time(version.DeletionTime),
-			Destroyed: version.Destroyed,
+			Version: version.Number, CreatedTime: status.Time(version.CreatedTime),
+			DeletionTime: status.Time(version.DeletionTime),
+			Destroyed:    version.Destroyed,
 		})
 	}
 	return result

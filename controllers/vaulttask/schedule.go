@@ -19,25 +19,29 @@ type timetable struct {
 	zone     *time.Location
 }
 
-// parseSchedule reads a schedule. One that never comes is refused too: a 30th of February would otherwise wait in silence.
+// parseSchedule reads a schedule. One that never comes is refused too: a 30th of February would otherwise wait in
+// silence.
 func parseSchedule(spec *v1alpha1.TaskSchedule, now time.Time) (timetable, *fault.Fault) {
 	zone := time.UTC
 	if spec.TimeZone != "" {
 		var err error
 		if zone, err = time.LoadLocation(spec.TimeZone); err != nil || spec.TimeZone == "Local" {
 			return timetable{}, fault.Terminal(v1alpha1.ReasonInvalidSpec,
-				"spec.schedule.timeZone: there is no time zone %q; write a name of the IANA database, such as Europe/Berlin", spec.TimeZone)
+				"spec.schedule.timeZone: there is no time zone %q", spec.TimeZone).
+				WithRemedy("write a name of the IANA database, such as Europe/Berlin")
 		}
 	}
 	schedule, err := cron.ParseStandard(spec.Cron)
 	if err != nil {
 		return timetable{}, fault.Terminal(v1alpha1.ReasonInvalidSpec,
-			"spec.schedule.cron: %q is no schedule; write cron's five fields, minute hour day month weekday, such as 0 3 * * *", spec.Cron)
+			"spec.schedule.cron: %q is no schedule", spec.Cron).
+			WithRemedy("write cron's five fields, minute hour day month weekday, such as 0 3 * * *")
 	}
 	times := timetable{schedule, zone}
 	if times.after(now).IsZero() {
 		return timetable{}, fault.Terminal(v1alpha1.ReasonInvalidSpec,
-			"spec.schedule.cron: %q never comes; write a day that the month has", spec.Cron)
+			"spec.schedule.cron: %q never comes", spec.Cron).
+			WithRemedy("write a day that the month has")
 	}
 	return times, nil
 }

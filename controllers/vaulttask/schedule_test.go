@@ -41,14 +41,14 @@ func TestASchedule(t *testing.T) {
 
 	next = due(task, moment("2026-03-04T03:00:01Z"))
 	g.Expect(next.action).To(Equal(run))
-	g.Expect(next.slot).To(Equal(moment("2026-03-04T03:00:00Z")), "of the missed times only the latest")
+	g.Expect(next.scheduledTime).To(Equal(moment("2026-03-04T03:00:00Z")), "of the missed times only the latest")
 
-	begin(task, next.slot, moment("2026-03-04T03:00:01Z"))
+	begin(task, next.scheduledTime, moment("2026-03-04T03:00:01Z"))
 	g.Expect(due(task, moment("2026-03-05T09:00:00Z"))).To(Equal(decision{action: run}), "a run goes on")
 	complete(task, &outcome{result: &v1alpha1.TaskResult{Version: 7}}, moment("2026-03-04T03:00:02Z"))
 	g.Expect(task.Status.NextScheduleTime.Time).To(BeTemporally("==", moment("2026-03-05T03:00:00Z")))
 	g.Expect(due(task, moment("2026-03-04T03:00:03Z")).action).To(Equal(rest))
-	g.Expect(due(task, moment("2026-03-05T03:00:00Z")).slot).To(Equal(moment("2026-03-05T03:00:00Z")))
+	g.Expect(due(task, moment("2026-03-05T03:00:00Z")).scheduledTime).To(Equal(moment("2026-03-05T03:00:00Z")))
 }
 
 func TestAMissedTimeIsLeftOutWhenItIsTooLate(t *testing.T) {
@@ -64,7 +64,7 @@ func TestAMissedTimeIsLeftOutWhenItIsTooLate(t *testing.T) {
 func TestALongSleepDoesNotCountEveryMissedTime(t *testing.T) {
 	g := NewWithT(t)
 	next := due(scheduledTask("* * * * *"), moment("2029-03-02T03:00:30Z"))
-	g.Expect(next.slot).To(Equal(moment("2029-03-02T03:00:00Z")))
+	g.Expect(next.scheduledTime).To(Equal(moment("2029-03-02T03:00:00Z")))
 }
 
 func TestAScheduleFollowsItsTimeZone(t *testing.T) {
@@ -98,7 +98,8 @@ func TestAScheduleThatIsNone(t *testing.T) {
 func TestHistoryIsBounded(t *testing.T) {
 	g := NewWithT(t)
 	two, none := int32(2), int32(0)
-	task := scheduledTask("@hourly", func(s *v1alpha1.TaskSchedule) { s.SuccessfulHistoryLimit, s.FailedHistoryLimit = &two, &none })
+	task := scheduledTask("@hourly",
+		func(s *v1alpha1.TaskSchedule) { s.SuccessfulHistoryLimit, s.FailedHistoryLimit = &two, &none })
 	for i := range 4 {
 		now := moment("2026-03-01T01:00:00Z").Add(time.Duration(i) * time.Hour)
 		begin(task, now, now)

@@ -22,25 +22,27 @@ const (
 )
 
 // begin starts a run: what an earlier run left is forgotten.
-func begin(task *v1alpha1.VaultTask, slot, now time.Time) {
+func begin(task *v1alpha1.VaultTask, scheduledTime, now time.Time) {
 	s := &task.Status
 	s.ObservedGeneration = task.Generation
 	s.Rerun = task.Annotations[v1alpha1.AnnotationRerun]
 	s.StartTime = status.Time(now)
 	s.CompletionTime, s.Result, s.Claim, s.Failures = nil, nil, nil, 0
-	if !slot.IsZero() {
-		s.LastScheduleTime = status.Time(slot)
+	if !scheduledTime.IsZero() {
+		s.LastScheduleTime = status.Time(scheduledTime)
 	}
 	meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionComplete)
 	meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionFailed)
-	status.NotReady(&s.Conditions, task.Generation, fault.Transient(v1alpha1.ReasonProgressing, "the operation is under way"))
+	status.NotReady(&s.Conditions, task.Generation,
+		fault.Transient(v1alpha1.ReasonProgressing, "the operation is under way"))
 }
 
 func complete(task *v1alpha1.VaultTask, out *outcome, now time.Time) {
 	meta.RemoveStatusCondition(&task.Status.Conditions, v1alpha1.ConditionFailed)
 	task.Status.Result = out.result
 	end(task, v1alpha1.ReasonSucceeded, now)
-	status.True(&task.Status.Conditions, task.Generation, v1alpha1.ConditionComplete, v1alpha1.ReasonSucceeded, out.message)
+	status.True(&task.Status.Conditions, task.Generation, v1alpha1.ConditionComplete, v1alpha1.ReasonSucceeded,
+		out.message)
 	status.Ready(&task.Status.Conditions, task.Generation, out.message)
 }
 
@@ -69,7 +71,8 @@ func end(task *v1alpha1.VaultTask, reason string, now time.Time) {
 		latest.Version = s.Result.Version
 	}
 	s.History = trim(append([]v1alpha1.TaskRun{latest}, s.History...),
-		ptr.Deref(spec.SuccessfulHistoryLimit, defaultSuccessfulHistory), ptr.Deref(spec.FailedHistoryLimit, defaultFailedHistory))
+		ptr.Deref(spec.SuccessfulHistoryLimit, defaultSuccessfulHistory),
+		ptr.Deref(spec.FailedHistoryLimit, defaultFailedHistory))
 }
 
 // trim keeps the latest runs of either kind.
@@ -112,8 +115,8 @@ func scheduled(task *v1alpha1.VaultTask, next time.Time) {
 	status.True(conditions, task.Generation, v1alpha1.ConditionReady, v1alpha1.ReasonScheduled, message)
 }
 
-// lastWord is what the task waited for until now.
-func lastWord(task *v1alpha1.VaultTask) *fault.Fault {
+// lastCondition is what the task waited for until now.
+func lastCondition(task *v1alpha1.VaultTask) *fault.Fault {
 	ready := meta.FindStatusCondition(task.Status.Conditions, v1alpha1.ConditionReady)
 	if ready == nil {
 		return fault.Transient(v1alpha1.ReasonProgressing, "nothing was tried yet")
@@ -121,8 +124,9 @@ func lastWord(task *v1alpha1.VaultTask) *fault.Fault {
 	return fault.Transient(ready.Reason, "%s", ready.Message)
 }
 
-// store writes the status where it changed and tells of the end of a run in an event. An event is one more write, so there is none about a
-// success that stays in status anyway: of a task that has no schedule and is not removed by itself.
+// store writes the status where it changed and tells of the end of a run in an event. An event is one more write, so
+// there is none about a success that stays in status anyway: of a task that has no schedule and is not removed by
+// itself.
 func (r *Reconciler) store(ctx context.Context, before, task *v1alpha1.VaultTask) error {
 	if equality.Semantic.DeepEqual(before.Status, task.Status) {
 		return nil
@@ -130,7 +134,8 @@ func (r *Reconciler) store(ctx context.Context, before, task *v1alpha1.VaultTask
 	if err := r.client.Status().Update(ctx, task); err != nil {
 		return err
 	}
-	if task.Status.CompletionTime == nil || before.Status.CompletionTime != nil && (before.Status.Result != nil || task.Status.Result == nil) {
+	if task.Status.CompletionTime == nil || before.Status.CompletionTime != nil &&
+		(before.Status.Result != nil || task.Status.Result == nil) {
 		return nil
 	}
 	ready, kind := meta.FindStatusCondition(task.Status.Conditions, v1alpha1.ConditionReady), corev1.EventTypeNormal

@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -13,7 +12,7 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// target is what a task acts on.
+// target is the place in Vault that a task acts on, with a session that is logged in there.
 type target struct {
 	session  *vault.Session
 	location vault.Location
@@ -31,42 +30,59 @@ func (t *target) shown() string {
 	return strings.Trim(t.location.EnginePath, "/") + "/" + strings.Trim(t.location.SecretPath, "/")
 }
 
+// access finds the Vault that a task means, and checks what the task may do there.
+type access struct {
+	*Reconciler
+	task *v1alpha1.VaultTask
+}
+
 // target finds the Vault that the task means, logged in, and the path there.
-func (a *attempt) target(ctx context.Context) (*target, error) {
+func (a *access) target(ctx context.Context) (*target, error) {
 	spec := &a.task.Spec
 	to := &target{
-		location: vault.Location{EnginePath: spec.EnginePath, SecretPath: spec.SecretPath, KVVersion: spec.KVVersion, KVOnly: true},
-		path:     spec.Path,
-		close:    func() {},
+		location: vault.Location{EnginePath: spec.EnginePath, SecretPath: spec.SecretPath, KVVersion: spec.KVVersion,
+			KVOnly: true},
+		path:  spec.Path,
+		close: func() {},
 	}
 	var err error
 	switch {
 	case spec.VaultConfigRef != nil:
 		err = a.byConfig(ctx, to)
 	case spec.Vault != nil:
-		a.memory.enter(a.task)
-		to.session, err = a.sessions.For(ctx, a.ownConfig(*spec.Vault))
+		a.inline.add(a.task)
+		to.session, err = a.sessions.For(ctx, a.inlineConfig(*spec.Vault))
 	case spec.ConnectionRef != nil:
-		err = a.byConnection(ctx, to)
+		if err = a.byConnection(ctx, to); err != nil {
+			err = fault.About(err, fault.Subject{
+				Kind: fault.KindConnection, Namespace: a.task.Namespace, Name: spec.ConnectionRef.Name,
+			})
+		}
 	default:
 		err = fault.Terminal(v1alpha1.ReasonInvalidSpec, "no Vault is named: set vaultConfigRef, vault or connectionRef")
 	}
 	if err != nil {
 		return nil, err
 	}
-	if spec.Operation.Generic() && to.path == "" {
-		err = fault.Terminal(v1alpha1.ReasonInvalidSpec, "no path is named: set spec.path, or path in the Connection's value")
-	} else if !spec.Operation.Generic() && to.location.EnginePath == "" {
-		err = fault.Terminal(v1alpha1.ReasonInvalidSpec, "no engine is named: set spec.enginePath, or enginePath in the VaultConfig or Connection")
-	}
-	if err != nil {
+	if err := to.named(spec.Operation); err != nil {
 		to.close()
 		return nil, err
 	}
 	return to, nil
 }
 
-func (a *attempt) byConfig(ctx context.Context, to *target) error {
+// named refuses a target without the path that the operation needs.
+func (t *target) named(operation v1alpha1.VaultTaskOperation) error {
+	switch {
+	case operation.Generic() && t.path == "":
+		return fault.Terminal(v1alpha1.ReasonInvalidSpec, "no path is named: set spec.path, or path in the Connection's value")
+	case !operation.Generic() && t.location.EnginePath == "":
+		return fault.Terminal(v1alpha1.ReasonInvalidSpec, "no engine is named: set spec.enginePath, or enginePath in the VaultConfig or Connection")
+	}
+	return nil
+}
+
+func (a *access) byConfig(ctx context.Context, to *target) error {
 	config, err := a.engine.Config(ctx, a.task.Namespace, *a.task.Spec.VaultConfigRef)
 	if err != nil {
 		return err
@@ -75,39 +91,30 @@ func (a *attempt) byConfig(ctx context.Context, to *target) error {
 	if to.location.EnginePath == "" {
 		to.location.EnginePath = config.Spec.EnginePath
 	}
-	to.session, err = a.sessions.For(ctx, config)
-	return err
-}
-
-// ownConfig is a VaultConfig that exists only for the task, and goes by the task's name.
-func (a *attempt) ownConfig(inline v1alpha1.InlineVault) *v1alpha1.VaultConfig {
-	return &v1alpha1.VaultConfig{
-		TypeMeta: metav1.TypeMeta{Kind: "VaultTask"},
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: a.task.Namespace, Name: a.task.Name, UID: a.task.UID, Generation: a.task.Generation,
-		},
-		Spec: v1alpha1.VaultConfigSpec{
-			URL: inline.URL, VaultNamespace: inline.VaultNamespace,
-			CACertificate: inline.CACertificate, CACertificateFrom: inline.CACertificateFrom,
-			Auth: inline.Auth,
-		},
+	if to.session, err = a.sessions.For(ctx, config); err != nil {
+		return fault.About(err, fault.Subject{
+			Kind: fault.KindVaultConfig, Namespace: config.Namespace, Name: config.Name,
+		})
 	}
+	return nil
 }
 
-// permitted asks whether the VaultConfig lets the task do this there, before anything is sent.
-func (a *attempt) permitted(ctx context.Context, to *target) error {
+// check asks whether the VaultConfig lets the task do this there, before anything is sent.
+func (a *access) check(ctx context.Context, to *target) error {
 	if to.config == nil {
 		return nil
 	}
 	name := client.ObjectKeyFromObject(to.config)
-	if result := a.task.Spec.Result; result != nil && result.Wrap != nil && !isTrue(to.config.Spec.AllowWrappedResults) {
+	if result := a.task.Spec.Result; result != nil && result.Wrap != nil &&
+		!isTrue(to.config.Spec.AllowWrappedResults) {
 		return fault.Waiting(v1alpha1.ReasonPathNotAllowed,
-			"VaultConfig %s does not allow wrapped results; use result.sealTo, or have its owner set spec.allowWrappedResults: true", name)
+			"VaultConfig %s does not allow wrapped results", name).
+			WithRemedy("use result.sealTo, or have its owner set spec.allowWrappedResults: true")
 	}
 	use := resolver.Use{Namespace: a.task.Namespace, Path: strings.Trim(to.path, "/"), Operation: a.task.Spec.Operation}
 	if own := vault.SystemPath(use.Path); own != "" && !covered(use.Path, to.config.Spec.AllowedSystemPaths) {
-		return fault.Waiting(v1alpha1.ReasonPathNotAllowed, "%s: VaultConfig %s does not let tasks act on what lies below %q, which may be Vault's own; "+
-			"have its owner add the path to spec.allowedSystemPaths", use.Path, name, own)
+		return fault.Waiting(v1alpha1.ReasonPathNotAllowed, "%s: VaultConfig %s does not let tasks act on what lies below %q, which may be Vault's own",
+			use.Path, name, own).WithRemedy("have its owner add the path to spec.allowedSystemPaths")
 	}
 	if to.config.Namespace == a.task.Namespace {
 		return nil
@@ -139,7 +146,8 @@ func confirm(ctx context.Context, to *target, operation v1alpha1.VaultTaskOperat
 // partOf is what a KV version 2 engine puts between its own path and a secret's for an operation.
 func partOf(operation v1alpha1.VaultTaskOperation) string {
 	switch operation {
-	case v1alpha1.OperationReadMetadata, v1alpha1.OperationWriteMetadata, v1alpha1.OperationPatchMetadata, v1alpha1.OperationDeleteMetadata:
+	case v1alpha1.OperationReadMetadata, v1alpha1.OperationWriteMetadata, v1alpha1.OperationPatchMetadata,
+		v1alpha1.OperationDeleteMetadata:
 		return "metadata"
 	case v1alpha1.OperationDelete:
 		return "delete"

@@ -8,73 +8,76 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// writeUnversioned writes a KV version 1 secret. Nothing in Vault keeps it from being written twice, so that it is sent once, and an
-// answer that was lost is settled by looking.
-func (a *attempt) writeUnversioned(ctx context.Context, to *target, data map[string]any) (*outcome, error) {
+// unversioned writes a KV version 1 secret. Nothing in Vault keeps it from being written twice, so that it is sent
+// once; where an answer was lost, what stands there decides.
+func (w *kvWrite) unversioned(ctx context.Context) (*outcome, error) {
 	switch {
-	case a.task.Spec.Operation == v1alpha1.OperationPatch:
-		return nil, fault.Terminal(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which cannot patch; use operation Write", to.location.EnginePath)
-	case a.task.Spec.CAS != nil:
-		return nil, fault.Terminal(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which has no check-and-set; remove cas", to.location.EnginePath)
+	case w.patches():
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which cannot patch", w.to.location.EnginePath).
+			WithRemedy("use operation Write")
+	case w.task.Spec.CAS != nil:
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which has no check-and-set",
+			w.to.location.EnginePath).WithRemedy("remove cas")
 	}
-	a.called = true
-	if a.resumed {
-		return a.settleUnversioned(ctx, to, data)
+	w.called = true
+	if w.resumed {
+		return w.verifyUnversioned(ctx)
 	}
-	if err := a.vacant(ctx, to); err != nil {
+	if err := w.vacant(ctx); err != nil {
 		return nil, err
 	}
-	if err := a.claim(ctx, &v1alpha1.TaskClaim{}); err != nil {
+	if err := w.claim(ctx, &v1alpha1.TaskClaim{}); err != nil {
 		return nil, err
 	}
-	if err := a.unwrap(ctx, to, data); err != nil {
+	if err := w.unwrap(ctx, w.to, w.data); err != nil {
 		return nil, err
 	}
-	a.sending(data)
-	written, err := to.session.WriteUnversioned(ctx, to.location, data)
+	w.state.Calling(w.data)
+	written, err := w.to.session.WriteUnversioned(ctx, w.to.location, w.data)
 	if err != nil {
 		return nil, err
 	}
-	return writeOutcome(written, data), nil
+	return writeOutcome(written, w.data), nil
 }
 
 // vacant returns a fault if generated values would replace a KV version 1 secret.
-func (a *attempt) vacant(ctx context.Context, to *target) error {
-	if !a.createsOnly() {
+func (w *kvWrite) vacant(ctx context.Context) error {
+	if !w.createsOnly() {
 		return nil
 	}
-	_, err := to.session.Read(ctx, to.location)
+	_, err := w.to.session.Read(ctx, w.to.location)
 	switch {
 	case err == nil:
-		return fault.Terminal(v1alpha1.ReasonCASMismatch, "nothing was written: there is a secret at %s already, and generated values replace "+
-			"nothing; set overwrite: true to rotate it", to.shown())
+		return replacesNothing("there is a secret at %s already", w.to.shown()).
+			WithRemedy("set overwrite: true to rotate it")
 	case fault.Is(err, v1alpha1.ReasonSecretNotFound):
 		return nil
 	}
 	return err
 }
 
-// settleUnversioned decides by what stands there whether an earlier attempt wrote a KV version 1 secret.
-func (a *attempt) settleUnversioned(ctx context.Context, to *target, data map[string]any) (*outcome, error) {
-	secret, err := to.session.Read(ctx, to.location)
+// verifyUnversioned decides by what stands there whether an earlier attempt wrote a KV version 1 secret.
+func (w *kvWrite) verifyUnversioned(ctx context.Context) (*outcome, error) {
+	secret, err := w.to.session.Read(ctx, w.to.location)
 	switch {
 	case err != nil && fault.From(err).Class == fault.ClassTransient:
 		return nil, err
 	case err != nil:
-		return nil, unknown("an earlier attempt may have written %s, and that cannot be looked up: %s", to.shown(), fault.From(err).Message())
+		return nil, unknown("an earlier attempt may have written %s, and that cannot be looked up: %s", w.to.shown(), fault.From(err).Message())
 	}
-	ours, err := a.wrote(ctx, to, secret, data)
+	ours, err := w.wrote(ctx, secret)
 	if err != nil || !ours {
 		return nil, unknown("an earlier attempt may have written %s, and something else stands there now", secret.Path)
 	}
 	return writeOutcome(&vault.Written{Path: secret.Path, RequestID: secret.RequestID}, secret.Data), nil
 }
 
-// deleteUnversioned deletes a KV version 1 secret. A second try could delete what somebody wrote after the first, so that an answer that
-// was lost is settled by looking.
+// deleteUnversioned deletes a KV version 1 secret. A second try could delete what somebody wrote after the first, so
+// that where an answer was lost, what stands there decides.
 func (a *attempt) deleteUnversioned(ctx context.Context, to *target) (*outcome, error) {
 	if len(a.task.Spec.Versions) > 0 {
-		return nil, fault.Terminal(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which keeps no versions; remove versions", to.location.EnginePath)
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidRequest, "the engine at %s is KV version 1, which keeps no versions",
+			to.location.EnginePath).WithRemedy("remove versions")
 	}
 	a.called = true
 	secret, err := to.session.Read(ctx, to.location)
@@ -91,7 +94,7 @@ func (a *attempt) deleteUnversioned(ctx context.Context, to *target) (*outcome, 
 	if err := a.claim(ctx, &v1alpha1.TaskClaim{}); err != nil {
 		return nil, err
 	}
-	a.sending(nil)
+	a.state.Calling(nil)
 	written, err := to.session.DeleteUnversioned(ctx, to.location)
 	if err != nil {
 		return nil, err

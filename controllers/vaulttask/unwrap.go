@@ -11,46 +11,34 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// unwrapped returns what this process unwrapped for the claim, nil if nothing.
-func (a *attempt) unwrapped() map[string]any {
-	if a.known == nil {
-		return nil
-	}
-	a.known.mu.Lock()
-	defer a.known.mu.Unlock()
-	return a.known.unwrapped
-}
-
 // checkWrapped looks the wrapping token up, so that a dead one is told before anything is claimed.
 func (a *attempt) checkWrapped(ctx context.Context, to *target) error {
-	token, err := a.wrapping(ctx)
+	token, err := a.wrappingToken(ctx)
 	if err != nil {
 		return err
 	}
 	return to.session.CheckWrapped(ctx, token)
 }
 
-// unwrap adds what the wrapping token holds to data, under the claim. The token is used up by it, so that its content is kept in memory
-// until the run ends.
+// unwrap adds what the wrapping token holds to data, under the claim. The token is used up by it, so that its content
+// is kept in memory until the run ends.
 func (a *attempt) unwrap(ctx context.Context, to *target, data map[string]any) error {
 	if a.task.Spec.Unwrap == nil {
 		return nil
 	}
-	content := a.unwrapped()
+	content := a.state.Unwrapped()
 	if content == nil {
-		token, err := a.wrapping(ctx)
+		token, err := a.wrappingToken(ctx)
 		if err != nil {
 			return err
 		}
-		a.sending(nil) // whether the token is used up is as uncertain as a write
+		a.state.Calling(nil) // whether the token is used up is as uncertain as a write
 		secret, err := to.session.Unwrap(ctx, token)
 		if err != nil {
 			return err
 		}
 		content = secret.Data
-		a.known.mu.Lock()
-		a.known.unwrapped = content
-		a.known.mu.Unlock()
+		a.state.KeepUnwrapped(content)
 	}
 	content = maps.Clone(content)
 	for key := range data { // the second time round, in the same attempt
@@ -60,7 +48,8 @@ func (a *attempt) unwrap(ctx context.Context, to *target, data map[string]any) e
 	return fits(data)
 }
 
-// unwrapAgain is unwrap for a run that is taken up: lost says that an earlier attempt used the token up, and nobody has what it held.
+// unwrapAgain is unwrap for a run that is taken up: lost says that an earlier attempt used the token up, and nobody has
+// what it held.
 func (a *attempt) unwrapAgain(ctx context.Context, to *target, data map[string]any) (lost bool, err error) {
 	err = a.unwrap(ctx, to, data)
 	if fault.Is(err, v1alpha1.ReasonWrappingTokenInvalid) {
@@ -69,17 +58,18 @@ func (a *attempt) unwrapAgain(ctx context.Context, to *target, data map[string]a
 	return false, err
 }
 
-// wrapping reads the wrapping token from its Secret.
-func (a *attempt) wrapping(ctx context.Context) (string, error) {
+// wrappingToken reads the wrapping token from its Secret.
+func (a *attempt) wrappingToken(ctx context.Context) (string, error) {
 	ref := a.task.Spec.Unwrap.SecretKeyRef
-	name := "Secret " + a.task.Namespace + "/" + ref.Name
 	secret := &corev1.Secret{}
-	if err := a.get(ctx, ref.Name, secret, name); err != nil {
+	shown, err := a.getOwn(ctx, a.task, "Secret", ref.Name, secret)
+	if err != nil {
 		return "", err
 	}
 	token := strings.TrimSpace(string(secret.Data[ref.Key]))
 	if token == "" {
-		return "", fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s has nothing at the key %q (spec.unwrap); put a wrapping token there", name, ref.Key)
+		return "", fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s has nothing at the key %q (spec.unwrap)", shown, ref.Key).
+			WithRemedy("put a wrapping token there")
 	}
 	return token, nil
 }

@@ -10,7 +10,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// changeVersions deletes, undeletes or destroys versions whose numbers stand in the claim: doing that twice is doing it once.
+// changeVersions deletes, undeletes or destroys versions whose numbers stand in the claim: doing that twice is doing it
+// once.
 func (a *attempt) changeVersions(ctx context.Context, to *target) (*outcome, error) {
 	operation := a.task.Spec.Operation
 	if operation == v1alpha1.OperationDelete {
@@ -35,7 +36,7 @@ func (a *attempt) changeVersions(ctx context.Context, to *target) (*outcome, err
 	if err := a.claim(ctx, &v1alpha1.TaskClaim{Versions: versions}); err != nil {
 		return nil, err
 	}
-	a.sending(nil)
+	a.state.Calling(nil)
 	change, verb := to.session.DestroyVersions, "destroyed"
 	switch operation {
 	case v1alpha1.OperationDelete:
@@ -66,7 +67,8 @@ func (a *attempt) versions(ctx context.Context, to *target) ([]int64, error) {
 			numbers[len(numbers)-1-i] = version.Number
 		}
 		if len(numbers) == 0 {
-			return nil, fault.Terminal(v1alpha1.ReasonSecretNotFound, "%s has no versions to destroy; use operation DeleteMetadata to remove what is left", metadata.Path)
+			return nil, fault.Terminal(v1alpha1.ReasonSecretNotFound, "%s has no versions to destroy", metadata.Path).
+				WithRemedy("use operation DeleteMetadata to remove what is left")
 		}
 		return numbers, nil
 	case err == nil && len(spec.Versions) > 0:
@@ -82,7 +84,8 @@ func (a *attempt) versions(ctx context.Context, to *target) ([]int64, error) {
 	}
 	current, err := to.session.CurrentVersion(ctx, to.location)
 	if err == nil && current == 0 {
-		err = fault.Terminal(v1alpha1.ReasonSecretNotFound, "there is no secret at %s; correct secretPath", to.shown())
+		err = fault.Terminal(v1alpha1.ReasonSecretNotFound, "there is no secret at %s", to.shown()).
+			WithRemedy("correct secretPath")
 	}
 	return []int64{current}, err
 }

@@ -9,12 +9,13 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// maxExpressionBytes is the cap on one vault.secret(...). The longest names and paths that Kubernetes and Vault know fit.
+// maxExpressionBytes is the cap on one vault.secret(...). The longest names and paths of Kubernetes and Vault fit.
 const maxExpressionBytes = 4096
 
-const quotingRule = `; a part with other characters than letters, digits, "_", "-" and "/" stands in quotes, as in vault.secret("a.b")`
+const remedyQuotes = `a part with other characters than letters, digits, "_", "-" and "/" stands in quotes, ` +
+	`as in vault.secret("a.b")`
 
-// call reads what stands between the parentheses, and the one that closes.
+// call reads an argument and the closing parenthesis.
 func (p *parser) call(name string) (part, error) {
 	if name == functionText {
 		return p.literal()
@@ -26,7 +27,7 @@ func (p *parser) call(name string) (part, error) {
 	return part{reference: reference}, err
 }
 
-// literal reads what follows vault.text(.
+// literal reads the rest of an expression after vault.text(.
 func (p *parser) literal() (part, error) {
 	p.skipBlanks()
 	if p.peek() != '"' {
@@ -39,7 +40,7 @@ func (p *parser) literal() (part, error) {
 	return part{literal: text}, p.accept(')', `")"`, "")
 }
 
-// reference reads what follows vault.secret(.
+// reference reads the rest of an expression after vault.secret(.
 func (p *parser) reference() (Reference, error) {
 	first, err := p.part("a key")
 	if err != nil {
@@ -59,23 +60,23 @@ func (p *parser) reference() (Reference, error) {
 			return Reference{}, err
 		}
 		if p.peek() != '.' {
-			return Reference{}, p.expected(`"." and a key, as in vault.secret(config:path.key)`, quotingRule)
+			return Reference{}, p.expected(`"." and a key, as in vault.secret(config:path.key)`, remedyQuotes)
 		}
 		key, err := p.lastKey()
 		return Reference{Config: first, Path: path, Key: key}, err
 	default:
-		return Reference{}, p.expected(`")", "." or ":"`, quotingRule)
+		return Reference{}, p.expected(`")", "." or ":"`, remedyQuotes)
 	}
 }
 
-// lastKey reads the dot, the key and the parenthesis that end a reference.
+// lastKey reads the end of a reference: a dot, a key and a parenthesis.
 func (p *parser) lastKey() (string, error) {
 	p.at++
 	key, err := p.part("a key")
 	if err != nil {
 		return "", err
 	}
-	return key, p.accept(')', `")"`, quotingRule)
+	return key, p.accept(')', `")"`, remedyQuotes)
 }
 
 // part reads one part of a reference and the blanks around it.
@@ -95,7 +96,7 @@ func (p *parser) part(what string) (string, error) {
 	}
 	value := p.source[from:p.at]
 	if value == "" {
-		return "", p.expected(what, quotingRule)
+		return "", p.expected(what, remedyQuotes)
 	}
 	p.skipBlanks()
 	return value, nil
@@ -112,8 +113,8 @@ func (p *parser) quoted() (string, error) {
 			p.at++
 			var text string
 			if json.Unmarshal([]byte(p.source[from:p.at]), &text) != nil {
-				return "", p.fail(from, `the text in quotes is not a JSON string: line breaks and control characters stand there `+
-					`as \n or \u0000, a backslash as \\`)
+				return "", p.fail(from, `the text in quotes is not a JSON string: line breaks and control characters stand `+
+					`there as \n or \u0000, a backslash as \\`)
 			}
 			return text, nil
 		}
@@ -136,28 +137,28 @@ func (p *parser) peek() byte {
 	return p.source[p.at]
 }
 
-func (p *parser) accept(next byte, what, rule string) error {
+func (p *parser) accept(next byte, what, remedy string) error {
 	p.skipBlanks()
 	if p.peek() != next {
-		return p.expected(what, rule)
+		return p.expected(what, remedy)
 	}
 	p.at++
 	return nil
 }
 
-// expected makes the error for something else than what at the present position. The rule is left out where nothing follows at all.
-func (p *parser) expected(what, rule string) error {
+// expected is the error at a position with something else than what. At the end of the string it has no remedy.
+func (p *parser) expected(what, remedy string) error {
 	found := "the end of the string"
 	if p.at < len(p.source) {
 		character, _ := utf8.DecodeRuneInString(p.source[p.at:])
 		found = fmt.Sprintf("%q", string(character))
 	} else {
-		rule = ""
+		remedy = ""
 	}
-	return p.fail(p.at, "expected %s, found %s after %q%s", what, found, bounded(p.source[p.start:p.at]), rule)
+	return p.fail(p.at, "expected %s, found %s after %q", what, found, bounded(p.source[p.start:p.at])).WithRemedy("%s", remedy)
 }
 
-func (p *parser) fail(at int, format string, args ...any) error {
+func (p *parser) fail(at int, format string, args ...any) *fault.Fault {
 	column := utf8.RuneCountInString(p.source[:at]) + 1
 	return fault.Terminal(v1alpha1.ReasonInvalidExpression, "column %d: %s", column, fmt.Sprintf(format, args...))
 }

@@ -8,7 +8,7 @@ import (
 // maxExcerpt is how many characters of an expression or of a place an error shows.
 const maxExcerpt = 80
 
-// errNotJSON stands for whatever the decoder said, which may quote the value.
+// errNotJSON replaces the errors of the decoder, which may quote the value.
 var errNotJSON = errors.New("not valid JSON, or nested too deep")
 
 // bounded returns the text, or its beginning and its end if it is longer than an error should show.

@@ -24,8 +24,10 @@ func secrets(values map[string]any) Lookup {
 }
 
 var sample = secrets(map[string]any{
-	"string": `a"<b>&`, "empty": "", "number": json.Number("1521.00"), "big": json.Number("123456789012345678901234567890"), "yes": true,
-	"null": nil, "list": []any{json.Number("1"), "x<y", nil}, "object": map[string]any{"b": json.Number("1e400"), "a": "&"},
+	"string": `a"<b>&`, "empty": "", "number": json.Number("1521.00"),
+	"big": json.Number("123456789012345678901234567890"), "yes": true,
+	"null": nil, "list": []any{json.Number("1"), "x<y", nil},
+	"object":  map[string]any{"b": json.Number("1e400"), "a": "&"},
 	"hostile": `vault.secret(string) vault.text("x") $(HOME) ${A} {{.}}` + "\x00\n..",
 })
 

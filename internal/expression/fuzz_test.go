@@ -19,7 +19,8 @@ func echo(reference Reference) (any, error) { return reference.String(), nil }
 
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
-		"", "plain", "vault.secret(a)", "vault.secret(a.b)", "vault.secret(c:p/q.k)", `vault.secret(main:"data/my.app"."a.b")`,
+		"", "plain", "vault.secret(a)", "vault.secret(a.b)", "vault.secret(c:p/q.k)",
+		`vault.secret(main:"data/my.app"."a.b")`,
 		`vault.secret( "\u0000\ud800" . "\\\"" )`, `vault.text("vault.secret(a)")x`, `vault.text("")vault.secret(a)`,
 		"vault.secret(", `vault.secret("`,
 		`vault.secret("\`, "vault.secert(a)", "xvault.read(a)", "vault.vault.secret(a)", "\xff",

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 )
 
-// compact returns the value as JSON on one line, with <, > and & as they are.
-func compact(value any) (string, error) {
+// compactJSON returns the value as JSON on one line, with <, > and & as they are.
+func compactJSON(value any) (string, error) {
 	var buffer bytes.Buffer
 	encoder := json.NewEncoder(&buffer)
 	encoder.SetEscapeHTML(false)
@@ -18,16 +18,16 @@ func compact(value any) (string, error) {
 
 // quote returns the text as a JSON string. Encoding a string cannot fail.
 func quote(text string) string {
-	quoted, _ := compact(text)
+	quoted, _ := compactJSON(text)
 	return quoted
 }
 
-// decode reads exactly one JSON value, with numbers digit for digit. No bytes are null, as apiextensionsv1.JSON has it.
+// decode reads exactly one JSON value, with numbers digit for digit. No bytes are null, as in apiextensionsv1.JSON.
 func decode(raw []byte) (any, error) {
 	if len(raw) == 0 {
 		return nil, nil
 	}
-	// Unlike Unmarshal, a Decoder would stop after the first value, so what comes after it is looked for first.
+	// A Decoder, unlike Unmarshal, stops after the first value, so Valid looks for a second one.
 	if !json.Valid(raw) {
 		return nil, errNotJSON
 	}

@@ -1,19 +1,19 @@
 package expression
 
-// node is a JSON value whose strings are parsed.
+// node is a JSON value with parsed strings.
 type node interface {
 	// references appends the references below the node.
 	references(to []Placed) []Placed
 	// evaluate returns a value that shares nothing with the node.
-	evaluate(lookup Lookup, left *budget) (any, error)
+	evaluate(lookup Lookup, copies *copier) (any, error)
 }
 
-// scalar is a value that holds no reference: null, a bool, a number or a string.
+// scalar is a value without references: null, a bool, a number or a string.
 type scalar struct{ value any }
 
 func (s scalar) references(to []Placed) []Placed { return to }
 
-func (s scalar) evaluate(Lookup, *budget) (any, error) { return s.value, nil }
+func (s scalar) evaluate(Lookup, *copier) (any, error) { return s.value, nil }
 
 // leaf is a string with its place.
 type leaf struct {
@@ -29,8 +29,8 @@ func (l leaf) references(to []Placed) []Placed {
 	return to
 }
 
-func (l leaf) evaluate(lookup Lookup, left *budget) (any, error) {
-	value, err := l.text.evaluate(lookup, left)
+func (l leaf) evaluate(lookup Lookup, copies *copier) (any, error) {
+	value, err := l.text.evaluate(lookup, copies)
 	if err != nil {
 		return nil, in(err, l.noun, bounded(l.place))
 	}
@@ -46,10 +46,10 @@ func (l list) references(to []Placed) []Placed {
 	return to
 }
 
-func (l list) evaluate(lookup Lookup, left *budget) (any, error) {
+func (l list) evaluate(lookup Lookup, copies *copier) (any, error) {
 	values := make([]any, 0, len(l))
 	for _, item := range l {
-		value, err := item.evaluate(lookup, left)
+		value, err := item.evaluate(lookup, copies)
 		if err != nil {
 			return nil, err
 		}
@@ -67,10 +67,10 @@ func (o object) references(to []Placed) []Placed {
 	return to
 }
 
-func (o object) evaluate(lookup Lookup, left *budget) (any, error) {
+func (o object) evaluate(lookup Lookup, copies *copier) (any, error) {
 	values := make(map[string]any, len(o))
 	for _, key := range sortedKeys(o) {
-		value, err := o[key].evaluate(lookup, left)
+		value, err := o[key].evaluate(lookup, copies)
 		if err != nil {
 			return nil, err
 		}

@@ -12,10 +12,10 @@ const (
 	functionText   = "text"
 )
 
-// Parse reads a string. vault.secret( and vault.text( begin an expression wherever they stand, also right behind a letter, so that
+// Parse parses a string. vault.secret( and vault.text( begin an expression anywhere, also right after a letter, so that
 // app_vault.secret(user) is app_ and the user. Any other vault.name( at the beginning of a word is an error, not
 // literal text: a misspelt reference must not become somebody's password. The error is a *fault.Fault with reason
-// InvalidExpression that says what was expected at which column, counted in characters from 1.
+// InvalidExpression, the expected token and its column, counted in characters from 1.
 func Parse(s string) (Text, error) {
 	p := parser{source: s}
 	if at := invalidUTF8(s); at >= 0 {
@@ -36,12 +36,12 @@ func invalidUTF8(s string) int {
 	return -1
 }
 
-// parser goes over the source once, from left to right.
+// parser reads the source once, from left to right.
 type parser struct {
 	source string
 	// at is the position of the next byte.
 	at int
-	// start is where the expression that is being read begins.
+	// start is the position of the current expression.
 	start int
 }
 
@@ -74,8 +74,8 @@ func (p *parser) text() (Text, error) {
 			text.parts = append(text.parts, parsed)
 			literalFrom = p.at
 		case p.beginsWord():
-			return Text{}, p.fail(p.start, "unknown function %s; known are vault.secret and vault.text; "+
-				`for literal text write vault.text("…")`, bounded(prefix+name))
+			return Text{}, p.fail(p.start, "unknown function %s", bounded(prefix+name)).
+				WithRemedy(`known are vault.secret and vault.text; for literal text write vault.text("…")`)
 		}
 	}
 }
@@ -87,7 +87,7 @@ func (t Text) withLiteral(literal string) Text {
 	return t
 }
 
-// function reads an identifier and tells whether a parenthesis is open right behind it. Only then is anything consumed.
+// function reads an identifier and an opening parenthesis. Without both it consumes nothing and returns false.
 func (p *parser) function() (string, bool) {
 	rest := p.source[p.at:]
 	end := strings.IndexFunc(rest, func(r rune) bool { return !isWord(r) })

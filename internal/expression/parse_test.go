@@ -12,9 +12,12 @@ import (
 
 func TestParseTakesAsLiteralWhatIsNoCall(t *testing.T) {
 	for _, s := range []string{
-		"", " ", "xe", "vault", "vault.", "vault.secret", "vault.secret user", "vault.secret (user)", "vault.(x)", "vault.1(x)",
-		"vault.secret.user(x)", "https://vault.example.com:8200", "Vault.secret(x)", "vault .secret(x)", "hashivault.read(x)",
-		"größevault.read(x)", "_vault.read(x)", "$(vault.secret)", "..", "a\x00b", "line\nline", "{{ vault }}", "vault.vault.",
+		"", " ", "xe", "vault", "vault.", "vault.secret", "vault.secret user", "vault.secret (user)", "vault.(x)",
+		"vault.1(x)",
+		"vault.secret.user(x)", "https://vault.example.com:8200", "Vault.secret(x)", "vault .secret(x)",
+		"hashivault.read(x)",
+		"größevault.read(x)", "_vault.read(x)", "$(vault.secret)", "..", "a\x00b", "line\nline", "{{ vault }}",
+		"vault.vault.",
 	} {
 		t.Run(s, func(t *testing.T) {
 			g := NewWithT(t)

@@ -8,11 +8,11 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// place is where a node stands. It is a chain and becomes text only where a reference or an error is: the text of every place of
-// a hostile value, all keys of it long, would fill the memory.
+// place is the position of a node in a value. It is a chain, and becomes text only for a reference or an error: the
+// texts of all places of a hostile value with long keys would fill the memory.
 type place struct {
 	parent *place
-	// file is the path of a file whose text this is, in place of a way into value; such a place has no parent.
+	// file is the path of the file with this text, in place of a position in value; such a place has no parent.
 	file string
 	// key of an object's member; unused if the place is a list's item.
 	key string
@@ -21,7 +21,7 @@ type place struct {
 	isItem bool
 }
 
-// noun says what kind of place it is, in errors.
+// noun is the kind of place, in errors.
 func (p *place) noun() string {
 	if p.file != "" {
 		return nounFile
@@ -34,7 +34,7 @@ const (
 	nounFile = "file"
 )
 
-// String returns the place as Placed shows it.
+// String returns the place in the syntax of Placed.
 func (p *place) String() string {
 	if p.file != "" {
 		return bounded(p.file)
@@ -64,7 +64,7 @@ func (p *place) write(to *strings.Builder) {
 	}
 }
 
-// in puts a place in front of an error. Quotes around a way that has quotes of its own would only be hard to read: key ["tls.crt"].
+// in puts a place in front of an error, in quotes unless it has quotes of its own: key ["tls.crt"].
 func in(err error, noun, place string) *fault.Fault {
 	if noun == nounKey && strings.Contains(place, `"`) {
 		return fault.InField(err, "%s %s", noun, place)

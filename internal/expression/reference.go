@@ -1,8 +1,3 @@
-// Package expression is the language of spec.value: it parses the references vault.secret(...) and the literals vault.text(...)
-// in strings, says where they stand, and puts in place what a Lookup finds for them, once and without scanning the result.
-//
-// It must not know what a reference leads to: it reads neither Vault nor Kubernetes, does not decide which attached secret a
-// key belongs to, and makes no files. Its errors name places and the expression's own text, never what a Lookup returned.
 package expression
 
 import (
@@ -10,12 +5,12 @@ import (
 	"strings"
 )
 
-// Reference is what stands between the parentheses of vault.secret(...). Exactly one of three forms: Key; Secret and Key;
-// Config, Path and Key. References are comparable, so they can be the keys of a map.
+// Reference is the argument of vault.secret(...), in one of three forms: Key; Secret and Key; Config, Path and Key.
+// References are comparable, so they can be the keys of a map.
 type Reference struct {
 	// Config is the name of a VaultConfig, in the form that names the path too.
 	Config string
-	// Path of the secret in the engine of Config, as it was written: whoever reads it checks it.
+	// Path of the secret in the engine of Config, as it was written: the reader checks it.
 	Path string
 	// Secret is the name of an attached secret.
 	Secret string
@@ -35,7 +30,7 @@ func (r Reference) String() string {
 	}
 }
 
-// source returns a part of a reference as it is written, in quotes where they are needed.
+// source returns a part of a reference as source text, in quotes where they are needed.
 func source(part string) string {
 	if part != "" && strings.IndexFunc(part, isNotBare) < 0 {
 		return part
@@ -43,8 +38,8 @@ func source(part string) string {
 	return quote(part)
 }
 
-// isNotBare tells whether a part that holds the character must be quoted. Letters are those of ASCII: two letters that
-// look the same but are not must not pass for one another unseen.
+// isNotBare tells whether a part with the character must be quoted. Letters are those of ASCII, because two different
+// letters that look the same must not pass for one another.
 func isNotBare(r rune) bool {
 	return !isSimple(r) && r != '/'
 }

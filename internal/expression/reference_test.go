@@ -16,7 +16,10 @@ func TestReferenceIsWrittenAsItIsParsed(t *testing.T) {
 		{"a key with a slash", Reference{Key: "a/b-c_D9"}, `vault.secret(a/b-c_D9)`},
 		{"a key with a dot is quoted", Reference{Key: "a.b"}, `vault.secret("a.b")`},
 		{"a secret's key", Reference{Secret: "oracle", Key: "user"}, `vault.secret(oracle.user)`},
-		{"config, path and key", Reference{Config: "main", Path: "data/oracle", Key: "user"}, `vault.secret(main:data/oracle.user)`},
+		{
+			"config, path and key", Reference{Config: "main", Path: "data/oracle", Key: "user"},
+			`vault.secret(main:data/oracle.user)`,
+		},
 		{"only what needs quotes gets them", Reference{Config: "main", Path: "data/my.app", Key: "a.b"},
 			`vault.secret(main:"data/my.app"."a.b")`},
 		{"quotes and backslashes are escaped", Reference{Key: `a"b\c`}, `vault.secret("a\"b\\c")`},

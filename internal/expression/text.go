@@ -7,8 +7,8 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// Lookup finds the value that a reference stands for: a JSON value whose numbers are json.Number, that is nil, bool, string,
-// json.Number, []any or map[string]any. What it returns is copied, so it may hand out what it shares with others.
+// Lookup returns the value of a reference: a JSON value of nil, bool, string, json.Number, []any or map[string]any. Its
+// result is copied, so it may be shared.
 type Lookup func(Reference) (any, error)
 
 // Text is a parsed string: literal parts and references in their order. The zero Text is the empty string.
@@ -24,7 +24,7 @@ type part struct {
 
 func (p part) isReference() bool { return p.reference != Reference{} }
 
-// References returns the references in the order in which they stand, each as often as it stands there.
+// References returns the references in the order of the text, repeated ones as often as they occur.
 func (t Text) References() []Reference {
 	var references []Reference
 	for _, p := range t.parts {
@@ -44,16 +44,16 @@ func (t Text) literal() string {
 	return text.String()
 }
 
-// Evaluate puts the values that lookup finds in place of the references. A text that is one reference and nothing else keeps
-// the value's JSON type. Any other is a string: strings as they are, other values as compact JSON. An empty vault.text("") beside
-// a reference counts as something else, so it makes a string of a number.
+// Evaluate replaces the references by their values. A text that is one reference and nothing else keeps the value's
+// JSON type. Any other is a string: strings as they are, other values as compact JSON. An empty vault.text("") beside a
+// reference counts as something else, so it makes a string of a number.
 func (t Text) Evaluate(lookup Lookup) (any, error) {
-	return t.evaluate(lookup, newBudget())
+	return t.evaluate(lookup, newCopier())
 }
 
-func (t Text) evaluate(lookup Lookup, left *budget) (any, error) {
+func (t Text) evaluate(lookup Lookup, copies *copier) (any, error) {
 	if len(t.parts) == 1 && t.parts[0].isReference() {
-		return find(lookup, t.parts[0].reference, left)
+		return find(lookup, t.parts[0].reference, copies)
 	}
 	var text strings.Builder
 	for _, p := range t.parts {
@@ -61,7 +61,7 @@ func (t Text) evaluate(lookup Lookup, left *budget) (any, error) {
 			text.WriteString(p.literal)
 			continue
 		}
-		value, err := find(lookup, p.reference, left)
+		value, err := find(lookup, p.reference, copies)
 		if err != nil {
 			return nil, err
 		}
@@ -74,25 +74,25 @@ func (t Text) evaluate(lookup Lookup, left *budget) (any, error) {
 	return text.String(), nil
 }
 
-// find looks one reference up and makes the value the caller's own.
-func find(lookup Lookup, reference Reference, left *budget) (any, error) {
+// find looks one reference up and copies the value.
+func find(lookup Lookup, reference Reference, copies *copier) (any, error) {
 	value, err := lookup(reference)
 	if err != nil {
 		return nil, err
 	}
-	own, err := left.copy(value)
+	own, err := copies.copy(value)
 	if err != nil {
 		return nil, fault.In(err, "%s", bounded(reference.String()))
 	}
 	return own, nil
 }
 
-// asText leaves out what the encoder says, for that may quote the value.
+// asText returns a value as part of a string. The encoder's error is left out, because it may quote the value.
 func asText(value any) (string, error) {
 	if text, ok := value.(string); ok {
 		return text, nil
 	}
-	text, err := compact(value)
+	text, err := compactJSON(value)
 	if err != nil {
 		return "", fault.Transient(v1alpha1.ReasonInternal, "the value cannot be written as JSON")
 	}

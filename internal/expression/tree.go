@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// maxDepth is how many lists and objects may be nested under one key of a value.
+	// maxDepth is the largest number of lists and objects nested under one key of a value.
 	maxDepth = 64
 
-	// maxReferences is how many references a string, and a whole value, may hold. A volume has fewer files than that.
+	// maxReferences is the largest number of references in a string, and in a whole value. A volume has fewer files
+	// than that.
 	maxReferences = 1024
 )
 
-// treeParser makes nodes of decoded JSON. Where it finds something wrong it notes that and goes on, so that it can say how
-// much there is to repair.
+// treeParser makes nodes of decoded JSON. It notes a mistake and goes on, so that its error counts all of them.
 type treeParser struct {
 	first *fault.Fault
 	wrong int
@@ -87,7 +87,8 @@ func (p *treeParser) parseString(s string, at *place) node {
 	p.count += references
 	if p.count > maxReferences {
 		if before <= maxReferences {
-			p.note(fault.Terminal(v1alpha1.ReasonInvalidExpression, "with it the value holds more than %d references", maxReferences), at)
+			p.note(fault.Terminal(v1alpha1.ReasonInvalidExpression,
+				"with it the value holds more than %d references", maxReferences), at)
 		}
 		return scalar{}
 	}

@@ -11,20 +11,20 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// maxCandidates is how many keys an error offers in place of an unknown one.
+// maxCandidates is the largest number of keys that an error offers in place of an unknown one.
 const maxCandidates = 10
 
-// Value is a parsed spec.value: a JSON object with references in its strings. It does not change, so it can be shared.
+// Value is a parsed spec.value: a JSON object with references in its strings. It is immutable, so it can be shared.
 type Value struct {
 	nodes map[string]node
 }
 
-// Placed is a reference and where it stands.
+// Placed is a reference and its place.
 type Placed struct {
-	// Place is the way to the string from the top of the value: password, nested.list[2].x, a["b.c"]. It is for people: a key
-	// of more than 80 characters is shortened.
+	// Place is the path of the string from the top of the value: password, nested.list[2].x, a["b.c"]. It is for
+	// people: a key of more than 80 characters is shortened.
 	Place string
-	// Reference that stands there.
+	// Reference at that place.
 	Reference Reference
 
 	noun string
@@ -33,8 +33,8 @@ type Placed struct {
 // In puts the place in front of an error, as in: key "nested.list[2].x": …
 func (p Placed) In(err error) *fault.Fault { return in(err, p.noun, p.Place) }
 
-// ParseValue reads the strings of a value, at any depth; the keys of objects are not scanned. The error is a *fault.Fault with the
-// first wrong place, in the order of References, and says how many more there are.
+// ParseValue parses the strings of a value, at any depth; the keys of objects are not scanned. The error is a
+// *fault.Fault with the first wrong place, in the order of References, and the number of further ones.
 func ParseValue(value map[string]apiextensionsv1.JSON) (*Value, error) {
 	parsed := &Value{nodes: make(map[string]node, len(value))}
 	var tree treeParser
@@ -53,8 +53,8 @@ func ParseValue(value map[string]apiextensionsv1.JSON) (*Value, error) {
 	return parsed, nil
 }
 
-// ParseTexts reads strings that stand outside of value: the texts of files, by the files' paths. They are parsed and evaluated as the
-// keys of a value are; errors say file in place of key.
+// ParseTexts parses strings outside of value: the texts of files, by the files' paths. They are parsed and evaluated
+// like the keys of a value; errors say file in place of key.
 func ParseTexts(texts map[string]string) (*Value, error) {
 	parsed := &Value{nodes: make(map[string]node, len(texts))}
 	var tree treeParser
@@ -67,8 +67,8 @@ func ParseTexts(texts map[string]string) (*Value, error) {
 	return parsed, nil
 }
 
-// References returns every reference with its place. The order is that of the places: keys sorted at each level, items of lists by
-// their number, references within a string from left to right.
+// References returns every reference with its place, in the order of the places: keys sorted at each level, items of
+// lists by their number, references within a string from left to right.
 func (v *Value) References() []Placed {
 	var references []Placed
 	for _, key := range v.Keys() {
@@ -80,20 +80,21 @@ func (v *Value) References() []Placed {
 // Keys returns the keys of the top level, sorted.
 func (v *Value) Keys() []string { return sortedKeys(v.nodes) }
 
-// WithOverrides returns a value in which the given keys of the top level are replaced by strings. These are literal, never scanned, and
-// the references that stood in the places are gone. It never adds a key: one that does not exist is an error.
+// WithOverrides returns a value with the given keys of the top level replaced by strings. These are literal, never
+// scanned, and the references in the replaced keys are gone. It never adds a key: one that does not exist is an error.
 func (v *Value) WithOverrides(overrides map[string]string) (*Value, error) {
 	nodes := maps.Clone(v.nodes)
 	for _, key := range sortedKeys(overrides) {
 		if _, exists := nodes[key]; !exists {
-			return nil, fault.Terminal(v1alpha1.ReasonUnknownOverride, "%s%s overrides a key that value does not have; %s",
-				v1alpha1.AttributeValuePrefix, bounded(source(key)), v.candidates())
+			return nil, fault.Terminal(v1alpha1.ReasonUnknownOverride, "%s%s overrides a key that value does not have",
+				v1alpha1.AttributeValuePrefix, bounded(source(key))).WithRemedy("%s", v.candidates())
 		}
 		nodes[key] = scalar{value: overrides[key]}
 	}
 	return &Value{nodes: nodes}, nil
 }
 
+// candidates is the remedy for an unknown key: the known ones.
 func (v *Value) candidates() string {
 	keys := v.Keys()
 	if len(keys) == 0 {
@@ -109,13 +110,13 @@ func (v *Value) candidates() string {
 	return "it has " + strings.Join(listed, ", ")
 }
 
-// Evaluate returns the value with what lookup finds in place of the references. What a reference brings in is never scanned. The result
-// is the caller's own, down to the last list. An error of lookup is returned with the place in front.
+// Evaluate returns the value with the references replaced by the results of lookup, which are never scanned. The result
+// shares nothing with them, down to the last list. An error of lookup is returned with the place in front.
 func (v *Value) Evaluate(lookup Lookup) (map[string]any, error) {
-	left := newBudget()
+	copies := newCopier()
 	result := make(map[string]any, len(v.nodes))
 	for _, key := range v.Keys() {
-		value, err := v.nodes[key].evaluate(lookup, left)
+		value, err := v.nodes[key].evaluate(lookup, copies)
 		if err != nil {
 			return nil, err
 		}

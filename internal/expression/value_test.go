@@ -32,20 +32,24 @@ func TestValueKeepsTypesAtEveryDepth(t *testing.T) {
 	g := NewWithT(t)
 	value := parsedValue(t, `{
 		"host": "h", "port": 1521.00, "tls": true, "none": null, "big": 12345678901234567890123,
-		"nested": {"list": ["vault.secret(number)", ["vault.secret(list)", "p=vault.secret(number)"], {"o": "vault.secret(object)"}, 7]},
-		"literal": "vault.text(\"vault.secret(x)\")", "url": "https://vault.example.com", "emptyList": [], "emptyObject": {}
+		"nested": {"list": ["vault.secret(number)", ["vault.secret(list)", "p=vault.secret(number)"],
+			{"o": "vault.secret(object)"}, 7]},
+		"literal": "vault.text(\"vault.secret(x)\")", "url": "https://vault.example.com",
+		"emptyList": [], "emptyObject": {}
 	}`)
 	result, err := value.Evaluate(sample)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result).To(Equal(map[string]any{
-		"host": "h", "port": json.Number("1521.00"), "tls": true, "none": nil, "big": json.Number("12345678901234567890123"),
+		"host": "h", "port": json.Number("1521.00"), "tls": true, "none": nil,
+		"big": json.Number("12345678901234567890123"),
 		"nested": map[string]any{"list": []any{
 			json.Number("1521.00"),
 			[]any{[]any{json.Number("1"), "x<y", nil}, "p=1521.00"},
 			map[string]any{"o": map[string]any{"b": json.Number("1e400"), "a": "&"}},
 			json.Number("7"),
 		}},
-		"literal": "vault.secret(x)", "url": "https://vault.example.com", "emptyList": []any{}, "emptyObject": map[string]any{},
+		"literal": "vault.secret(x)", "url": "https://vault.example.com",
+		"emptyList": []any{}, "emptyObject": map[string]any{},
 	}))
 }
 
@@ -64,7 +68,8 @@ func TestValueMayBeEmpty(t *testing.T) {
 
 func TestValueSaysWhereItsReferencesStand(t *testing.T) {
 	value := parsedValue(t, `{
-		"z": "vault.secret(m:p.k)", "a": {"b.c": "vault.secret(s.k)", "": ["", {"x": "vault.secret(1)vault.secret(2)"}]},
+		"z": "vault.secret(m:p.k)", "a": {"b.c": "vault.secret(s.k)",
+		"": ["", {"x": "vault.secret(1)vault.secret(2)"}]},
 		"q\"\n": "vault.secret(k)", "ü": "vault.secret(k)", "vault.secret(key)": 1,
 		"l": [0,1,"vault.secret(k)",3,4,5,6,7,8,9,"vault.secret(k)"]
 	}`)
@@ -80,7 +85,8 @@ func TestValueSaysWhereItsReferencesStand(t *testing.T) {
 
 func TestValueNeverScansKeys(t *testing.T) {
 	value := parsedValue(t, `{"vault.secret(a)": {"vault.read(": "x"}}`)
-	NewWithT(t).Expect(value.Evaluate(nil)).To(Equal(map[string]any{"vault.secret(a)": map[string]any{"vault.read(": "x"}}))
+	NewWithT(t).Expect(value.Evaluate(nil)).
+		To(Equal(map[string]any{"vault.secret(a)": map[string]any{"vault.read(": "x"}}))
 }
 
 func TestValuePutsThePlaceInFrontOfAnErrorOfLookup(t *testing.T) {
@@ -107,7 +113,8 @@ func TestParseValueReportsTheFirstOfAllErrors(t *testing.T) {
 			`^key "a\[0\].*….*": more than 64 lists and objects are nested here$`},
 		{"far too deep", `{"a": ` + nested(9_000) + `}`, v1alpha1.ReasonInvalidSpec, `nested here$`},
 		{"a long key", `{"` + longKey + `": "vault.secret("}`, v1alpha1.ReasonInvalidExpression, `^key "k+…k+": column 14: `},
-		{"too many references", `{"a": ["` + strings.Repeat(`vault.secret(k)","`, maxReferences+10) + `"]}`, v1alpha1.ReasonInvalidExpression,
+		{"too many references", `{"a": ["` + strings.Repeat(`vault.secret(k)","`, maxReferences+10) + `"]}`,
+			v1alpha1.ReasonInvalidExpression,
 			`^key "a\[1024\]": with it the value holds more than 1024 references$`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -134,9 +141,12 @@ func TestParseValueReportsTheFirstOfAllErrors(t *testing.T) {
 func TestOverridesReplaceWholeKeysLiterally(t *testing.T) {
 	g := NewWithT(t)
 	value := parsedValue(t, `{"service": "xe", "password": "vault.secret(string)", "user": "vault.secret(number)", "list": [1]}`)
-	overridden, err := value.WithOverrides(map[string]string{"service": "xe2", "password": "vault.secret(big)", "list": "\x00$(x)"})
+	overridden, err := value.WithOverrides(map[string]string{
+		"service": "xe2", "password": "vault.secret(big)", "list": "\x00$(x)",
+	})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(overridden.References()).To(Equal([]Placed{{Place: "user", Reference: Reference{Key: "number"}, noun: nounKey}}))
+	g.Expect(overridden.References()).
+		To(Equal([]Placed{{Place: "user", Reference: Reference{Key: "number"}, noun: nounKey}}))
 	g.Expect(overridden.Keys()).To(Equal([]string{"list", "password", "service", "user"}))
 	g.Expect(overridden.Evaluate(sample)).To(Equal(map[string]any{
 		"service": "xe2", "password": "vault.secret(big)", "user": json.Number("1521.00"), "list": "\x00$(x)"}))
@@ -171,7 +181,8 @@ func TestTextsOfFilesAreParsedAndPlacedAsFiles(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(texts.References()).To(HaveLen(3))
 	g.Expect(texts.References()[0].Place).To(Equal("jdbc.url"))
-	g.Expect(texts.References()[0].In(fault.Transient(v1alpha1.ReasonInternal, "oops"))).To(MatchError(`file "jdbc.url": oops`))
+	g.Expect(texts.References()[0].In(fault.Transient(v1alpha1.ReasonInternal, "oops"))).
+		To(MatchError(`file "jdbc.url": oops`))
 	result, err := texts.Evaluate(sample)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result).To(HaveKeyWithValue("port", json.Number("1521.00")))

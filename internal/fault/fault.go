@@ -1,10 +1,11 @@
-// Package fault is the error that users see, as data: a stable reason from the API package, a class that says who can cure it,
-// the object at fault, the place in it, the problem and the remedy. The sentence is rendered from them in one place (Message),
-// and is the same in the condition of an object, the event of a pod and the gRPC status between node and resolver. Nobody looks
-// into a sentence or edits one: whoever needs to know, asks a field; whoever knows more, sets one.
+// Package fault is the error that users see, as data: a stable reason from the API package, a class that says who can
+// cure it, the object at fault, the place in it, the problem and the remedy. The sentence is rendered from them in one
+// place (Message), and is the same in the condition of an object, the event of a pod and the gRPC status between node
+// and resolver. Nobody looks into a sentence or edits one: whoever needs to know, asks a field; whoever knows more,
+// sets one.
 //
-// A fault never holds a secret value, a token, a lease ID, an accessor or a hash of one: whoever makes a fault writes problem and
-// remedy from names, paths and status codes, not from what a foreign error or a response body says.
+// A fault never holds a secret value, a token, a lease ID, an accessor or a hash of one: whoever makes a fault writes
+// problem and remedy from names, paths and status codes, not from what a foreign error or a response body says.
 package fault
 
 import (
@@ -69,12 +70,13 @@ type Fault struct {
 	Class Class
 	// Subject is the object at fault; the zero value for the one that the request is for.
 	Subject Subject
-	// Field is the subject of the problem, if that is a part of an object: key "password" of value. Empty: Problem names it.
+	// Field is the subject of the problem, if that is a part of an object: key "password" of value. Empty: Problem
+	// names it.
 	Field string
 	// Problem is what is wrong, and Remedy what cures it, empty where that cannot be known. Neither ends with a period.
 	Problem, Remedy string
-	// OutcomeUnknown says that an effect may or may not have happened: the request may have reached Vault, and no answer came that
-	// says what became of it.
+	// OutcomeUnknown says that an effect may or may not have happened: the request may have reached Vault, and no
+	// answer came that says what became of it.
 	OutcomeUnknown bool
 
 	// places lead to the problem, from the outside in.
@@ -186,7 +188,8 @@ func (f *Fault) WithOutcomeUnknown(unknown bool) *Fault {
 	return &other
 }
 
-// For returns the fault as the object sees it that the request is for: what only an edit of another one cures, is waited for.
+// For returns the fault as the object sees it that the request is for: what only an edit of another one cures, is
+// waited for.
 func (f *Fault) For(object Subject) *Fault {
 	if f.Class != ClassTerminal || f.Subject == (Subject{}) || f.Subject == object {
 		return f
@@ -194,8 +197,8 @@ func (f *Fault) For(object Subject) *Fault {
 	return f.WithClass(ClassWaiting)
 }
 
-// About returns the fault with the object that it is about, unless it names one already. An error that is no fault becomes one
-// with reason Internal.
+// About returns the fault with the object that it is about, unless it names one already. An error that is no fault
+// becomes one with reason Internal.
 func About(err error, subject Subject) *Fault {
 	f := From(err)
 	if f.Subject != (Subject{}) {
@@ -206,8 +209,8 @@ func About(err error, subject Subject) *Fault {
 	return &other
 }
 
-// In returns the fault with a place put in front: "writing the files of the volume: …". An error that is no fault becomes one with
-// reason Internal.
+// In returns the fault with a place put in front: "writing the files of the volume: …". An error that is no fault
+// becomes one with reason Internal.
 func In(err error, format string, args ...any) *Fault {
 	return within(err, place{text: fmt.Sprintf(format, args...)})
 }
@@ -217,7 +220,8 @@ func InField(err error, format string, args ...any) *Fault {
 	return within(err, place{text: fmt.Sprintf(format, args...), isField: true})
 }
 
-// InObject returns the fault with an object put in front: Connection shop/db, key "password": … Which object is at fault stays open.
+// InObject returns the fault with an object put in front: Connection shop/db, key "password": … Which object is at
+// fault stays open.
 func InObject(err error, object Subject) *Fault {
 	return within(err, place{text: object.String(), object: true})
 }
@@ -228,9 +232,9 @@ func within(err error, outer place) *Fault {
 	return &other
 }
 
-// From returns the fault in the chain of err, or one with reason Internal. The text of a foreign error is kept, so callers
-// make sure that only errors of our own and of the Kubernetes API come here; errors of Vault's client library are turned
-// into faults by internal/vault and never get out of it.
+// From returns the fault in the chain of err, or one with reason Internal. The text of a foreign error is kept, so
+// callers make sure that only errors of our own and of the Kubernetes API come here; errors of Vault's client library
+// are turned into faults by internal/vault and never get out of it.
 func From(err error) *Fault {
 	if f, ok := errors.AsType[*Fault](err); ok {
 		return f

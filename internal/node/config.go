@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -11,7 +10,8 @@ import (
 	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/internal/node/mount"
+	"sallyport.dev/sallyport/internal/node/volume"
 )
 
 const (
@@ -21,24 +21,10 @@ const (
 	DefaultMemoryBudget = 64 << 20
 
 	defaultResolveTimeout = 55 * time.Second
-	defaultWorkers        = 4
 
 	// maxSocketPath is the size of sockaddr_un's path with its terminating zero.
 	maxSocketPath = 107
 )
-
-// Resolver turns what the kubelet said of a volume into files, and takes back what it made for volumes that are gone. Its errors are
-// faults; their sentences reach the pod's events.
-type Resolver interface {
-	Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error)
-	// Release succeeds for leases that were given back before.
-	Release(ctx context.Context, request *resolverv1.ReleaseRequest) error
-}
-
-// Changes tells of secrets that Sallyport itself has changed. It answers when there are some, or after a while without.
-type Changes interface {
-	Changes(ctx context.Context, request *resolverv1.ChangesRequest) (*resolverv1.ChangesResponse, error)
-}
 
 // Config is what a Driver needs. NodeName, Resolver and Registry are required.
 type Config struct {
@@ -46,36 +32,36 @@ type Config struct {
 	NodeName string
 	// Version is reported as the driver's.
 	Version string
-	// Resolver is asked for the files of every volume, and given back its leases.
+	// Resolver is asked for the files of every volume, and to revoke its leases.
 	Resolver Resolver
 	// Changes is optional: without it volumes wait for their next refresh.
 	Changes Changes
 	// Registry gets the driver's metrics.
 	Registry prometheus.Registerer
 
-	// KubeletDir is the kubelet's root directory, by default DefaultKubeletDir. In the driver's container, PluginDir and the
-	// pods directory in KubeletDir must be mounted at the same paths as on the host, with mountPropagation: Bidirectional, or
-	// pods would not see what the driver mounts.
+	// KubeletDir is the kubelet's root directory, by default DefaultKubeletDir. In the driver's container, PluginDir
+	// and the pods directory in KubeletDir must be mounted at the same paths as on the host, with mountPropagation:
+	// Bidirectional, or pods would not see what the driver mounts.
 	KubeletDir string
-	// PluginDir holds the CSI socket, the volumes, and the leases that wait to be given back, by default plugins/csi.sallyport.dev
-	// in KubeletDir. It must lie in KubeletDir.
+	// PluginDir holds the CSI socket, the volumes, and the leases that wait to be revoked, by default
+	// plugins/csi.sallyport.dev in KubeletDir. It must lie in KubeletDir.
 	PluginDir string
 	// RegistrationDir is where the kubelet looks for sockets of plugins, by default plugins_registry in KubeletDir.
 	RegistrationDir string
 
 	// MemoryBudget is the number of bytes that the files of all volumes may take together, counted in pages; 0 means
-	// DefaultMemoryBudget. A refresh holds the old and the new files of a volume for a moment: leave room for that in the
-	// container's memory limit.
+	// DefaultMemoryBudget. A refresh holds the old and the new files of a volume for a moment: leave room for that in
+	// the container's memory limit.
 	MemoryBudget int64
 	// ResolveTimeout bounds one question to the resolver; 0 means 55 seconds. The kubelet gives up after two minutes.
 	ResolveTimeout time.Duration
 	// Clock is the real one by default.
 	Clock clock.WithTicker
 	// Mounter mounts and unmounts; the kernel by default.
-	Mounter Mounter
+	Mounter mount.Mounter
 
-	// disk is the file system; tests count and break its operations.
-	disk disk
+	// filesystem is the real one by default; tests count and break its operations.
+	filesystem volume.Filesystem
 }
 
 // withDefaults returns the configuration with every optional field set, or says what is wrong with it.
@@ -96,8 +82,9 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.MemoryBudget, DefaultMemoryBudget)
 	setDefault(&c.ResolveTimeout, defaultResolveTimeout)
 	setDefault(&c.Clock, clock.WithTicker(clock.RealClock{}))
-	setDefault(&c.Mounter, systemMounter())
-	setDefault(&c.disk, disk(osDisk{}))
+	setDefault(&c.Mounter, mount.System())
+	setDefault(&c.filesystem, volume.Filesystem(volume.OSFilesystem{}))
+	c.Resolver = boundedResolver{Resolver: c.Resolver, timeout: c.ResolveTimeout}
 	for _, dir := range []*string{&c.KubeletDir, &c.PluginDir, &c.RegistrationDir} {
 		if !filepath.IsAbs(*dir) {
 			return c, fmt.Errorf("the path %s is not absolute", *dir)
@@ -105,11 +92,13 @@ func (c Config) withDefaults() (Config, error) {
 		*dir = filepath.Clean(*dir)
 	}
 	if !within(c.KubeletDir, c.PluginDir) || within(c.podsDir(), c.PluginDir) {
-		return c, fmt.Errorf("the plugin's directory %s must lie in the kubelet's, %s, and not among the pods", c.PluginDir, c.KubeletDir)
+		return c, fmt.Errorf("the plugin's directory %s must lie in the kubelet's, %s, and not among the pods",
+			c.PluginDir, c.KubeletDir)
 	}
 	for _, socket := range []string{c.socket(), c.registrationSocket()} {
 		if len(socket) > maxSocketPath {
-			return c, fmt.Errorf("the path %s is too long for a Unix socket (%d of %d bytes)", socket, len(socket), maxSocketPath)
+			return c, fmt.Errorf("the path %s is too long for a Unix socket (%d of %d bytes)",
+				socket, len(socket), maxSocketPath)
 		}
 	}
 	return c, nil
@@ -129,8 +118,8 @@ func (c Config) podsDir() string { return filepath.Join(c.KubeletDir, "pods") }
 // volumesDir holds one directory for each volume.
 func (c Config) volumesDir() string { return filepath.Join(c.PluginDir, "volumes") }
 
-// releasesDir holds the leases that wait to be given back.
-func (c Config) releasesDir() string { return filepath.Join(c.PluginDir, "releases") }
+// spoolDir holds the leases that wait to be revoked.
+func (c Config) spoolDir() string { return filepath.Join(c.PluginDir, "releases") }
 
 func setDefault[T comparable](field *T, value T) {
 	var zero T

@@ -7,9 +7,12 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+
+	"sallyport.dev/sallyport/internal/node/volume"
 )
 
-// atEveryStep runs check once for each step that act takes on a machine prepared by arrange, with the number of the step.
+// atEveryStep runs check once for each step that act takes on a machine prepared by arrange, with the number of the
+// step.
 func atEveryStep(t *testing.T, arrange, act func(*machine), check func(m *machine, step int)) {
 	t.Helper()
 	trial := newMachine(t)
@@ -65,7 +68,7 @@ func TestKilledDuringPublish(t *testing.T) {
 		{"then the kubelet publishes again", func(m *machine) {
 			m.g.Expect(m.publish()).To(Succeed())
 			m.g.Expect(m.files()).To(Equal(whole))
-			m.g.Expect(m.driver.budget.inUse()).To(BeEquivalentTo(3 * os.Getpagesize()))
+			m.g.Expect(m.driver.budget.Used()).To(BeEquivalentTo(3 * os.Getpagesize()))
 			m.g.Expect(m.unpublish()).To(Succeed())
 		}},
 		{"then the kubelet unpublishes", func(m *machine) {
@@ -114,7 +117,7 @@ func TestKilledDuringRefresh(t *testing.T) {
 		asked := m.resolver.questions()
 		m.passTime(func(g Gomega) {
 			g.Expect(m.resolver.questions()).To(BeNumerically(">", asked))
-			g.Expect(m.driver.volumes.get(volumeID).isFresh() || m.steps.isDead()).To(BeTrue())
+			g.Expect(isFresh(m.driver.volumes.Get(volumeID)) || m.steps.isDead()).To(BeTrue())
 		})
 	}
 	atEveryStep(t, published, refreshes, func(m *machine, step int) {
@@ -138,14 +141,14 @@ func TestKilledDuringRefresh(t *testing.T) {
 }
 
 // isFresh tells whether the volume holds the resolver's second revision.
-func (v *volume) isFresh() bool {
-	current, _ := v.snapshot()
+func isFresh(v *volume.Volume) bool {
+	current, _ := v.Snapshot()
 	return current.Revision == "r2"
 }
 
 // generation is what ..data leads to, complete at every moment.
 func (m *machine) generation() map[string]string {
-	dir := filepath.Join(m.target(), dataLink)
+	dir := filepath.Join(m.target(), volume.DataLink)
 	entries, err := os.ReadDir(dir)
 	m.g.Expect(err).NotTo(HaveOccurred())
 	files := map[string]string{}

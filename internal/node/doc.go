@@ -1,6 +1,7 @@
 // Package node is the node plugin: the CSI driver that mounts Connections into pods. It serves CSI's identity and node
-// services on a Unix socket, registers itself with the kubelet, keeps the files of each volume on a tmpfs of its own and
-// refreshes them on its own timers.
+// services on a Unix socket and registers itself with the kubelet; packages below it keep the files of each volume on a
+// tmpfs of its own (volume, mount), refresh them (refresh) and have the leases of volumes that are gone revoked
+// (revocation).
 //
 // It knows nothing of Vault, of Connections or of any Kubernetes object: a Resolver turns a volume's attributes and the
 // pod's token into files. It must not import controllers or internal/vault, must not keep a token anywhere but in

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"sallyport.dev/sallyport/internal/node/mount"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
@@ -17,17 +18,17 @@ import (
 // content when unmounted, and a bind mount is a link in place of the target.
 type fakeMounter struct {
 	mu      sync.Mutex
-	tmpfs   map[string]TmpfsOptions
+	tmpfs   map[string]mount.TmpfsOptions
 	binds   map[string]string
 	busy    map[string]bool
 	private bool
 }
 
 func newFakeMounter() *fakeMounter {
-	return &fakeMounter{tmpfs: map[string]TmpfsOptions{}, binds: map[string]string{}, busy: map[string]bool{}}
+	return &fakeMounter{tmpfs: map[string]mount.TmpfsOptions{}, binds: map[string]string{}, busy: map[string]bool{}}
 }
 
-func (m *fakeMounter) Tmpfs(path string, options TmpfsOptions) error {
+func (m *fakeMounter) Tmpfs(path string, options mount.TmpfsOptions) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if entries, err := os.ReadDir(path); err != nil || len(entries) > 0 {

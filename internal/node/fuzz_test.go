@@ -18,7 +18,7 @@ func FuzzTokens(f *testing.F) {
 		if err != nil && strings.Contains(err.Error(), "canary") {
 			t.Errorf("the error quotes what it could not read: %v", err)
 		}
-		if (err == nil) != (token.value != "") {
+		if (err == nil) != (token.Value != "") {
 			t.Errorf("token and error do not go together: %v, %v", token, err)
 		}
 	})

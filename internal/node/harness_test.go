@@ -21,6 +21,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/node/volume"
 )
 
 const (
@@ -80,7 +81,7 @@ func (m *machine) config() Config {
 		NodeName: "node-1", Version: "v0", Resolver: m.resolver, Changes: m.changes, Registry: m.registry, KubeletDir: m.dir, Clock: m.clock,
 		MemoryBudget: m.budget,
 		Mounter:      steppedMounter{steps: m.steps, Mounter: m.mounter},
-		disk:         steppedDisk{steps: m.steps, disk: osDisk{}},
+		filesystem:   steppedFilesystem{steps: m.steps, Filesystem: volume.OSFilesystem{}},
 	}
 }
 
@@ -177,7 +178,7 @@ func (m *machine) files() map[string]string {
 	m.g.Expect(err).NotTo(HaveOccurred())
 	files := map[string]string{}
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), internalPrefix) {
+		if strings.HasPrefix(entry.Name(), volume.InternalPrefix) {
 			continue
 		}
 		content, err := os.ReadFile(filepath.Join(m.target(), entry.Name()))
@@ -202,12 +203,12 @@ func (m *machine) expectNothingLeft() {
 // expectNoVolume checks that the driver keeps nothing.
 func (m *machine) expectNoVolume() {
 	m.t.Helper()
-	m.g.Expect(m.mounter.count(m.driver.config.releasesDir())).To(BeZero(), "mounts are left")
+	m.g.Expect(m.mounter.count(m.driver.config.spoolDir())).To(BeZero(), "mounts are left")
 	entries, err := os.ReadDir(m.driver.config.volumesDir())
 	m.g.Expect(err).NotTo(HaveOccurred())
 	m.g.Expect(entries).To(BeEmpty(), "directories of volumes are left")
-	m.g.Expect(m.driver.volumes.all()).To(BeEmpty())
-	m.g.Expect(m.driver.budget.inUse()).To(BeZero())
+	m.g.Expect(m.driver.volumes.All()).To(BeEmpty())
+	m.g.Expect(m.driver.budget.Used()).To(BeZero())
 }
 
 // passTime moves the clock a second at a time until check holds.

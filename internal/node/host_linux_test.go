@@ -25,6 +25,8 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/node/mount"
+	"sallyport.dev/sallyport/internal/node/volume"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
@@ -42,8 +44,8 @@ type plugin struct {
 	KillAfter int
 	// KillInBind kills it between the two mounts that make one.
 	KillInBind bool
-	// Files is where the content of the Connection lies; it is read for every question. What is given back is noted beside it, but
-	// not while there is a file "away".
+	// Files is where the content of the Connection lies; it is read for every question. What is given back is noted
+	// beside it, but not while there is a file "away".
 	Files string
 }
 
@@ -65,14 +67,14 @@ func runPlugin(text string) int {
 		select {}
 	}
 	counted := &steps{kill: die}
-	mounter := systemMounter()
+	mounter := mount.System()
 	if p.KillInBind {
 		mounter = dyingMounter{mounter, die}
 	}
 	driver, err := New(Config{
 		NodeName: "node-1", Registry: prometheus.NewRegistry(), KubeletDir: p.KubeletDir,
 		Resolver: &fileResolver{path: p.Files},
-		Mounter:  steppedMounter{counted, mounter}, disk: steppedDisk{counted, osDisk{}},
+		Mounter:  steppedMounter{counted, mounter}, filesystem: steppedFilesystem{counted, volume.OSFilesystem{}},
 	})
 	if err != nil {
 		panic(err)
@@ -86,7 +88,7 @@ func runPlugin(text string) int {
 
 // dyingMounter dies with the mount for the pod half made.
 type dyingMounter struct {
-	Mounter
+	mount.Mounter
 	die func()
 }
 
@@ -222,7 +224,8 @@ func (h *host) releases() string {
 	return filepath.Join(h.dir, "plugins", v1alpha1.DriverName, "releases")
 }
 
-// mounts lists the mounts below the kubelet's directory as the process sees them, with their options, but not the plugin's own.
+// mounts lists the mounts below the kubelet's directory as the process sees them, with their options, but not the
+// plugin's own.
 func (h *host) mounts(process string) map[string]string {
 	file, err := os.Open("/proc/" + process + "/mountinfo")
 	h.g.Expect(err).NotTo(HaveOccurred())
@@ -247,7 +250,8 @@ func (h *host) expectNothingLeft() {
 	h.g.Expect(err).To(MatchError(fs.ErrNotExist))
 }
 
-// pod starts a process in a mount namespace that gets what is mounted later, as the host's and a pod's do, and returns its ID.
+// pod starts a process in a mount namespace that gets what is mounted later, as the host's and a pod's do, and returns
+// its ID.
 func (h *host) pod() string {
 	process := exec.Command("/proc/self/exe", "-test.run=^TestThatOnlyWaits$")
 	process.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}

@@ -13,6 +13,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/node/volume"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
@@ -30,16 +31,16 @@ func (m *machine) kept() (beside, waiting string) {
 	directories, err := os.ReadDir(m.driver.config.volumesDir())
 	m.g.Expect(err).NotTo(HaveOccurred())
 	for _, directory := range directories {
-		current, failure := readState(filepath.Join(m.driver.config.volumesDir(), directory.Name()))
+		current, failure := volume.ReadState(filepath.Join(m.driver.config.volumesDir(), directory.Name()))
 		m.g.Expect(failure).NotTo(HaveOccurred())
 		if current.Complete {
 			beside += string(current.Leases)
 		}
 	}
-	entries, err := os.ReadDir(m.driver.config.releasesDir())
+	entries, err := os.ReadDir(m.driver.config.spoolDir())
 	m.g.Expect(err).NotTo(HaveOccurred())
 	for _, entry := range entries {
-		content, err := os.ReadFile(filepath.Join(m.driver.config.releasesDir(), entry.Name()))
+		content, err := os.ReadFile(filepath.Join(m.driver.config.spoolDir(), entry.Name()))
 		m.g.Expect(err).NotTo(HaveOccurred())
 		waiting += string(leasesIn(content))
 	}
@@ -47,8 +48,8 @@ func (m *machine) kept() (beside, waiting string) {
 }
 
 // leasesIn returns what a state or a release has.
-func leasesIn(content []byte) leases {
-	var holder struct{ Leases leases }
+func leasesIn(content []byte) volume.EncryptedLeases {
+	var holder struct{ Leases volume.EncryptedLeases }
 	_ = json.Unmarshal(content, &holder)
 	return holder.Leases
 }
@@ -60,7 +61,8 @@ func (m *machine) written(lease string) bool {
 	return slices.ContainsFunc(m.steps.contents, func(content []byte) bool { return strings.Contains(string(leasesIn(content)), lease) })
 }
 
-// expectNoLeaseLost checks that every lease is beside its volume, waits to be given back, was given back, or never reached the node's memory.
+// expectNoLeaseLost checks that every lease is beside its volume, waits to be given back, was given back, or never
+// reached the node's memory.
 func (m *machine) expectNoLeaseLost() {
 	m.t.Helper()
 	beside, waiting := m.kept()
@@ -99,7 +101,7 @@ func TestEveryQuestionHasTheLeasesOfTheLastAnswer(t *testing.T) {
 	m.g.Expect(string(m.resolver.last().GetLeases())).To(Equal(secretLease + "-1;"))
 
 	m.resolver.set(map[string]string{"type": "new"})
-	m.passTime(func(g Gomega) { g.Expect(m.driver.volumes.get(volumeID).isFresh()).To(BeTrue()) })
+	m.passTime(func(g Gomega) { g.Expect(isFresh(m.driver.volumes.Get(volumeID))).To(BeTrue()) })
 	beside, _ = m.kept()
 	m.g.Expect(beside).To(Equal(secretLease + "-1;" + secretLease + "-2;"))
 	m.restart()
@@ -143,11 +145,11 @@ func TestLeasesAreRecordedBeforeFilesChange(t *testing.T) {
 	m.steps.arm(0, 0)
 	m.steps.contents = nil
 	m.resolver.set(map[string]string{"type": "new"})
-	m.passTime(func(g Gomega) { g.Expect(m.driver.volumes.get(volumeID).isFresh()).To(BeTrue()) })
+	m.passTime(func(g Gomega) { g.Expect(isFresh(m.driver.volumes.Get(volumeID))).To(BeTrue()) })
 
-	m.g.Expect(filepath.Base(m.steps.log[2])).To(Equal(stateFile), "before all else")
+	m.g.Expect(filepath.Base(m.steps.log[2])).To(Equal(volume.StateFile), "before all else")
 	m.g.Expect(string(leasesIn(m.steps.contents[0]))).To(ContainSubstring(secretLease + "-2;"))
-	var first state
+	var first volume.State
 	m.g.Expect(json.Unmarshal(m.steps.contents[0], &first)).To(Succeed())
 	m.g.Expect(first.Revision).To(Equal("r1"), "the files are still the old ones")
 }
@@ -156,7 +158,7 @@ func TestNoLeaseIsLostWhereverThePluginIsKilled(t *testing.T) {
 	refreshes := func(m *machine) {
 		m.resolver.set(map[string]string{"type": "new", "user": "scott"})
 		m.passTime(func(g Gomega) {
-			g.Expect(m.driver.volumes.get(volumeID).isFresh() || m.steps.isDead()).To(BeTrue())
+			g.Expect(isFresh(m.driver.volumes.Get(volumeID)) || m.steps.isDead()).To(BeTrue())
 		})
 	}
 	arranged := func(arrange func(*machine)) func(*machine) {
@@ -200,7 +202,7 @@ func TestNoLeaseIsLostWhateverFails(t *testing.T) {
 	arrange := func(m *machine) { leased(m); published(m) }
 	refreshes := func(m *machine) {
 		m.resolver.set(map[string]string{"type": "new", "user": "scott"})
-		m.passTime(func(g Gomega) { g.Expect(m.driver.volumes.get(volumeID).isFresh()).To(BeTrue()) })
+		m.passTime(func(g Gomega) { g.Expect(isFresh(m.driver.volumes.Get(volumeID))).To(BeTrue()) })
 	}
 	t.Run("refresh", func(t *testing.T) {
 		atEveryStep(t, arrange, refreshes, func(m *machine, step int) {
@@ -284,7 +286,7 @@ func TestAnAnswerThatComesWhileThePluginStopsIsKept(t *testing.T) {
 	release()
 
 	m.g.Eventually(stopped).Should(BeClosed())
-	current, err := readState(m.driver.volumeDir(volumeID))
+	current, err := volume.ReadState(m.driver.store.Path(volumeID))
 	m.g.Expect(err).NotTo(HaveOccurred())
 	m.g.Expect(string(current.Leases)).To(ContainSubstring(secretLease + "-2;"))
 }
@@ -308,16 +310,16 @@ func TestLeasesCountAsTheVolumesMemory(t *testing.T) {
 	answer.Leases = make([]byte, os.Getpagesize())
 	m.resolver.raw = answer
 	m.g.Expect(m.publish()).To(Succeed())
-	used := m.driver.budget.inUse()
+	used := m.driver.budget.Used()
 	m.g.Expect(used).To(BeEquivalentTo(4*os.Getpagesize()), "a page of state, a file, and two of leases as text")
 
 	m.restart()
-	m.g.Expect(m.driver.budget.inUse()).To(Equal(used))
+	m.g.Expect(m.driver.budget.Used()).To(Equal(used))
 	m.resolver.mu.Lock()
 	m.resolver.raw = response("a")
 	m.resolver.mu.Unlock()
 	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = m.tokens("fresh") })).To(Succeed())
-	m.passTime(func(g Gomega) { g.Expect(m.driver.budget.inUse()).To(BeEquivalentTo(2 * os.Getpagesize())) })
+	m.passTime(func(g Gomega) { g.Expect(m.driver.budget.Used()).To(BeEquivalentTo(2 * os.Getpagesize())) })
 	m.g.Expect(m.unpublish()).To(Succeed())
 	m.expectNothingLeft()
 }

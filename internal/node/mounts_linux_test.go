@@ -14,6 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/node/mount"
+	"sallyport.dev/sallyport/internal/node/revocation"
+	"sallyport.dev/sallyport/internal/node/volume"
 )
 
 func TestPodSeesReadOnlyFilesThatChangeLive(t *testing.T) {
@@ -43,7 +46,7 @@ func TestPodSeesReadOnlyFilesThatChangeLive(t *testing.T) {
 	} {
 		h.g.Expect(change).To(MatchError(syscall.EROFS), name)
 	}
-	h.g.Expect(unix.Access(filepath.Join(inPod, "..", stateFile), unix.F_OK)).NotTo(Succeed())
+	h.g.Expect(unix.Access(filepath.Join(inPod, "..", volume.StateFile), unix.F_OK)).NotTo(Succeed())
 
 	h.set(map[string]string{"type": "SQLORACLE", "password": "new"})
 	h.g.Eventually(func() (string, error) {
@@ -141,7 +144,7 @@ func TestReleasesOutliveThePluginInMemory(t *testing.T) {
 	var filesystem unix.Statfs_t
 	h.g.Expect(unix.Statfs(h.releases(), &filesystem)).To(Succeed())
 	h.g.Expect(filesystem.Type).To(BeEquivalentTo(unix.TMPFS_MAGIC))
-	h.g.Expect(filesystem.Blocks * uint64(filesystem.Bsize)).To(BeEquivalentTo(releasesBytes))
+	h.g.Expect(filesystem.Blocks * uint64(filesystem.Bsize)).To(BeEquivalentTo(revocation.SpoolSize))
 	h.g.Expect(os.ReadDir(h.releases())).To(HaveLen(1))
 
 	h.end()
@@ -158,13 +161,13 @@ func TestSharedMounts(t *testing.T) {
 	if h == nil {
 		return
 	}
-	shared, err := systemMounter().Shared(filepath.Join(h.dir, "pods"))
+	shared, err := mount.System().Shared(filepath.Join(h.dir, "pods"))
 	h.g.Expect(err).NotTo(HaveOccurred())
 	h.g.Expect(shared).To(BeTrue())
 	h.g.Expect(unix.Mount("", h.dir, "", unix.MS_PRIVATE, "")).To(Succeed())
-	shared, err = systemMounter().Shared(filepath.Join(h.dir, "pods"))
+	shared, err = mount.System().Shared(filepath.Join(h.dir, "pods"))
 	h.g.Expect(err).NotTo(HaveOccurred())
 	h.g.Expect(shared).To(BeFalse())
-	_, err = systemMounter().Shared(filepath.Join(h.dir, "nowhere"))
+	_, err = mount.System().Shared(filepath.Join(h.dir, "nowhere"))
 	h.g.Expect(errors.Is(err, fs.ErrNotExist)).To(BeTrue())
 }

@@ -15,6 +15,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/node/volume"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
@@ -187,8 +188,8 @@ func TestRepublishAnswersAtOnceWhateverTheResolver(t *testing.T) {
 	m.g.Expect(m.files()).To(Equal(before))
 	m.g.Expect(m.steps.taken()).To(Equal(taken), "a republish must not touch the volume")
 	m.g.Expect(m.resolver.questions()).To(Equal(asked))
-	_, token := m.driver.volumes.get(volumeID).snapshot()
-	m.g.Expect(token.value).To(Equal("next"))
+	_, token := m.driver.volumes.Get(volumeID).Snapshot()
+	m.g.Expect(token.Value).To(Equal("next"))
 }
 
 func TestRepublishDoesNotWaitForARefresh(t *testing.T) {
@@ -235,7 +236,6 @@ func TestConcurrentPublishResolvesOnce(t *testing.T) {
 	calls.Wait()
 	m.g.Expect(m.resolver.questions()).To(Equal(1))
 	m.g.Expect(m.files()).To(HaveLen(2))
-	m.g.Expect(m.driver.locks.locks).To(BeEmpty())
 }
 
 func TestUnpublishWaitsForThePublishUnderWay(t *testing.T) {
@@ -271,7 +271,7 @@ func TestNodeThatIsFullRefuses(t *testing.T) {
 func TestUnmountOfABusyVolumeEndsLazily(t *testing.T) {
 	m := newMachine(t)
 	m.g.Expect(m.publish()).To(Succeed())
-	m.mounter.busy[m.driver.volumeDir(volumeID)] = true
+	m.mounter.busy[m.driver.store.Path(volumeID)] = true
 
 	m.g.Expect(m.unpublish()).To(Succeed())
 
@@ -294,7 +294,7 @@ func TestTmpfsIsBoundedByTheCaps(t *testing.T) {
 		r.VolumeCapability.GetMount().MountFlags = []string{`context="system_u:object_r:container_file_t:s0:c1,c2"`}
 	})).To(Succeed())
 
-	options := m.mounter.tmpfs[m.driver.volumeDir(volumeID)]
+	options := m.mounter.tmpfs[m.driver.store.Path(volumeID)]
 
 	m.g.Expect(options.Context).To(Equal("system_u:object_r:container_file_t:s0:c1,c2"))
 	m.g.Expect(options.Size).To(BeNumerically(">=", 2*(resolverv1.MaxContentBytes+resolverv1.MaxFiles*os.Getpagesize())))
@@ -305,7 +305,7 @@ func TestStateLiesBesideTheFilesAndHoldsNoSecret(t *testing.T) {
 	m := newMachine(t)
 	m.g.Expect(m.publish()).To(Succeed())
 
-	content, err := os.ReadFile(filepath.Join(m.driver.volumeDir(volumeID), stateFile))
+	content, err := os.ReadFile(filepath.Join(m.driver.store.Path(volumeID), volume.StateFile))
 
 	m.g.Expect(err).NotTo(HaveOccurred())
 	m.g.Expect(string(content)).To(And(ContainSubstring(`"complete":true`), ContainSubstring(m.target()), ContainSubstring("shop-0")))

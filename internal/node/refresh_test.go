@@ -11,7 +11,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/internal/node/volume"
 )
 
 func TestRefreshSwapsAllFilesAtOnce(t *testing.T) {
@@ -20,7 +20,7 @@ func TestRefreshSwapsAllFilesAtOnce(t *testing.T) {
 	m.g.Expect(m.publish()).To(Succeed())
 	kept, err := os.Stat(filepath.Join(m.target(), "type"))
 	m.g.Expect(err).NotTo(HaveOccurred())
-	generation, err := os.Readlink(filepath.Join(m.target(), dataLink))
+	generation, err := os.Readlink(filepath.Join(m.target(), volume.DataLink))
 	m.g.Expect(err).NotTo(HaveOccurred())
 
 	m.resolver.set(map[string]string{"type": "SQLORACLE", "password": "new", "port": "1521"})
@@ -29,7 +29,7 @@ func TestRefreshSwapsAllFilesAtOnce(t *testing.T) {
 	})
 
 	m.g.Expect(m.resolver.last().GetRevision()).To(Equal("r2"))
-	next, err := os.Readlink(filepath.Join(m.target(), dataLink))
+	next, err := os.Readlink(filepath.Join(m.target(), volume.DataLink))
 	m.g.Expect(err).NotTo(HaveOccurred())
 	m.g.Expect(next).NotTo(Equal(generation))
 	m.g.Eventually(func(g Gomega) {
@@ -62,7 +62,7 @@ func TestUnchangedContentIsNotRewritten(t *testing.T) {
 			m.g.Expect(m.publish()).To(Succeed())
 			before, err := os.Stat(filepath.Join(m.target(), "password"))
 			m.g.Expect(err).NotTo(HaveOccurred())
-			generation, err := os.Readlink(filepath.Join(m.target(), dataLink))
+			generation, err := os.Readlink(filepath.Join(m.target(), volume.DataLink))
 			m.g.Expect(err).NotTo(HaveOccurred())
 
 			test.next(m.resolver)
@@ -74,7 +74,7 @@ func TestUnchangedContentIsNotRewritten(t *testing.T) {
 			m.g.Expect(err).NotTo(HaveOccurred())
 			m.g.Expect(os.SameFile(before, after)).To(BeTrue())
 			m.g.Expect(after.ModTime()).To(Equal(before.ModTime()))
-			m.g.Expect(os.Readlink(filepath.Join(m.target(), dataLink))).To(Equal(generation))
+			m.g.Expect(os.Readlink(filepath.Join(m.target(), volume.DataLink))).To(Equal(generation))
 			m.g.Expect(m.metric("sallyport_node_oldest_refresh_age_seconds")).To(BeNumerically("<=", 61))
 		})
 	}
@@ -134,12 +134,12 @@ func TestRestartAdoptsVolumesAndRefreshesWithTheFirstToken(t *testing.T) {
 	m := newMachine(t)
 	m.g.Expect(m.publish()).To(Succeed())
 	before := m.files()
-	used := m.driver.budget.inUse()
+	used := m.driver.budget.Used()
 
 	m.restart()
 	m.g.Expect(m.files()).To(Equal(before))
 	m.g.Expect(m.metric("sallyport_node_volumes")).To(BeEquivalentTo(1))
-	m.g.Expect(m.driver.budget.inUse()).To(Equal(used))
+	m.g.Expect(m.driver.budget.Used()).To(Equal(used))
 	m.resolver.set(map[string]string{"type": "new"})
 	asked := m.resolver.questions()
 	m.clock.Step(10 * time.Minute)
@@ -177,18 +177,18 @@ func TestRestartClearsOrphansAway(t *testing.T) {
 			m.g.Expect(os.RemoveAll(filepath.Join(m.dir, "pods", "uid-1"))).To(Succeed())
 		}},
 		{"the volume is not complete", func(m *machine) {
-			dir := m.driver.volumeDir(volumeID)
-			current, err := readState(dir)
+			dir := m.driver.store.Path(volumeID)
+			current, err := volume.ReadState(dir)
 			m.g.Expect(err).NotTo(HaveOccurred())
 			current.Complete = false
-			m.g.Expect(m.driver.writeState(dir, current)).To(Succeed())
+			m.g.Expect(m.driver.store.WriteState(dir, current)).To(Succeed())
 		}},
 		{"the directory is another volume's", func(m *machine) {
-			dir := m.driver.volumeDir(volumeID)
-			current, err := readState(dir)
+			dir := m.driver.store.Path(volumeID)
+			current, err := volume.ReadState(dir)
 			m.g.Expect(err).NotTo(HaveOccurred())
 			current.VolumeID = "csi-other"
-			m.g.Expect(m.driver.writeState(dir, current)).To(Succeed())
+			m.g.Expect(m.driver.store.WriteState(dir, current)).To(Succeed())
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -231,22 +231,4 @@ func TestUnpublishDuringARefresh(t *testing.T) {
 
 	m.stop()
 	m.expectNothingLeft()
-}
-
-func TestRefreshDelay(t *testing.T) {
-	for _, test := range []struct {
-		name         string
-		milliseconds int64
-		delay        time.Duration
-	}{
-		{"as the resolver says", 90_000, 90 * time.Second},
-		{"none said", 0, refreshDefault},
-		{"nonsense", -5, refreshDefault},
-		{"hardly any", 3, refreshMin},
-		{"more than a duration holds", 1 << 62, refreshMax},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			NewWithT(t).Expect(refreshDelay(&resolverv1.ResolveResponse{RefreshAfterMs: test.milliseconds})).To(Equal(test.delay))
-		})
-	}
 }

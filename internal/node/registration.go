@@ -2,26 +2,30 @@ package node
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/go-logr/logr"
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/node/logkeys"
 )
 
 // kubeletRegistration tells the kubelet, which watches the registration directory and calls, where the CSI service is.
 type kubeletRegistration struct {
 	registration.UnimplementedRegistrationServer
-	driver *Driver
-	logger logr.Logger
+	socket     string
+	registered *atomic.Bool
+	logger     logr.Logger
 }
 
-// GetInfo names the driver and its socket. The path is the host's, and the container has the kubelet's directory at the same one.
+// GetInfo names the driver and its socket. The path is the host's, and the container has the kubelet's directory at the
+// same one.
 func (k *kubeletRegistration) GetInfo(context.Context, *registration.InfoRequest) (*registration.PluginInfo, error) {
 	return &registration.PluginInfo{
 		Type:              registration.CSIPlugin,
 		Name:              v1alpha1.DriverName,
-		Endpoint:          k.driver.config.socket(),
+		Endpoint:          k.socket,
 		SupportedVersions: []string{"1.0.0"},
 	}, nil
 }
@@ -31,11 +35,11 @@ func (k *kubeletRegistration) GetInfo(context.Context, *registration.InfoRequest
 func (k *kubeletRegistration) NotifyRegistrationStatus(
 	_ context.Context, status *registration.RegistrationStatus,
 ) (*registration.RegistrationStatusResponse, error) {
-	k.driver.registered.Store(status.GetPluginRegistered())
+	k.registered.Store(status.GetPluginRegistered())
 	if status.GetPluginRegistered() {
-		k.logger.Info(messageRegistered, keySocket, k.driver.config.socket())
+		k.logger.Info(messageRegistered, logkeys.Socket, k.socket)
 	} else {
-		k.logger.Info(messageNotRegistered, keySentence, status.GetError())
+		k.logger.Info(messageNotRegistered, logkeys.Sentence, status.GetError())
 	}
 	return &registration.RegistrationStatusResponse{}, nil
 }

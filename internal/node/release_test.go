@@ -11,6 +11,8 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/node/revocation"
+	"sallyport.dev/sallyport/internal/node/volume"
 )
 
 func TestLeasesAreGivenBackWhenTheVolumeIsGone(t *testing.T) {
@@ -25,8 +27,8 @@ func TestLeasesAreGivenBackWhenTheVolumeIsGone(t *testing.T) {
 	m.g.Eventually(func() float64 { return m.metric("sallyport_node_releases_total", v1alpha1.ReasonSucceeded) }).Should(BeEquivalentTo(1))
 	m.expectAllGivenBack()
 	m.expectNothingLeft()
-	m.g.Expect(m.mounter.tmpfs[m.driver.config.releasesDir()]).To(And(
-		HaveField("Private", BeTrue()), HaveField("Size", BeEquivalentTo(releasesBytes)), HaveField("Inodes", BeNumerically(">", 0))))
+	m.g.Expect(m.mounter.tmpfs[m.driver.config.spoolDir()]).To(And(
+		HaveField("Private", BeTrue()), HaveField("Size", BeEquivalentTo(revocation.SpoolSize)), HaveField("Inodes", BeNumerically(">", 0))))
 
 	m.stop()
 	m.g.Expect(m.mounter.count("")).To(BeZero(), "a plugin that stops with nothing to do leaves no mount")
@@ -79,7 +81,7 @@ func TestWhatARefusedReleaseMeans(t *testing.T) {
 				return
 			}
 			m.g.Eventually(func() float64 { return m.metric("sallyport_node_waiting_releases") }).Should(BeZero())
-			m.g.Expect(m.logs.String()).To(And(ContainSubstring(messageReleaseRefused), ContainSubstring(test.refusal.Error())))
+			m.g.Expect(m.logs.String()).To(And(ContainSubstring("Leases not given back, they run out"), ContainSubstring(test.refusal.Error())))
 			_, waiting := m.kept()
 			m.g.Expect(waiting).To(BeEmpty())
 			m.g.Expect(m.metric("sallyport_node_releases_total", outcome(test.refusal))).To(BeEquivalentTo(1))
@@ -96,7 +98,7 @@ func TestAReleaseThatCannotBeStoredIsHeldInMemory(t *testing.T) {
 
 	m.expectNothingLeft()
 	m.g.Expect(m.steps.log[0]).To(ContainSubstring("/releases/"))
-	m.g.Expect(m.logs.String()).To(ContainSubstring(messageReleaseNotStored))
+	m.g.Expect(m.logs.String()).To(ContainSubstring("Leases to give back are held in memory only"))
 	m.passTime(func(g Gomega) {
 		_, waiting := m.kept()
 		g.Expect(waiting).To(Equal(secretLease+"-1;"), "stored at the next try")
@@ -104,33 +106,17 @@ func TestAReleaseThatCannotBeStoredIsHeldInMemory(t *testing.T) {
 	m.expectAllGivenBack()
 }
 
-func TestReleasesAreBounded(t *testing.T) {
-	g := NewWithT(t)
-	r := newReleases(t.TempDir(), osDisk{})
-	large := 1 << 20
-	for i := range 32 {
-		l := make(leases, large)
-		l[0] = byte(i)
-		if name, err := r.add(release{Leases: l}); err != nil {
-			g.Expect(name).To(BeEmpty())
-			g.Expect(fault.Is(err, v1alpha1.ReasonNodeFull)).To(BeTrue())
-		}
-	}
-	g.Expect(r.bytes).To(And(BeNumerically(">", releasesBytes), BeNumerically("<=", 2*releasesBytes)))
-	g.Expect(r.count()).To(BeNumerically("<", 32))
-}
-
 func TestAHalfWrittenReleaseIsRemovedAtTheStart(t *testing.T) {
 	m := newMachine(t, leased, unreachable)
 	m.g.Expect(m.publish()).To(Succeed())
 	m.g.Expect(m.unpublish()).To(Succeed())
-	half := filepath.Join(m.driver.config.releasesDir(), "half")
+	half := filepath.Join(m.driver.config.spoolDir(), "half")
 	m.g.Expect(os.WriteFile(half, []byte(`{"pod":{},"leases":"Y2Fu`), 0o600)).To(Succeed())
 
 	m.restart()
 
 	m.g.Expect(half).NotTo(BeAnExistingFile())
-	m.g.Expect(m.logs.String()).To(ContainSubstring(messageReleaseUnreadable))
+	m.g.Expect(m.logs.String()).To(ContainSubstring("Leases to give back not understood"))
 	m.g.Expect(m.metric("sallyport_node_waiting_releases")).To(BeEquivalentTo(1))
 	m.expectAllGivenBack()
 }
@@ -138,7 +124,7 @@ func TestAHalfWrittenReleaseIsRemovedAtTheStart(t *testing.T) {
 func TestAStateThatCannotBeReadKeepsNoVolume(t *testing.T) {
 	m := newMachine(t, leased)
 	m.g.Expect(m.publish()).To(Succeed())
-	m.g.Expect(os.WriteFile(filepath.Join(m.driver.volumeDir(volumeID), stateFile), []byte("{"), 0o600)).To(Succeed())
+	m.g.Expect(os.WriteFile(filepath.Join(m.driver.store.Path(volumeID), volume.StateFile), []byte("{"), 0o600)).To(Succeed())
 
 	m.g.Expect(m.unpublish()).To(Succeed())
 
@@ -149,13 +135,12 @@ func TestAStateThatCannotBeReadKeepsNoVolume(t *testing.T) {
 func TestLeasesPrintAsNothing(t *testing.T) {
 	m := newMachine(t, leased, unreachable)
 	m.g.Expect(m.publish()).To(Succeed())
-	v := m.driver.volumes.get(volumeID)
-	current, _ := v.snapshot()
-	entry := release{Pod: current.Pod, Leases: current.Leases}
+	v := m.driver.volumes.Get(volumeID)
+	current, _ := v.Snapshot()
 	raw := fmt.Sprintf("%d", []byte(secretLease))
 	bare := raw[1 : len(raw)-1]
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		for _, value := range []any{current.Leases, current, &current, entry, &entry, v} {
+		for _, value := range []any{current.Leases, current, &current, v} {
 			m.g.Expect(fmt.Sprintf(verb, value)).NotTo(Or(
 				ContainSubstring(secretLease), ContainSubstring(bare), ContainSubstring(fmt.Sprintf("%x", secretLease)),
 				ContainSubstring(fmt.Sprintf("%#v", []byte(secretLease))), ContainSubstring(secretToken)), verb)

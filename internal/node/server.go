@@ -6,69 +6,20 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"path"
-	"sync"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/go-logr/logr"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+
+	"sallyport.dev/sallyport/internal/node/logkeys"
+	"sallyport.dev/sallyport/internal/node/volume"
 )
 
-const (
-	// stopGrace is how long calls under way may take when the plugin stops.
-	stopGrace     = 10 * time.Second
-	healthTimeout = 3 * time.Second
-)
-
-// serve runs both servers, the refreshes and the releases until ctx ends or a server fails.
-func (d *Driver) serve(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	logger := logr.FromContextOrDiscard(ctx)
-
-	services := grpc.NewServer(grpc.UnaryInterceptor(logFailures(logger)))
-	csi.RegisterIdentityServer(services, d)
-	csi.RegisterNodeServer(services, d)
-	// The kubelet calls the driver as soon as it finds the registration, so that comes second.
-	registrar := grpc.NewServer()
-	registration.RegisterRegistrationServer(registrar, &kubeletRegistration{driver: d, logger: logger})
-
-	failed := make(chan error, 2)
-	for _, server := range []struct {
-		*grpc.Server
-		socket string
-	}{{services, d.config.socket()}, {registrar, d.config.registrationSocket()}} {
-		listener, err := listen(server.socket)
-		if err != nil {
-			services.Stop()
-			return err
-		}
-		go func() { failed <- server.Serve(listener) }()
-	}
-	logger.Info(messageServing, keySocket, d.config.socket())
-
-	var working sync.WaitGroup
-	working.Go(func() { work(ctx, d.due, d.refreshVolume) })
-	working.Go(func() { work(ctx, d.releaseDue, d.release) })
-	working.Go(func() { d.follow(ctx) })
-	var err error
-	select {
-	case <-ctx.Done():
-		logger.Info(messageStopping)
-	case err = <-failed:
-		err = fmt.Errorf("serving: %w", err)
-	}
-	cancel()
-	registrar.Stop()
-	stop(services, logger)
-	working.Wait()
-	return err
-}
+// stopGrace is how long calls under way may take when the plugin stops.
+const stopGrace = 10 * time.Second
 
 // stop lets calls under way finish: a publish that is cut off costs the kubelet a retry.
 func stop(server *grpc.Server, logger logr.Logger) {
@@ -108,40 +59,19 @@ func logFailures(logger logr.Logger) grpc.UnaryServerInterceptor {
 		if err == nil {
 			return response, nil
 		}
-		reason, sentence, toKubelet := answer(err)
-		values := []any{keyMethod, path.Base(info.FullMethod), keyReason, reason, keySentence, sentence}
-		if volume, ok := request.(interface{ GetVolumeId() string }); ok {
-			values = append(values, keyVolume, volume.GetVolumeId())
+		f, toKubelet := toStatus(err)
+		values := []any{
+			logkeys.Method, path.Base(info.FullMethod), logkeys.Reason, f.Reason, logkeys.Sentence, f.Message(),
+		}
+		if named, ok := request.(interface{ GetVolumeId() string }); ok {
+			values = append(values, logkeys.Volume, named.GetVolumeId())
 		}
 		if publish, ok := request.(*csi.NodePublishVolumeRequest); ok {
 			volumeContext := publish.GetVolumeContext()
-			values = append(values, keyPod, podIdentity{Namespace: volumeContext[keyPodNamespace], Name: volumeContext[keyPodName]})
+			pod := volume.Pod{Namespace: volumeContext[keyPodNamespace], Name: volumeContext[keyPodName]}
+			values = append(values, logkeys.Pod, pod)
 		}
 		logger.Info(messageCallFailed, values...)
 		return nil, toKubelet
 	}
-}
-
-// Healthz answers 200 if the CSI service answers on its socket, as the kubelet would find it.
-func (d *Driver) Healthz(writer http.ResponseWriter, request *http.Request) {
-	ctx, cancel := context.WithTimeout(request.Context(), healthTimeout)
-	defer cancel()
-	if err := d.probe(ctx); err != nil {
-		http.Error(writer, "the CSI socket does not answer", http.StatusServiceUnavailable)
-		return
-	}
-	_, _ = writer.Write([]byte("ok\n"))
-}
-
-func (d *Driver) probe(ctx context.Context) error {
-	if _, err := os.Stat(d.config.registrationSocket()); err != nil {
-		return err
-	}
-	connection, err := grpc.NewClient("unix://"+d.config.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = connection.Close() }()
-	_, err = csi.NewIdentityClient(connection).Probe(ctx, &csi.ProbeRequest{})
-	return err
 }

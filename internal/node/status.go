@@ -11,66 +11,45 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// refusal is a fault whose gRPC code the CSI specification fixes.
-type refusal struct {
+// codedFault is a fault whose gRPC code the CSI specification fixes, whatever the code of its reason is.
+type codedFault struct {
 	*fault.Fault
 	code codes.Code
 }
 
-func (r *refusal) Unwrap() error { return r.Fault }
+func (f *codedFault) Unwrap() error { return f.Fault }
 
 func invalidArgument(format string, args ...any) error {
-	return &refusal{Fault: fault.Terminal(v1alpha1.ReasonInvalidSpec, format, args...), code: codes.InvalidArgument}
+	return &codedFault{Fault: fault.Terminal(v1alpha1.ReasonInvalidSpec, format, args...), code: codes.InvalidArgument}
 }
 
 func failedPrecondition(format string, args ...any) error {
-	return &refusal{Fault: fault.Waiting(v1alpha1.ReasonInvalidSpec, format, args...), code: codes.FailedPrecondition}
+	return fault.Waiting(v1alpha1.ReasonInvalidSpec, format, args...)
 }
 
 // pending says that another call for the same volume is under way and this one was given up meanwhile.
 func pending(volumeID string) error {
-	return &refusal{Fault: fault.Transient(v1alpha1.ReasonInternal, "another call for the volume %s is still under way", volumeID), code: codes.Aborted}
-}
-
-// codeOf maps a reason to a gRPC code. For Unavailable and ResourceExhausted the kubelet assumes that something may be left of
-// the volume, and unpublishes it when the pod goes away without ever having been started.
-func codeOf(reason string) codes.Code {
-	switch reason {
-	case v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonNotAllowed, v1alpha1.ReasonNamespaceNotAllowed:
-		return codes.PermissionDenied
-	case v1alpha1.ReasonConnectionNotFound, v1alpha1.ReasonConfigNotFound, v1alpha1.ReasonSecretNotFound:
-		return codes.NotFound
-	case v1alpha1.ReasonKeyMissing, v1alpha1.ReasonAmbiguousKey, v1alpha1.ReasonInvalidExpression, v1alpha1.ReasonInvalidSpec,
-		v1alpha1.ReasonInvalidFileName, v1alpha1.ReasonInvalidTemplate, v1alpha1.ReasonNotRepresentable, v1alpha1.ReasonInvalidRequest,
-		v1alpha1.ReasonCredentialMissing, v1alpha1.ReasonConfigDisabled, v1alpha1.ReasonAuthFailed, v1alpha1.ReasonProgressing:
-		return codes.FailedPrecondition
-	case v1alpha1.ReasonUnknownOverride:
-		return codes.InvalidArgument
-	case v1alpha1.ReasonVaultUnreachable, v1alpha1.ReasonVaultSealed, v1alpha1.ReasonVaultError, v1alpha1.ReasonTLSFailed,
-		v1alpha1.ReasonRateLimited, v1alpha1.ReasonNoResolver:
-		return codes.Unavailable
-	case v1alpha1.ReasonTooLarge, v1alpha1.ReasonNodeFull:
-		return codes.ResourceExhausted
-	default:
-		return codes.Internal
+	return &codedFault{
+		Fault: fault.Transient(v1alpha1.ReasonInternal, "another call for the volume %s is still under way", volumeID),
+		code:  codes.Aborted,
 	}
 }
 
-// answer turns what a method returned into what the kubelet gets, and into reason and sentence for log and metrics. Reason and
-// sentence become part of the pod's FailedMount event: "… desc = KeyMissing: Connection shop/db, key …".
-func answer(err error) (reason, sentence string, toKubelet error) {
-	if refused, ok := errors.AsType[*refusal](err); ok {
-		return refused.Reason, refused.Message(), status.Error(refused.code, refused.Reason+": "+refused.Message())
+// toStatus turns what a method returned into a fault, for log and metrics, and into the gRPC status that the kubelet
+// gets. Reason and sentence become part of the pod's FailedMount event: "… desc = KeyMissing: Connection shop/db, key …".
+func toStatus(err error) (f *fault.Fault, toKubelet error) {
+	if coded, ok := errors.AsType[*codedFault](err); ok {
+		return coded.Fault, status.Error(coded.code, coded.Reason+": "+coded.Message())
 	}
 	if known, ok := errors.AsType[*fault.Fault](err); ok {
-		return known.Reason, known.Message(), status.Error(codeOf(known.Reason), known.Reason+": "+known.Message())
+		return known, status.Error(fault.Code(known.Reason), known.Reason+": "+known.Message())
 	}
 	if s, ok := status.FromError(err); ok {
-		return v1alpha1.ReasonInternal, s.Message(), err
+		return fault.Transient(v1alpha1.ReasonInternal, "%s", s.Message()), err
 	}
-	known := fault.From(err)
+	f = fault.From(err)
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return known.Reason, known.Message(), status.Error(codes.Aborted, known.Message())
+		return f, status.Error(codes.Aborted, f.Message())
 	}
-	return known.Reason, known.Message(), status.Error(codes.Internal, known.Message())
+	return f, status.Error(codes.Internal, f.Message())
 }

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"io/fs"
 	"sync"
+
+	"sallyport.dev/sallyport/internal/node/mount"
+	"sallyport.dev/sallyport/internal/node/volume"
 )
 
 var (
@@ -68,57 +71,57 @@ func (s *steps) isDead() bool {
 	return s.dead
 }
 
-// steppedDisk is the real file system, counted.
-type steppedDisk struct {
+// steppedFilesystem is the real file system, counted.
+type steppedFilesystem struct {
 	*steps
-	disk
+	volume.Filesystem
 }
 
-func (d steppedDisk) Mkdir(path string, mode fs.FileMode) error {
-	return d.do("mkdir "+path, func() error { return d.disk.Mkdir(path, mode) })
+func (f steppedFilesystem) Mkdir(path string, mode fs.FileMode) error {
+	return f.do("mkdir "+path, func() error { return f.Filesystem.Mkdir(path, mode) })
 }
 
-func (d steppedDisk) WriteFile(path string, content []byte, mode fs.FileMode) error {
-	return d.do("write "+path, func() error {
-		err := d.disk.WriteFile(path, content, mode)
+func (f steppedFilesystem) WriteFile(path string, content []byte, mode fs.FileMode) error {
+	return f.do("write "+path, func() error {
+		err := f.Filesystem.WriteFile(path, content, mode)
 		if err == nil {
-			d.wrote(content)
+			f.wrote(content)
 		}
 		return err
 	})
 }
 
-func (d steppedDisk) Chgrp(path string, group int) error {
-	return d.do("chgrp "+path, func() error { return d.disk.Chgrp(path, group) })
+func (f steppedFilesystem) Chgrp(path string, group int) error {
+	return f.do("chgrp "+path, func() error { return f.Filesystem.Chgrp(path, group) })
 }
 
-func (d steppedDisk) Symlink(target, path string) error {
-	return d.do("symlink "+path, func() error { return d.disk.Symlink(target, path) })
+func (f steppedFilesystem) Symlink(target, path string) error {
+	return f.do("symlink "+path, func() error { return f.Filesystem.Symlink(target, path) })
 }
 
-func (d steppedDisk) Link(existing, path string) error {
-	return d.do("link "+path, func() error { return d.disk.Link(existing, path) })
+func (f steppedFilesystem) Link(existing, path string) error {
+	return f.do("link "+path, func() error { return f.Filesystem.Link(existing, path) })
 }
 
-func (d steppedDisk) Rename(from, to string) error {
-	return d.do("rename "+to, func() error { return d.disk.Rename(from, to) })
+func (f steppedFilesystem) Rename(from, to string) error {
+	return f.do("rename "+to, func() error { return f.Filesystem.Rename(from, to) })
 }
 
-func (d steppedDisk) Remove(path string) error {
-	return d.do("remove "+path, func() error { return d.disk.Remove(path) })
+func (f steppedFilesystem) Remove(path string) error {
+	return f.do("remove "+path, func() error { return f.Filesystem.Remove(path) })
 }
 
-func (d steppedDisk) RemoveAll(path string) error {
-	return d.do("remove all "+path, func() error { return d.disk.RemoveAll(path) })
+func (f steppedFilesystem) RemoveAll(path string) error {
+	return f.do("remove all "+path, func() error { return f.Filesystem.RemoveAll(path) })
 }
 
 // steppedMounter counts the changes of another mounter.
 type steppedMounter struct {
 	*steps
-	Mounter
+	mount.Mounter
 }
 
-func (m steppedMounter) Tmpfs(path string, options TmpfsOptions) error {
+func (m steppedMounter) Tmpfs(path string, options mount.TmpfsOptions) error {
 	return m.do("tmpfs "+path, func() error { return m.Mounter.Tmpfs(path, options) })
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/node/volume"
 )
 
 // Keys that the kubelet adds to the volume context or the secrets of a request.
@@ -27,8 +28,8 @@ const selinuxFlag = "context="
 
 var selinuxLabel = regexp.MustCompile(`^[-_.,:a-zA-Z0-9]+$`)
 
-// checkTarget refuses calls that do not say which volume they mean and where it belongs.
-func (d *Driver) checkTarget(volumeID, target string) error {
+// checkTarget refuses calls that do not say which volume they mean and where it belongs: below podsDir.
+func checkTarget(podsDir, volumeID, target string) error {
 	switch {
 	case volumeID == "":
 		return invalidArgument("the volume ID is missing")
@@ -36,10 +37,10 @@ func (d *Driver) checkTarget(volumeID, target string) error {
 		return invalidArgument("the target path is missing")
 	case !filepath.IsAbs(target) || filepath.Clean(target) != target:
 		return invalidArgument("the target path %s is not absolute and clean", target)
-	case !within(d.config.podsDir(), target):
+	case !within(podsDir, target):
 		// A mount elsewhere would exist in this container only, and the pod would see an empty directory.
-		return invalidArgument("the target path %s does not lie in %s: the plugin was started with another kubelet directory than the kubelet",
-			target, d.config.podsDir())
+		return invalidArgument("the target path %s does not lie in %s: "+
+			"the plugin was started with another kubelet directory than the kubelet", target, podsDir)
 	}
 	return nil
 }
@@ -58,9 +59,10 @@ func mountCapability(request *csi.NodePublishVolumeRequest) (*csi.VolumeCapabili
 
 // publication is a valid request to publish a volume.
 type publication struct {
-	state   state
-	token   podToken
-	context string
+	state volume.State
+	token volume.PodToken
+	// selinuxContext is the label that the volume must have.
+	selinuxContext string
 }
 
 // newPublication checks everything in the request but what checkTarget and mountCapability did.
@@ -69,7 +71,7 @@ func newPublication(request *csi.NodePublishVolumeRequest, mount *csi.VolumeCapa
 	if volumeContext[keyEphemeral] != "true" {
 		return publication{}, invalidArgument("only ephemeral inline volumes are supported (a pod's volumes[].csi), no PersistentVolumes")
 	}
-	pod := podIdentity{Namespace: volumeContext[keyPodNamespace], Name: volumeContext[keyPodName], UID: volumeContext[keyPodUID]}
+	pod := volume.Pod{Namespace: volumeContext[keyPodNamespace], Name: volumeContext[keyPodName], UID: volumeContext[keyPodUID]}
 	if pod.Namespace == "" || pod.Name == "" || pod.UID == "" {
 		return publication{}, failedPrecondition("the kubelet did not say which pod it mounts for: the CSIDriver %s must have podInfoOnMount: true", v1alpha1.DriverName)
 	}
@@ -95,11 +97,11 @@ func newPublication(request *csi.NodePublishVolumeRequest, mount *csi.VolumeCapa
 		return publication{}, err
 	}
 	return publication{
-		state: state{
+		state: volume.State{
 			VolumeID: request.GetVolumeId(), TargetPath: request.GetTargetPath(), Pod: pod, Attributes: attributes, Group: group,
 		},
-		token:   token,
-		context: label,
+		token:          token,
+		selinuxContext: label,
 	}, nil
 }
 

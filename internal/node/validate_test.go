@@ -83,18 +83,6 @@ func TestOverridesReachTheResolver(t *testing.T) {
 	m.g.Expect(m.resolver.last().GetVolumeAttributes()).To(Equal(map[string]string{"connection": "db", "value.service_name": "xe2"}))
 }
 
-func TestDirectoryNames(t *testing.T) {
-	g := NewWithT(t)
-	g.Expect(directoryName("csi-0a1b2c")).To(Equal("csi-0a1b2c"))
-	seen := map[string]string{}
-	for _, id := range []string{"..", ".", "", "a/b", "../../etc", "a\x00b", "sha256-1", string(make([]byte, 500)), "ü"} {
-		name := directoryName(id)
-		g.Expect(name).To(MatchRegexp(`^sha256-[0-9a-f]{64}$`))
-		g.Expect(seen).NotTo(HaveKey(name), "%q and %q", id, seen[name])
-		seen[name] = id
-	}
-}
-
 func TestConfigurationIsChecked(t *testing.T) {
 	m := newMachine(t)
 	for _, test := range []struct {

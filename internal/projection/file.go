@@ -1,7 +1,3 @@
-// Package projection turns a resolved value into the files of a volume: their names, what is in them, and whether they fit.
-//
-// It must not write files, and it knows neither Vault nor Kubernetes objects. What it handles is secret from end to end: its errors
-// name keys, rules and sizes, never content, and a File does not print what it holds.
 package projection
 
 import (
@@ -9,9 +5,9 @@ import (
 	"fmt"
 )
 
-// File is one file of a volume. However it is printed or logged, only the path appears. Package fmt goes around that in two
-// cases: where a File stands in an unexported field of another type, so such a type redacts itself too; and with the verb %p, which
-// go vet finds.
+// File is one file of a volume. However it is printed or logged, only the path appears. Package fmt circumvents that in
+// two cases: for a File in an unexported field of another type, so such a type redacts itself too; and with the verb
+// %p, which go vet finds.
 type File struct {
 	// Path of the file in the volume.
 	Path string
@@ -33,7 +29,7 @@ func (f File) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte(f.Stri
 // MarshalLog makes structured loggers print what String does.
 func (f File) MarshalLog() any { return f.String() }
 
-// MarshalJSON leaves the content out, for loggers that write whatever they get as JSON.
+// MarshalJSON leaves the content out, for loggers that encode their arguments as JSON.
 func (f File) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Path string `json:"path"`

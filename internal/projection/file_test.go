@@ -14,13 +14,16 @@ func TestFileNeverPrintsItsContent(t *testing.T) {
 	const canary = "correct-horse-battery-staple"
 	file := File{Path: "password", Content: []byte(canary)}
 	type holder struct{ Files []File }
-	// The canary as text, in hexadecimal of either case, as decimal numbers, as %#v writes bytes, as octal numbers, and as base64.
-	leaks := Or(ContainSubstring(canary), ContainSubstring("636f7272"), ContainSubstring("636F7272"), ContainSubstring("99 111 114"),
+	// The canary as text, in hexadecimal of either case, as decimal numbers, as %#v writes bytes, as octal numbers, and
+	// as base64.
+	leaks := Or(ContainSubstring(canary), ContainSubstring("636f7272"), ContainSubstring("636F7272"),
+		ContainSubstring("99 111 114"),
 		ContainSubstring("0x63, 0x6f"), ContainSubstring("143 157 162"), ContainSubstring("Y29ycmVjdC1ob3JzZ"))
 
 	for _, value := range []any{file, &file, []File{file}, []*File{&file}, map[string]File{"f": file},
 		holder{[]File{file}}, &holder{[]File{file}}, []any{file}} {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X", "% x", "%#x", "%o", "%b", "%c", "%U", "%T", "%z", "%"} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X", "% x", "%#x",
+			"%o", "%b", "%c", "%U", "%T", "%z", "%"} {
 			NewWithT(t).Expect(fmt.Sprintf(verb, value)).NotTo(leaks, "%T printed with %s", value, verb)
 		}
 		NewWithT(t).Expect(fmt.Sprint(value)).NotTo(leaks)

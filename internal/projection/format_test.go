@@ -21,11 +21,14 @@ import (
 
 // hostile are texts that a format may break on, or a program may run.
 var hostile = []string{
-	"", " ", "plain", "two words", " blanks around ", "tab\tend\t", "a=b", "#comment", "!bang", "key: value", "- item", "{a: b}", "[x]", "&a *a",
+	"", " ", "plain", "two words", " blanks around ", "tab\tend\t", "a=b", "#comment", "!bang", "key: value", "- item",
+	"{a: b}", "[x]", "&a *a",
 	`"double"`, `'single'`, `'"both"'`, "`id`", "$(id)", "$HOME", "${HOME}", `back\slash`, `end\`, `\n`, `\u0041`, `\\`, "$'\\x41'", "!!str", "~", "~root",
-	"yes", "no", "null", "true", "1e3", "0x10", "0o7", "1_000", "12:30:45", "2026-01-02", "<<", "=", ".inf", "%YAML", "@at", "|", ">", "?",
+	"yes", "no", "null", "true", "1e3", "0x10", "0o7", "1_000", "12:30:45", "2026-01-02", "<<", "=", ".inf", "%YAML",
+	"@at", "|", ">", "?",
 	"größe", "раss", "日本語", "🔑", "\u00a0", "\u2028", "\ufeffbom", "\u0085", "\u007f", "\u0080", "\u200b", "é",
-	"\x01\x1b[31m", "..", "../../etc/passwd", "*", "?[a-z]", ";", "a;b", "a&&b", "a|b", "<a>", "(a)", "a\\\"b", `it's "$x" \`, "'", `"`, "''", "-n", "--",
+	"\x01\x1b[31m", "..", "../../etc/passwd", "*", "?[a-z]", ";", "a;b", "a&&b", "a|b", "<a>", "(a)", "a\\\"b",
+	`it's "$x" \`, "'", `"`, "''", "-n", "--",
 	strings.Repeat("x", 5000), "%s%n", "\\$x", "a'b`c$d\"e\\f",
 }
 
@@ -47,9 +50,9 @@ func withLines() []string { return append(append([]string{}, hostile...), hostil
 
 func mustFormat(t *testing.T, as v1alpha1.FileFormat, value map[string]any) []byte {
 	t.Helper()
-	content, err := format(as, value)
+	content, err := writeFormat(as, value)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	again, err := format(as, maps.Clone(value))
+	again, err := writeFormat(as, maps.Clone(value))
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	NewWithT(t).Expect(again).To(Equal(content), "equal values make equal files")
 	return content
@@ -96,7 +99,8 @@ func TestEnvIsReadByShells(t *testing.T) {
 func TestDockerEnvIsReadByDocker(t *testing.T) {
 	g := NewWithT(t)
 	value := values(append([]string{strings.Repeat("x", maxDockerLine-len("k0=\n"))}, hostile...)...)
-	entries, err := kvfile.ParseFromReader(strings.NewReader(string(mustFormat(t, v1alpha1.FileFormatDockerEnv, value))), nil)
+	content := string(mustFormat(t, v1alpha1.FileFormatDockerEnv, value))
+	entries, err := kvfile.ParseFromReader(strings.NewReader(content), nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	found := map[string]any{}
 	for _, entry := range entries {
@@ -105,7 +109,7 @@ func TestDockerEnvIsReadByDocker(t *testing.T) {
 	}
 	g.Expect(found).To(Equal(value))
 
-	_, err = format(v1alpha1.FileFormatDockerEnv, values(strings.Repeat("x", maxDockerLine-len("k0=\n")+1)))
+	_, err = writeFormat(v1alpha1.FileFormatDockerEnv, values(strings.Repeat("x", maxDockerLine-len("k0=\n")+1)))
 	g.Expect(err).To(MatchError(HavePrefix(`key "k0" makes a line of more than 64 KiB`)))
 }
 
@@ -130,7 +134,8 @@ func TestPropertiesAreReadByTheirParser(t *testing.T) {
 		g.Expect(found.Map()).To(HaveKeyWithValue(key, text))
 	}
 	g.Expect(found.Len()).To(Equal(len(value)))
-	g.Expect(string(mustFormat(t, v1alpha1.FileFormatProperties, map[string]any{"a b": "\U0001F511 x"}))).To(Equal(`a\ b=\uD83D\uDD11 x` + "\n"))
+	content = mustFormat(t, v1alpha1.FileFormatProperties, map[string]any{"a b": "\U0001F511 x"})
+	g.Expect(string(content)).To(Equal(`a\ b=\uD83D\uDD11 x` + "\n"))
 }
 
 // loadProperties prints what Java makes of the file whose path is its argument.
@@ -154,9 +159,10 @@ func TestPropertiesAreReadByJava(t *testing.T) {
 		value["k "+text] = "x"
 	}
 	dir := t.TempDir()
-	g.Expect(os.WriteFile(filepath.Join(dir, "Load.java"), []byte(loadProperties), 0o600)).To(Succeed())
-	g.Expect(os.WriteFile(filepath.Join(dir, "p"), mustFormat(t, v1alpha1.FileFormatProperties, value), 0o600)).To(Succeed())
-	output, err := exec.CommandContext(t.Context(), java, filepath.Join(dir, "Load.java"), filepath.Join(dir, "p")).CombinedOutput()
+	program, file := filepath.Join(dir, "Load.java"), filepath.Join(dir, "p")
+	g.Expect(os.WriteFile(program, []byte(loadProperties), 0o600)).To(Succeed())
+	g.Expect(os.WriteFile(file, mustFormat(t, v1alpha1.FileFormatProperties, value), 0o600)).To(Succeed())
+	output, err := exec.CommandContext(t.Context(), java, program, file).CombinedOutput()
 	if err != nil && strings.Contains(string(output), "compiler") {
 		t.Skip("this Java has no compiler")
 	}
@@ -185,9 +191,11 @@ func nested() map[string]any {
 		object[text] = text
 	}
 	return map[string]any{
-		"list": list, "object": object, "null": nil, "yes": true, "off": false, "empty": map[string]any{}, "none": []any{}, "lists": []any{[]any{}, []any{list}},
-		"1": json.Number("1521"), "big": json.Number("12345678901234567890123"), "decimal": json.Number("1521.00"), "exponent": json.Number("1e40"),
-		"small": json.Number("-1.5E-7"), "zero": json.Number("-0"),
+		"list": list, "object": object, "null": nil, "yes": true, "off": false, "empty": map[string]any{},
+		"none": []any{}, "lists": []any{[]any{}, []any{list}},
+		"1": json.Number("1521"), "big": json.Number("12345678901234567890123"), "decimal": json.Number("1521.00"),
+		"exponent": json.Number("1e40"),
+		"small":    json.Number("-1.5E-7"), "zero": json.Number("-0"),
 	}
 }
 
@@ -206,7 +214,8 @@ func TestYAMLIsReadByItsParsers(t *testing.T) {
 	var tree map[string]yaml.Node
 	g.Expect(yaml.Unmarshal(content, &tree)).To(Succeed())
 	for key, digits := range map[string]string{
-		"1": "1521", "big": "12345678901234567890123", "decimal": "1521.00", "exponent": "1.0e+40", "small": "-1.5e-7", "zero": "-0",
+		"1": "1521", "big": "12345678901234567890123", "decimal": "1521.00", "exponent": "1.0e+40", "small": "-1.5e-7",
+		"zero": "-0",
 	} {
 		g.Expect(tree[key].Value).To(Equal(digits))
 		g.Expect(tree[key].Tag).To(BeElementOf("!!int", "!!float"), digits)
@@ -247,7 +256,7 @@ func TestAFormatRefusesWhatItCannotHold(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			g := NewWithT(t)
-			_, err := format(row.as, map[string]any{"ok": "x", "the_key": row.value})
+			_, err := writeFormat(row.as, map[string]any{"ok": "x", "the_key": row.value})
 			g.Expect(err).To(MatchError(And(HavePrefix(`key "the_key" `), ContainSubstring(row.sentence))))
 			g.Expect(err.Error()).NotTo(ContainSubstring(canary))
 			g.Expect(fault.Is(err, v1alpha1.ReasonNotRepresentable)).To(BeTrue())
@@ -257,7 +266,9 @@ func TestAFormatRefusesWhatItCannotHold(t *testing.T) {
 }
 
 func TestOtherValuesStandAsJSONInEntries(t *testing.T) {
-	value := map[string]any{"port": json.Number("1521.00"), "tls": true, "none": nil, "list": []any{"<a>", json.Number("1")}}
+	value := map[string]any{
+		"port": json.Number("1521.00"), "tls": true, "none": nil, "list": []any{"<a>", json.Number("1")},
+	}
 	for as, expected := range map[v1alpha1.FileFormat]string{
 		v1alpha1.FileFormatEnv:        "list='[\"<a>\",1]'\nnone=null\nport=1521.00\ntls=true\n",
 		v1alpha1.FileFormatDockerEnv:  "list=[\"<a>\",1]\nnone=null\nport=1521.00\ntls=true\n",

@@ -13,34 +13,36 @@ import (
 	"unicode/utf8"
 )
 
-// maxIndent is how far a text can be indented.
+// maxIndent is the largest indentation.
 const maxIndent = 100
 
-func (m *meter) stringFunctions() template.FuncMap {
-	// simple makes a function of one text.
+// stringFunctions are the functions on texts.
+func (f functions) stringFunctions() template.FuncMap {
+	// simple makes a function on one text.
 	simple := func(do func(string) string) func(any) (string, error) {
 		return func(value any) (string, error) {
-			text, err := m.text(value)
+			text, err := f.text(value)
 			if err != nil {
 				return "", err
 			}
 			done := do(text)
-			return done, m.made(len(done))
+			return done, f.budget.spendOnText(len(done))
 		}
 	}
-	// trimmed makes a function of a part and the text that may hold it.
+	// trimmed makes a function on a part and a text that may hold it.
 	trimmed := func(do func(text, part string) string) func(part, value any) (string, error) {
 		return func(part, value any) (string, error) {
-			texts, err := m.texts(part, value)
+			texts, err := f.texts(part, value)
 			if err != nil {
 				return "", err
 			}
 			return do(texts[1], texts[0]), nil
 		}
 	}
+	// tests makes a predicate on a part and a text that may hold it.
 	tests := func(do func(text, part string) bool) func(part, value any) (bool, error) {
 		return func(part, value any) (bool, error) {
-			texts, err := m.texts(part, value)
+			texts, err := f.texts(part, value)
 			return err == nil && do(texts[1], texts[0]), err
 		}
 	}
@@ -53,32 +55,32 @@ func (m *meter) stringFunctions() template.FuncMap {
 		"contains":   tests(strings.Contains),
 		"hasPrefix":  tests(strings.HasPrefix),
 		"hasSuffix":  tests(strings.HasSuffix),
-		"replace":    m.replace,
-		"splitList":  m.split,
-		"join":       m.joinList,
-		"indent":     func(width int, value any) (string, error) { return m.indent("", width, value) },
-		"nindent":    func(width int, value any) (string, error) { return m.indent("\n", width, value) },
+		"replace":    f.replace,
+		"splitList":  f.split,
+		"join":       f.joinList,
+		"indent":     func(width int, value any) (string, error) { return f.indent("", width, value) },
+		"nindent":    func(width int, value any) (string, error) { return f.indent("\n", width, value) },
 	}
 }
 
-func (m *meter) replace(old, with, value any) (string, error) {
-	texts, err := m.texts(old, with, value)
+func (f functions) replace(old, with, value any) (string, error) {
+	texts, err := f.texts(old, with, value)
 	if err != nil {
 		return "", err
 	}
-	// Before it is made: a short template could make a text of a terabyte.
-	if err := m.made(len(texts[2]) + strings.Count(texts[2], texts[0])*len(texts[1])); err != nil {
+	// Spent in advance: a short template could make a text of a terabyte.
+	if err := f.budget.spendOnText(len(texts[2]) + strings.Count(texts[2], texts[0])*len(texts[1])); err != nil {
 		return "", err
 	}
 	return strings.ReplaceAll(texts[2], texts[0], texts[1]), nil
 }
 
-func (m *meter) split(separator, value any) ([]any, error) {
-	texts, err := m.texts(separator, value)
+func (f functions) split(separator, value any) ([]any, error) {
+	texts, err := f.texts(separator, value)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.pay((strings.Count(texts[1], texts[0]) + 1) * nodePrice); err != nil {
+	if err := f.budget.spend((strings.Count(texts[1], texts[0]) + 1) * nodePrice); err != nil {
 		return nil, err
 	}
 	parts := []any{}
@@ -88,43 +90,44 @@ func (m *meter) split(separator, value any) ([]any, error) {
 	return parts, nil
 }
 
-func (m *meter) joinList(separator, list any) (string, error) {
+func (f functions) joinList(separator, list any) (string, error) {
 	items, ok := list.([]any)
 	if !ok {
 		return "", errFunction("join needs a list")
 	}
-	between, err := m.text(separator)
+	between, err := f.text(separator)
 	if err != nil {
 		return "", err
 	}
-	texts, err := m.texts(items...)
+	texts, err := f.texts(items...)
 	if err != nil {
 		return "", err
 	}
-	return m.join(between, texts)
+	return f.join(between, texts)
 }
 
 // indent puts blanks before every line.
-func (m *meter) indent(before string, width int, value any) (string, error) {
-	text, err := m.text(value)
+func (f functions) indent(before string, width int, value any) (string, error) {
+	text, err := f.text(value)
 	switch {
 	case err != nil:
 		return "", err
 	case width < 0 || width > maxIndent:
 		return "", errFunction("a text can be indented by 0 to %d blanks", maxIndent)
 	}
-	if err := m.made(len(text) + (strings.Count(text, "\n")+2)*width); err != nil {
+	if err := f.budget.spendOnText(len(text) + (strings.Count(text, "\n")+2)*width); err != nil {
 		return "", err
 	}
 	blanks := strings.Repeat(" ", width)
 	return before + blanks + strings.ReplaceAll(text, "\n", "\n"+blanks), nil
 }
 
-func (m *meter) encodings() template.FuncMap {
-	// encoder makes a function of one text that may refuse it.
+// encodings are the functions that encode, decode or quote for another language.
+func (f functions) encodings() template.FuncMap {
+	// encoder makes a function on one text that may fail.
 	encoder := func(do func(string) (string, error)) func(any) (string, error) {
 		return func(value any) (string, error) {
-			text, err := m.text(value)
+			text, err := f.text(value)
 			if err != nil {
 				return "", err
 			}
@@ -132,11 +135,11 @@ func (m *meter) encodings() template.FuncMap {
 			if err != nil {
 				return "", err
 			}
-			return encoded, m.made(len(encoded))
+			return encoded, f.budget.spendOnText(len(encoded))
 		}
 	}
 	return template.FuncMap{
-		"b64enc":     encoder(func(text string) (string, error) { return base64.StdEncoding.EncodeToString([]byte(text)), nil }),
+		"b64enc":     encoder(toBase64),
 		"b64dec":     encoder(fromBase64),
 		"urlEscape":  encoder(urlEscape),
 		"xmlEscape":  encoder(xmlEscape),
@@ -144,10 +147,14 @@ func (m *meter) encodings() template.FuncMap {
 		"sqlQuote":   encoder(sqlQuote),
 		"properties": encoder(propertyValue),
 		"quote":      encoder(quote),
-		"toJson":     m.toJSON,
-		"toYaml":     m.toYAML,
-		"fromJson":   m.fromJSON,
+		"toJson":     f.toJSON,
+		"toYaml":     f.toYAML,
+		"fromJson":   f.fromJSON,
 	}
+}
+
+func toBase64(text string) (string, error) {
+	return base64.StdEncoding.EncodeToString([]byte(text)), nil
 }
 
 func fromBase64(text string) (string, error) {
@@ -158,7 +165,7 @@ func fromBase64(text string) (string, error) {
 	return string(decoded), nil
 }
 
-// urlEscape is for any part of a URL: all but letters, digits, "-", ".", "_" and "~" becomes %XX.
+// urlEscape escapes for any part of a URL: all but letters, digits, "-", ".", "_" and "~" becomes %XX.
 func urlEscape(text string) (string, error) {
 	return strings.ReplaceAll(url.QueryEscape(text), "+", "%20"), nil
 }
@@ -167,13 +174,13 @@ func errText(function string) error {
 	return errFunction("%s needs text in UTF-8, without characters that its language cannot hold", function)
 }
 
-// xmlEscape is for the content of elements and for attributes.
+// xmlEscape escapes for the content of elements and for attributes.
 func xmlEscape(text string) (string, error) {
 	var escaped bytes.Buffer
 	if err := xml.EscapeText(&escaped, []byte(text)); err != nil {
 		return "", errText("xmlEscape")
 	}
-	// What XML cannot hold was replaced by this character.
+	// EscapeText replaces characters that XML cannot hold with U+FFFD.
 	if !utf8.ValidString(text) || bytes.Count(escaped.Bytes(), []byte("\uFFFD")) != strings.Count(text, "\uFFFD") {
 		return "", errText("xmlEscape")
 	}
@@ -188,8 +195,8 @@ func shellQuote(text string) (string, error) {
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'", nil
 }
 
-// sqlQuote makes a string of standard SQL. Some databases take a backslash for the beginning of an escape and others do not, so there is
-// no way to write one that is safe everywhere.
+// sqlQuote makes a string of standard SQL. A backslash begins an escape in some databases and not in others, so it is
+// refused.
 func sqlQuote(text string) (string, error) {
 	if strings.ContainsAny(text, "\x00\\") || !utf8.ValidString(text) {
 		return "", errFunction("sqlQuote refuses backslashes and NUL characters, which databases understand in different ways")
@@ -197,7 +204,7 @@ func sqlQuote(text string) (string, error) {
 	return "'" + strings.ReplaceAll(text, "'", "''") + "'", nil
 }
 
-// propertyValue is for the right side in a file of java.util.Properties.
+// propertyValue escapes the right side in a file of java.util.Properties.
 func propertyValue(text string) (string, error) {
 	if !utf8.ValidString(text) {
 		return "", errText("properties")
@@ -212,7 +219,7 @@ func quote(text string) (string, error) {
 	if !utf8.ValidString(text) {
 		return "", errText("quote")
 	}
-	quoted, err := compact(text)
+	quoted, err := compactJSON(text)
 	if err != nil {
 		return "", errText("quote")
 	}
@@ -222,22 +229,22 @@ func quote(text string) (string, error) {
 	}), nil
 }
 
-// unprintable are the characters that JSON may hold as they are, and YAML not.
+// unprintable matches characters that JSON may hold unescaped and YAML may not.
 var unprintable = regexp.MustCompile(`[\x{7f}-\x{9f}\x{feff}]`)
 
-func (m *meter) toJSON(value any) (string, error) {
+func (f functions) toJSON(value any) (string, error) {
 	if !isText(value) {
 		return "", errText("toJson")
 	}
-	written, err := compact(value)
+	written, err := compactJSON(value)
 	if err != nil {
 		return "", errFunction("this cannot be written as JSON")
 	}
-	return string(written), m.made(len(written))
+	return string(written), f.budget.spendOnText(len(written))
 }
 
 // toYAML ends without a line break, so that nindent can follow.
-func (m *meter) toYAML(value any) (string, error) {
+func (f functions) toYAML(value any) (string, error) {
 	if !isText(value) {
 		return "", errText("toYaml")
 	}
@@ -246,11 +253,11 @@ func (m *meter) toYAML(value any) (string, error) {
 		return "", errFunction("this cannot be written as YAML, or has more than %d bytes", MaxContentBytes)
 	}
 	text := strings.TrimSuffix(string(written), "\n")
-	return text, m.made(len(text))
+	return text, f.budget.spendOnText(len(text))
 }
 
-func (m *meter) fromJSON(value any) (any, error) {
-	text, err := m.text(value)
+func (f functions) fromJSON(value any) (any, error) {
+	text, err := f.text(value)
 	if err != nil {
 		return nil, err
 	}
@@ -260,5 +267,5 @@ func (m *meter) fromJSON(value any) (any, error) {
 	if !json.Valid([]byte(text)) || decoder.Decode(&decoded) != nil {
 		return nil, errFunction("this is not JSON")
 	}
-	return templateValue(decoded), m.pay(len(text) * nodePrice)
+	return templateValue(decoded), f.budget.spend(len(text) * nodePrice)
 }

@@ -15,20 +15,25 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// Each writer either refuses a text or writes what its parser reads as the same text. `go test` runs the seeds; `make fuzz` goes on from there.
+// Each writer either refuses a text or writes what its parser reads as the same text. `go test` runs the seeds; `make
+// fuzz` goes on from there.
 
 func FuzzTemplate(f *testing.F) {
 	for _, seed := range []string{
 		"", "{{ .a }}", "{{ range .l }}{{ . }}{{ end }}", "{{ range $k, $v := . }}{{ $k | quote }}{{ end }}", "{{ printf \"%q\" .a }}", "{{",
-		"{{ index .o \"k\" | toYaml | nindent 4 }}", "{{ define \"a\" }}{{ end }}", "{{ template \"t\" }}", "{{ range 1000000000 }}{{ end }}",
+		"{{ index .o \"k\" | toYaml | nindent 4 }}", "{{ define \"a\" }}{{ end }}", "{{ template \"t\" }}",
+		"{{ range 1000000000 }}{{ end }}",
 		"{{ if eq .a \"x\" 1 }}{{ else with .o }}{{ .k }}{{ end }}", "{{ $x := .a }}{{ range 99 }}{{ $x = print $x $x }}{{ end }}", "{{ (.o).k }}",
-		"{{ break }}", "{{ \"\xff\" \"\n\" }}", "{{ 1i }}", "{{ nil }}", "{{ . | . }}", "{{ .a.b.c }}", "{{ and }}", "{{ len 3 }}", "{{ date .a .a }}", "{{ add 9223372036854775807 1 }}",
+		"{{ break }}", "{{ \"\xff\" \"\n\" }}", "{{ 1i }}", "{{ nil }}", "{{ . | . }}", "{{ .a.b.c }}", "{{ and }}",
+		"{{ len 3 }}", "{{ date .a .a }}", "{{ add 9223372036854775807 1 }}",
 	} {
 		f.Add(seed)
 	}
 	const canary = "correct-horse"
 	f.Fuzz(func(t *testing.T, source string) {
-		value := map[string]any{"a": canary, "l": []any{"1", canary}, "o": map[string]any{"k": canary}, "n": nil, canary: true}
+		value := map[string]any{
+			"a": canary, "l": []any{"1", canary}, "o": map[string]any{"k": canary}, "n": nil, canary: true,
+		}
 		text, err := render(source, value)
 		if err == nil {
 			if again, failure := render(source, value); failure != nil || again != text {
@@ -46,7 +51,8 @@ func FuzzTemplate(f *testing.F) {
 func requireFault(t *testing.T, err error, reasons ...string) {
 	t.Helper()
 	var known *fault.Fault
-	if !errors.As(err, &known) || len(known.Message()) > 1000 || !utf8.ValidString(known.Message()) || strings.Contains(known.Message(), "\n") {
+	if !errors.As(err, &known) || len(known.Message()) > 1000 || !utf8.ValidString(known.Message()) ||
+		strings.Contains(known.Message(), "\n") {
 		t.Fatalf("not a sentence: %v", err)
 	}
 	if !slices.Contains(reasons, known.Reason) {
@@ -66,7 +72,7 @@ func fuzzTexts(f *testing.F) {
 func FuzzEnv(f *testing.F) {
 	fuzzTexts(f)
 	f.Fuzz(func(t *testing.T, key, text string) {
-		content, err := format(v1alpha1.FileFormatEnv, map[string]any{key: text})
+		content, err := writeFormat(v1alpha1.FileFormatEnv, map[string]any{key: text})
 		if err != nil {
 			requireFault(t, err, v1alpha1.ReasonNotRepresentable)
 			return
@@ -78,8 +84,8 @@ func FuzzEnv(f *testing.F) {
 	})
 }
 
-// readWord reads what a POSIX shell would (IEEE Std 1003.1, 2.2 Quoting): too many shells would have to be started for a fuzzer. The seeds are read
-// by a real one, too.
+// readWord reads what a POSIX shell would (IEEE Std 1003.1, 2.2 Quoting): too many shells would have to be started for
+// a fuzzer. The seeds are read by a real one, too.
 func readWord(word string) (string, bool) {
 	switch {
 	case strings.HasPrefix(word, "'"):
@@ -114,7 +120,7 @@ func readDoubleQuoted(rest string) (string, bool) {
 func FuzzDockerEnv(f *testing.F) {
 	fuzzTexts(f)
 	f.Fuzz(func(t *testing.T, key, text string) {
-		content, err := format(v1alpha1.FileFormatDockerEnv, map[string]any{key: text})
+		content, err := writeFormat(v1alpha1.FileFormatDockerEnv, map[string]any{key: text})
 		if err != nil {
 			requireFault(t, err, v1alpha1.ReasonNotRepresentable)
 			return
@@ -129,7 +135,7 @@ func FuzzDockerEnv(f *testing.F) {
 func FuzzProperties(f *testing.F) {
 	fuzzTexts(f)
 	f.Fuzz(func(t *testing.T, key, text string) {
-		content, err := format(v1alpha1.FileFormatProperties, map[string]any{key: text})
+		content, err := writeFormat(v1alpha1.FileFormatProperties, map[string]any{key: text})
 		if err != nil {
 			requireFault(t, err, v1alpha1.ReasonNotRepresentable)
 			return
@@ -151,13 +157,14 @@ func FuzzProperties(f *testing.F) {
 func FuzzYAML(f *testing.F) {
 	fuzzTexts(f)
 	f.Fuzz(func(t *testing.T, key, text string) {
-		content, err := format(v1alpha1.FileFormatYAML, map[string]any{key: map[string]any{text: []any{text}}})
+		content, err := writeFormat(v1alpha1.FileFormatYAML, map[string]any{key: map[string]any{text: []any{text}}})
 		if err != nil {
 			requireFault(t, err, v1alpha1.ReasonNotRepresentable, v1alpha1.ReasonTooLarge)
 			return
 		}
 		var read map[string]map[string][]string
-		if err := yaml.Unmarshal(content, &read); err != nil || len(read[key][text]) != 1 || read[key][text][0] != text {
+		err = yaml.Unmarshal(content, &read)
+		if err != nil || len(read[key][text]) != 1 || read[key][text][0] != text {
 			t.Fatalf("%q: %q became %q, %v", key, text, content, err)
 		}
 	})

@@ -1,8 +1,6 @@
 package projection
 
 import (
-	"bytes"
-	"encoding/base64"
 	"slices"
 	"strings"
 
@@ -10,25 +8,27 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// Layout is which files a Connection makes and how. It serves one request: what its templates may cost is counted over all of them.
+// Layout is the list of files of a Connection and how each is made. It serves one request: its templates share one work
+// budget.
 type Layout struct {
-	// fixed are the files that say what the Connection is.
+	// fixed are the files type and provider.
 	fixed []File
-	// files that the author chose; without any, each key makes one.
-	files []file
+	// chosen are the author's files; without any, each key of the value makes one.
+	chosen []fileSource
 }
 
-// file makes one file.
-type file struct {
+// fileSource is what one chosen file is made from: a format, a text or a template.
+type fileSource struct {
 	spec     *v1alpha1.ConnectionFile
 	template *fileTemplate
 }
 
-// NewLayout returns the layout of a Connection whose value has these keys at the top level. It finds all that is wrong and can be told before
-// a secret is read. The error is a *fault.Fault.
+// NewLayout returns the layout of a Connection whose value has these keys at the top level. It finds every mistake that
+// can be found before a secret is read. The error is a *fault.Fault.
 func NewLayout(spec *v1alpha1.ConnectionSpec, keys []string) (*Layout, error) {
 	if spec.Type == "" {
-		return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec, `spec.type is empty; it becomes the file "type", so give it a value`)
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec, `spec.type is empty`).
+			WithRemedy(`it becomes the file "type", so give it a value`)
 	}
 	layout := &Layout{fixed: []File{{Path: typeFile, Content: []byte(spec.Type)}}}
 	if spec.Provider != "" {
@@ -40,42 +40,45 @@ func NewLayout(spec *v1alpha1.ConnectionSpec, keys []string) (*Layout, error) {
 	if err := validatePaths(spec.Files); err != nil {
 		return nil, err
 	}
-	meter := &meter{left: maxWork}
+	budget := &workBudget{left: maxWork}
 	for i := range spec.Files {
-		made, err := newFile(&spec.Files[i], keys, meter)
+		source, err := newFileSource(&spec.Files[i], keys, budget)
 		if err != nil {
 			return nil, fault.InField(err, "file %q", bounded(spec.Files[i].Path))
 		}
-		layout.files = append(layout.files, made)
+		layout.chosen = append(layout.chosen, source)
 	}
 	return layout, nil
 }
 
-func newFile(spec *v1alpha1.ConnectionFile, keys []string, meter *meter) (file, error) {
+func newFileSource(spec *v1alpha1.ConnectionFile, keys []string, budget *workBudget) (fileSource, error) {
 	if spec.Template == "" {
-		return file{spec: spec}, validateEntries(spec.Format, keys)
+		return fileSource{spec: spec}, validateFormatKeys(spec.Format, keys)
 	}
-	parsed, err := parseTemplate(spec.Template, meter)
-	return file{spec: spec, template: parsed}, err
+	parsed, err := parseTemplate(spec.Template, budget)
+	return fileSource{spec: spec, template: parsed}, err
 }
 
 // Texts returns the texts of files that may hold references, by path.
 func (l *Layout) Texts() map[string]string {
 	texts := map[string]string{}
-	for _, file := range l.files {
-		if file.spec.Value != "" {
-			texts[file.spec.Path] = file.spec.Value
+	for _, source := range l.chosen {
+		if source.spec.Value != "" {
+			texts[source.spec.Path] = source.spec.Value
 		}
 	}
 	return texts
 }
 
-// Files projects a resolved value, and the texts with their references resolved. Without files of the author's choice there is one
-// for each key: strings as they are and everything else as compact JSON. They are sorted by path. Equal values make equal files, byte for
-// byte. The error is a *fault.Fault that names a file or a key, and never what is in it.
+// Files returns the files of a resolved value and of the texts with their references resolved, sorted by path. Without
+// chosen files there is one for each key: strings as they are and everything else as compact JSON. Equal values make
+// equal files, byte for byte. The error is a *fault.Fault that names a file or a key, never its content.
 func (l *Layout) Files(value, texts map[string]any) ([]File, error) {
-	files, err := l.chosen(value, texts)
-	if len(l.files) == 0 {
+	var files []File
+	var err error
+	if len(l.chosen) > 0 {
+		files, err = l.chosenFiles(value, texts)
+	} else {
 		files, err = perKey(l.fixed, value)
 	}
 	if err != nil {
@@ -89,19 +92,19 @@ func (l *Layout) Files(value, texts map[string]any) ([]File, error) {
 	return files, nil
 }
 
-func (l *Layout) chosen(value, texts map[string]any) ([]File, error) {
-	files := make([]File, 0, len(l.files)+len(l.fixed))
-	for _, file := range l.files {
-		content, err := file.content(value, texts)
+func (l *Layout) chosenFiles(value, texts map[string]any) ([]File, error) {
+	files := make([]File, 0, len(l.chosen)+len(l.fixed))
+	for _, source := range l.chosen {
+		content, err := source.content(value, texts)
 		if err != nil {
-			return nil, fault.InField(err, "file %q", bounded(file.spec.Path))
+			return nil, fault.InField(err, "file %q", bounded(source.spec.Path))
 		}
-		made := File{Path: file.spec.Path, Content: content}
-		if file.spec.Mode != nil {
-			made.Mode = uint32(*file.spec.Mode) & 0o777 //nolint:gosec // the API bounds it, and the mask does once more
+		file := File{Path: source.spec.Path, Content: content}
+		if source.spec.Mode != nil {
+			file.Mode = uint32(*source.spec.Mode) & 0o777 //nolint:gosec // bounded by the API and the mask
 		}
-		files = append(files, made)
-		// At once: a hundred files of the whole of a large value would fill the memory before they are counted.
+		files = append(files, file)
+		// After each file: a hundred files of a large value would fill the memory before a check at the end.
 		if err := validateSize(files); err != nil {
 			return nil, err
 		}
@@ -109,40 +112,23 @@ func (l *Layout) chosen(value, texts map[string]any) ([]File, error) {
 	return files, nil
 }
 
-func (f file) content(value, texts map[string]any) ([]byte, error) {
+func (s fileSource) content(value, texts map[string]any) ([]byte, error) {
 	var content []byte
 	var err error
 	switch {
-	case f.template != nil:
-		content, err = f.template.execute(value)
-	case f.spec.Format != "":
-		return format(f.spec.Format, value)
+	case s.template != nil:
+		content, err = s.template.execute(value)
+	case s.spec.Format != "":
+		return writeFormat(s.spec.Format, value)
 	default:
-		if content, err = encode(texts[f.spec.Path]); err != nil {
-			err = fault.Transient(v1alpha1.ReasonInternal, "it cannot be written as JSON") // what the encoder says may quote the value
+		if content, err = encode(texts[s.spec.Path]); err != nil {
+			err = fault.Transient(v1alpha1.ReasonInternal, "it cannot be written as JSON")
 		}
 	}
-	if err != nil || f.spec.Encoding == "" {
+	if err != nil || s.spec.Encoding == "" {
 		return content, err
 	}
 	return decodeBase64(content)
-}
-
-// decodeBase64 returns the bytes that the text stands for. Only line breaks and blanks are forgiven.
-func decodeBase64(text []byte) ([]byte, error) {
-	text = bytes.Map(func(r rune) rune {
-		if strings.ContainsRune(" \t\r\n", r) {
-			return -1
-		}
-		return r
-	}, text)
-	content := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
-	n, err := base64.StdEncoding.Strict().Decode(content, text)
-	if err != nil {
-		return nil, fault.Waiting(v1alpha1.ReasonNotRepresentable, "its text is not base64 (the standard alphabet of RFC 4648, with padding); "+
-			"correct what Vault holds, or leave out encoding")
-	}
-	return content[:n], nil
 }
 
 // perKey makes one file of each key of the value.
@@ -153,42 +139,28 @@ func perKey(fixed []File, value map[string]any) ([]File, error) {
 	}
 	files := make([]File, 0, len(keys)+len(fixed))
 	for _, key := range keys {
-		if own := slices.IndexFunc(fixed, func(f File) bool { return f.Path == key }); own >= 0 {
-			if text, ok := value[key].(string); !ok || text != string(fixed[own].Content) {
-				return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec, "collides with the file %q, which holds spec.%[1]s (%q)", key, bounded(string(fixed[own].Content))).
-					OnField("key %q of value", key).WithRemedy("remove the key, rename it, or give it that same string")
+		if i := slices.IndexFunc(fixed, func(f File) bool { return f.Path == key }); i >= 0 {
+			if err := validateFixedKey(fixed[i], value[key]); err != nil {
+				return nil, err
 			}
 			continue
 		}
 		content, err := encode(value[key])
 		if err != nil {
-			// What the encoder says may quote the value.
-			return nil, fault.Transient(v1alpha1.ReasonInternal, "cannot be written as JSON").OnField("key %q of value", bounded(key))
+			return nil, fault.Transient(v1alpha1.ReasonInternal, "cannot be written as JSON").
+				OnField("key %q of value", bounded(key))
 		}
 		files = append(files, File{Path: key, Content: content})
 	}
 	return files, nil
 }
 
-// validatePaths refuses what the API server refuses already: an object may be older than its rules.
-func validatePaths(files []v1alpha1.ConnectionFile) error {
-	seen := map[string]bool{typeFile: true, providerFile: true}
-	for i := range files {
-		path := files[i].Path
-		problem := brokenRule(path)
-		if problem == "" && seen[path] {
-			problem = "there is another file of this name"
-		}
-		if problem != "" {
-			return fault.Terminal(v1alpha1.ReasonInvalidFileName, "files[%d].path %q cannot be the name of a file: %s; choose another one",
-				i, bounded(path), problem)
-		}
-		seen[path] = true
+// validateFixedKey refuses a key with the name of a fixed file, unless it holds the same string.
+func validateFixedKey(fixed File, value any) error {
+	if text, ok := value.(string); ok && text == string(fixed.Content) {
+		return nil
 	}
-	return nil
-}
-
-// errKey puts a key in front of what is wrong with it.
-func errKey(key, format string, args ...any) error {
-	return fault.Waiting(v1alpha1.ReasonNotRepresentable, format, args...).OnField("key %q", bounded(key))
+	return fault.Terminal(v1alpha1.ReasonInvalidSpec, "collides with the file %q, which holds spec.%[1]s (%q)",
+		fixed.Path, bounded(string(fixed.Content))).
+		OnField("key %q of value", fixed.Path).WithRemedy("remove the key, rename it, or give it that same string")
 }

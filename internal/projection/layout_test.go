@@ -25,7 +25,9 @@ func TestChosenFilesReplaceThoseOfTheKeys(t *testing.T) {
 		v1alpha1.ConnectionFile{Path: "number", Value: "vault.secret(port)"},
 		v1alpha1.ConnectionFile{Path: "key.p12", Value: "vault.secret(store)", Encoding: v1alpha1.FileEncodingBase64},
 		v1alpha1.ConnectionFile{Path: "app.conf", Template: "user = {{ .user | quote }}\n"},
-		v1alpha1.ConnectionFile{Path: "from.template", Template: "{{ .binary }}", Encoding: v1alpha1.FileEncodingBase64},
+		v1alpha1.ConnectionFile{
+			Path: "from.template", Template: "{{ .binary }}", Encoding: v1alpha1.FileEncodingBase64,
+		},
 	)
 	spec.Provider = "bitnami"
 	value := map[string]any{"user": "scott", "type": "anything", "a/b": "no file name", "binary": "/w=="}
@@ -39,9 +41,10 @@ func TestChosenFilesReplaceThoseOfTheKeys(t *testing.T) {
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(contents(files)).To(Equal(map[string]string{
-		"type": "t", "provider": "bitnami", "jdbc.url": "jdbc:scott", "number": "1521", "key.p12": "\x00\x01\x02\xff", "from.template": "\xff",
-		"app.conf": "user = \"scott\"\n",
-		"app.json": `{"a/b":"no file name","binary":"/w==","type":"anything","user":"scott"}` + "\n",
+		"type": "t", "provider": "bitnami", "jdbc.url": "jdbc:scott", "number": "1521", "key.p12": "\x00\x01\x02\xff",
+		"from.template": "\xff",
+		"app.conf":      "user = \"scott\"\n",
+		"app.json":      `{"a/b":"no file name","binary":"/w==","type":"anything","user":"scott"}` + "\n",
 	}))
 	for i, file := range files {
 		g.Expect(file.Mode).To(Equal(map[string]uint32{"jdbc.url": 0o400}[file.Path]))
@@ -100,7 +103,8 @@ func TestNewLayoutSaysWhatIsWrongWithAFile(t *testing.T) {
 func TestWhatIsNotBase64IsRefusedAndNotShown(t *testing.T) {
 	const canary = "correct-horse"
 	for _, text := range []string{canary, "AAE", "AA==AA==", "AAECAw==\x00", base64.URLEncoding.EncodeToString([]byte("\xff\xfe\xfd")), "AAF="} {
-		layout, err := NewLayout(chosen(v1alpha1.ConnectionFile{Path: "f", Value: "vault.secret(x)", Encoding: v1alpha1.FileEncodingBase64}), nil)
+		file := v1alpha1.ConnectionFile{Path: "f", Value: "vault.secret(x)", Encoding: v1alpha1.FileEncodingBase64}
+		layout, err := NewLayout(chosen(file), nil)
 		NewWithT(t).Expect(err).NotTo(HaveOccurred())
 		_, err = layout.Files(nil, map[string]any{"f": text})
 		NewWithT(t).Expect(err).To(MatchError(HavePrefix(`file "f": its text is not base64`)), text)

@@ -11,7 +11,7 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// The files that say what a Connection is, as the Service Binding specification has them.
+// Names of the fixed files, which the Service Binding specification defines.
 const (
 	// typeFile holds spec.type.
 	typeFile = "type"
@@ -19,12 +19,12 @@ const (
 	providerFile = "provider"
 )
 
-// MaxFiles is the cap on the number of files of one volume, the file type included. The protocol between node and resolver has
-// the same.
+// MaxFiles is the cap on the number of files of one volume, the file type included. The protocol between node and
+// resolver has the same.
 const MaxFiles = 512
 
-// validateNames tells whether a value with these keys can be projected beside the fixed files, as far as that can be told before a secret is
-// read. Whether a key with the name of a fixed file is allowed depends on its value, so only perKey can tell.
+// validateNames refuses keys that cannot be files beside the fixed ones, before a secret is read. A key with the name
+// of a fixed file is left to validateFixedKey, which needs its value.
 func validateNames(fixed []File, keys []string) error {
 	sorted := slices.Sorted(slices.Values(keys))
 	files := len(sorted)
@@ -34,8 +34,9 @@ func validateNames(fixed []File, keys []string) error {
 		}
 	}
 	if files > MaxFiles {
-		return fault.Terminal(v1alpha1.ReasonTooLarge, `value makes %d files, the file "type" included; a volume holds at most %d: `+
-			"put several keys into one object, which becomes one file, or name files", files, MaxFiles)
+		return fault.Terminal(v1alpha1.ReasonTooLarge,
+			`value makes %d files, the file "type" included; a volume holds at most %d: `+
+				"put several keys into one object, which becomes one file, or name files", files, MaxFiles)
 	}
 	return validateEach(sorted)
 }
@@ -60,12 +61,12 @@ func validateEach(sorted []string) error {
 	if count > 1 {
 		more = fmt.Sprintf(" (%d keys are such in all)", count)
 	}
-	return fault.Terminal(v1alpha1.ReasonInvalidFileName, "cannot be the name of a file: %s", rule).OnField("key %q of value", bounded(first)).
-		WithRemedy("rename it, or move it into an object under another key%s", more)
+	return fault.Terminal(v1alpha1.ReasonInvalidFileName, "cannot be the name of a file: %s", rule).
+		OnField("key %q of value", bounded(first)).WithRemedy("rename it, or move it into an object under another key%s", more)
 }
 
-// brokenRule names the rule for keys of a ConfigMap that the key breaks, or nothing. The same rules keep a file from colliding
-// with ..data and the directories that it points to.
+// brokenRule returns the rule for a ConfigMap's keys that the key breaks, or "". The same rules keep a file from
+// colliding with ..data and its target directories.
 func brokenRule(key string) string {
 	switch {
 	case len(validation.IsConfigMapKey(key)) == 0:
@@ -81,7 +82,25 @@ func brokenRule(key string) string {
 	}
 }
 
-// bounded returns the key as an error shows it.
+// validatePaths repeats the rules of the CRD for chosen files: an object may be older than they are.
+func validatePaths(files []v1alpha1.ConnectionFile) error {
+	seen := map[string]bool{typeFile: true, providerFile: true}
+	for i := range files {
+		path := files[i].Path
+		problem := brokenRule(path)
+		if problem == "" && seen[path] {
+			problem = "there is another file of this name"
+		}
+		if problem != "" {
+			return fault.Terminal(v1alpha1.ReasonInvalidFileName, "files[%d].path %q cannot be the name of a file: %s",
+				i, bounded(path), problem).WithRemedy("choose another one")
+		}
+		seen[path] = true
+	}
+	return nil
+}
+
+// bounded shortens a text of the user's to what an error shows of it.
 func bounded(key string) string {
 	const most = 80
 	characters := []rune(key)

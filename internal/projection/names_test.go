@@ -76,7 +76,8 @@ func TestValidateNamesSaysTheRuleAndTheCure(t *testing.T) {
 	})
 	t.Run("several", func(t *testing.T) {
 		err := validateNames(typeOnly, []string{"b b", "ok", "a a"})
-		NewWithT(t).Expect(err).To(MatchError(And(HavePrefix(`key "a a" of value`), HaveSuffix(" (2 keys are such in all)"))))
+		NewWithT(t).Expect(err).To(MatchError(
+			And(HavePrefix(`key "a a" of value`), HaveSuffix(" (2 keys are such in all)"))))
 	})
 }
 

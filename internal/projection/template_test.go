@@ -17,7 +17,7 @@ import (
 )
 
 func render(source string, value map[string]any) (string, error) {
-	parsed, err := parseTemplate(source, &meter{left: maxWork})
+	parsed, err := parseTemplate(source, &workBudget{left: maxWork})
 	if err != nil {
 		return "", err
 	}
@@ -27,9 +27,11 @@ func render(source string, value map[string]any) (string, error) {
 
 func templateSample() map[string]any {
 	return map[string]any{
-		"user": "scott", "password": `a"b'c$d\e <&>`, "port": json.Number("1521"), "ratio": json.Number("1.50"), "tls": true, "none": nil, "empty": "",
-		"hosts": []any{"a", "b"}, "options": map[string]any{"z": json.Number("1"), "a.b": "dotted", "list": []any{json.Number("1"), nil, "<"}},
-		"until": "2026-01-02T03:04:05.678+01:00", "json": `{"a":[1,2.50]}`, "String": "no method",
+		"user": "scott", "password": `a"b'c$d\e <&>`, "port": json.Number("1521"), "ratio": json.Number("1.50"),
+		"tls": true, "none": nil, "empty": "",
+		"hosts":   []any{"a", "b"},
+		"options": map[string]any{"z": json.Number("1"), "a.b": "dotted", "list": []any{json.Number("1"), nil, "<"}},
+		"until":   "2026-01-02T03:04:05.678+01:00", "json": `{"a":[1,2.50]}`, "String": "no method",
 	}
 }
 
@@ -87,7 +89,8 @@ func TestQuotingFunctionsAreReadByTheirLanguages(t *testing.T) {
 		parsed, err := url.Parse(escaped)
 		g.Expect(err).NotTo(HaveOccurred())
 		password, _ := parsed.User.Password()
-		g.Expect([]string{parsed.User.Username(), password, parsed.Path[1:], parsed.Query().Get("q")}).To(Equal([]string{text, text, text, text}))
+		g.Expect([]string{parsed.User.Username(), password, parsed.Path[1:], parsed.Query().Get("q")}).
+			To(HaveEach(text))
 
 		if !strings.ContainsAny(text, "\x01\f") {
 			element, err := render(`<a b="{{ xmlEscape .v }}"></a>`, value)
@@ -107,7 +110,8 @@ func TestQuotingFunctionsAreReadByTheirLanguages(t *testing.T) {
 		script.WriteString(key + "=" + word + "\n")
 	}
 	NewWithT(t).Expect(shell(t, "sh", []byte(script.String()), sortedKeys(value))).To(Equal(value))
-	NewWithT(t).Expect(render("{{ sqlQuote .v }}", map[string]any{"v": `it's; DROP "x" -- ü`})).To(Equal(`'it''s; DROP "x" -- ü'`))
+	NewWithT(t).Expect(render("{{ sqlQuote .v }}", map[string]any{"v": `it's; DROP "x" -- ü`})).
+		To(Equal(`'it''s; DROP "x" -- ü'`))
 }
 
 func TestTemplateErrorsHaveTheLineAndNoValue(t *testing.T) {
@@ -138,7 +142,8 @@ func TestTemplateErrorsHaveTheLineAndNoValue(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			g := NewWithT(t)
 			_, err := render(row.source, map[string]any{
-				"secret": canary, "options": map[string]any{canary: canary}, "none": nil, "list": []any{canary}, "backslash": canary + `\`, "nul": canary + "\x00",
+				"secret": canary, "options": map[string]any{canary: canary}, "none": nil, "list": []any{canary},
+				"backslash": canary + `\`, "nul": canary + "\x00",
 			})
 			g.Expect(err).To(MatchError(HavePrefix(row.sentence)))
 			g.Expect(err.Error()).NotTo(ContainSubstring(canary))
@@ -155,7 +160,7 @@ func TestTemplatesThatCannotBeParsedSayWhere(t *testing.T) {
 		{"now", "{{ now }}", `line 1: function "now" not defined`},
 		{"a builtin that is not offered", "\n{{ if (html .a) }}{{ end }}", `line 2: function "html" is not offered`},
 		{"call", "{{ call .a }}", `line 1: function "call" is not offered`},
-		{"our own", "{{ sallyport_toll 1 }}", `line 1: function "sallyport_toll" is not offered`},
+		{"our own", "{{ sallyport_charge 1 }}", `line 1: function "sallyport_charge" is not offered`},
 		{"another template", "{{ define \"a\" }}{{ template \"a\" }}{{ end }}x", "line 1: it defines another template; one file is one template"},
 		{"nothing but another template", "{{ define \"a\" }}{{ end }}", "line 1: it defines another template"},
 		{"itself", "x\n{{ template \"t\" . }}", "line 2: it calls another template"},
@@ -213,7 +218,8 @@ func TestTheTemplatesOfAConnectionShareOneBudget(t *testing.T) {
 	g := NewWithT(t)
 	spec := chosen()
 	for i := range 20 {
-		spec.Files = append(spec.Files, v1alpha1.ConnectionFile{Path: strconv.Itoa(i), Template: "{{ range 100000 }}{{ end }}"})
+		file := v1alpha1.ConnectionFile{Path: strconv.Itoa(i), Template: "{{ range 100000 }}{{ end }}"}
+		spec.Files = append(spec.Files, file)
 	}
 	layout, err := NewLayout(spec, nil)
 	g.Expect(err).NotTo(HaveOccurred())

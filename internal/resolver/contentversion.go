@@ -35,3 +35,9 @@ func (v contentVersion) number() int64 {
 	}
 	return version
 }
+
+// readResult is one read of a secret, shared by all who asked while it was under way.
+type readResult struct {
+	secret  *vault.Secret
+	version contentVersion
+}

@@ -22,12 +22,6 @@ type secretReader struct {
 	burst    *burstCache
 }
 
-// readResult is one read of a secret, shared by all who asked while it was under way.
-type readResult struct {
-	secret  *vault.Secret
-	version contentVersion
-}
-
 func newSecretReader(clk clock.PassiveClock) *secretReader {
 	return &secretReader{clock: clk, versions: newVersionCache(clk), burst: newBurstCache(clk)}
 }

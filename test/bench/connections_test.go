@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -21,7 +22,7 @@ const restingConfigs = 100
 // multiples of four minutes say less, for Connections that were made together are looked at together.
 func TestConnections(t *testing.T) {
 	g := NewWithT(t)
-	s := newSite(t)
+	s := newSystem(t)
 	number, window := setting(t, "BENCH_CONNECTIONS", 10_000), time.Duration(setting(t, "BENCH_SECONDS", 240))*time.Second
 	report := newReport("connections", fmt.Sprintf("Connections of %d VaultConfigs at rest, each with a secret of its own, refreshInterval 60s, one replica, watched for %s",
 		restingConfigs, window),
@@ -30,7 +31,7 @@ func TestConnections(t *testing.T) {
 	for i := range restingConfigs {
 		name := restingNamespace(i)
 		g.Expect(s.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
-		s.addVaultConfig(t, metav1.ObjectMeta{Namespace: name, Name: "main"}, s.vault.URL(),
+		s.addVaultConfig(t, name, builder.ConfigName, s.vault.URL(),
 			s.vault.Token(env.TokenOptions{Policies: []string{"bench"}, TTL: time.Hour, Period: time.Hour}))
 	}
 	g.Eventually(func() int { return s.ready(t) }, 5*time.Minute, time.Second).Should(Equal(restingConfigs))
@@ -41,8 +42,8 @@ func TestConnections(t *testing.T) {
 	})
 	started := time.Now()
 	timed(t, number, prepareAtATime, func(ctx context.Context, i int) error {
-		name := metav1.ObjectMeta{Namespace: restingNamespace(i % restingConfigs), Name: fmt.Sprintf("connection-%d", i)}
-		return s.Client.Create(ctx, newConnection(name, "main", fmt.Sprintf("bench/%d", i)))
+		namespace, name := restingNamespace(i%restingConfigs), fmt.Sprintf("connection-%d", i)
+		return s.Client.Create(ctx, newConnection(namespace, name, fmt.Sprintf("bench/%d", i)))
 	})
 	g.Eventually(func() int { return s.readyConnections(t) }, 15*time.Minute, 5*time.Second).Should(Equal(number))
 	ready := time.Since(started)
@@ -54,7 +55,7 @@ func TestConnections(t *testing.T) {
 func restingNamespace(number int) string { return fmt.Sprintf("bench-%d", number) }
 
 // watchConnections returns the columns of the row behind the first two.
-func (s *site) watchConnections(t *testing.T, report *Report, number int, window time.Duration) []float64 {
+func (s *system) watchConnections(t *testing.T, report *Report, number int, window time.Duration) []float64 {
 	t.Helper()
 	controller := watchProcess(t, s.controller)
 	reads, api := s.vaultReads(t), s.api(t)

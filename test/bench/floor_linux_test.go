@@ -21,16 +21,16 @@ import (
 // floor is the least that could mount a volume: one read in Vault, one TokenReview, one tmpfs and two files. No connection is made, no right
 // is checked, and nothing else is asked or remembered.
 type floor struct {
-	site    *site
+	system  *system
 	reviews kubernetes.Interface
 	dir     string
 }
 
-func newFloor(t *testing.T, s *site) *floor {
+func newFloor(t *testing.T, s *system) *floor {
 	t.Helper()
 	reviews, err := kubernetes.NewForConfig(s.As("system:serviceaccount:"+env.Namespace+":sallyport-controller", replica))
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	return &floor{site: s, reviews: reviews, dir: t.TempDir()}
+	return &floor{system: s, reviews: reviews, dir: t.TempDir()}
 }
 
 // mount does it for every pod.
@@ -56,7 +56,7 @@ func (f *floor) mountOne(ctx context.Context, dir, path, token string) error {
 	if !review.Status.Authenticated {
 		return errors.New("the token is not valid")
 	}
-	secret, err := f.site.vault.Client().Logical().ReadWithContext(ctx, path)
+	secret, err := f.system.vault.Client().Logical().ReadWithContext(ctx, path)
 	if err != nil {
 		return err
 	}

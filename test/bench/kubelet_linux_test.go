@@ -45,7 +45,7 @@ func ownMounts(t *testing.T) bool {
 
 // kubelet does what a kubelet would do on a node, with the node plugin as a process of its own.
 type kubelet struct {
-	site   *site
+	system *system
 	node   *env.Node
 	dir    string
 	driver csi.NodeClient
@@ -53,10 +53,10 @@ type kubelet struct {
 }
 
 // newKubelet starts the node plugin, the program of bin/sallyport, with the rights of its service account.
-func newKubelet(t *testing.T, s *site) *kubelet {
+func newKubelet(t *testing.T, s *system) *kubelet {
 	t.Helper()
 	g := NewWithT(t)
-	k := &kubelet{site: s, dir: t.TempDir()}
+	k := &kubelet{system: s, dir: t.TempDir()}
 	g.Expect(unix.Mount("tmpfs", k.dir, "tmpfs", 0, "")).To(Succeed())
 	g.Expect(unix.Mount("", k.dir, "", unix.MS_SHARED, "")).To(Succeed()) // the plugin refuses to work where pods would not see its mounts
 	t.Cleanup(func() { _ = unix.Unmount(k.dir, unix.MNT_DETACH) })
@@ -103,7 +103,7 @@ func (k *kubelet) makePod(ctx context.Context, name, connection string) (pod, er
 	if err != nil {
 		return pod{}, err
 	}
-	token, err := k.site.PodToken(ctx, created, v1alpha1.AudiencePod)
+	token, err := k.system.PodToken(ctx, created, v1alpha1.AudiencePod)
 	if err != nil {
 		return pod{}, err
 	}

@@ -10,12 +10,12 @@ import (
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -38,7 +38,7 @@ func TestPublish(t *testing.T) {
 	if !ownMounts(t) {
 		return
 	}
-	s := newSite(t)
+	s := newSystem(t)
 	k, f := newKubelet(t, s), newFloor(t, s)
 	s.addConnections(t)
 	volumes, repeat := setting(t, "BENCH_VOLUMES", 200), setting(t, "BENCH_REPEAT", 5)
@@ -59,33 +59,27 @@ func TestPublish(t *testing.T) {
 }
 
 // addConnections makes the Connections, each with a secret of its own, and waits until they are ready.
-func (s *site) addConnections(t *testing.T) {
+func (s *system) addConnections(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)
 	s.vault.Policy("bench", `path "secret/data/*" { capabilities = ["read"] }`)
 	g.Expect(s.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
-	s.addVaultConfig(t, metav1.ObjectMeta{Namespace: namespace, Name: "main"}, s.vault.URL(),
+	s.addVaultConfig(t, namespace, builder.ConfigName, s.vault.URL(),
 		s.vault.Token(env.TokenOptions{Policies: []string{"bench"}, TTL: time.Hour, Period: time.Hour}))
 	for i := range connections {
 		path := fmt.Sprintf("bench/%d", i)
 		s.vault.PutKV("secret/data/"+path, map[string]any{"user": "scott", "password": fmt.Sprintf("tiger-%d", i)})
-		g.Expect(s.Client.Create(t.Context(), newConnection(metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("connection-%d", i)}, "main", path))).To(Succeed())
+		g.Expect(s.Client.Create(t.Context(), newConnection(namespace, fmt.Sprintf("connection-%d", i), path))).To(Succeed())
 	}
 	g.Eventually(func() int { return s.readyConnections(t) }, time.Minute, 100*time.Millisecond).Should(Equal(connections))
 }
 
-func newConnection(name metav1.ObjectMeta, config, path string) *v1alpha1.Connection {
-	return &v1alpha1.Connection{ObjectMeta: name, Spec: v1alpha1.ConnectionSpec{
-		Type: "bench",
-		Value: map[string]apiextensionsv1.JSON{
-			"user": {Raw: []byte(`"vault.secret(user)"`)}, "password": {Raw: []byte(`"vault.secret(password)"`)},
-		},
-		VaultSecrets:    []v1alpha1.VaultSecret{{VaultConfigRef: v1alpha1.VaultConfigReference{Name: config}, SecretPath: path}},
-		RefreshInterval: &metav1.Duration{Duration: time.Minute},
-	}}
+func newConnection(namespace, name, path string) *v1alpha1.Connection {
+	return builder.Connection(namespace, name, map[string]any{"user": "vault.secret(user)", "password": "vault.secret(password)"},
+		builder.WithType("bench"), builder.WithSecret(path), builder.WithRefreshInterval(time.Minute))
 }
 
-func (s *site) readyConnections(t *testing.T) int {
+func (s *system) readyConnections(t *testing.T) int {
 	t.Helper()
 	list := &v1alpha1.ConnectionList{}
 	NewWithT(t).Expect(s.Client.List(t.Context(), list)).To(Succeed())
@@ -109,7 +103,7 @@ type publishRun struct {
 	last []pod
 }
 
-func (s *site) comparePublish(t *testing.T, k *kubelet, f *floor, volumes, repeat, concurrency int) *publishRun {
+func (s *system) comparePublish(t *testing.T, k *kubelet, f *floor, volumes, repeat, concurrency int) *publishRun {
 	t.Helper()
 	run := &publishRun{concurrency: concurrency, volumes: volumes, repeat: repeat}
 	for turn := range repeat {
@@ -141,7 +135,7 @@ func (s *site) comparePublish(t *testing.T, k *kubelet, f *floor, volumes, repea
 }
 
 // api is what the API server counted.
-func (s *site) api(t *testing.T) sample {
+func (s *system) api(t *testing.T) sample {
 	t.Helper()
 	found, err := s.apiServer(t.Context())
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -180,7 +174,7 @@ func median(values []float64) float64 {
 }
 
 // vaultReads is how many reads Vault's engine at secret/ has answered, by its own telemetry.
-func (s *site) vaultReads(t *testing.T) float64 {
+func (s *system) vaultReads(t *testing.T) float64 {
 	t.Helper()
 	g := NewWithT(t)
 	response, err := s.vault.Client().Logical().ReadRawWithDataWithContext(t.Context(), "sys/metrics", map[string][]string{"format": {"prometheus"}})
@@ -192,7 +186,7 @@ func (s *site) vaultReads(t *testing.T) float64 {
 }
 
 // watchMounted watches what mounted volumes cost while nothing changes.
-func (s *site) watchMounted(t *testing.T, k *kubelet, volumes int) *Report {
+func (s *system) watchMounted(t *testing.T, k *kubelet, volumes int) *Report {
 	t.Helper()
 	g := NewWithT(t)
 	list := &v1alpha1.ConnectionList{}

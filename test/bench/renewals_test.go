@@ -37,20 +37,16 @@ type renewals struct {
 	notReady map[string]bool
 }
 
-// addRenewed makes the VaultConfigs with short tokens in a namespace of their own, waits until they are ready, and notes from then on when they are renewed and which of
-// them are no longer ready.
-func (s *site) addRenewed(t *testing.T, namespace string) *renewals {
+// addRenewed makes the VaultConfigs with short tokens in a namespace of their own, waits until they are ready, and from then on records when
+// they are renewed and which of them are no longer ready.
+func (s *system) addRenewed(t *testing.T, namespace string) *renewals {
 	t.Helper()
 	g := NewWithT(t)
 	g.Expect(s.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
 	for i := range renewedConfigs {
-		name := metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("renewed-%d", i)}
+		name := fmt.Sprintf("renewed-%d", i)
 		token := s.vault.Token(env.TokenOptions{TTL: renewedTTL, Period: renewedTTL})
-		g.Expect(s.Client.Create(t.Context(), &corev1.Secret{ObjectMeta: name, Data: map[string][]byte{"token": []byte(token)}})).To(Succeed())
-		g.Expect(s.Client.Create(t.Context(), &v1alpha1.VaultConfig{ObjectMeta: name, Spec: v1alpha1.VaultConfigSpec{
-			URL: s.proxy.URL(), CACertificate: s.vault.CACertificate(), EnginePath: "secret",
-			Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{SecretKeyRef: v1alpha1.SecretKeyReference{Name: name.Name, Key: "token"}}},
-		}})).To(Succeed())
+		s.addVaultConfig(t, namespace, name, s.proxy.URL(), token)
 	}
 	g.Eventually(func() int { return s.ready(t) }, 2*time.Minute, time.Second).Should(Equal(renewedConfigs))
 	r := &renewals{at: map[string][]time.Time{}, notReady: map[string]bool{}}
@@ -68,7 +64,7 @@ func (s *site) addRenewed(t *testing.T, namespace string) *renewals {
 }
 
 // followReady notes VaultConfigs that are not ready.
-func (s *site) followReady(t *testing.T, namespace string, r *renewals) {
+func (s *system) followReady(t *testing.T, namespace string, r *renewals) {
 	t.Helper()
 	g := NewWithT(t)
 	follower, err := client.NewWithWatch(s.Config, client.Options{Scheme: s.Scheme})

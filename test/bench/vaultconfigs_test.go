@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -24,7 +25,7 @@ const perNamespace = 20
 // all are for one Vault. BENCH_CONFIGS is how many there are in the end, BENCH_SECONDS how long each number is watched.
 func TestVaultConfigs(t *testing.T) {
 	g := NewWithT(t)
-	s := newSite(t)
+	s := newSystem(t)
 	last, window := setting(t, "BENCH_CONFIGS", 1000), time.Duration(setting(t, "BENCH_SECONDS", 240))*time.Second
 	report := newReport("vaultconfigs", fmt.Sprintf("VaultConfigs of one Vault at rest, tokens that live %s, one replica, watched for %s each", tokenTTL, window),
 		"vaultconfigs", "ready after s", "vault req/min", "of these health", "of these renewals", "api writes/min", "of these status",
@@ -44,33 +45,28 @@ func TestVaultConfigs(t *testing.T) {
 }
 
 // addConfig makes the VaultConfig of a number, with its Secret.
-func (s *site) addConfig(t *testing.T, number int) {
+func (s *system) addConfig(t *testing.T, number int) {
 	t.Helper()
 	g := NewWithT(t)
 	namespace := fmt.Sprintf("bench-%d", number/perNamespace)
 	if number%perNamespace == 0 {
 		g.Expect(s.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
 	}
-	s.addVaultConfig(t, metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("vault-%d", number)}, s.proxy.URL(),
+	s.addVaultConfig(t, namespace, fmt.Sprintf("vault-%d", number), s.proxy.URL(),
 		s.vault.Token(env.TokenOptions{TTL: tokenTTL, Period: tokenTTL}))
 }
 
-// addVaultConfig makes a VaultConfig with a token of its own, and the token's Secret.
-func (s *site) addVaultConfig(t *testing.T, name metav1.ObjectMeta, url, token string) {
+// addVaultConfig makes a VaultConfig with a token of its own, and the token's Secret of the same name.
+func (s *system) addVaultConfig(t *testing.T, namespace, name, url, token string) {
 	t.Helper()
 	g := NewWithT(t)
-	g.Expect(s.Client.Create(t.Context(), &corev1.Secret{ObjectMeta: name, Data: map[string][]byte{"token": []byte(token)}})).To(Succeed())
-	g.Expect(s.Client.Create(t.Context(), &v1alpha1.VaultConfig{
-		ObjectMeta: name,
-		Spec: v1alpha1.VaultConfigSpec{
-			URL: url, CACertificate: s.vault.CACertificate(), EnginePath: "secret",
-			Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{SecretKeyRef: v1alpha1.SecretKeyReference{Name: name.Name, Key: "token"}}},
-		},
-	})).To(Succeed())
+	config := s.vault.Config(namespace, name, builder.WithURL(url), builder.WithTokenSecret(name))
+	g.Expect(s.Client.Create(t.Context(), builder.TokenSecret(namespace, name, token))).To(Succeed())
+	g.Expect(s.Client.Create(t.Context(), config)).To(Succeed())
 }
 
 // ready is how many VaultConfigs are.
-func (s *site) ready(t *testing.T) int {
+func (s *system) ready(t *testing.T) int {
 	t.Helper()
 	list := &v1alpha1.VaultConfigList{}
 	NewWithT(t).Expect(s.Client.List(t.Context(), list)).To(Succeed())
@@ -84,13 +80,13 @@ func (s *site) ready(t *testing.T) int {
 }
 
 // settle waits until the events and writes of the start are over.
-func (s *site) settle(t *testing.T) {
+func (s *system) settle(t *testing.T) {
 	t.Helper()
 	wait(t, 30*time.Second)
 }
 
 // watch returns the columns of one row behind the first two.
-func (s *site) watch(t *testing.T, window time.Duration) []float64 {
+func (s *system) watch(t *testing.T, window time.Duration) []float64 {
 	t.Helper()
 	g := NewWithT(t)
 	look := func() (api, controller sample) {

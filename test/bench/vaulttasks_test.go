@@ -16,6 +16,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 // taskConcurrency is how many tasks the controller runs at a time.
@@ -26,11 +27,11 @@ const taskConcurrency = 24
 // the user's load and not counted: they are all there when the controller gets to see them. BENCH_TASKS is how many there are.
 func TestVaultTasks(t *testing.T) {
 	g := NewWithT(t)
-	s := newSite(t)
+	s := newSystem(t)
 	number := setting(t, "BENCH_TASKS", 1000)
 	g.Expect(s.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "bench-0"}})).To(Succeed())
 	renewed := s.addRenewed(t, "bench-renewed")
-	s.addTaskConfig(t)
+	s.addVaultConfig(t, "bench-0", "tasks", s.vault.URL(), s.vault.RootToken())
 	g.Eventually(func() int { return s.ready(t) }, 2*time.Minute, time.Second).Should(Equal(renewedConfigs + 1))
 	calm := [2]time.Time{time.Now(), time.Now().Add(calmWindow)}
 	wait(t, calmWindow)
@@ -70,7 +71,7 @@ func TestVaultTasks(t *testing.T) {
 }
 
 // phase does something that takes so many calls to Vault and writes of status for each task, and adds a row about it.
-func (s *site) phase(t *testing.T, to *Report, calls, writes float64, do func() time.Duration) time.Duration {
+func (s *system) phase(t *testing.T, to *Report, calls, writes float64, do func() time.Duration) time.Duration {
 	t.Helper()
 	before := processors(t)
 	took := do()
@@ -79,7 +80,7 @@ func (s *site) phase(t *testing.T, to *Report, calls, writes float64, do func() 
 }
 
 // bare makes the calls to Vault that the tasks make, with the same client and as many at a time, and returns how long they take.
-func (s *site) bare(t *testing.T, number int, prefix string) time.Duration {
+func (s *system) bare(t *testing.T, number int, prefix string) time.Duration {
 	t.Helper()
 	g := NewWithT(t)
 	sessions, err := vault.NewSessions(vault.Options{Reader: s.Client})
@@ -100,7 +101,7 @@ func (s *site) bare(t *testing.T, number int, prefix string) time.Duration {
 }
 
 // store writes the status of every task so many times, and returns how long the API server alone takes for it.
-func (s *site) store(t *testing.T, number, times int) time.Duration {
+func (s *system) store(t *testing.T, number, times int) time.Duration {
 	t.Helper()
 	list := &v1alpha1.VaultTaskList{}
 	NewWithT(t).Expect(s.Client.List(t.Context(), list, client.InNamespace("bench-0"))).To(Succeed())
@@ -117,7 +118,7 @@ func (s *site) store(t *testing.T, number, times int) time.Duration {
 
 // waitForAll follows the tasks until all of them are complete, and returns how long that takes: to list them again and again would take the
 // time that is measured. The API server ends a watch that cannot keep up; the next one begins with all that there is.
-func (s *site) waitForAll(t *testing.T, number int) time.Duration {
+func (s *system) waitForAll(t *testing.T, number int) time.Duration {
 	t.Helper()
 	started := time.Now()
 	g := NewWithT(t)
@@ -145,7 +146,7 @@ func (s *site) waitForAll(t *testing.T, number int) time.Duration {
 }
 
 // each does something for every number, as many at a time as the controller.
-func (s *site) each(t *testing.T, number int, do func(context.Context, int) error) time.Duration {
+func (s *system) each(t *testing.T, number int, do func(context.Context, int) error) time.Duration {
 	t.Helper()
 	started := time.Now()
 	group, ctx := errgroup.WithContext(t.Context())
@@ -157,25 +158,8 @@ func (s *site) each(t *testing.T, number int, do func(context.Context, int) erro
 	return time.Since(started)
 }
 
-func (s *site) addTaskConfig(t *testing.T) {
-	t.Helper()
-	g := NewWithT(t)
-	name := metav1.ObjectMeta{Namespace: "bench-0", Name: "tasks"}
-	g.Expect(s.Client.Create(t.Context(), &corev1.Secret{ObjectMeta: name, StringData: map[string]string{"token": s.vault.RootToken()}})).To(Succeed())
-	g.Expect(s.Client.Create(t.Context(), &v1alpha1.VaultConfig{ObjectMeta: name, Spec: v1alpha1.VaultConfigSpec{
-		URL: s.vault.URL(), CACertificate: s.vault.CACertificate(), EnginePath: "secret",
-		Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{SecretKeyRef: v1alpha1.SecretKeyReference{Name: name.Name, Key: "token"}}},
-	}})).To(Succeed())
-}
-
 func writeTask(number int) *v1alpha1.VaultTask {
-	return &v1alpha1.VaultTask{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "bench-0", Name: fmt.Sprintf("task-%d", number)},
-		Spec: v1alpha1.VaultTaskSpec{
-			TaskTarget: v1alpha1.TaskTarget{VaultConfigRef: &v1alpha1.VaultConfigReference{Name: "tasks"}},
-			Operation:  v1alpha1.OperationWrite,
-			SecretPath: fmt.Sprintf("task-%d", number),
-			TaskInput:  v1alpha1.TaskInput{Data: map[string]v1alpha1.TaskValue{"a": "b"}},
-		},
-	}
+	name := fmt.Sprintf("task-%d", number)
+	return builder.VaultTask("bench-0", name, v1alpha1.OperationWrite, name,
+		builder.WithConfig("tasks"), builder.WithData(map[string]v1alpha1.TaskValue{"a": "b"}))
 }

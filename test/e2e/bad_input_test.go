@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 // mistake is one way to keep a pod from starting, and its cure.
@@ -171,20 +172,20 @@ func allMistakes() []*mistake {
 		},
 		cure: func(ctx context.Context, m *mistake, _ *tenant) {
 			change(ctx, m.connection, func(c *v1alpha1.Connection) {
-				c.Spec.Value["password"] = values(map[string]any{"x": "vault.secret(second.password)"})["x"]
+				c.Spec.Value["password"] = builder.JSON(map[string]any{"x": "vault.secret(second.password)"})["x"]
 			})
 		},
 	}, {
 		name: "bad-expression", reason: v1alpha1.ReasonInvalidExpression, sentence: `Connection NS/bad-expression, key "password"`,
 		make: func(ctx context.Context, m *mistake, _ *tenant) {
-			m.connection.Spec.Value = values(map[string]any{"password": "vault.secret(password"})
+			m.connection.Spec.Value = builder.JSON(map[string]any{"password": "vault.secret(password"})
 			create(ctx, m.connection)
 		},
 		cure: fixValue,
 	}, {
 		name: "bad-file-name", reason: v1alpha1.ReasonInvalidFileName, sentence: `Connection NS/bad-file-name, key "no/file" of value cannot be the name of a file`,
 		make: func(ctx context.Context, m *mistake, _ *tenant) {
-			m.connection.Spec.Value = values(map[string]any{"no/file": "vault.secret(password)"})
+			m.connection.Spec.Value = builder.JSON(map[string]any{"no/file": "vault.secret(password)"})
 			create(ctx, m.connection)
 		},
 		cure: fixValue,
@@ -193,7 +194,7 @@ func allMistakes() []*mistake {
 		make: func(ctx context.Context, m *mistake, t *tenant) {
 			t.put(ctx, "too-large", map[string]any{"password": newSecretOf("large", 600_000)})
 			m.read(t.namespace + "/too-large")
-			m.connection.Spec.Value = values(map[string]any{"password": "vault.secret(password)", "again": "vault.secret(password)"})
+			m.connection.Spec.Value = builder.JSON(map[string]any{"password": "vault.secret(password)", "again": "vault.secret(password)"})
 			create(ctx, m.connection)
 		},
 		cure: fixValue,
@@ -215,7 +216,7 @@ func allMistakes() []*mistake {
 			create(ctx, m.connection)
 		},
 		cure: func(ctx context.Context, m *mistake, _ *tenant) {
-			change(ctx, m.connection, func(c *v1alpha1.Connection) { c.Spec.Value["port"] = values(map[string]any{"x": 1522})["x"] })
+			change(ctx, m.connection, func(c *v1alpha1.Connection) { c.Spec.Value["port"] = builder.JSON(map[string]any{"x": 1522})["x"] })
 		},
 	}}
 }

@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 const (
@@ -86,7 +87,7 @@ func mountsOf(pid string) []mount {
 
 // targetDir is where the kubelet wants the volume of a pod, seen from the node.
 func targetDir(pod *corev1.Pod) string {
-	return filepath.Join(kubeletDir, "pods", string(pod.UID), "volumes", "kubernetes.io~csi", volumeName)
+	return filepath.Join(kubeletDir, "pods", string(pod.UID), "volumes", "kubernetes.io~csi", builder.VolumeName)
 }
 
 // volumeDir is the node plugin's directory for the volume of a pod.
@@ -133,7 +134,7 @@ func volumesLeft() []string {
 		left = append(left, entry.Name())
 	}
 	for _, m := range mountsOf("self") {
-		if strings.HasPrefix(m.point, volumesDir) || strings.Contains(m.point, "kubernetes.io~csi/"+volumeName) {
+		if strings.HasPrefix(m.point, volumesDir) || strings.Contains(m.point, "kubernetes.io~csi/"+builder.VolumeName) {
 			left = append(left, "mount "+m.point)
 		}
 	}

@@ -11,42 +11,33 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 const (
-	volumeName      = "connection"
 	mountPath       = "/connection"
 	refreshInterval = 5 * time.Second
 )
 
-// pod builds a pod that mounts a Connection and does nothing. It says nothing of readOnly: Sallyport has to see to that.
+// pod builds a pod that mounts a Connection and does nothing. It does not set readOnly: the node plugin mounts read-only in any case.
 func (t *tenant) pod(connection string) *corev1.Pod {
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: t.namespace, GenerateName: connection + "-"},
-		Spec: corev1.PodSpec{
-			RestartPolicy:                 corev1.RestartPolicyNever,
-			TerminationGracePeriodSeconds: new(int64(1)),
-			AutomountServiceAccountToken:  new(false),
-			Containers: []corev1.Container{{
-				Name:            "app",
-				Image:           demoImage,
-				ImagePullPolicy: corev1.PullNever,
-				Command:         []string{"/bin/sh", "-c", "echo " + control + "; exec sleep 3600"},
-				VolumeMounts:    []corev1.VolumeMount{{Name: volumeName, MountPath: mountPath}},
-			}},
-			Volumes: []corev1.Volume{{
-				Name: volumeName,
-				VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{
-					Driver:           v1alpha1.DriverName,
-					VolumeAttributes: map[string]string{v1alpha1.AttributeConnection: connection},
-				}},
-			}},
-		},
-	}
+	volume := builder.WithConnection(map[string]string{v1alpha1.AttributeConnection: connection})
+	return builder.Pod(t.namespace, "", volume, func(p *corev1.Pod) {
+		p.GenerateName = connection + "-"
+		p.Spec.RestartPolicy = corev1.RestartPolicyNever
+		p.Spec.TerminationGracePeriodSeconds = new(int64(1))
+		p.Spec.AutomountServiceAccountToken = new(false)
+		p.Spec.Containers[0] = corev1.Container{
+			Name:            "app",
+			Image:           demoImage,
+			ImagePullPolicy: corev1.PullNever,
+			Command:         []string{"/bin/sh", "-c", "echo " + control + "; exec sleep 3600"},
+			VolumeMounts:    []corev1.VolumeMount{{Name: builder.VolumeName, MountPath: mountPath}},
+		}
+	})
 }
 
 // attributes are those of the pod's volume.

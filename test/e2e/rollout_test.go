@@ -9,11 +9,11 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 var _ = Describe("A roll-out of the controller", Serial, func() {
@@ -30,7 +30,7 @@ var _ = Describe("A roll-out of the controller", Serial, func() {
 		create(ctx, connection)
 		expectReady(ctx, connection)
 		pod := t.run(ctx, "db")
-		static := &v1alpha1.VaultConfig{ObjectMeta: t.meta(mainConfig)}
+		static := t.vaultConfig(mainConfig)
 		expectReady(ctx, static)
 		logins := livingTokens(ctx, "auth/"+mount+"/login/bob")
 		Expect(logins).To(BeNumerically(">=", 1))
@@ -90,7 +90,7 @@ func (t *tenant) withLogin(ctx context.Context, mount string) *v1alpha1.VaultCon
 	config.Spec.Auth = v1alpha1.VaultAuth{UserPass: &v1alpha1.PasswordAuth{
 		Mount: v1alpha1.MountPath(mount), Username: "bob", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "bob", Key: "password"},
 	}}
-	create(ctx, &corev1.Secret{ObjectMeta: t.meta("bob"), StringData: map[string]string{"password": password}}, config)
+	create(ctx, builder.Secret(t.namespace, "bob", map[string]string{"password": password}), config)
 	expectReady(ctx, config)
 	return config
 }

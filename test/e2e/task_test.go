@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 var _ = Describe("A VaultTask", Ordered, func() {
@@ -19,11 +20,7 @@ var _ = Describe("A VaultTask", Ordered, func() {
 	)
 
 	task := func(name string, operation v1alpha1.VaultTaskOperation, path string) *v1alpha1.VaultTask {
-		return &v1alpha1.VaultTask{ObjectMeta: t.meta(name), Spec: v1alpha1.VaultTaskSpec{
-			TaskTarget: v1alpha1.TaskTarget{VaultConfigRef: &v1alpha1.VaultConfigReference{Name: mainConfig}},
-			Operation:  operation,
-			SecretPath: t.namespace + "/" + path,
-		}}
+		return builder.VaultTask(t.namespace, name, operation, t.namespace+"/"+path)
 	}
 	expectComplete := func(ctx context.Context, done *v1alpha1.VaultTask) {
 		GinkgoHelper()

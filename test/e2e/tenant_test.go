@@ -13,14 +13,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/test/env"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 const (
-	engine      = "secret" // KV version 2
-	mainConfig  = "main"
-	tokenSecret = "vault-token"
-	tokenKey    = "token"
+	engine      = builder.EnginePath // KV version 2
+	mainConfig  = builder.ConfigName
+	tokenSecret = builder.TokenSecretName
 )
 
 // tenant is a namespace with its own corner of Vault: the paths that begin with the namespace's name, a policy for them and a
@@ -94,7 +93,7 @@ func (t *tenant) newToken(ctx context.Context, change func(*vaultapi.TokenCreate
 // keepToken puts a token into a Secret, replacing what is in it.
 func (t *tenant) keepToken(ctx context.Context, name, token string) {
 	GinkgoHelper()
-	secret := &corev1.Secret{ObjectMeta: t.meta(name), StringData: map[string]string{tokenKey: token}}
+	secret := builder.TokenSecret(t.namespace, name, token)
 	if err := api.Update(ctx, secret); err != nil {
 		create(ctx, secret)
 	}
@@ -109,43 +108,20 @@ func (t *tenant) put(ctx context.Context, path string, data map[string]any) {
 
 // vaultConfig builds a VaultConfig that uses the tenant's token.
 func (t *tenant) vaultConfig(name string) *v1alpha1.VaultConfig {
-	return &v1alpha1.VaultConfig{
-		ObjectMeta: t.meta(name),
-		Spec: v1alpha1.VaultConfigSpec{
-			URL:           vault.Address(),
-			EnginePath:    engine,
-			CACertificate: vaultCA,
-			Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{
-				SecretKeyRef: v1alpha1.SecretKeyReference{Name: tokenSecret, Key: tokenKey},
-			}},
-		},
-	}
+	return builder.VaultConfig(t.namespace, name, builder.WithAddress(vault.Address(), vaultCA))
 }
 
 // secretAt attaches the tenant's secret at a path, read with the VaultConfig "main".
 func (t *tenant) secretAt(path string) v1alpha1.VaultSecret {
-	return v1alpha1.VaultSecret{
-		VaultConfigRef: v1alpha1.VaultConfigReference{Name: mainConfig},
-		SecretPath:     t.namespace + "/" + path,
-	}
+	return builder.VaultSecret("", t.namespace+"/"+path)
 }
 
 // connection builds a Connection that looks at Vault as often as it may.
 func (t *tenant) connection(name string, value map[string]any, secrets ...v1alpha1.VaultSecret) *v1alpha1.Connection {
 	GinkgoHelper()
-	return &v1alpha1.Connection{
-		ObjectMeta: t.meta(name),
-		Spec: v1alpha1.ConnectionSpec{
-			Type:            "SQLORACLE",
-			Value:           values(value),
-			VaultSecrets:    secrets,
-			RefreshInterval: &metav1.Duration{Duration: refreshInterval},
-		},
-	}
+	return builder.Connection(t.namespace, name, value,
+		builder.WithType("SQLORACLE"), builder.WithSecrets(secrets...), builder.WithRefreshInterval(refreshInterval))
 }
-
-// values encodes the value of a Connection or of a VaultTask.
-var values = env.JSONOf
 
 func create(ctx context.Context, objects ...client.Object) {
 	GinkgoHelper()

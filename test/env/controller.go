@@ -9,13 +9,13 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/internal/app"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 // Controller is one replica of the controller, wired as the program wires it. It talks to the API server as the controller's
@@ -33,13 +33,7 @@ type Controller struct {
 // StartController starts a replica and returns when it is ready: when nodes can find its resolver. The pod object exists, because the
 // leader removes certificates of pods that do not.
 func (cp *ControlPlane) StartController(ctx context.Context, podName string, log logr.Logger, mutate ...func(*app.ControllerOptions)) (*Controller, error) {
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: podName},
-		Spec: corev1.PodSpec{
-			ServiceAccountName: "sallyport-controller",
-			Containers:         []corev1.Container{{Name: "controller", Image: "controller"}},
-		},
-	}
+	pod := builder.Pod(Namespace, podName, builder.WithServiceAccount("sallyport-controller"))
 	if err := client.IgnoreAlreadyExists(cp.Client.Create(ctx, pod)); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 // Node is a Node object with the pod of a node plugin on it. There is no kubelet: what one would do, the tests do.
@@ -25,14 +26,7 @@ func (cp *ControlPlane) CreateNode(ctx context.Context, name string) (*Node, err
 	if err := cp.Client.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 		return nil, err
 	}
-	plugin := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: "sallyport-node-" + name},
-		Spec: corev1.PodSpec{
-			NodeName:           name,
-			ServiceAccountName: "sallyport-node",
-			Containers:         []corev1.Container{{Name: "node", Image: "node"}},
-		},
-	}
+	plugin := builder.Pod(Namespace, "sallyport-node-"+name, builder.WithServiceAccount("sallyport-node"), builder.WithNode(name))
 	if err := cp.Client.Create(ctx, plugin); err != nil {
 		return nil, err
 	}
@@ -47,24 +41,7 @@ func (n *Node) Token(ctx context.Context) (string, error) {
 // CreatePod creates a pod on the node that mounts a Connection, with the namespace's service account "default" unless the mutation
 // names another. Service accounts are created where they are missing, as a controller manager would.
 func (n *Node) CreatePod(ctx context.Context, namespace, name string, attributes map[string]string, mutate ...func(*corev1.Pod)) (*corev1.Pod, error) {
-	readOnly := true
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec: corev1.PodSpec{
-			NodeName:           n.Name,
-			ServiceAccountName: "default",
-			Containers:         []corev1.Container{{Name: "app", Image: "app"}},
-			Volumes: []corev1.Volume{{
-				Name: "connection",
-				VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{
-					Driver: v1alpha1.DriverName, ReadOnly: &readOnly, VolumeAttributes: attributes,
-				}},
-			}},
-		},
-	}
-	for _, m := range mutate {
-		m(pod)
-	}
+	pod := builder.Pod(namespace, name, builder.WithNode(n.Name), builder.WithConnection(attributes), builder.All(mutate...))
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: pod.Spec.ServiceAccountName}}
 	if err := client.IgnoreAlreadyExists(n.cp.Client.Create(ctx, account)); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 var _ = Describe("A user who writes a VaultConfig that logs in", func() {
@@ -44,7 +45,7 @@ var _ = Describe("A user who writes a VaultConfig that logs in", func() {
 			"jwt-workload":        {v1alpha1.VaultAuth{JWT: account("")}, tokens, "carol"},
 		} {
 			config := func(kind string) *v1alpha1.VaultConfig {
-				return vaultConfig(namespace, name+"-"+kind, func(c *v1alpha1.VaultConfig) { c.Spec.Auth = test.auth })
+				return vault.Config(namespace, name+"-"+kind, builder.WithAuth(test.auth))
 			}
 			Eventually(func() error { // until the grants have reached the authorizer
 				return as("mallory", "").Create(ctx, config("bad"))

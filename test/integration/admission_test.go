@@ -95,7 +95,7 @@ var _ = Describe("A user who writes a VaultConfig", func() {
 		grant(namespace, "mallory", configWriter)
 		grant(namespace, "alice", configWriter, reader)
 
-		config := vaultConfig(namespace, "main")
+		config := vault.Config(namespace, "main")
 		var err error
 		Eventually(func() error { // until the grants have reached the authorizer
 			err = as("mallory", "").Create(ctx, config.DeepCopy())
@@ -105,14 +105,14 @@ var _ = Describe("A user who writes a VaultConfig", func() {
 		Eventually(func() error { return as("alice", "").Create(ctx, config) }).Should(Succeed())
 
 		By("for a CA certificate from a Secret too")
-		other := vaultConfig(namespace, "other", func(c *v1alpha1.VaultConfig) {
+		other := vault.Config(namespace, "other", func(c *v1alpha1.VaultConfig) {
 			c.Spec.CACertificate = ""
 			c.Spec.CACertificateFrom = &v1alpha1.CACertificateSource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "private", Key: "ca"}}
 		})
 		Expect(as("alice", "").Create(ctx, other)).To(MatchError(ContainSubstring("ask for the right to get vault-token and private in this namespace")))
 
 		By("for a client certificate too")
-		shown := vaultConfig(namespace, "shown", func(c *v1alpha1.VaultConfig) {
+		shown := vault.Config(namespace, "shown", func(c *v1alpha1.VaultConfig) {
 			c.Spec.TLS = &v1alpha1.VaultTLS{ClientCertificateSecretRef: &v1alpha1.TLSSecretReference{Name: "client"}}
 		})
 		Expect(as("alice", "").Create(ctx, shown)).To(MatchError(ContainSubstring("ask for the right to get vault-token and client in this namespace")))

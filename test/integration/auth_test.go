@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 var _ = Describe("A VaultConfig that logs in", func() {
@@ -27,7 +28,7 @@ var _ = Describe("A VaultConfig that logs in", func() {
 		terms["password"], terms["token_policies"] = password, "all-secrets"
 		vault.Write("auth/"+mount+"/users/bob", terms)
 		create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "bob"}, Data: map[string][]byte{"password": []byte(password)}})
-		config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) {
+		config := vault.Config(namespace, "main", func(c *v1alpha1.VaultConfig) {
 			c.Spec.Auth = v1alpha1.VaultAuth{UserPass: &v1alpha1.PasswordAuth{
 				Mount: v1alpha1.MountPath(mount), Username: "bob", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "bob", Key: "password"},
 			}}
@@ -67,7 +68,7 @@ var _ = Describe("A VaultConfig that logs in", func() {
 		second, err := cp.StartController(ctx, "sallyport-controller-1", log)
 		Expect(err).NotTo(HaveOccurred())
 		vault.PutKV("secret/data/"+namespace+"/db", map[string]any{"password": canary()})
-		create(connection(namespace, "db", namespace+"/db", map[string]any{"password": "vault.secret(password)"}))
+		create(builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/db")))
 		_, err = mountEventually(newAsker(second), newPod(namespace, map[string]string{v1alpha1.AttributeConnection: "db"}))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(living()).To(Equal(2), "one for each replica that uses it")
@@ -128,7 +129,7 @@ var _ = Describe("A VaultConfig that logs in", func() {
 		vault.TrustCluster(ctx, cp, mount, "kubernetes")
 		vault.Write("auth/"+mount+"/role/app", map[string]any{"bound_service_account_names": "app", "bound_service_account_namespaces": namespace,
 			"audience": "vault", "token_policies": "all-secrets", "token_ttl": "1h"})
-		config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) {
+		config := vault.Config(namespace, "main", func(c *v1alpha1.VaultConfig) {
 			c.Spec.Auth = v1alpha1.VaultAuth{Kubernetes: &v1alpha1.ServiceAccountAuth{Mount: v1alpha1.MountPath(mount), Role: "app", ServiceAccountName: "app"}}
 		})
 		create(config)
@@ -140,7 +141,7 @@ var _ = Describe("A VaultConfig that logs in", func() {
 
 	DescribeTable("is refused by the API server with the cure, if its auth makes no sense",
 		func(sentence string, auth v1alpha1.VaultAuth) {
-			config := vaultConfig(newNamespace(), "main", func(c *v1alpha1.VaultConfig) { c.Spec.Auth = auth })
+			config := vault.Config(newNamespace(), "main", builder.WithAuth(auth))
 			Expect(cp.Client.Create(ctx, config)).To(MatchError(ContainSubstring(sentence)))
 		},
 		Entry("two methods", "exactly one of the fields in", v1alpha1.VaultAuth{

@@ -12,6 +12,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -24,7 +25,7 @@ var _ = Describe("A forged request", func() {
 
 	BeforeEach(func() {
 		namespace = newNamespace()
-		create(connection(namespace, "oracle", "", map[string]any{"host": "h"}), connection(namespace, "other", "", map[string]any{"host": "h"}))
+		create(builder.Connection(namespace, "oracle", map[string]any{"host": "h"}), builder.Connection(namespace, "other", map[string]any{"host": "h"}))
 		pod = newPod(namespace, map[string]string{"connection": "oracle", "value.host": "mine"})
 		ask = newAsker(replica)
 		// The control: the same request, unforged, is answered.

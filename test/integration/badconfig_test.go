@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -26,7 +27,7 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 				}},
 				&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "odd"}, Data: map[string]string{"no-pem": "certificate"}},
 			)
-			config := vaultConfig(namespace, "main", mutate)
+			config := vault.Config(namespace, "main", mutate)
 			create(config)
 			expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, ContainSubstring(strings.ReplaceAll(sentence, "NS", namespace)))
 		},
@@ -106,7 +107,7 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 			Expect(err).NotTo(HaveOccurred())
 			DeferCleanup(c.front.Close)
 			c.front.Inject(c.fault)
-			c.config = vaultConfig(namespace, c.name, func(config *v1alpha1.VaultConfig) {
+			c.config = vault.Config(namespace, c.name, func(config *v1alpha1.VaultConfig) {
 				config.Spec.URL = c.front.URL()
 				config.Spec.Limits = &v1alpha1.VaultLimits{Timeout: &metav1.Duration{Duration: 2 * time.Second}}
 			})
@@ -136,7 +137,7 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 	It("when Vault's certificate is signed by another authority", func() {
 		namespace := newNamespace()
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
-		config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.CACertificate = "" })
+		config := vault.Config(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.CACertificate = "" })
 		create(config)
 		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTLSFailed, ContainSubstring("caCertificate"))
 	})
@@ -144,7 +145,7 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 	It("when nothing listens at the URL", func() {
 		namespace := newNamespace()
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
-		config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.URL = "https://127.0.0.1:1" })
+		config := vault.Config(namespace, "main", builder.WithURL("https://127.0.0.1:1"))
 		create(config)
 		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonVaultUnreachable, ContainSubstring("connection refused"))
 		expectCondition(config, v1alpha1.ConditionReachable, metav1.ConditionFalse, v1alpha1.ReasonVaultUnreachable)
@@ -153,7 +154,7 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 	It("when the token is unknown to Vault, and takes up a good one at once", func() {
 		namespace := newNamespace()
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "vault-token"}, Data: map[string][]byte{"token": []byte("hvs.nobody-knows-me")}}
-		config := vaultConfig(namespace, "main")
+		config := vault.Config(namespace, "main")
 		create(secret, config)
 		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAuthFailed, ContainSubstring("Secret "+namespace+"/vault-token"))
 		expectCondition(config, v1alpha1.ConditionAuthenticated, metav1.ConditionFalse, v1alpha1.ReasonAuthFailed)
@@ -174,7 +175,7 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 
 	DescribeTable("at admission",
 		func(message string, mutate func(*v1alpha1.VaultConfig)) {
-			config := vaultConfig(newNamespace(), "main", mutate)
+			config := vault.Config(newNamespace(), "main", mutate)
 			Expect(cp.Client.Create(ctx, config)).To(MatchError(ContainSubstring(message)))
 		},
 		Entry("no auth", "spec.auth: Required value", func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token = nil }),

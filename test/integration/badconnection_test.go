@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -28,7 +29,7 @@ var _ = Describe("A Connection with odd content", func() {
 	It("has no cycles: what an override or a secret brings in is text, whatever it looks like", func() {
 		value := canary()
 		vault.PutKV("secret/data/"+namespace+"/odd", map[string]any{"a": "vault.secret(b)", "b": "vault.secret(a)", "real": value})
-		create(connection(namespace, "db", namespace+"/odd", map[string]any{"a": "vault.secret(a)", "b": "vault.secret(b)", "c": "vault.secret(real)", "d": "x"}))
+		create(builder.Connection(namespace, "db", map[string]any{"a": "vault.secret(a)", "b": "vault.secret(b)", "c": "vault.secret(real)", "d": "x"}, builder.WithSecret(namespace+"/odd")))
 		response, err := mountEventually(ask, newPod(namespace, map[string]string{
 			"connection": "db", "value.c": "vault.secret(real)", "value.d": "vault.secret(d) vault.secret(c)",
 		}))
@@ -48,7 +49,7 @@ var _ = Describe("A Connection with odd content", func() {
 			value[fmt.Sprintf("f%x", key)] = "vault.secret(" + string(quoted) + ")"
 		}
 		value["1"], value["true"] = "vault.secret(1)", "vault.secret(true)"
-		c := connection(namespace, "db", namespace+"/odd", value)
+		c := builder.Connection(namespace, "db", value, builder.WithSecret(namespace+"/odd"))
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "db"}))
@@ -68,9 +69,9 @@ var _ = Describe("A Connection with odd content", func() {
 			data[fmt.Sprint("key", i)], value[fmt.Sprint("key", i)] = fmt.Sprint("value", i), "x"
 		}
 		vault.PutKV("secret/data/"+namespace+"/many", data)
-		one := connection(namespace, "one", namespace+"/many", map[string]any{"a": "vault.secret(key9999)"})
-		many := connection(namespace, "many", namespace+"/many", value)
-		single := connection(namespace, "single", namespace+"/many", value, withFiles(v1alpha1.ConnectionFile{Path: "all.json", Format: v1alpha1.FileFormatJSON}))
+		one := builder.Connection(namespace, "one", map[string]any{"a": "vault.secret(key9999)"}, builder.WithSecret(namespace+"/many"))
+		many := builder.Connection(namespace, "many", value, builder.WithSecret(namespace+"/many"))
+		single := builder.Connection(namespace, "single", value, builder.WithSecret(namespace+"/many"), builder.WithFiles(v1alpha1.ConnectionFile{Path: "all.json", Format: v1alpha1.FileFormatJSON}))
 		create(one, many, single)
 		expectCondition(one, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		expectCondition(many, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTooLarge,
@@ -89,12 +90,12 @@ var _ = Describe("A Connection with odd content", func() {
 		DeferCleanup(func() { vault.Unmount(engine) })
 		vault.Policy(engine, fmt.Sprintf(`path "%s/*" { capabilities = ["read"] }`, engine))
 		tokenSecretNamed(namespace, "quota", env.TokenOptions{Policies: []string{engine}})
-		config := vaultConfig(namespace, "main")
+		config := vault.Config(namespace, "main")
 		update(config, func(c *v1alpha1.VaultConfig) {
 			c.Spec.EnginePath, c.Spec.Auth.Token.SecretKeyRef.Name = engine, "quota"
 		})
 		vault.PutKV(engine+"/db", map[string]any{"password": canary()})
-		create(connection(namespace, "db", "db", map[string]any{"password": "vault.secret(password)"}))
+		create(builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret("db")))
 		pod := newPod(namespace, map[string]string{"connection": "db"})
 		_, err := mountEventually(ask, pod)
 		Expect(err).NotTo(HaveOccurred())
@@ -109,8 +110,8 @@ var _ = Describe("A Connection with odd content", func() {
 
 	It("may read a small value of a huge secret, but not mount the huge one", func() {
 		vault.PutKV("secret/data/"+namespace+"/huge", map[string]any{"small": "s", "huge": strings.Repeat("x", 1<<20-4096)})
-		small := connection(namespace, "small", namespace+"/huge", map[string]any{"a": "vault.secret(small)"})
-		huge := connection(namespace, "huge", namespace+"/huge", map[string]any{"a": "vault.secret(huge)vault.secret(huge)"})
+		small := builder.Connection(namespace, "small", map[string]any{"a": "vault.secret(small)"}, builder.WithSecret(namespace+"/huge"))
+		huge := builder.Connection(namespace, "huge", map[string]any{"a": "vault.secret(huge)vault.secret(huge)"}, builder.WithSecret(namespace+"/huge"))
 		create(small, huge)
 		expectCondition(small, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		expectCondition(huge, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTooLarge)

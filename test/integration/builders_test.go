@@ -1,8 +1,6 @@
 package integration
 
 import (
-	"time"
-
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/types"
@@ -13,51 +11,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
 func zapLevel(verbosity int8) zapcore.Level { return zapcore.Level(-verbosity) }
-
-// vaultConfig is a valid VaultConfig; mutations spoil it.
-func vaultConfig(namespace, name string, mutate ...func(*v1alpha1.VaultConfig)) *v1alpha1.VaultConfig {
-	config := &v1alpha1.VaultConfig{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec: v1alpha1.VaultConfigSpec{
-			URL:           vault.URL(),
-			EnginePath:    "secret",
-			CACertificate: vault.CACertificate(),
-			Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{
-				SecretKeyRef: v1alpha1.SecretKeyReference{Name: "vault-token", Key: "token"},
-			}},
-		},
-	}
-	for _, m := range mutate {
-		m(config)
-	}
-	return config
-}
-
-// connection is a Connection of type "test" with the given value and one attached secret, if path is not empty.
-func connection(namespace, name, path string, value map[string]any, mutate ...func(*v1alpha1.Connection)) *v1alpha1.Connection {
-	c := &v1alpha1.Connection{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec:       v1alpha1.ConnectionSpec{Type: "test", Value: raw(value)},
-	}
-	if path != "" {
-		c.Spec.VaultSecrets = []v1alpha1.VaultSecret{attached("", path)}
-	}
-	for _, m := range mutate {
-		m(c)
-	}
-	return c
-}
-
-func attached(name, path string) v1alpha1.VaultSecret {
-	return v1alpha1.VaultSecret{Name: name, VaultConfigRef: v1alpha1.VaultConfigReference{Name: "main"}, SecretPath: path}
-}
-
-// raw encodes the value of a Connection.
-var raw = env.JSONOf
 
 func create(objects ...client.Object) {
 	GinkgoHelper()
@@ -79,10 +37,7 @@ func tokenSecretNamed(namespace, name string, options env.TokenOptions) string {
 	GinkgoHelper()
 	token := vault.Token(options)
 	remember(token)
-	create(&corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Data:       map[string][]byte{"token": []byte(token)},
-	})
+	create(builder.TokenSecret(namespace, name, token))
 	return token
 }
 
@@ -105,7 +60,7 @@ func readyConfigByProxy(namespace string) *env.Proxy {
 func readyConfigAt(namespace, url string) {
 	GinkgoHelper()
 	tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
-	config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.URL = url })
+	config := vault.Config(namespace, "main", builder.WithURL(url))
 	create(config)
 	expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 }
@@ -150,9 +105,4 @@ func update[T client.Object](object T, mutate func(T)) {
 		mutate(object)
 		return cp.Client.Update(ctx, object)
 	}).Should(Succeed())
-}
-
-// fast is the shortest refresh interval that the API takes.
-func fast(c *v1alpha1.Connection) {
-	c.Spec.RefreshInterval = &metav1.Duration{Duration: 5 * time.Second}
 }

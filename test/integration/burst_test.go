@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -19,7 +20,7 @@ var _ = Describe("Volumes that are mounted while another one is", Serial, func()
 		pods := map[string]*corev1.Pod{}
 		for _, name := range []string{"oracle", "long"} {
 			vault.PutKV("secret/data/"+namespace+"/"+name, map[string]any{"password": canary()})
-			c := connection(namespace, name, namespace+"/"+name, map[string]any{"password": "vault.secret(password)"},
+			c := builder.Connection(namespace, name, map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/"+name),
 				func(c *v1alpha1.Connection) { c.Spec.RefreshInterval = &metav1.Duration{Duration: time.Hour} })
 			create(c)
 			expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)

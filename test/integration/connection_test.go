@@ -7,6 +7,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -21,9 +22,9 @@ var _ = Describe("A Connection", func() {
 	})
 
 	It("becomes Ready and shows which versions it was resolved from, and no value", func() {
-		c := connection(namespace, "oracle", "data/"+namespace+"/oracle", map[string]any{
+		c := builder.Connection(namespace, "oracle", map[string]any{
 			"host": "my-oracle-server", "user": "vault.secret(user)", "password": "vault.secret(password)",
-		})
+		}, builder.WithSecret("data/"+namespace+"/oracle"))
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		Expect(c.Status.Secrets).To(HaveLen(1))
@@ -34,7 +35,7 @@ var _ = Describe("A Connection", func() {
 	})
 
 	It("follows a new version in Vault, and writes status only then", func() {
-		c := connection(namespace, "oracle", namespace+"/oracle", map[string]any{"password": "vault.secret(password)"}, fast)
+		c := builder.Connection(namespace, "oracle", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"), builder.WithShortestRefresh)
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		before := c.ResourceVersion
@@ -53,7 +54,7 @@ var _ = Describe("A Connection", func() {
 
 	DescribeTable("that cannot be resolved says what is wrong and where",
 		func(reason, sentence string, value map[string]any, mutate ...func(*v1alpha1.Connection)) {
-			c := connection(namespace, "broken", namespace+"/oracle", value, mutate...)
+			c := builder.Connection(namespace, "broken", value, builder.WithSecret(namespace+"/oracle"), builder.All(mutate...))
 			create(c)
 			expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionFalse, reason,
 				HavePrefix("Connection "+namespace+"/broken"), ContainSubstring(sentence))
@@ -62,9 +63,9 @@ var _ = Describe("A Connection", func() {
 			map[string]any{"a": map[string]any{"b": []any{"x", "vault.secret(missing)"}}}),
 		Entry("a key of two secrets", v1alpha1.ReasonAmbiguousKey, `vault.secret(one.password) or vault.secret(two.password)`,
 			map[string]any{"p": "vault.secret(password)"}, func(c *v1alpha1.Connection) {
-				two := attached("two", c.Namespace+"/legacy")
+				two := builder.VaultSecret("two", c.Namespace+"/legacy")
 				two.EnginePath = "kv"
-				c.Spec.VaultSecrets = []v1alpha1.VaultSecret{attached("one", c.Namespace+"/oracle"), two}
+				c.Spec.VaultSecrets = []v1alpha1.VaultSecret{builder.VaultSecret("one", c.Namespace+"/oracle"), two}
 			}),
 		Entry("a path with nothing there", v1alpha1.ReasonSecretNotFound, `key "p": GET secret/data/`,
 			map[string]any{"p": "vault.secret(password)"}, func(c *v1alpha1.Connection) {
@@ -95,11 +96,11 @@ var _ = Describe("A Connection", func() {
 	)
 
 	It("is refused while its VaultConfig is disabled, and recovers at once when it is enabled", func() {
-		c := connection(namespace, "oracle", namespace+"/oracle", map[string]any{"p": "vault.secret(password)"})
+		c := builder.Connection(namespace, "oracle", map[string]any{"p": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"))
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		no := false
-		config := vaultConfig(namespace, "main")
+		config := vault.Config(namespace, "main")
 		update(config, func(v *v1alpha1.VaultConfig) { v.Spec.Enabled = &no })
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonConfigDisabled)
 		expectEvent(c, "Warning", v1alpha1.ReasonConfigDisabled)
@@ -111,8 +112,8 @@ var _ = Describe("A Connection", func() {
 		other := newNamespace()
 		vault.Policy("elsewhere", `path "secret/data/elsewhere" { capabilities = ["read"] }`)
 		tokenSecret(other, env.TokenOptions{Policies: []string{"elsewhere"}})
-		create(vaultConfig(other, "main"))
-		c := connection(other, "oracle", namespace+"/oracle", map[string]any{"password": "vault.secret(password)"})
+		create(vault.Config(other, "main"))
+		c := builder.Connection(other, "oracle", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"))
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonPermissionDenied,
 			Equal(`Connection `+other+`/oracle, key "password": GET secret/data/`+namespace+`/oracle → 403 permission denied (VaultConfig `+other+
@@ -122,8 +123,8 @@ var _ = Describe("A Connection", func() {
 	It("says so when the token is revoked", func() {
 		other := newNamespace()
 		token := tokenSecret(other, env.TokenOptions{Policies: []string{"all-secrets"}})
-		create(vaultConfig(other, "main"))
-		c := connection(other, "oracle", namespace+"/oracle", map[string]any{"password": "vault.secret(password)"}, fast)
+		create(vault.Config(other, "main"))
+		c := builder.Connection(other, "oracle", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"), builder.WithShortestRefresh)
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		vault.Revoke(token)
@@ -136,8 +137,8 @@ var _ = Describe("A Connection, when Vault fails", Serial, func() {
 		namespace := newNamespace()
 		readyConfig(namespace)
 		vault.PutKV("secret/data/"+namespace+"/oracle", map[string]any{"password": canary()})
-		c := connection(namespace, "oracle", namespace+"/oracle", map[string]any{"password": "vault.secret(password)"}, fast)
-		config := vaultConfig(namespace, "main")
+		c := builder.Connection(namespace, "oracle", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"), builder.WithShortestRefresh)
+		config := vault.Config(namespace, "main")
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 

@@ -12,12 +12,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
-
-// withFiles gives a Connection files of its author's choice.
-func withFiles(files ...v1alpha1.ConnectionFile) func(*v1alpha1.Connection) {
-	return func(c *v1alpha1.Connection) { c.Spec.Files = files }
-}
 
 var _ = Describe("The files of a Connection", func() {
 	var namespace, password string
@@ -33,9 +29,9 @@ var _ = Describe("The files of a Connection", func() {
 
 	It("have the formats, texts, templates, modes and bytes that their author chose, and follow Vault", func() {
 		mode := int32(0o400)
-		c := connection(namespace, "files", namespace+"/oracle", map[string]any{
+		c := builder.Connection(namespace, "files", map[string]any{
 			"user": "vault.secret(user)", "password": "vault.secret(password)", "port": "vault.secret(port)",
-		}, fast, withFiles(
+		}, builder.WithSecret(namespace+"/oracle"), builder.WithShortestRefresh, builder.WithFiles(
 			v1alpha1.ConnectionFile{Path: "app.json", Format: v1alpha1.FileFormatJSON},
 			v1alpha1.ConnectionFile{Path: "app.yaml", Format: v1alpha1.FileFormatYAML},
 			v1alpha1.ConnectionFile{Path: "app.env", Format: v1alpha1.FileFormatEnv},
@@ -84,8 +80,8 @@ var _ = Describe("The files of a Connection", func() {
 
 	DescribeTable("that cannot be made say what is wrong and where, and show no value",
 		func(reason, sentence string, file v1alpha1.ConnectionFile) {
-			c := connection(namespace, "broken", namespace+"/oracle", map[string]any{"user": "vault.secret(user)", "password": "vault.secret(password)",
-				"nul": "a\x00b"}, withFiles(file))
+			c := builder.Connection(namespace, "broken", map[string]any{"user": "vault.secret(user)", "password": "vault.secret(password)",
+				"nul": "a\x00b"}, builder.WithSecret(namespace+"/oracle"), builder.WithFiles(file))
 			create(c)
 			expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, HavePrefix("Connection "+namespace+"/broken, "+sentence))
 		},
@@ -107,7 +103,7 @@ var _ = Describe("The files of a Connection", func() {
 
 	DescribeTable("are refused by the API server",
 		func(sentence string, files ...v1alpha1.ConnectionFile) {
-			err := cp.Client.Create(ctx, connection(namespace, "refused", "", nil, withFiles(files...)))
+			err := cp.Client.Create(ctx, builder.Connection(namespace, "refused", nil, builder.WithFiles(files...)))
 			Expect(apierrors.IsInvalid(err)).To(BeTrue(), "%v", err)
 			Expect(err).To(MatchError(ContainSubstring(sentence)))
 		},
@@ -131,8 +127,8 @@ var _ = Describe("The files of a Connection", func() {
 			large["K"+strings.Repeat("x", 20)+string(rune('a'+i%26))+base64.RawURLEncoding.EncodeToString([]byte{byte(i), byte(i >> 8)})] = "v"
 		}
 		vault.PutKV("secret/data/"+namespace+"/many", map[string]any{"all": large, "blob": strings.Repeat("x", 600<<10)})
-		c := connection(namespace, "many", namespace+"/many", map[string]any{"all": "vault.secret(all)"},
-			withFiles(v1alpha1.ConnectionFile{Path: "names", Template: "{{ range $k, $v := .all }}{{ $k }}={{ $v }}\n{{ end }}"}))
+		c := builder.Connection(namespace, "many", map[string]any{"all": "vault.secret(all)"}, builder.WithSecret(namespace+"/many"),
+			builder.WithFiles(v1alpha1.ConnectionFile{Path: "names", Template: "{{ range $k, $v := .all }}{{ $k }}={{ $v }}\n{{ end }}"}))
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		response, err := mountEventually(newAsker(replica), newPod(namespace, map[string]string{"connection": "many"}))
@@ -140,7 +136,7 @@ var _ = Describe("The files of a Connection", func() {
 		Expect(strings.Count(files(response)["names"], "\n")).To(Equal(10_000))
 
 		update(c, func(c *v1alpha1.Connection) {
-			c.Spec.Value = raw(map[string]any{"blob": "vault.secret(blob)"})
+			c.Spec.Value = builder.JSON(map[string]any{"blob": "vault.secret(blob)"})
 			c.Spec.Files = []v1alpha1.ConnectionFile{{Path: "twice", Template: "{{ .blob }}{{ .blob }}"}}
 		})
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTooLarge, ContainSubstring(`file "twice": it has more than 1048576 bytes`))
@@ -153,9 +149,9 @@ var _ = Describe("A Connection as a Service Binding", func() {
 		readyConfig(namespace)
 		password := canary()
 		vault.PutKV("secret/data/"+namespace+"/pg", map[string]any{"username": "u", "password": password})
-		create(connection(namespace, "db", namespace+"/pg", map[string]any{
+		create(builder.Connection(namespace, "db", map[string]any{
 			"host": "db.example.com", "port": 5432, "database": "shop", "username": "vault.secret(username)", "password": "vault.secret(password)",
-		}, func(c *v1alpha1.Connection) { c.Spec.Type, c.Spec.Provider = "postgresql", "bitnami" }))
+		}, builder.WithSecret(namespace+"/pg"), func(c *v1alpha1.Connection) { c.Spec.Type, c.Spec.Provider = "postgresql", "bitnami" }))
 		response, err := mountEventually(newAsker(replica), newPod(namespace, map[string]string{"connection": "db"}))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(files(response)).To(Equal(map[string]string{

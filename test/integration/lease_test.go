@@ -14,6 +14,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -109,7 +110,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 	BeforeEach(func() {
 		namespace = newNamespace()
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"leases"}})
-		config = vaultConfig(namespace, "main")
+		config = vault.Config(namespace, "main")
 		create(config)
 		ask = newAsker(replica)
 	})
@@ -120,14 +121,14 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 	}
 	// creds is a Connection to the database with the credentials of a role.
 	creds := func(name, role string, mutate ...func(*v1alpha1.Connection)) *v1alpha1.Connection {
-		return connection(namespace, name, "creds/"+role, map[string]any{"username": "vault.secret(username)", "password": "vault.secret(password)"},
-			append([]func(*v1alpha1.Connection){func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].EnginePath = engine }, fast}, mutate...)...)
+		return builder.Connection(namespace, name, map[string]any{"username": "vault.secret(username)", "password": "vault.secret(password)"}, builder.WithSecret("creds/"+role),
+			func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].EnginePath = engine }, builder.WithShortestRefresh, builder.All(mutate...))
 	}
 	// withHost adds a host from a KV secret.
 	withHost := func(c *v1alpha1.Connection) *v1alpha1.Connection {
 		c.Spec.VaultSecrets[0].Name = "db"
-		c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, attached("where", namespace+"/host"))
-		c.Spec.Value = raw(map[string]any{
+		c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, builder.VaultSecret("where", namespace+"/host"))
+		c.Spec.Value = builder.JSON(map[string]any{
 			"host": "vault.secret(where.host)", "username": "vault.secret(db.username)", "password": "vault.secret(db.password)",
 		})
 		return c
@@ -279,7 +280,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		create(creds("db", "app", func(c *v1alpha1.Connection) {
 			c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, *c.Spec.VaultSecrets[0].DeepCopy())
 			c.Spec.VaultSecrets[0].Name, c.Spec.VaultSecrets[1].Name = "one", "two"
-			c.Spec.Value = raw(map[string]any{"username": "vault.secret(one.username)", "password": "vault.secret(two.password)",
+			c.Spec.Value = builder.JSON(map[string]any{"username": "vault.secret(one.username)", "password": "vault.secret(two.password)",
 				"again": `vault.secret(main:creds/app.password)`})
 		}))
 		v := volume("db").mounted(ask)
@@ -296,7 +297,9 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 	})
 
 	It("makes ever less while a mistake lasts", func() {
-		c := creds("db", "app", func(c *v1alpha1.Connection) { c.Spec.Value = raw(map[string]any{"password": "vault.secret(pasword)"}) })
+		c := creds("db", "app", func(c *v1alpha1.Connection) {
+			c.Spec.Value = builder.JSON(map[string]any{"password": "vault.secret(pasword)"})
+		})
 		create(c)
 		before := leaseMetric("released")
 		pods := []*corev1.Pod{newPod(namespace, map[string]string{"connection": "db"}), newPod(namespace, map[string]string{"connection": "db"})}
@@ -308,7 +311,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		}
 		Expect(leaseMetric("released") - before).To(BeEquivalentTo(1))
 		update(c, func(c *v1alpha1.Connection) {
-			c.Spec.Value = raw(map[string]any{"username": "vault.secret(username)", "password": "vault.secret(password)"})
+			c.Spec.Value = builder.JSON(map[string]any{"username": "vault.secret(username)", "password": "vault.secret(password)"})
 		})
 		v := newLeasedVolume(pods[0]).mounted(ask)
 		Expect(login(v)).To(Succeed(), "as soon as it is corrected")
@@ -345,10 +348,12 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		create(
 			creds("wrong-key", "app", func(c *v1alpha1.Connection) {
 				c.Spec.VaultSecrets[0].Name = "db"
-				c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, attached("other", namespace+"/none"))
-				c.Spec.Value = raw(map[string]any{"password": "vault.secret(db.password)", "other": "vault.secret(other.key)"})
+				c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, builder.VaultSecret("other", namespace+"/none"))
+				c.Spec.Value = builder.JSON(map[string]any{"password": "vault.secret(db.password)", "other": "vault.secret(other.key)"})
 			}),
-			creds("no-such-key", "app", func(c *v1alpha1.Connection) { c.Spec.Value = raw(map[string]any{"password": "vault.secret(pasword)"}) }),
+			creds("no-such-key", "app", func(c *v1alpha1.Connection) {
+				c.Spec.Value = builder.JSON(map[string]any{"password": "vault.secret(pasword)"})
+			}),
 		)
 		_, err := ask.mount(newPod(namespace, map[string]string{"connection": "wrong-key"}))
 		expectFault(err, v1alpha1.ReasonSecretNotFound, "secret/data/"+namespace+"/none")
@@ -405,7 +410,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 	})
 
 	It("is for pods only", func() {
-		t := task(namespace, "copy", v1alpha1.OperationGenericWrite, engine+"/rotate-root/none", writes(map[string]v1alpha1.TaskValue{
+		t := builder.VaultTask(namespace, "copy", v1alpha1.OperationGenericWrite, engine+"/rotate-root/none", builder.WithData(map[string]v1alpha1.TaskValue{
 			"password": v1alpha1.TaskValue(`vault.secret(main:"creds/app".password)`),
 		}))
 		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.EnginePath = engine })

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -25,7 +26,7 @@ var _ = Describe("Many VaultConfigs of one Vault", Serial, func() {
 		upTo := func(number int) {
 			GinkgoHelper()
 			for ; made < number; made++ {
-				create(vaultConfig(namespace, fmt.Sprintf("many-%d", made), func(c *v1alpha1.VaultConfig) { c.Spec.URL = front.URL() }))
+				create(vault.Config(namespace, fmt.Sprintf("many-%d", made), builder.WithURL(front.URL())))
 			}
 		}
 		// versions are those of the VaultConfigs that are Ready.

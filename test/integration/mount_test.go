@@ -18,6 +18,7 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	resolverclient "sallyport.dev/sallyport/internal/resolver/client"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -104,9 +105,9 @@ var _ = Describe("A mounted Connection", func() {
 	})
 
 	It("has the files of the Service Binding layout, with values from Vault", func() {
-		create(connection(namespace, "oracle", "data/"+namespace+"/oracle", map[string]any{
+		create(builder.Connection(namespace, "oracle", map[string]any{
 			"host": "my-oracle-server", "service_name": "xe", "user": "vault.secret(user)", "password": "vault.secret(password)",
-		}))
+		}, builder.WithSecret("data/"+namespace+"/oracle")))
 		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "oracle"}))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(files(response)).To(Equal(map[string]string{
@@ -115,7 +116,7 @@ var _ = Describe("A mounted Connection", func() {
 	})
 
 	It("understands every form of reference and keeps types", func() {
-		create(connection(namespace, "forms", namespace+"/oracle", map[string]any{
+		create(builder.Connection(namespace, "forms", map[string]any{
 			"bare":     "vault.secret(user)",
 			"named":    "vault.secret(kv.token)",
 			"direct":   "vault.secret(main:" + namespace + "/oracle.password)",
@@ -125,9 +126,9 @@ var _ = Describe("A mounted Connection", func() {
 			"nested":   map[string]any{"list": []any{"vault.secret(port)", "vault.secret(options)", 7, true, nil}},
 			"literal":  `vault.text("vault.secret(user)")`,
 			"password": "plain",
-		}, func(c *v1alpha1.Connection) {
+		}, builder.WithSecret(namespace+"/oracle"), func(c *v1alpha1.Connection) {
 			vault.PutKV("kv/"+namespace+"/legacy", map[string]any{"token": "from-kv-1"})
-			legacy := attached("kv", namespace+"/legacy")
+			legacy := builder.VaultSecret("kv", namespace+"/legacy")
 			legacy.EnginePath = "kv"
 			c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, legacy)
 		}))
@@ -141,7 +142,7 @@ var _ = Describe("A mounted Connection", func() {
 	})
 
 	It("takes overrides from the pod's spec, literally, and does not even read what they replace", func() {
-		create(connection(namespace, "oracle", namespace+"/nothing-there", map[string]any{"host": "a", "password": "vault.secret(password)"}))
+		create(builder.Connection(namespace, "oracle", map[string]any{"host": "a", "password": "vault.secret(password)"}, builder.WithSecret(namespace+"/nothing-there")))
 		response, err := mountEventually(ask, newPod(namespace, map[string]string{
 			"connection": "oracle", "value.password": "vault.secret(user)", "value.host": "b",
 		}))
@@ -154,12 +155,12 @@ var _ = Describe("A mounted Connection", func() {
 
 	It("uses several VaultConfigs, and pinned versions", func() {
 		vault.PutKV("secret/data/"+namespace+"/oracle", map[string]any{"user": "second"})
-		create(vaultConfig(namespace, "other"))
+		create(vault.Config(namespace, "other"))
 		one := int64(1)
-		create(connection(namespace, "both", namespace+"/oracle", map[string]any{
+		create(builder.Connection(namespace, "both", map[string]any{
 			"new": "vault.secret(new.user)", "old": "vault.secret(old.user)",
-		}, func(c *v1alpha1.Connection) {
-			fresh, old := attached("new", namespace+"/oracle"), attached("old", namespace+"/oracle")
+		}, builder.WithSecret(namespace+"/oracle"), func(c *v1alpha1.Connection) {
+			fresh, old := builder.VaultSecret("new", namespace+"/oracle"), builder.VaultSecret("old", namespace+"/oracle")
 			fresh.VaultConfigRef.Name = "other"
 			old.Version = &one
 			c.Spec.VaultSecrets = []v1alpha1.VaultSecret{fresh, old}
@@ -173,7 +174,7 @@ var _ = Describe("A mounted Connection", func() {
 		vault.Mount("transit", "transit")
 		DeferCleanup(func() { vault.Unmount("transit") })
 		vault.Create("transit/keys/" + namespace)
-		c := connection(namespace, "key", "keys/"+namespace, map[string]any{"kind": "vault.secret(type)", "newest": "vault.secret(latest_version)"},
+		c := builder.Connection(namespace, "key", map[string]any{"kind": "vault.secret(type)", "newest": "vault.secret(latest_version)"}, builder.WithSecret("keys/"+namespace),
 			func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].EnginePath = "transit" })
 		create(c)
 		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "key"}))
@@ -184,7 +185,7 @@ var _ = Describe("A mounted Connection", func() {
 	})
 
 	It("is refreshed by revision: unchanged while nothing changes, new files when the secret does", func() {
-		c := connection(namespace, "oracle", namespace+"/oracle", map[string]any{"password": "vault.secret(password)"}, fast)
+		c := builder.Connection(namespace, "oracle", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"), builder.WithShortestRefresh)
 		create(c)
 		pod := newPod(namespace, map[string]string{"connection": "oracle"})
 		first, err := mountEventually(ask, pod)
@@ -206,7 +207,7 @@ var _ = Describe("A mounted Connection", func() {
 		}, "7s").Should(Succeed())
 
 		By("a change of the Connection itself")
-		update(c, func(c *v1alpha1.Connection) { c.Spec.Value = raw(map[string]any{"other": "x"}) })
+		update(c, func(c *v1alpha1.Connection) { c.Spec.Value = builder.JSON(map[string]any{"other": "x"}) })
 		Eventually(func(g Gomega) {
 			response, err := ask.mount(pod, first.GetRevision())
 			g.Expect(err).NotTo(HaveOccurred())
@@ -215,7 +216,7 @@ var _ = Describe("A mounted Connection", func() {
 	})
 
 	It("has what a VaultTask wrote at once, whatever its refresh interval is", func() {
-		create(connection(namespace, "oracle", namespace+"/oracle", map[string]any{"password": "vault.secret(password)"},
+		create(builder.Connection(namespace, "oracle", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"),
 			func(c *v1alpha1.Connection) { c.Spec.RefreshInterval = &metav1.Duration{Duration: time.Hour} }))
 		pod := newPod(namespace, map[string]string{"connection": "oracle"})
 		held, err := mountEventually(ask, pod)
@@ -226,8 +227,8 @@ var _ = Describe("A mounted Connection", func() {
 
 		next := canary()
 		vault.PutKV("secret/data/"+namespace+"/source", map[string]any{"password": next})
-		create(task(namespace, "write", v1alpha1.OperationWrite, namespace+"/oracle",
-			writes(map[string]v1alpha1.TaskValue{"password": v1alpha1.TaskValue("vault.secret(main:" + namespace + "/source.password)")})))
+		create(builder.VaultTask(namespace, "write", v1alpha1.OperationWrite, namespace+"/oracle",
+			builder.WithData(map[string]v1alpha1.TaskValue{"password": v1alpha1.TaskValue("vault.secret(main:" + namespace + "/source.password)")})))
 		cursor := start.GetCursor()
 		Eventually(func(g Gomega) []string {
 			told, failure := ask.client.Changes(ctx, &resolverv1.ChangesRequest{After: cursor})
@@ -246,13 +247,13 @@ var _ = Describe("A mounted Connection", func() {
 
 	It("cannot be larger than the cap", func() {
 		vault.PutKV("secret/data/"+namespace+"/large", map[string]any{"blob": strings.Repeat("x", 600<<10)})
-		create(connection(namespace, "large", namespace+"/large", map[string]any{"a": "vault.secret(blob)", "b": "vault.secret(blob)"}))
+		create(builder.Connection(namespace, "large", map[string]any{"a": "vault.secret(blob)", "b": "vault.secret(blob)"}, builder.WithSecret(namespace+"/large")))
 		_, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "large"}))
 		expectFault(err, v1alpha1.ReasonTooLarge, "Connection "+namespace+"/large")
 	})
 
 	It("goes only to the service accounts that it allows", func() {
-		create(connection(namespace, "picky", namespace+"/oracle", map[string]any{"u": "vault.secret(user)"}, func(c *v1alpha1.Connection) {
+		create(builder.Connection(namespace, "picky", map[string]any{"u": "vault.secret(user)"}, builder.WithSecret(namespace+"/oracle"), func(c *v1alpha1.Connection) {
 			c.Spec.AllowedServiceAccounts = []string{"trusted"}
 		}))
 		_, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "picky"}))
@@ -262,7 +263,7 @@ var _ = Describe("A mounted Connection", func() {
 	})
 
 	It("is one of the pod's own namespace", func() {
-		create(connection(namespace, "oracle", namespace+"/oracle", map[string]any{"u": "vault.secret(user)"}))
+		create(builder.Connection(namespace, "oracle", map[string]any{"u": "vault.secret(user)"}, builder.WithSecret(namespace+"/oracle")))
 		other := newNamespace()
 		pod := newPod(other, map[string]string{"connection": "oracle"})
 		_, err := ask.mount(pod)
@@ -276,7 +277,7 @@ var _ = Describe("Mounts at the same moment", Serial, func() {
 		proxy := readyConfigByProxy(namespace)
 		path := "secret/data/" + namespace + "/oracle"
 		vault.PutKV(path, map[string]any{"password": canary()})
-		c := connection(namespace, "oracle", namespace+"/oracle", map[string]any{"password": "vault.secret(password)"},
+		c := builder.Connection(namespace, "oracle", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"),
 			// Long enough that a busy machine does not get through two rounds where the spec speaks of one.
 			func(c *v1alpha1.Connection) { c.Spec.RefreshInterval = &metav1.Duration{Duration: 12 * time.Second} })
 		create(c)

@@ -7,6 +7,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 var _ = Describe("The status of a Connection", func() {
@@ -15,7 +16,7 @@ var _ = Describe("The status of a Connection", func() {
 		readyConfig(namespace)
 		path := "secret/data/" + namespace + "/oracle"
 		vault.PutKV(path, map[string]any{"password": canary()})
-		c := connection(namespace, "oracle", namespace+"/oracle", map[string]any{"password": "vault.secret(password)", "host": "a"}, fast)
+		c := builder.Connection(namespace, "oracle", map[string]any{"password": "vault.secret(password)", "host": "a"}, builder.WithSecret(namespace+"/oracle"), builder.WithShortestRefresh)
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		Expect(c.Status.Mounts).To(BeNil())

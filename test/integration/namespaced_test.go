@@ -73,7 +73,7 @@ var _ = Describe("config/namespaced", Serial, func() {
 		controller := as("system:serviceaccount:"+env.Namespace+":sallyport-controller", "")
 		namespace := newNamespace()
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
-		config := vaultConfig(namespace, "main")
+		config := vault.Config(namespace, "main")
 		Eventually(func() error { // the authorizer follows its own watch
 			return controller.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "vault-token"}, secret())
 		}).Should(MatchError(ContainSubstring("forbidden")))

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -70,8 +71,8 @@ var _ = Describe("A workload with restart-on-change", func() {
 	It("is rolled once when a Connection that its pods mount changes, and by nothing else", func() {
 		path := "secret/data/" + namespace + "/oracle"
 		vault.PutKV(path, map[string]any{"password": canary()})
-		c := connection(namespace, "oracle", namespace+"/oracle", map[string]any{"password": "vault.secret(password)"}, fast)
-		create(c, connection(namespace, "other", namespace+"/oracle", map[string]any{"password": "vault.secret(password)"}, fast))
+		c := builder.Connection(namespace, "oracle", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"), builder.WithShortestRefresh)
+		create(c, builder.Connection(namespace, "other", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"), builder.WithShortestRefresh))
 		all := workloads(namespace, "oracle", "missing")
 		create(all...)
 		asking, silent := all[:3], all[3]
@@ -116,7 +117,7 @@ var _ = Describe("A workload with restart-on-change", func() {
 		By("an edit of the Connection")
 		update(c, func(c *v1alpha1.Connection) {
 			c.Spec.VaultSecrets[0].SecretPath = namespace + "/oracle"
-			c.Spec.Value = raw(map[string]any{"password": "vault.secret(password)", "host": "new"})
+			c.Spec.Value = builder.JSON(map[string]any{"password": "vault.secret(password)", "host": "new"})
 		})
 		for _, workload := range asking {
 			before := workload.GetAnnotations()[v1alpha1.AnnotationSeen]
@@ -145,7 +146,7 @@ var _ = Describe("A workload with restart-on-change", func() {
 
 	It("is told that a secret has no versions", func() {
 		vault.PutKV("kv/"+namespace+"/legacy", map[string]any{"password": canary()})
-		create(connection(namespace, "legacy", namespace+"/legacy", map[string]any{"password": "vault.secret(password)"},
+		create(builder.Connection(namespace, "legacy", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/legacy"),
 			func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].EnginePath = "kv" }))
 		workload := workloads(namespace, "legacy")[0]
 		create(workload)

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 var _ = Describe("A VaultConfig that other namespaces may use", func() {
@@ -21,12 +22,12 @@ var _ = Describe("A VaultConfig that other namespaces may use", func() {
 	BeforeEach(func() {
 		platform, shop = newNamespace(), newNamespace()
 		readyConfig(platform)
-		config = vaultConfig(platform, "main")
+		config = vault.Config(platform, "main")
 	})
 
 	// shared is a Connection of namespace shop to a secret by the VaultConfig of namespace platform.
 	shared := func(name, path string, mutate ...func(*v1alpha1.VaultSecret)) *v1alpha1.Connection {
-		return connection(shop, name, path, map[string]any{"password": "vault.secret(password)"}, func(c *v1alpha1.Connection) {
+		return builder.Connection(shop, name, map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(path), func(c *v1alpha1.Connection) {
 			c.Spec.VaultSecrets[0].VaultConfigRef.Namespace = platform
 			for _, m := range mutate {
 				m(&c.Spec.VaultSecrets[0])
@@ -110,8 +111,8 @@ var _ = Describe("A VaultConfig that other namespaces may use", func() {
 	It("is used for the operations of VaultTasks that it allows, and for no others", func() {
 		put("secret/data/team-" + shop + "/db")
 		in := func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Namespace = platform }
-		read := task(shop, "read", v1alpha1.OperationRead, "team-"+shop+"/db", in)
-		write := task(shop, "write", v1alpha1.OperationWrite, "team-"+shop+"/db", in, writes(map[string]v1alpha1.TaskValue{"password": "x"}))
+		read := builder.VaultTask(shop, "read", v1alpha1.OperationRead, "team-"+shop+"/db", in)
+		write := builder.VaultTask(shop, "write", v1alpha1.OperationWrite, "team-"+shop+"/db", in, builder.WithData(map[string]v1alpha1.TaskValue{"password": "x"}))
 		allow(v1alpha1.NamespaceGrant{
 			Names: []v1alpha1.NamespaceName{v1alpha1.NamespaceName(shop)}, PathPrefixes: []v1alpha1.PathPrefix{team},
 			TaskOperations: []v1alpha1.VaultTaskOperation{v1alpha1.OperationRead},
@@ -124,7 +125,7 @@ var _ = Describe("A VaultConfig that other namespaces may use", func() {
 
 	DescribeTable("is refused at admission where its grants",
 		func(message string, grant v1alpha1.NamespaceGrant) {
-			bad := vaultConfig(shop, "bad", func(c *v1alpha1.VaultConfig) { c.Spec.AllowedNamespaces = []v1alpha1.NamespaceGrant{grant} })
+			bad := vault.Config(shop, "bad", func(c *v1alpha1.VaultConfig) { c.Spec.AllowedNamespaces = []v1alpha1.NamespaceGrant{grant} })
 			Expect(cp.Client.Create(ctx, bad)).To(MatchError(ContainSubstring(message)))
 		},
 		Entry("name nobody", "set exactly one of names and selector", v1alpha1.NamespaceGrant{PathPrefixes: []v1alpha1.PathPrefix{"secret"}}),

@@ -21,7 +21,7 @@ var _ = Describe("A VaultConfig", func() {
 
 	It("becomes Ready and shows Vault and its token, without the token", func() {
 		token := tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}, TTL: time.Hour})
-		config := vaultConfig(namespace, "main")
+		config := vault.Config(namespace, "main")
 		create(config)
 		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		expectCondition(config, v1alpha1.ConditionReachable, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
@@ -38,12 +38,12 @@ var _ = Describe("A VaultConfig", func() {
 	It("takes its CA certificate from a ConfigMap or a Secret", func() {
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
 		create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "ca"}, Data: map[string]string{"ca.crt": vault.CACertificate()}})
-		fromConfigMap := vaultConfig(namespace, "from-config-map", func(c *v1alpha1.VaultConfig) {
+		fromConfigMap := vault.Config(namespace, "from-config-map", func(c *v1alpha1.VaultConfig) {
 			c.Spec.CACertificate = ""
 			c.Spec.CACertificateFrom = &v1alpha1.CACertificateSource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "ca", Key: "ca.crt"}}
 		})
 		create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "ca"}, Data: map[string][]byte{"ca.crt": []byte(vault.CACertificate())}})
-		fromSecret := vaultConfig(namespace, "from-secret", func(c *v1alpha1.VaultConfig) {
+		fromSecret := vault.Config(namespace, "from-secret", func(c *v1alpha1.VaultConfig) {
 			c.Spec.CACertificate = ""
 			c.Spec.CACertificateFrom = &v1alpha1.CACertificateSource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "ca", Key: "ca.crt"}}
 		})
@@ -54,7 +54,7 @@ var _ = Describe("A VaultConfig", func() {
 
 	It("renews its token before it expires, and says so once and not every few seconds", func() {
 		token := tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}, TTL: 6 * time.Second})
-		config := vaultConfig(namespace, "main")
+		config := vault.Config(namespace, "main")
 		create(config)
 		expectCondition(config, v1alpha1.ConditionRenewing, metav1.ConditionTrue, v1alpha1.ReasonRenewed)
 		Expect(config.Status.Token.ExpireTime).To(BeNil())
@@ -75,7 +75,7 @@ var _ = Describe("A VaultConfig", func() {
 
 	It("says when the token dies once max TTL stops the renewal, in a condition and in an event", func() {
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}, TTL: 6 * time.Second, ExplicitMaxTTL: 10 * time.Second})
-		config := vaultConfig(namespace, "main")
+		config := vault.Config(namespace, "main")
 		create(config)
 		expectCondition(config, v1alpha1.ConditionRenewing, metav1.ConditionFalse, v1alpha1.ReasonMaxTTLReached,
 			ContainSubstring("put a new token into Secret "+namespace+`/vault-token, key "token"`))
@@ -96,7 +96,7 @@ var _ = Describe("A VaultConfig", func() {
 	It("does not renew with autoRenew: false", func() {
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}, TTL: time.Hour})
 		no := false
-		config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.AutoRenew = &no })
+		config := vault.Config(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.AutoRenew = &no })
 		create(config)
 		expectCondition(config, v1alpha1.ConditionRenewing, metav1.ConditionFalse, v1alpha1.ReasonRenewalDisabled, ContainSubstring("the token dies at "))
 		Expect(config.Status.Token.NextRenewalTime).To(BeNil())
@@ -104,14 +104,14 @@ var _ = Describe("A VaultConfig", func() {
 
 	It("says of a token that cannot be renewed when it dies", func() {
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}, TTL: time.Hour, NotRenewable: true})
-		config := vaultConfig(namespace, "main")
+		config := vault.Config(namespace, "main")
 		create(config)
 		expectCondition(config, v1alpha1.ConditionRenewing, metav1.ConditionFalse, v1alpha1.ReasonNotRenewable, ContainSubstring("the token dies at "))
 	})
 
 	It("writes no status while nothing changes", func() {
 		readyConfig(namespace)
-		config := vaultConfig(namespace, "main")
+		config := vault.Config(namespace, "main")
 		Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(config), config)).To(Succeed())
 		before := config.ResourceVersion
 		// An annotation of somebody else's is no reason either.
@@ -124,7 +124,7 @@ var _ = Describe("A VaultConfig", func() {
 	It("is not Ready while it is disabled", func() {
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
 		no := false
-		config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.Enabled = &no })
+		config := vault.Config(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.Enabled = &no })
 		create(config)
 		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonConfigDisabled)
 		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Enabled = nil })

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 // fromYAML is a VaultTask whose spec is written as its user writes it.
@@ -127,7 +128,7 @@ var _ = Describe("A VaultTask that makes no sense", func() {
 		for _, key := range []string{"a", "b", "c", "d", "e", "f", "g"} {
 			values[key] = v1alpha1.TaskValue(strings.Repeat("x", 1<<19))
 		}
-		Expect(cp.Client.Create(ctx, task("default", "big", v1alpha1.OperationWrite, "x", writes(values)))).NotTo(Succeed())
+		Expect(cp.Client.Create(ctx, builder.VaultTask("default", "big", v1alpha1.OperationWrite, "x", builder.WithData(values)))).NotTo(Succeed())
 	})
 })
 
@@ -157,7 +158,7 @@ var _ = Describe("A user who writes a VaultTask", func() {
 			t.Spec.Unwrap = &v1alpha1.WrappingTokenSource{SecretKeyRef: v1alpha1.SecretKeyReference{Name: "wrapped", Key: "token"}}
 		}
 		inline := func(t *v1alpha1.VaultTask) {
-			t.Spec.TaskTarget = v1alpha1.TaskTarget{Vault: &v1alpha1.InlineVault{URL: vault.URL(), Auth: vaultConfig(namespace, "x").Spec.Auth}}
+			t.Spec.TaskTarget = v1alpha1.TaskTarget{Vault: &v1alpha1.InlineVault{URL: vault.URL(), Auth: vault.Config(namespace, "x").Spec.Auth}}
 		}
 		account := func(t *v1alpha1.VaultTask) {
 			t.Spec.TaskTarget = v1alpha1.TaskTarget{Vault: &v1alpha1.InlineVault{URL: vault.URL(), Auth: v1alpha1.VaultAuth{
@@ -178,7 +179,7 @@ var _ = Describe("A user who writes a VaultTask", func() {
 			"account":   {account, "ask for the right to create serviceaccounts/token of shop in this namespace"},
 			"connected": {connected, "without the right to create pods"},
 		} {
-			t := task(namespace, name, v1alpha1.OperationWrite, "x", suspended, refused.mutate)
+			t := builder.VaultTask(namespace, name, v1alpha1.OperationWrite, "x", suspended, refused.mutate)
 			if t.Spec.DataFrom == nil && t.Spec.Unwrap == nil {
 				t.Spec.Data = map[string]v1alpha1.TaskValue{"a": "b"}
 			}
@@ -187,7 +188,7 @@ var _ = Describe("A user who writes a VaultTask", func() {
 			Eventually(func() error { return as("task-alice", "").Create(ctx, t) }).Should(Succeed(), name)
 		}
 		By("while one that refers to nothing needs no such right")
-		plain := task(namespace, "plain", v1alpha1.OperationRead, "x", suspended)
+		plain := builder.VaultTask(namespace, "plain", v1alpha1.OperationRead, "x", suspended)
 		Expect(as("task-mallory", "").Create(ctx, plain)).To(Succeed())
 	})
 
@@ -200,7 +201,7 @@ var _ = Describe("A user who writes a VaultTask", func() {
 				Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "task-" + role}},
 			})
 		}
-		t := task(namespace, "mine", v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })
+		t := builder.VaultTask(namespace, "mine", v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })
 		Eventually(func() error { return as("task-admin", "").Create(ctx, t.DeepCopy()) }).Should(Succeed())
 		Eventually(func() error {
 			return as("task-view", "").Get(ctx, client.ObjectKeyFromObject(t), &v1alpha1.VaultTask{})

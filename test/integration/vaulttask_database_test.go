@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -41,7 +42,7 @@ var _ = Describe("A VaultTask on Vault's database engine", Ordered, func() {
 		database.AddRole(static, rand.Text())
 		vault.AddStaticRole(engine, "report", static)
 		remember(password)
-		taskConfig(namespace, func(c *v1alpha1.VaultConfig) { c.Spec.URL = proxy.URL() })
+		taskConfig(namespace, builder.WithURL(proxy.URL()))
 	})
 
 	staticPassword := func() string { return vault.Get(engine + "/static-creds/report")["password"] }
@@ -71,7 +72,7 @@ var _ = Describe("A VaultTask on Vault's database engine", Ordered, func() {
 
 	It("rotates the password with which Vault itself logs in, so that nobody else knows it", func() {
 		Expect(database.Login(root, password)).To(Succeed())
-		t := task(namespace, "rotate-root", v1alpha1.OperationGenericWrite, engine+"/rotate-root/"+env.DatabaseConnection)
+		t := builder.VaultTask(namespace, "rotate-root", v1alpha1.OperationGenericWrite, engine+"/rotate-root/"+env.DatabaseConnection)
 		create(t)
 		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		Expect(t.Status.Result.Path).To(Equal(engine + "/rotate-root/" + env.DatabaseConnection))
@@ -85,7 +86,7 @@ var _ = Describe("A VaultTask on Vault's database engine", Ordered, func() {
 		before := staticPassword()
 		remember(before)
 		Expect(database.Login(static, before)).To(Succeed())
-		t := task(namespace, "rotate-role", v1alpha1.OperationGenericWrite, engine+"/rotate-role/report")
+		t := builder.VaultTask(namespace, "rotate-role", v1alpha1.OperationGenericWrite, engine+"/rotate-role/report")
 		create(t)
 		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		after := staticPassword()
@@ -96,7 +97,7 @@ var _ = Describe("A VaultTask on Vault's database engine", Ordered, func() {
 	})
 
 	It("reports the names of what it reads, and seals what it issues", func() {
-		t := task(namespace, "creds", v1alpha1.OperationGenericRead, engine+"/creds/reader")
+		t := builder.VaultTask(namespace, "creds", v1alpha1.OperationGenericRead, engine+"/creds/reader")
 		before := database.Roles()
 		create(t)
 		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
@@ -120,7 +121,7 @@ var _ = Describe("A VaultTask on Vault's database engine", Ordered, func() {
 			}
 			DeferCleanup(proxy.Heal)
 			proxy.Reset()
-			t := task(namespace, name, v1alpha1.OperationGenericWrite, engine+"/rotate-role/report")
+			t := builder.VaultTask(namespace, name, v1alpha1.OperationGenericWrite, engine+"/rotate-role/report")
 			create(t)
 			finished(t)
 			Expect(t.Status.Conditions).To(ContainElement(And(HaveField("Type", v1alpha1.ConditionFailed), HaveField("Reason", v1alpha1.ReasonOutcomeUnknown))))
@@ -144,7 +145,7 @@ var _ = Describe("A VaultTask on Vault's database engine", Ordered, func() {
 	)
 
 	It("fails with Vault's refusal where there is nothing to rotate", func() {
-		t := task(namespace, "none", v1alpha1.OperationGenericWrite, engine+"/rotate-role/nobody")
+		t := builder.VaultTask(namespace, "none", v1alpha1.OperationGenericWrite, engine+"/rotate-role/nobody")
 		create(t)
 		finished(t)
 		expectCondition(t, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonInvalidRequest, ContainSubstring(engine+"/rotate-role/nobody → 400"))

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -62,12 +63,12 @@ var _ = Describe("What a VaultTask writes", func() {
 	It("comes from Secrets and ConfigMaps, literally", func() {
 		password := canary() + "vault.secret("
 		create(
-			&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "db"}, StringData: map[string]string{"password": password, "other": "x"}},
+			builder.Secret(namespace, "db", map[string]string{"password": password, "other": "x"}),
 			&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "db"}, Data: map[string]string{"host": "db.example.com"}},
 			&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "binary"}, Data: map[string][]byte{"key": {0xff, 0xfe}}},
 		)
-		Expect(written(task(namespace, "from", v1alpha1.OperationWrite, namespace+"/from",
-			writes(map[string]v1alpha1.TaskValue{"user": "scott"}),
+		Expect(written(builder.VaultTask(namespace, "from", v1alpha1.OperationWrite, namespace+"/from",
+			builder.WithData(map[string]v1alpha1.TaskValue{"user": "scott"}),
 			from(v1alpha1.TaskDataSource{SecretRef: &v1alpha1.LocalReference{Name: "db"}, Keys: []string{"password"}},
 				v1alpha1.TaskDataSource{ConfigMapRef: &v1alpha1.LocalReference{Name: "db"}, Prefix: "db-"}),
 		))).To(Equal(map[string]any{"user": "scott", "password": password, "db-host": "db.example.com"}))
@@ -86,7 +87,7 @@ var _ = Describe("What a VaultTask writes", func() {
 			if name == "twice" {
 				create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "user"}, Data: map[string]string{"user": "x"}})
 			}
-			t := task(namespace, name, v1alpha1.OperationWrite, namespace+"/"+name, writes(map[string]v1alpha1.TaskValue{"user": "scott"}), from(wrong.source))
+			t := builder.VaultTask(namespace, name, v1alpha1.OperationWrite, namespace+"/"+name, builder.WithData(map[string]v1alpha1.TaskValue{"user": "scott"}), from(wrong.source))
 			create(t)
 			expectCondition(t, wrong.condition, wrong.status, wrong.reason, ContainSubstring(wrong.sentence))
 		}
@@ -95,7 +96,7 @@ var _ = Describe("What a VaultTask writes", func() {
 	It("is 1 MiB at most", func() {
 		half := strings.Repeat("x", 1<<19)
 		create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "half"}, Data: map[string]string{"half": half}})
-		t := task(namespace, "big", v1alpha1.OperationWrite, namespace+"/big", from(
+		t := builder.VaultTask(namespace, "big", v1alpha1.OperationWrite, namespace+"/big", from(
 			v1alpha1.TaskDataSource{ConfigMapRef: &v1alpha1.LocalReference{Name: "half"}},
 			v1alpha1.TaskDataSource{ConfigMapRef: &v1alpha1.LocalReference{Name: "half"}, Prefix: "other-"},
 		))
@@ -107,7 +108,7 @@ var _ = Describe("What a VaultTask writes", func() {
 		_, err := vault.Client().Logical().WriteWithContext(ctx, "sys/policies/password/"+namespace,
 			map[string]any{"policy": `length = 20` + "\n" + `rule "charset" { charset = "abc" }`})
 		Expect(err).NotTo(HaveOccurred())
-		create := task(namespace, "create", v1alpha1.OperationWrite, namespace+"/made", generated(
+		create := builder.VaultTask(namespace, "create", v1alpha1.OperationWrite, namespace+"/made", generated(
 			v1alpha1.GeneratedValue{Key: "default"},
 			v1alpha1.GeneratedValue{Key: "digits", Length: new(int32(20)), Charset: "0123456789"},
 			v1alpha1.GeneratedValue{Key: "policy", PasswordPolicy: namespace},
@@ -126,14 +127,14 @@ var _ = Describe("What a VaultTask writes", func() {
 		expectCondition(create, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonCASMismatch, ContainSubstring("set overwrite: true to rotate it"))
 
 		By("rotating it")
-		rotate := task(namespace, "rotate", v1alpha1.OperationWrite, namespace+"/made", generated(v1alpha1.GeneratedValue{Key: "default"}),
+		rotate := builder.VaultTask(namespace, "rotate", v1alpha1.OperationWrite, namespace+"/made", generated(v1alpha1.GeneratedValue{Key: "default"}),
 			func(t *v1alpha1.VaultTask) { t.Spec.Overwrite = new(true) })
 		second := written(rotate)
 		Expect(rotate.Status.Result.Version).To(BeEquivalentTo(2))
 		Expect(second["default"]).NotTo(Equal(first["default"]))
 
 		By("patching one key, likewise")
-		patch := task(namespace, "patch", v1alpha1.OperationPatch, namespace+"/made", generated(v1alpha1.GeneratedValue{Key: "more"}))
+		patch := builder.VaultTask(namespace, "patch", v1alpha1.OperationPatch, namespace+"/made", generated(v1alpha1.GeneratedValue{Key: "more"}))
 		Expect(written(patch)).To(And(HaveKeyWithValue("default", second["default"]), HaveKey("more")))
 		update(patch, func(t *v1alpha1.VaultTask) { t.Annotations = map[string]string{v1alpha1.AnnotationRerun: "1"} })
 		expectCondition(patch, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonCASMismatch, ContainSubstring(`has the key "more" already`))
@@ -142,7 +143,7 @@ var _ = Describe("What a VaultTask writes", func() {
 	It("is unwrapped, once", func() {
 		password := canary()
 		token := wrapped(namespace, map[string]any{"password": password}, "10m")
-		t := task(namespace, "unwrap", v1alpha1.OperationWrite, namespace+"/unwrapped", writes(map[string]v1alpha1.TaskValue{"user": "scott"}), unwraps)
+		t := builder.VaultTask(namespace, "unwrap", v1alpha1.OperationWrite, namespace+"/unwrapped", builder.WithData(map[string]v1alpha1.TaskValue{"user": "scott"}), unwraps)
 		Expect(written(t)).To(Equal(map[string]any{"user": "scott", "password": password}))
 		_, err := vault.Client().Logical().UnwrapWithContext(ctx, token)
 		Expect(err).To(HaveOccurred(), "the token is used up")
@@ -156,7 +157,7 @@ var _ = Describe("What a VaultTask writes", func() {
 	It("is not unwrapped from a token that expired", func() {
 		wrapped(namespace, map[string]any{"password": canary()}, "1s")
 		time.Sleep(1500 * time.Millisecond) // by Vault's clock, which no test can set
-		t := task(namespace, "late", v1alpha1.OperationWrite, namespace+"/late", unwraps)
+		t := builder.VaultTask(namespace, "late", v1alpha1.OperationWrite, namespace+"/late", unwraps)
 		create(t)
 		expectCondition(t, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonWrappingTokenInvalid)
 	})
@@ -170,20 +171,20 @@ var _ = Describe("The Vault that a VaultTask means", func() {
 	It("may stand in the task itself, without any VaultConfig", func() {
 		token := tokenSecret(namespace, env.TokenOptions{Policies: []string{"everything"}})
 		inline := func(t *v1alpha1.VaultTask) {
-			spec := vaultConfig(namespace, "x").Spec
+			spec := vault.Config(namespace, "x").Spec
 			t.Spec.TaskTarget = v1alpha1.TaskTarget{Vault: &v1alpha1.InlineVault{URL: spec.URL, CACertificate: spec.CACertificate, Auth: spec.Auth}}
 			t.Spec.EnginePath = "secret"
 		}
-		t := task(namespace, "inline", v1alpha1.OperationWrite, namespace+"/inline", inline, writes(map[string]v1alpha1.TaskValue{"a": "b"}))
+		t := builder.VaultTask(namespace, "inline", v1alpha1.OperationWrite, namespace+"/inline", inline, builder.WithData(map[string]v1alpha1.TaskValue{"a": "b"}))
 		create(t)
 		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 
 		By("where sentences name the task")
 		vault.Revoke(token)
-		dead := task(namespace, "dead", v1alpha1.OperationRead, namespace+"/inline", inline)
+		dead := builder.VaultTask(namespace, "dead", v1alpha1.OperationRead, namespace+"/inline", inline)
 		create(dead)
 		expectCondition(dead, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAuthFailed, ContainSubstring("VaultTask "+namespace+"/dead, auth token"))
-		no := task(namespace, "no-engine", v1alpha1.OperationRead, "x", inline, func(t *v1alpha1.VaultTask) { t.Spec.EnginePath = "" })
+		no := builder.VaultTask(namespace, "no-engine", v1alpha1.OperationRead, "x", inline, func(t *v1alpha1.VaultTask) { t.Spec.EnginePath = "" })
 		create(no)
 		expectCondition(no, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAuthFailed)
 	})
@@ -193,40 +194,40 @@ var _ = Describe("The Vault that a VaultTask means", func() {
 		other := vault.Token(env.TokenOptions{Policies: []string{"everything"}})
 		remember(other)
 		vault.PutKV("secret/data/"+namespace+"/vault", map[string]any{"token": other})
-		create(connection(namespace, "vault", "", map[string]any{
+		create(builder.Connection(namespace, "vault", map[string]any{
 			"url": vault.URL(), "caCertificate": vault.CACertificate(), "enginePath": "secret", "secretPath": namespace + "/connected",
 			"path": "sys/mounts", "token": "vault.secret(main:" + namespace + "/vault.token)",
-		}, func(c *v1alpha1.Connection) { c.Spec.Type = "VAULT" }))
+		}, builder.WithType("VAULT")))
 		connected := func(t *v1alpha1.VaultTask) {
 			t.Spec.TaskTarget = v1alpha1.TaskTarget{ConnectionRef: &v1alpha1.ConnectionReference{Name: "vault"}}
 		}
-		t := task(namespace, "connected", v1alpha1.OperationWrite, "", connected, writes(map[string]v1alpha1.TaskValue{"a": "b"}))
+		t := builder.VaultTask(namespace, "connected", v1alpha1.OperationWrite, "", connected, builder.WithData(map[string]v1alpha1.TaskValue{"a": "b"}))
 		create(t)
 		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		Expect(t.Status.Path).To(Equal("secret/" + namespace + "/connected"))
 		_, err := vault.Client().KVv2("secret").Get(ctx, namespace+"/connected")
 		Expect(err).NotTo(HaveOccurred())
-		generic := task(namespace, "generic", v1alpha1.OperationGenericRead, "", connected)
+		generic := builder.VaultTask(namespace, "generic", v1alpha1.OperationGenericRead, "", connected)
 		create(generic)
 		expectCondition(generic, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 
 		By("whose token is told to be the Connection's when it is dead")
 		vault.Revoke(other)
-		dead := task(namespace, "dead", v1alpha1.OperationRead, "", connected)
+		dead := builder.VaultTask(namespace, "dead", v1alpha1.OperationRead, "", connected)
 		create(dead)
 		expectCondition(dead, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAuthFailed,
 			ContainSubstring("put a new token into Connection "+namespace+"/vault, key"))
 
 		By("and of no other type, and for no pods in particular")
-		create(connection(namespace, "oracle", "", map[string]any{"url": "x"}),
-			connection(namespace, "theirs", "", map[string]any{"url": "x"}, func(c *v1alpha1.Connection) {
+		create(builder.Connection(namespace, "oracle", map[string]any{"url": "x"}),
+			builder.Connection(namespace, "theirs", map[string]any{"url": "x"}, func(c *v1alpha1.Connection) {
 				c.Spec.Type, c.Spec.AllowedServiceAccounts = "VAULT", []string{"app"}
 			}),
-			connection(namespace, "empty", "", map[string]any{"url": "x"}, func(c *v1alpha1.Connection) { c.Spec.Type = "VAULT" }))
+			builder.Connection(namespace, "empty", map[string]any{"url": "x"}, builder.WithType("VAULT")))
 		for name, reason := range map[string]string{
 			"oracle": v1alpha1.ReasonInvalidSpec, "theirs": v1alpha1.ReasonNotAllowed, "empty": v1alpha1.ReasonInvalidSpec, "none": v1alpha1.ReasonConnectionNotFound,
 		} {
-			wrong := task(namespace, name, v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) {
+			wrong := builder.VaultTask(namespace, name, v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) {
 				t.Spec.TaskTarget = v1alpha1.TaskTarget{ConnectionRef: &v1alpha1.ConnectionReference{Name: name}}
 			})
 			create(wrong)
@@ -257,10 +258,10 @@ var _ = Describe("The Vault that a VaultTask means", func() {
 			GinkgoHelper()
 			value := map[string]any{"url": vault.URL(), "caCertificate": vault.CACertificate(), "enginePath": "secret"}
 			maps.Copy(value, credentials)
-			t := task(namespace, name, v1alpha1.OperationWrite, namespace+"/"+name, writes(map[string]v1alpha1.TaskValue{"a": "b"}), func(t *v1alpha1.VaultTask) {
+			t := builder.VaultTask(namespace, name, v1alpha1.OperationWrite, namespace+"/"+name, builder.WithData(map[string]v1alpha1.TaskValue{"a": "b"}), func(t *v1alpha1.VaultTask) {
 				t.Spec.TaskTarget = v1alpha1.TaskTarget{ConnectionRef: &v1alpha1.ConnectionReference{Name: name}}
 			})
-			create(connection(namespace, name, "", value, func(c *v1alpha1.Connection) { c.Spec.Type = "VAULT" }), t)
+			create(builder.Connection(namespace, name, value, builder.WithType("VAULT")), t)
 			return t
 		}
 		for name, credentials := range map[string]map[string]any{

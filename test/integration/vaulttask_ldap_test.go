@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -34,13 +35,13 @@ var _ = Describe("A VaultTask with a Connection whose value logs in by LDAP", fu
 	run := func(name, passwordKey string) *v1alpha1.VaultTask {
 		GinkgoHelper()
 		reference := func(key string) string { return "vault.secret(main:" + namespace + "/directory." + key + ")" }
-		t := task(namespace, name, v1alpha1.OperationWrite, namespace+"/"+name, writes(map[string]v1alpha1.TaskValue{"a": "b"}), func(t *v1alpha1.VaultTask) {
+		t := builder.VaultTask(namespace, name, v1alpha1.OperationWrite, namespace+"/"+name, builder.WithData(map[string]v1alpha1.TaskValue{"a": "b"}), func(t *v1alpha1.VaultTask) {
 			t.Spec.TaskTarget = v1alpha1.TaskTarget{ConnectionRef: &v1alpha1.ConnectionReference{Name: name}}
 		})
-		create(connection(namespace, name, "", map[string]any{
+		create(builder.Connection(namespace, name, map[string]any{
 			"url": vault.URL(), "caCertificate": vault.CACertificate(), "enginePath": "secret",
 			"username": reference("user"), "password": reference(passwordKey), "authMount": mount, "authMethod": "ldap",
-		}, func(c *v1alpha1.Connection) { c.Spec.Type = "VAULT" }), t)
+		}, builder.WithType("VAULT")), t)
 		return t
 	}
 

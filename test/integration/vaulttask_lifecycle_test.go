@@ -11,12 +11,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
 var _ = Describe("The life of a VaultTask", func() {
 	var namespace string
-	something := writes(map[string]v1alpha1.TaskValue{"a": "b"})
+	something := builder.WithData(map[string]v1alpha1.TaskValue{"a": "b"})
 
 	BeforeEach(func() {
 		namespace = newNamespace()
@@ -24,7 +25,7 @@ var _ = Describe("The life of a VaultTask", func() {
 	})
 
 	It("waits while it is suspended", func() {
-		t := task(namespace, "later", v1alpha1.OperationWrite, namespace+"/later", something, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })
+		t := builder.VaultTask(namespace, "later", v1alpha1.OperationWrite, namespace+"/later", something, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })
 		create(t)
 		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended)
 		Expect(meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionReconciling)).To(BeNil())
@@ -33,7 +34,7 @@ var _ = Describe("The life of a VaultTask", func() {
 	})
 
 	It("ends by itself after its time, and not without one", func() {
-		gone := task(namespace, "gone", v1alpha1.OperationWrite, namespace+"/gone", something,
+		gone := builder.VaultTask(namespace, "gone", v1alpha1.OperationWrite, namespace+"/gone", something,
 			func(t *v1alpha1.VaultTask) { t.Spec.TTLSecondsAfterFinished = new(int32(0)) })
 		create(gone)
 		Eventually(func() error { return cp.Client.Get(ctx, client.ObjectKeyFromObject(gone), gone) }).Should(Satisfy(apierrors.IsNotFound))
@@ -43,14 +44,14 @@ var _ = Describe("The life of a VaultTask", func() {
 	})
 
 	It("is given up at its deadline, and after as many attempts as it may take", func() {
-		down := vaultConfig(namespace, "down", func(c *v1alpha1.VaultConfig) { c.Spec.URL = "https://127.0.0.1:1" })
+		down := vault.Config(namespace, "down", builder.WithURL("https://127.0.0.1:1"))
 		create(down)
-		unreachable := func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Name = "down" }
-		late := task(namespace, "late", v1alpha1.OperationWrite, "x", something, unreachable,
+		unreachable := builder.WithConfig("down")
+		late := builder.VaultTask(namespace, "late", v1alpha1.OperationWrite, "x", something, unreachable,
 			func(t *v1alpha1.VaultTask) { t.Spec.ActiveDeadlineSeconds = new(int64(2)) })
-		tired := task(namespace, "tired", v1alpha1.OperationWrite, "x", something, unreachable,
+		tired := builder.VaultTask(namespace, "tired", v1alpha1.OperationWrite, "x", something, unreachable,
 			func(t *v1alpha1.VaultTask) { t.Spec.BackoffLimit = new(int32(1)) })
-		missing := task(namespace, "missing", v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) {
+		missing := builder.VaultTask(namespace, "missing", v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) {
 			t.Spec.VaultConfigRef.Name, t.Spec.ActiveDeadlineSeconds = "none", new(int64(2))
 		})
 		create(late, tired, missing)
@@ -62,7 +63,7 @@ var _ = Describe("The life of a VaultTask", func() {
 	})
 
 	It("returns at every time of its schedule", func() {
-		t := task(namespace, "rotate", v1alpha1.OperationWrite, namespace+"/rotated", func(t *v1alpha1.VaultTask) {
+		t := builder.VaultTask(namespace, "rotate", v1alpha1.OperationWrite, namespace+"/rotated", func(t *v1alpha1.VaultTask) {
 			t.Spec.Generate = []v1alpha1.GeneratedValue{{Key: "password"}}
 			t.Spec.Overwrite = new(true)
 			t.Spec.Schedule = &v1alpha1.TaskSchedule{Cron: "@every 1s", SuccessfulHistoryLimit: new(int32(2))}
@@ -91,7 +92,7 @@ var _ = Describe("The life of a VaultTask", func() {
 
 	It("waits for the first time of a schedule, and tells of one that never comes", func() {
 		with := func(name, cron, zone string) *v1alpha1.VaultTask {
-			return task(namespace, name, v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) {
+			return builder.VaultTask(namespace, name, v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) {
 				t.Spec.Schedule = &v1alpha1.TaskSchedule{Cron: cron, TimeZone: zone}
 			})
 		}
@@ -112,10 +113,10 @@ var _ = Describe("The life of a VaultTask", func() {
 		proxy, err := env.StartProxy(vault)
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(proxy.Close)
-		config := vaultConfig(namespace, "counted", func(c *v1alpha1.VaultConfig) { c.Spec.URL = proxy.URL() })
+		config := vault.Config(namespace, "counted", builder.WithURL(proxy.URL()))
 		create(config)
 		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
-		t := task(namespace, "over", v1alpha1.OperationWrite, namespace+"/over", something, func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Name = "counted" })
+		t := builder.VaultTask(namespace, "over", v1alpha1.OperationWrite, namespace+"/over", something, builder.WithConfig("counted"))
 		create(t)
 		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		before := t.ResourceVersion
@@ -129,11 +130,11 @@ var _ = Describe("The life of a VaultTask", func() {
 		proxy, err := env.StartProxy(vault)
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(proxy.Close)
-		config := vaultConfig(namespace, "slow", func(c *v1alpha1.VaultConfig) { c.Spec.URL = proxy.URL() })
+		config := vault.Config(namespace, "slow", builder.WithURL(proxy.URL()))
 		create(config)
 		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		proxy.Inject(env.Fault{Method: "POST", Path: "secret/data/" + namespace, Delay: 2 * time.Second})
-		t := task(namespace, "cut", v1alpha1.OperationWrite, namespace+"/cut", something, func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Name = "slow" })
+		t := builder.VaultTask(namespace, "cut", v1alpha1.OperationWrite, namespace+"/cut", something, builder.WithConfig("slow"))
 		create(t)
 		Eventually(func(g Gomega) {
 			g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(t), t)).To(Succeed())

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -17,7 +18,7 @@ import (
 func taskConfig(namespace string, mutate ...func(*v1alpha1.VaultConfig)) {
 	GinkgoHelper()
 	tokenSecret(namespace, env.TokenOptions{Policies: []string{"everything"}})
-	config := vaultConfig(namespace, "main", mutate...)
+	config := vault.Config(namespace, "main", mutate...)
 	create(config)
 	expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 }
@@ -39,7 +40,7 @@ var _ = Describe("The operations of VaultTasks", func() {
 	do := func(operation v1alpha1.VaultTaskOperation, path string, mutate ...func(*v1alpha1.VaultTask)) *v1alpha1.TaskResult {
 		GinkgoHelper()
 		number++
-		t := task(namespace, fmt.Sprintf("task-%d", number), operation, path, mutate...)
+		t := builder.VaultTask(namespace, fmt.Sprintf("task-%d", number), operation, path, mutate...)
 		create(t)
 		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		return t.Status.Result
@@ -48,7 +49,7 @@ var _ = Describe("The operations of VaultTasks", func() {
 	refused := func(reason, sentence string, operation v1alpha1.VaultTaskOperation, path string, mutate ...func(*v1alpha1.VaultTask)) {
 		GinkgoHelper()
 		number++
-		t := task(namespace, fmt.Sprintf("task-%d", number), operation, path, mutate...)
+		t := builder.VaultTask(namespace, fmt.Sprintf("task-%d", number), operation, path, mutate...)
 		create(t)
 		expectCondition(t, v1alpha1.ConditionFailed, metav1.ConditionTrue, reason, ContainSubstring(sentence))
 	}
@@ -70,10 +71,10 @@ var _ = Describe("The operations of VaultTasks", func() {
 
 	It("do all that KV version 2 can", func() {
 		path := namespace + "/db"
-		Expect(do(v1alpha1.OperationWrite, path, writes(map[string]v1alpha1.TaskValue{"user": "scott", "old": "x"})).Version).To(BeEquivalentTo(1))
+		Expect(do(v1alpha1.OperationWrite, path, builder.WithData(map[string]v1alpha1.TaskValue{"user": "scott", "old": "x"})).Version).To(BeEquivalentTo(1))
 
 		By("patching some keys and removing others")
-		patched := do(v1alpha1.OperationPatch, path, writes(map[string]v1alpha1.TaskValue{"host": "db"}),
+		patched := do(v1alpha1.OperationPatch, path, builder.WithData(map[string]v1alpha1.TaskValue{"host": "db"}),
 			func(t *v1alpha1.VaultTask) { t.Spec.RemoveKeys = []string{"old"} })
 		Expect(patched.Version).To(BeEquivalentTo(2))
 		Expect(patched.Keys).To(Equal([]string{"host"}))
@@ -81,7 +82,7 @@ var _ = Describe("The operations of VaultTasks", func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(secret.Data).To(Equal(map[string]any{"user": "scott", "host": "db"}))
 		refused(v1alpha1.ReasonSecretNotFound, "no secret at secret/"+namespace+"/none to patch", v1alpha1.OperationPatch, namespace+"/none",
-			writes(map[string]v1alpha1.TaskValue{"a": "b"}))
+			builder.WithData(map[string]v1alpha1.TaskValue{"a": "b"}))
 
 		By("listing")
 		Expect(do(v1alpha1.OperationList, namespace).Keys).To(Equal([]string{"db"}))
@@ -138,11 +139,11 @@ var _ = Describe("The operations of VaultTasks", func() {
 	It("do what KV version 1 can, and say so of the rest", func() {
 		kv1 := in("kv")
 		path := namespace + "/db"
-		Expect(do(v1alpha1.OperationWrite, path, kv1, writes(map[string]v1alpha1.TaskValue{"a": "1"})).Path).To(Equal("kv/" + path))
+		Expect(do(v1alpha1.OperationWrite, path, kv1, builder.WithData(map[string]v1alpha1.TaskValue{"a": "1"})).Path).To(Equal("kv/" + path))
 		Expect(do(v1alpha1.OperationRead, path, kv1).Keys).To(Equal([]string{"a"}))
 		Expect(do(v1alpha1.OperationList, namespace, kv1).Keys).To(Equal([]string{"db"}))
-		refused(v1alpha1.ReasonInvalidRequest, "cannot patch", v1alpha1.OperationPatch, path, kv1, writes(map[string]v1alpha1.TaskValue{"a": "2"}))
-		refused(v1alpha1.ReasonInvalidRequest, "has no check-and-set", v1alpha1.OperationWrite, path, kv1, writes(map[string]v1alpha1.TaskValue{"a": "2"}),
+		refused(v1alpha1.ReasonInvalidRequest, "cannot patch", v1alpha1.OperationPatch, path, kv1, builder.WithData(map[string]v1alpha1.TaskValue{"a": "2"}))
+		refused(v1alpha1.ReasonInvalidRequest, "has no check-and-set", v1alpha1.OperationWrite, path, kv1, builder.WithData(map[string]v1alpha1.TaskValue{"a": "2"}),
 			func(t *v1alpha1.VaultTask) { t.Spec.CAS = new(int64(0)) })
 		refused(v1alpha1.ReasonInvalidRequest, "keeps no versions", v1alpha1.OperationDelete, path, kv1, versions(1))
 		refused(v1alpha1.ReasonInvalidRequest, "KV version 1", v1alpha1.OperationUndelete, path, kv1, versions(1))
@@ -160,7 +161,7 @@ var _ = Describe("The operations of VaultTasks", func() {
 		for version, engine := range map[string]string{"1": "one-" + namespace, "2": "two-" + namespace} {
 			Expect(vault.Client().Sys().MountWithContext(ctx, engine, &vaultapi.MountInput{Type: "kv", Options: map[string]string{"version": version}})).To(Succeed())
 			for _, folder := range []string{"data", "metadata"} {
-				do(v1alpha1.OperationWrite, folder+"/"+folder+"/in-"+folder, in(engine), writes(map[string]v1alpha1.TaskValue{"a": "1"}))
+				do(v1alpha1.OperationWrite, folder+"/"+folder+"/in-"+folder, in(engine), builder.WithData(map[string]v1alpha1.TaskValue{"a": "1"}))
 			}
 		}
 
@@ -187,7 +188,7 @@ var _ = Describe("The operations of VaultTasks", func() {
 		By("and not what lies at the same path of another version")
 		waits := func(name string, more ...func(*v1alpha1.VaultTask)) {
 			GinkgoHelper()
-			t := task(namespace, name, v1alpha1.OperationList, "metadata", more...)
+			t := builder.VaultTask(namespace, name, v1alpha1.OperationList, "metadata", more...)
 			create(t)
 			expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidRequest, ContainSubstring("leave out kvVersion"))
 		}
@@ -203,20 +204,20 @@ var _ = Describe("The operations of VaultTasks", func() {
 		key, err := vault.Client().Logical().ReadWithContext(ctx, transit+"/keys/shop")
 		Expect(err).NotTo(HaveOccurred())
 		Expect(key.Data["keys"]).To(HaveLen(2))
-		encrypted := do(v1alpha1.OperationGenericWrite, transit+"/encrypt/shop", writes(map[string]v1alpha1.TaskValue{"plaintext": "c2VjcmV0"}))
+		encrypted := do(v1alpha1.OperationGenericWrite, transit+"/encrypt/shop", builder.WithData(map[string]v1alpha1.TaskValue{"plaintext": "c2VjcmV0"}))
 		Expect(encrypted.Keys).To(ContainElement("ciphertext"))
 		Expect(do(v1alpha1.OperationGenericRead, transit+"/keys/shop").Keys).To(ContainElement("latest_version"))
 		Expect(do(v1alpha1.OperationGenericList, transit+"/keys").Keys).To(Equal([]string{"shop"}))
 
 		pki := "pki-" + namespace
 		Expect(vault.Client().Sys().MountWithContext(ctx, pki, &vaultapi.MountInput{Type: "pki"})).To(Succeed())
-		do(v1alpha1.OperationGenericWrite, pki+"/root/generate/internal", writes(map[string]v1alpha1.TaskValue{"common_name": "shop"}))
-		do(v1alpha1.OperationGenericWrite, pki+"/roles/web", writes(map[string]v1alpha1.TaskValue{"allow_any_name": "true"}))
-		issued := do(v1alpha1.OperationGenericWrite, pki+"/issue/web", writes(map[string]v1alpha1.TaskValue{"common_name": "web.shop", "ttl": "1h"}))
+		do(v1alpha1.OperationGenericWrite, pki+"/root/generate/internal", builder.WithData(map[string]v1alpha1.TaskValue{"common_name": "shop"}))
+		do(v1alpha1.OperationGenericWrite, pki+"/roles/web", builder.WithData(map[string]v1alpha1.TaskValue{"allow_any_name": "true"}))
+		issued := do(v1alpha1.OperationGenericWrite, pki+"/issue/web", builder.WithData(map[string]v1alpha1.TaskValue{"common_name": "web.shop", "ttl": "1h"}))
 		Expect(issued.Keys).To(ContainElements("certificate", "private_key"))
 		do(v1alpha1.OperationGenericDelete, pki+"/roles/web")
 		refused(v1alpha1.ReasonSecretNotFound, "404", v1alpha1.OperationGenericRead, pki+"/roles/web")
-		refused(v1alpha1.ReasonInvalidRequest, "400", v1alpha1.OperationGenericWrite, transit+"/encrypt/shop", writes(map[string]v1alpha1.TaskValue{"plaintext": "%"}))
+		refused(v1alpha1.ReasonInvalidRequest, "400", v1alpha1.OperationGenericWrite, transit+"/encrypt/shop", builder.WithData(map[string]v1alpha1.TaskValue{"plaintext": "%"}))
 
 		By("and say that KV operations need a KV engine")
 		refused(v1alpha1.ReasonInvalidRequest, "is not KV", v1alpha1.OperationRead, "keys/shop", in(transit))
@@ -225,11 +226,11 @@ var _ = Describe("The operations of VaultTasks", func() {
 	It("leave Vault's own paths alone, unless the VaultConfig allows one", func() {
 		for _, path := range []string{"sys/policies/acl/everything", "auth/token/lookup-self", "identity/entity/name/x", "cubbyhole/x", "team/sys/policies/acl/x"} {
 			number++
-			t := task(namespace, fmt.Sprintf("task-%d", number), v1alpha1.OperationGenericRead, path)
+			t := builder.VaultTask(namespace, fmt.Sprintf("task-%d", number), v1alpha1.OperationGenericRead, path)
 			create(t)
 			expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonPathNotAllowed, ContainSubstring("spec.allowedSystemPaths"))
 		}
-		do(v1alpha1.OperationGenericWrite, "sys/mounts/"+namespace, writes(map[string]v1alpha1.TaskValue{"type": "kv"}))
+		do(v1alpha1.OperationGenericWrite, "sys/mounts/"+namespace, builder.WithData(map[string]v1alpha1.TaskValue{"type": "kv"}))
 		Expect(do(v1alpha1.OperationGenericRead, "sys/mounts/"+namespace+"/tune").Keys).To(ContainElement("default_lease_ttl"))
 		refused(v1alpha1.ReasonInvalidSpec, `holds ".."`, v1alpha1.OperationGenericRead, "transit/../x")
 	})
@@ -237,8 +238,8 @@ var _ = Describe("The operations of VaultTasks", func() {
 	It("of another namespace list only the folder that the VaultConfig allows there", func() {
 		other, engine := newNamespace(), "one-"+namespace
 		Expect(vault.Client().Sys().MountWithContext(ctx, engine, &vaultapi.MountInput{Type: "kv", Options: map[string]string{"version": "1"}})).To(Succeed())
-		do(v1alpha1.OperationWrite, "data/theirs", in(engine), writes(map[string]v1alpha1.TaskValue{"a": "1"}))
-		do(v1alpha1.OperationWrite, "ours", in(engine), writes(map[string]v1alpha1.TaskValue{"a": "1"}))
+		do(v1alpha1.OperationWrite, "data/theirs", in(engine), builder.WithData(map[string]v1alpha1.TaskValue{"a": "1"}))
+		do(v1alpha1.OperationWrite, "ours", in(engine), builder.WithData(map[string]v1alpha1.TaskValue{"a": "1"}))
 		update(&v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "main"}}, func(c *v1alpha1.VaultConfig) {
 			c.Spec.AllowedNamespaces = []v1alpha1.NamespaceGrant{{
 				Names:          []v1alpha1.NamespaceName{v1alpha1.NamespaceName(other)},
@@ -247,8 +248,8 @@ var _ = Describe("The operations of VaultTasks", func() {
 			}}
 		})
 		foreign := func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Namespace = namespace }
-		allowed := task(other, "allowed", v1alpha1.OperationList, "data", in(engine), foreign)
-		top := task(other, "top", v1alpha1.OperationList, "", in(engine), foreign)
+		allowed := builder.VaultTask(other, "allowed", v1alpha1.OperationList, "data", in(engine), foreign)
+		top := builder.VaultTask(other, "top", v1alpha1.OperationList, "", in(engine), foreign)
 		create(allowed, top)
 		expectCondition(allowed, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		Expect(allowed.Status.Result.Keys).To(Equal([]string{"theirs"}))
@@ -268,30 +269,30 @@ var _ = Describe("The operations of VaultTasks", func() {
 			}}
 		})
 		foreign := func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Namespace = namespace }
-		a := writes(map[string]v1alpha1.TaskValue{"a": "b"})
+		a := builder.WithData(map[string]v1alpha1.TaskValue{"a": "b"})
 		for name, t := range map[string]*v1alpha1.VaultTask{
-			"write":    task(other, "write", v1alpha1.OperationWrite, "shared-"+other+"/x", foreign, a),
-			"metadata": task(other, "metadata", v1alpha1.OperationReadMetadata, "shared-"+other+"/x", foreign),
-			"delete":   task(other, "delete", v1alpha1.OperationDelete, "shared-"+other+"/x", foreign),
+			"write":    builder.VaultTask(other, "write", v1alpha1.OperationWrite, "shared-"+other+"/x", foreign, a),
+			"metadata": builder.VaultTask(other, "metadata", v1alpha1.OperationReadMetadata, "shared-"+other+"/x", foreign),
+			"delete":   builder.VaultTask(other, "delete", v1alpha1.OperationDelete, "shared-"+other+"/x", foreign),
 		} {
 			if name != "write" {
 				t.Spec.Suspend = new(true)
 			}
 			create(t)
 		}
-		written := task(other, "write", v1alpha1.OperationWrite, "")
+		written := builder.VaultTask(other, "write", v1alpha1.OperationWrite, "")
 		expectCondition(written, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		for _, name := range []string{"metadata", "delete"} {
-			t := task(other, name, v1alpha1.OperationRead, "")
+			t := builder.VaultTask(other, name, v1alpha1.OperationRead, "")
 			update(t, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = nil })
 			expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		}
 		for _, t := range []*v1alpha1.VaultTask{
-			task(other, "other-path", v1alpha1.OperationWrite, "private/x", foreign, a),
-			task(other, "other-operation", v1alpha1.OperationDeleteMetadata, "shared-"+other+"/x", foreign),
-			task(other, "read", v1alpha1.OperationRead, "shared-"+other+"/x", foreign),
-			task(other, "list-all", v1alpha1.OperationList, "", foreign),
-			task(other, "generic", v1alpha1.OperationGenericRead, "secret/data/shared-"+other+"/x", foreign),
+			builder.VaultTask(other, "other-path", v1alpha1.OperationWrite, "private/x", foreign, a),
+			builder.VaultTask(other, "other-operation", v1alpha1.OperationDeleteMetadata, "shared-"+other+"/x", foreign),
+			builder.VaultTask(other, "read", v1alpha1.OperationRead, "shared-"+other+"/x", foreign),
+			builder.VaultTask(other, "list-all", v1alpha1.OperationList, "", foreign),
+			builder.VaultTask(other, "generic", v1alpha1.OperationGenericRead, "secret/data/shared-"+other+"/x", foreign),
 		} {
 			create(t)
 			expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotAllowed)

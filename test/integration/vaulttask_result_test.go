@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -66,11 +67,11 @@ var _ = Describe("The result of a VaultTask", func() {
 	It("is sealed so that the stock age command opens it", func() {
 		password := canary()
 		vault.PutKV("secret/data/"+namespace+"/db", map[string]any{"password": password, "port": 1521})
-		Expect(opened(task(namespace, "read", v1alpha1.OperationRead, namespace+"/db", sealed))).
+		Expect(opened(builder.VaultTask(namespace, "read", v1alpha1.OperationRead, namespace+"/db", sealed))).
 			To(And(HaveKeyWithValue("password", password), HaveKeyWithValue("port", BeEquivalentTo(1521))))
 
 		By("with what was generated")
-		made := opened(task(namespace, "make", v1alpha1.OperationWrite, namespace+"/made", sealed,
+		made := opened(builder.VaultTask(namespace, "make", v1alpha1.OperationWrite, namespace+"/made", sealed,
 			func(t *v1alpha1.VaultTask) { t.Spec.Generate = []v1alpha1.GeneratedValue{{Key: "password"}} }))
 		remember(made["password"].(string))
 		secret, err := vault.Client().KVv2("secret").Get(ctx, namespace+"/made")
@@ -78,11 +79,11 @@ var _ = Describe("The result of a VaultTask", func() {
 		Expect(made).To(Equal(secret.Data))
 
 		By("with what Vault answered")
-		Expect(opened(task(namespace, "random", v1alpha1.OperationGenericRead, "secret/config", sealed))).To(HaveKey("max_versions"))
+		Expect(opened(builder.VaultTask(namespace, "random", v1alpha1.OperationGenericRead, "secret/config", sealed))).To(HaveKey("max_versions"))
 	})
 
 	It("is not sealed to a key that is none", func() {
-		t := task(namespace, "bad", v1alpha1.OperationWrite, namespace+"/bad", writes(map[string]v1alpha1.TaskValue{"a": "b"}),
+		t := builder.VaultTask(namespace, "bad", v1alpha1.OperationWrite, namespace+"/bad", builder.WithData(map[string]v1alpha1.TaskValue{"a": "b"}),
 			func(t *v1alpha1.VaultTask) {
 				t.Spec.Result = &v1alpha1.TaskResultRequest{SealTo: recipient[:len(recipient)-4] + "qqqq"}
 			})
@@ -97,7 +98,7 @@ var _ = Describe("The result of a VaultTask", func() {
 		wrap := func(t *v1alpha1.VaultTask) {
 			t.Spec.Result = &v1alpha1.TaskResultRequest{Wrap: &v1alpha1.WrapRequest{TTL: &metav1.Duration{Duration: 60e9}}}
 		}
-		t := task(namespace, "wrap", v1alpha1.OperationRead, namespace+"/db", wrap)
+		t := builder.VaultTask(namespace, "wrap", v1alpha1.OperationRead, namespace+"/db", wrap)
 		create(t)
 		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		unwrapped, err := vault.Client().Logical().UnwrapWithContext(ctx, t.Status.Result.Wrapped.Token)
@@ -106,8 +107,8 @@ var _ = Describe("The result of a VaultTask", func() {
 		Expect(t.Status.Result.Wrapped.ExpireTime).NotTo(BeNil())
 
 		By("and nowhere else")
-		create(vaultConfig(namespace, "strict"))
-		strict := task(namespace, "strict", v1alpha1.OperationRead, namespace+"/db", wrap, func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Name = "strict" })
+		create(vault.Config(namespace, "strict"))
+		strict := builder.VaultTask(namespace, "strict", v1alpha1.OperationRead, namespace+"/db", wrap, builder.WithConfig("strict"))
 		create(strict)
 		expectCondition(strict, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonPathNotAllowed, ContainSubstring("allowWrappedResults"))
 	})

@@ -7,30 +7,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
-
-func task(namespace, name string, operation v1alpha1.VaultTaskOperation, path string, mutate ...func(*v1alpha1.VaultTask)) *v1alpha1.VaultTask {
-	t := &v1alpha1.VaultTask{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec: v1alpha1.VaultTaskSpec{
-			TaskTarget: v1alpha1.TaskTarget{VaultConfigRef: &v1alpha1.VaultConfigReference{Name: "main"}}, Operation: operation,
-		},
-	}
-	if operation.Generic() {
-		t.Spec.Path = path
-	} else {
-		t.Spec.SecretPath = path
-	}
-	for _, m := range mutate {
-		m(t)
-	}
-	return t
-}
-
-func writes(data map[string]v1alpha1.TaskValue) func(*v1alpha1.VaultTask) {
-	return func(t *v1alpha1.VaultTask) { t.Spec.Data = data }
-}
 
 var _ = Describe("A VaultTask", func() {
 	var namespace string
@@ -48,7 +27,7 @@ var _ = Describe("A VaultTask", func() {
 	}
 
 	It("writes a new version once and says which", func() {
-		t := task(namespace, "write", v1alpha1.OperationWrite, namespace+"/new", writes(map[string]v1alpha1.TaskValue{"user": "scott"}))
+		t := builder.VaultTask(namespace, "write", v1alpha1.OperationWrite, namespace+"/new", builder.WithData(map[string]v1alpha1.TaskValue{"user": "scott"}))
 		create(t)
 		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
@@ -75,7 +54,7 @@ var _ = Describe("A VaultTask", func() {
 	It("copies a secret inside Vault without showing it", func() {
 		secret := canary()
 		vault.PutKV("secret/data/"+namespace+"/from", map[string]any{"password": secret, "port": 1521})
-		t := task(namespace, "copy", v1alpha1.OperationWrite, "data/"+namespace+"/to", writes(map[string]v1alpha1.TaskValue{
+		t := builder.VaultTask(namespace, "copy", v1alpha1.OperationWrite, "data/"+namespace+"/to", builder.WithData(map[string]v1alpha1.TaskValue{
 			"password": v1alpha1.TaskValue("vault.secret(main:" + namespace + "/from.password)"),
 			"port":     v1alpha1.TaskValue("vault.secret(main:" + namespace + "/from.port)"),
 		}))
@@ -91,8 +70,8 @@ var _ = Describe("A VaultTask", func() {
 		vault.PutKV("secret/data/"+namespace+"/read", map[string]any{"b": canary(), "a": canary()})
 		vault.PutKV("secret/data/"+namespace+"/read", map[string]any{"c": canary()})
 		one := int64(1)
-		latest := task(namespace, "latest", v1alpha1.OperationRead, namespace+"/read")
-		pinned := task(namespace, "pinned", v1alpha1.OperationRead, namespace+"/read", func(t *v1alpha1.VaultTask) { t.Spec.Version = &one })
+		latest := builder.VaultTask(namespace, "latest", v1alpha1.OperationRead, namespace+"/read")
+		pinned := builder.VaultTask(namespace, "pinned", v1alpha1.OperationRead, namespace+"/read", func(t *v1alpha1.VaultTask) { t.Spec.Version = &one })
 		create(latest, pinned)
 		expectCondition(latest, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		Expect(latest.Status.Result).To(HaveValue(And(HaveField("Version", BeEquivalentTo(2)), HaveField("Keys", Equal([]string{"c"})))))
@@ -103,13 +82,13 @@ var _ = Describe("A VaultTask", func() {
 	It("that carries a cas writes only if the version is that one", func() {
 		vault.PutKV("secret/data/"+namespace+"/cas", map[string]any{"a": "1"})
 		zero, one := int64(0), int64(1)
-		refused := task(namespace, "refused", v1alpha1.OperationWrite, namespace+"/cas", writes(map[string]v1alpha1.TaskValue{"a": "2"}),
+		refused := builder.VaultTask(namespace, "refused", v1alpha1.OperationWrite, namespace+"/cas", builder.WithData(map[string]v1alpha1.TaskValue{"a": "2"}),
 			func(t *v1alpha1.VaultTask) { t.Spec.CAS = &zero })
 		create(refused)
 		expectCondition(refused, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonCASMismatch)
 		expectCondition(refused, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCASMismatch)
 		expectEvent(refused, "Warning", v1alpha1.ReasonCASMismatch)
-		accepted := task(namespace, "accepted", v1alpha1.OperationWrite, namespace+"/cas", writes(map[string]v1alpha1.TaskValue{"a": "2"}),
+		accepted := builder.VaultTask(namespace, "accepted", v1alpha1.OperationWrite, namespace+"/cas", builder.WithData(map[string]v1alpha1.TaskValue{"a": "2"}),
 			func(t *v1alpha1.VaultTask) { t.Spec.CAS = &one })
 		create(accepted)
 		expectCondition(accepted, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
@@ -123,27 +102,27 @@ var _ = Describe("A VaultTask", func() {
 			expectCondition(t, v1alpha1.ConditionFailed, metav1.ConditionTrue, reason, ContainSubstring(sentence))
 		},
 		Entry("a path with nothing there", v1alpha1.ReasonSecretNotFound, "GET secret/data/", func(ns string) *v1alpha1.VaultTask {
-			return task(ns, "t", v1alpha1.OperationRead, ns+"/nothing")
+			return builder.VaultTask(ns, "t", v1alpha1.OperationRead, ns+"/nothing")
 		}),
 		Entry("a path without permission", v1alpha1.ReasonPermissionDenied, "its policy needs", func(ns string) *v1alpha1.VaultTask {
-			return task(ns, "t", v1alpha1.OperationRead, ns, func(t *v1alpha1.VaultTask) { t.Spec.EnginePath = "elsewhere" })
+			return builder.VaultTask(ns, "t", v1alpha1.OperationRead, ns, func(t *v1alpha1.VaultTask) { t.Spec.EnginePath = "elsewhere" })
 		}),
 		Entry("a broken expression", v1alpha1.ReasonInvalidExpression, `spec.data: key "a"`, func(ns string) *v1alpha1.VaultTask {
-			return task(ns, "t", v1alpha1.OperationWrite, ns, writes(map[string]v1alpha1.TaskValue{"a": "vault.secret("}))
+			return builder.VaultTask(ns, "t", v1alpha1.OperationWrite, ns, builder.WithData(map[string]v1alpha1.TaskValue{"a": "vault.secret("}))
 		}),
 	)
 
 	It("waits for what it needs and then runs by itself", func() {
-		t := task(namespace, "early", v1alpha1.OperationWrite, namespace+"/early", writes(map[string]v1alpha1.TaskValue{"a": "1"}),
-			func(t *v1alpha1.VaultTask) { t.Spec.VaultConfigRef.Name = "later" })
+		t := builder.VaultTask(namespace, "early", v1alpha1.OperationWrite, namespace+"/early", builder.WithData(map[string]v1alpha1.TaskValue{"a": "1"}),
+			builder.WithConfig("later"))
 		create(t)
 		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonConfigNotFound)
-		create(vaultConfig(namespace, "later"))
+		create(vault.Config(namespace, "later"))
 		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 	})
 
 	It("cannot be changed", func() {
-		t := task(namespace, "fixed", v1alpha1.OperationWrite, namespace+"/fixed", writes(map[string]v1alpha1.TaskValue{"a": "1"}))
+		t := builder.VaultTask(namespace, "fixed", v1alpha1.OperationWrite, namespace+"/fixed", builder.WithData(map[string]v1alpha1.TaskValue{"a": "1"}))
 		create(t)
 		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		for _, change := range []func(*v1alpha1.VaultTask){
@@ -174,7 +153,7 @@ var _ = Describe("A VaultTask whose answer is lost", Serial, func() {
 		DeferCleanup(proxy.Close)
 		namespace = newNamespace()
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
-		config := vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.URL = proxy.URL() })
+		config := vault.Config(namespace, "main", builder.WithURL(proxy.URL()))
 		create(config)
 		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 	})
@@ -185,7 +164,7 @@ var _ = Describe("A VaultTask whose answer is lost", Serial, func() {
 			proxy.Inject(fault)
 			fault.Method = "POST"
 			proxy.Inject(fault)
-			t := task(namespace, "lossy", v1alpha1.OperationWrite, namespace+"/once", writes(map[string]v1alpha1.TaskValue{"a": "1"}))
+			t := builder.VaultTask(namespace, "lossy", v1alpha1.OperationWrite, namespace+"/once", builder.WithData(map[string]v1alpha1.TaskValue{"a": "1"}))
 			create(t)
 			expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 			Expect(t.Status.Result.Version).To(BeEquivalentTo(1))
@@ -201,7 +180,7 @@ var _ = Describe("A VaultTask whose answer is lost", Serial, func() {
 	It("says so when somebody else wrote meanwhile", func() {
 		// The retry must come after the other's write: nothing gets through until it is done.
 		proxy.Inject(env.Fault{Method: "POST", Path: "secret/data/" + namespace, CloseBefore: true})
-		t := task(namespace, "raced", v1alpha1.OperationWrite, namespace+"/raced", writes(map[string]v1alpha1.TaskValue{"a": "ours"}),
+		t := builder.VaultTask(namespace, "raced", v1alpha1.OperationWrite, namespace+"/raced", builder.WithData(map[string]v1alpha1.TaskValue{"a": "ours"}),
 			func(t *v1alpha1.VaultTask) { zero := int64(0); t.Spec.CAS = &zero })
 		create(t)
 		Eventually(func(g Gomega) {

@@ -12,6 +12,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 // mountAs is mount with tokens of the pod for other audiences, as the kubelet has them made.
@@ -52,7 +53,7 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 		vault.Policy(mount, fmt.Sprintf(`path "secret/data/{{%[1]sservice_account_namespace}}/{{%[1]sservice_account_name}}" { capabilities = ["read"] }`, alias))
 		vault.Write("auth/"+mount+"/role/any", map[string]any{"bound_service_account_names": "*", "bound_service_account_namespaces": namespace,
 			"audience": "vault", "token_policies": mount, "token_ttl": "1h"})
-		config = vaultConfig(namespace, "main", func(c *v1alpha1.VaultConfig) {
+		config = vault.Config(namespace, "main", func(c *v1alpha1.VaultConfig) {
 			c.Spec.Auth = v1alpha1.VaultAuth{Kubernetes: &v1alpha1.ServiceAccountAuth{Mount: v1alpha1.MountPath(mount), Role: "any", Workload: new(true)}}
 		})
 		create(config)
@@ -74,7 +75,7 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 		values := map[string]string{"web": canary(), "batch": canary()}
 		for account, value := range values {
 			vault.PutKV("secret/data/"+namespace+"/"+account, map[string]any{"password": value})
-			create(connection(namespace, account, namespace+"/"+account, map[string]any{"password": "vault.secret(password)", "plain": "x"}))
+			create(builder.Connection(namespace, account, map[string]any{"password": "vault.secret(password)", "plain": "x"}, builder.WithSecret(namespace+"/"+account)))
 		}
 		web := &v1alpha1.Connection{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"}}
 		expectCondition(web, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded,
@@ -117,7 +118,7 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 
 	It("accepts only a token of the very pod, for the very audience", func() {
 		vault.PutKV("secret/data/"+namespace+"/web", map[string]any{"password": canary()})
-		create(connection(namespace, "db", namespace+"/web", map[string]any{"password": "vault.secret(password)"}))
+		create(builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/web")))
 		pod, other := newPod(namespace, volume, as("web")), newPod(namespace, volume, as("web"))
 
 		_, err := ask.mountAs(pod, nil, "")
@@ -134,14 +135,14 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 
 	It("says to a pod whose service account the role does not allow what cures it", func() {
 		vault.Write("auth/"+mount+"/role/any", map[string]any{"bound_service_account_names": "nobody", "bound_service_account_namespaces": namespace, "audience": "vault"})
-		create(connection(namespace, "db", namespace+"/web", map[string]any{"password": "vault.secret(password)"}))
+		create(builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/web")))
 		pod := newPod(namespace, volume, as("web"))
 		_, err := ask.mountAs(pod, map[string]string{"vault": podToken(pod, "vault")}, "")
 		expectFault(err, v1alpha1.ReasonAuthFailed, "the role does not allow service account "+namespace+"/web")
 	})
 
 	It("still checks what can be checked of a Connection", func() {
-		wrong := connection(namespace, "wrong", namespace+"/web", map[string]any{"password": "vault.secret(other.password)"})
+		wrong := builder.Connection(namespace, "wrong", map[string]any{"password": "vault.secret(other.password)"}, builder.WithSecret(namespace+"/web"))
 		create(wrong)
 		expectCondition(wrong, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidExpression)
 	})
@@ -153,7 +154,7 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 				Names: []v1alpha1.NamespaceName{v1alpha1.NamespaceName(other)}, PathPrefixes: []v1alpha1.PathPrefix{"secret"},
 			}}
 		})
-		foreign := connection(other, "db", namespace+"/web", map[string]any{"password": "vault.secret(password)"},
+		foreign := builder.Connection(other, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/web"),
 			func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].VaultConfigRef.Namespace = namespace })
 		create(foreign)
 		expectCondition(foreign, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotAllowed,
@@ -161,7 +162,7 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 	})
 
 	It("cannot be used by a VaultTask", func() {
-		t := task(namespace, "read", v1alpha1.OperationRead, namespace+"/web")
+		t := builder.VaultTask(namespace, "read", v1alpha1.OperationRead, namespace+"/web")
 		create(t)
 		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec,
 			ContainSubstring("spec.auth.kubernetes: workload: this logs in as the pod that mounts a Connection, and here is none"))

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -54,7 +55,7 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 	BeforeEach(func() {
 		namespace = newNamespace()
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"written"}})
-		create(vaultConfig(namespace, "main"))
+		create(vault.Config(namespace, "main"))
 		ask = newAsker(replica)
 	})
 
@@ -65,7 +66,7 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 	}
 
 	It("has one of its own for each volume: certificates of pki/issue", func() {
-		c := connection(namespace, "tls", "x", certificate, written(pki, "issue/shop", `{"common_name": "shop.example.com", "ttl": "30m", "alt_names": "a.example.com"}`))
+		c := builder.Connection(namespace, "tls", certificate, builder.WithSecret("x"), written(pki, "issue/shop", `{"common_name": "shop.example.com", "ttl": "30m", "alt_names": "a.example.com"}`))
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded,
 			Equal("every reference can be resolved; made for each volume when it is mounted: "+pki+"/issue/shop"))
@@ -89,14 +90,14 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 	})
 
 	It("has another before it ends", func() {
-		create(connection(namespace, "brief", "x", certificate, fast, written(pki, "issue/brief", `{"common_name": "a.example.com", "ttl": "9s"}`)))
+		create(builder.Connection(namespace, "brief", certificate, builder.WithSecret("x"), builder.WithShortestRefresh, written(pki, "issue/brief", `{"common_name": "a.example.com", "ttl": "9s"}`)))
 		v := mounted("brief")
 		serial := v.files["serial"]
 		Eventually(func() string { Expect(v.ask(ask)).To(Succeed()); return v.files["serial"] }).ShouldNot(Equal(serial))
 	})
 
 	It("keeps what has no end: data keys of transit", func() {
-		create(connection(namespace, "key", "x", map[string]any{"password": "vault.secret(plaintext)", "wrapped": "vault.secret(ciphertext)"},
+		create(builder.Connection(namespace, "key", map[string]any{"password": "vault.secret(plaintext)", "wrapped": "vault.secret(ciphertext)"}, builder.WithSecret("x"),
 			written(transit, "datakey/plaintext/shop", `{"bits": 256}`)))
 		v := mounted("key")
 		password := v.files["password"]
@@ -108,12 +109,12 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 	It("is told what Vault has against its parameters, and changes no KV secret", func() {
 		vault.PutKV("kv/"+namespace, map[string]any{"password": "as it was"})
 		create(
-			connection(namespace, "domain", "x", certificate, written(pki, "issue/shop", `{"common_name": "elsewhere.example.org"}`)),
-			connection(namespace, "none", "x", certificate, written(pki, "issue/shop", "")),
-			connection(namespace, "role", "x", certificate, written(pki, "issue/nobody", `{"common_name": "shop.example.com"}`)),
-			connection(namespace, "kv", "x", map[string]any{"a": "vault.secret(password)"}, written("kv", namespace, `{"password": "changed"}`)),
-			connection(namespace, "silent", "x", map[string]any{"a": "vault.secret(x)"}, written("ssh-written", "roles/x", `{"key_type": "ca", "allow_user_certificates": true}`)),
-			connection(namespace, "sys", "x", map[string]any{"a": "vault.secret(x)"}, written("sys", "policies/password/x/generate", "")),
+			builder.Connection(namespace, "domain", certificate, builder.WithSecret("x"), written(pki, "issue/shop", `{"common_name": "elsewhere.example.org"}`)),
+			builder.Connection(namespace, "none", certificate, builder.WithSecret("x"), written(pki, "issue/shop", "")),
+			builder.Connection(namespace, "role", certificate, builder.WithSecret("x"), written(pki, "issue/nobody", `{"common_name": "shop.example.com"}`)),
+			builder.Connection(namespace, "kv", map[string]any{"a": "vault.secret(password)"}, builder.WithSecret("x"), written("kv", namespace, `{"password": "changed"}`)),
+			builder.Connection(namespace, "silent", map[string]any{"a": "vault.secret(x)"}, builder.WithSecret("x"), written("ssh-written", "roles/x", `{"key_type": "ca", "allow_user_certificates": true}`)),
+			builder.Connection(namespace, "sys", map[string]any{"a": "vault.secret(x)"}, builder.WithSecret("x"), written("sys", "policies/password/x/generate", "")),
 		)
 		for name, sentence := range map[string]string{
 			"domain": "400 Vault rejects the request", "none": "check path and parameters", "role": "vault write with the same shows Vault's reason",
@@ -129,9 +130,9 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 	It("may have it by another namespace's VaultConfig only where that lets it write", func() {
 		shop := newNamespace()
 		grant := v1alpha1.NamespaceGrant{Names: []v1alpha1.NamespaceName{v1alpha1.NamespaceName(shop)}, PathPrefixes: []v1alpha1.PathPrefix{v1alpha1.PathPrefix(pki)}}
-		config := vaultConfig(namespace, "main")
+		config := vault.Config(namespace, "main")
 		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.AllowedNamespaces = []v1alpha1.NamespaceGrant{grant} })
-		c := connection(shop, "tls", "x", certificate, written(pki, "issue/shop", `{"common_name": "shop.example.com"}`),
+		c := builder.Connection(shop, "tls", certificate, builder.WithSecret("x"), written(pki, "issue/shop", `{"common_name": "shop.example.com"}`),
 			func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].VaultConfigRef.Namespace = namespace })
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotAllowed, ContainSubstring("GenericWrite"))
@@ -142,7 +143,7 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 
 	DescribeTable("is rejected at admission, with the cure, where it makes no sense",
 		func(message string, mutate func(*v1alpha1.VaultSecret)) {
-			c := connection("default", "bad", "x", map[string]any{"a": "b"}, func(c *v1alpha1.Connection) { mutate(&c.Spec.VaultSecrets[0]) })
+			c := builder.Connection("default", "bad", map[string]any{"a": "b"}, builder.WithSecret("x"), func(c *v1alpha1.Connection) { mutate(&c.Spec.VaultSecrets[0]) })
 			Expect(cp.Client.Create(ctx, c, client.DryRunAll)).To(MatchError(ContainSubstring(message)))
 		},
 		Entry("parameters of a read", "set method to POST", func(s *v1alpha1.VaultSecret) { s.Parameters = &apiextensionsv1.JSON{Raw: []byte(`{"a": "b"}`)} }),
@@ -164,8 +165,8 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 			}
 			create(binding)
 		}
-		c := connection(namespace, "tls", "x", certificate, written(pki, "issue/shop", ""))
-		plain := connection(namespace, "plain", "x", map[string]any{"a": "b"})
+		c := builder.Connection(namespace, "tls", certificate, builder.WithSecret("x"), written(pki, "issue/shop", ""))
+		plain := builder.Connection(namespace, "plain", map[string]any{"a": "b"}, builder.WithSecret("x"))
 		Eventually(func() error { return as("written-edit", "").Create(ctx, plain.DeepCopy()) }).Should(Succeed())
 		Expect(as("written-edit", "").Create(ctx, c.DeepCopy())).To(MatchError(ContainSubstring("without the right to create VaultTasks")))
 		patch := func(c *v1alpha1.Connection, text string) error {

@@ -1,9 +1,10 @@
-// Package client finds the replicas of the resolver and asks one of them. It is the node plugin's side of the protocol in
-// internal/resolver/api/v1.
+// Package client finds the replicas of the resolver and asks one of them. It is the node plugin's side of the protocol
+// in internal/resolver/api/v1.
 //
-// The replicas publish their certificates in one ConfigMap; to watch it is all that this package may do in the Kubernetes
-// API. A connection trusts exactly the certificates that the replica published, and nothing else. The package keeps no
-// answer and writes nothing to disk; what fails comes back as a fault, in words that quote no foreign error.
+// The replicas publish their certificates in one ConfigMap; to watch it is all that this package may do in the
+// Kubernetes API. A connection trusts exactly the certificates that the replica published, and nothing else. The
+// package keeps no answer and writes nothing to disk; what fails comes back as a fault, in words that quote no foreign
+// error.
 package client
 
 import (
@@ -46,8 +47,8 @@ type Config struct {
 	Namespace string
 	// NodeName decides which replica this node prefers.
 	NodeName string
-	// TokenFile holds the plugin's own token for audience v1alpha1.AudienceNode. It is read for every question: the kubelet
-	// replaces it before it expires.
+	// TokenFile holds the plugin's own token for audience v1alpha1.AudienceNode. It is read for every question: the
+	// kubelet replaces it before it expires.
 	TokenFile string
 
 	// Port of the replicas; 0 means resolverv1.Port.
@@ -96,8 +97,8 @@ func New(config Config) *Client {
 	return &Client{config: config, synced: make(chan struct{}), endpoints: map[string]*endpoint{}}
 }
 
-// Resolve asks the replica that this node prefers, and the next one if no answer comes from it. An answer that is an error is
-// an answer. Errors are always faults: the resolver's own, or ReasonNoResolver if none answered.
+// Resolve asks the replica that this node prefers, and the next one if no answer comes from it. An answer that is an
+// error is an answer. Errors are always faults: the resolver's own, or ReasonNoResolver if none answered.
 func (c *Client) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
 	var response *resolverv1.ResolveResponse
 	err := c.ask(ctx, func(ctx context.Context, resolver resolverv1.ResolverClient, token grpc.CallOption) (err error) {
@@ -118,7 +119,8 @@ func (c *Client) Release(ctx context.Context, request *resolverv1.ReleaseRequest
 	})
 }
 
-// Changes asks the replica that Resolve would ask, and no other: what one calls changed another may not know yet. Errors are faults.
+// Changes asks the replica that Resolve would ask, and no other: what one calls changed another may not know yet.
+// Errors are faults.
 func (c *Client) Changes(ctx context.Context, request *resolverv1.ChangesRequest) (*resolverv1.ChangesResponse, error) {
 	token, endpoints, release, err := c.prepare(ctx)
 	if err != nil {
@@ -131,8 +133,8 @@ func (c *Client) Changes(ctx context.Context, request *resolverv1.ChangesRequest
 	return response, asFault(err)
 }
 
-// prepare returns what a question needs: the plugin's token and the endpoints, of which there is at least one, in the order of preference.
-// The caller releases them.
+// prepare returns what a question needs: the plugin's token and the endpoints, of which there is at least one, in the
+// order of preference. The caller releases them.
 func (c *Client) prepare(ctx context.Context) (token bearer, endpoints []*endpoint, release func(), err error) {
 	if token, err = c.ownToken(); err != nil {
 		return "", nil, nil, err
@@ -229,12 +231,12 @@ func (b bearer) String() string   { return "[node token]" }
 func (b bearer) GoString() string { return b.String() }
 func (b bearer) MarshalLog() any  { return b.String() }
 
-// unanswered tells whether err means that no resolver saw the question to its end, so that another may be asked. Asking twice
-// does no harm: what a resolver does for a question it does again for the next one.
+// unanswered tells whether err means that no resolver saw the question to its end, so that another may be asked. Asking
+// twice does no harm: what a resolver does for a question it does again for the next one.
 func unanswered(err error) bool {
-	s := status.Convert(err)
-	if errorInfo(s) != nil {
+	if resolverv1.DecodeFault(err) != nil {
 		return false
 	}
-	return s.Code() == codes.Unavailable || s.Code() == codes.DeadlineExceeded
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.DeadlineExceeded
 }

@@ -28,12 +28,12 @@ func TestAnswers(t *testing.T) {
 		{name: "files come back"},
 		{
 			name:   "a refusal keeps reason and sentence",
-			answer: refusal(codes.PermissionDenied, v1alpha1.ReasonNotAllowed, "Connection shop/db may not be mounted"),
+			answer: resolverv1.EncodeFault(fault.Waiting(v1alpha1.ReasonNotAllowed, "Connection shop/db may not be mounted")),
 			fault:  fault.Waiting(v1alpha1.ReasonNotAllowed, "Connection shop/db may not be mounted"),
 		},
 		{
 			name:   "Vault being away is an answer of the resolver, not its absence",
-			answer: refusal(codes.Unavailable, v1alpha1.ReasonVaultUnreachable, "GET secret/data/db: connection refused"),
+			answer: resolverv1.EncodeFault(fault.Transient(v1alpha1.ReasonVaultUnreachable, "GET secret/data/db: connection refused")),
 			fault:  fault.Transient(v1alpha1.ReasonVaultUnreachable, "GET secret/data/db: connection refused"),
 		},
 		{
@@ -125,9 +125,9 @@ func TestLeasesAreGivenBackToTheReplicaThatIsAskedOrTheNext(t *testing.T) {
 	first.asked = 0
 	second := s.theOneAsked(g)
 	g.Expect(second.released).To(Equal([]string{"two"}))
-	second.answer = refusal(codes.FailedPrecondition, v1alpha1.ReasonInvalidRequest, "the leases are not ours")
+	second.answer = resolverv1.EncodeFault(fault.Terminal(v1alpha1.ReasonInvalidRequest, "the leases are not ours"))
 	err = c.Release(t.Context(), &resolverv1.ReleaseRequest{Leases: []byte("three")})
-	g.Expect(err).To(Equal(fault.Waiting(v1alpha1.ReasonInvalidRequest, "the leases are not ours")))
+	g.Expect(err).To(Equal(fault.Terminal(v1alpha1.ReasonInvalidRequest, "the leases are not ours")))
 	second.server.Stop()
 	err = c.Release(t.Context(), &resolverv1.ReleaseRequest{Leases: []byte("four")})
 	g.Expect(fault.Is(err, v1alpha1.ReasonNoResolver)).To(BeTrue(), "%v", err)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"syscall"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -19,46 +18,24 @@ import (
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
-// errorInfo returns the resolver's own reason, nil if the status is not the resolver's.
-func errorInfo(s *status.Status) *errdetails.ErrorInfo {
-	for _, detail := range s.Details() {
-		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == resolverv1.ErrorDomain && info.GetReason() != "" {
-			return info
-		}
-	}
-	return nil
-}
-
 // asFault turns an answer's error into the fault that the resolver found. It returns nil, the interface, for nil.
 func asFault(err error) error {
 	if err == nil {
 		return nil
 	}
-	s := status.Convert(err)
-	if info := errorInfo(s); info != nil {
-		return &fault.Fault{Reason: info.GetReason(), Problem: s.Message(), Class: class(s.Code())}
+	if f := resolverv1.DecodeFault(err); f != nil {
+		return f
 	}
-	if s.Code() == codes.Canceled {
+	code := status.Code(err)
+	if code == codes.Canceled {
 		return givenUp()
 	}
 	// The message is not the resolver's sentence, so nobody vouches for what it holds.
-	return fault.Transient(v1alpha1.ReasonInternal, "the resolver's answer is not one: gRPC status %s without a reason", s.Code())
+	return fault.Transient(v1alpha1.ReasonInternal, "the resolver's answer is not one: gRPC status %s without a reason", code)
 }
 
 func givenUp() *fault.Fault {
 	return fault.Transient(v1alpha1.ReasonInternal, "the request was given up before an answer came")
-}
-
-// class guesses who can cure it. The protocol carries no class, and a node asks again in any case.
-func class(code codes.Code) fault.Class {
-	switch code {
-	case codes.Unavailable, codes.Internal:
-		return fault.ClassTransient
-	case codes.InvalidArgument:
-		return fault.ClassTerminal
-	default:
-		return fault.ClassWaiting
-	}
 }
 
 // attempts is what happened at the endpoints that were asked in vain.

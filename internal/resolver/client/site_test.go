@@ -18,9 +18,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -174,14 +172,6 @@ func (r *replica) Resolve(ctx context.Context, _ *resolverv1.ResolveRequest) (*r
 
 func question() *resolverv1.ResolveRequest {
 	return &resolverv1.ResolveRequest{PodToken: "pod-token", VolumeAttributes: map[string]string{v1alpha1.AttributeConnection: "db"}}
-}
-
-func refusal(code codes.Code, reason, sentence string) error {
-	s, err := status.New(code, sentence).WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: resolverv1.ErrorDomain})
-	if err != nil {
-		panic(err)
-	}
-	return s.Err()
 }
 
 // certificate makes what a replica makes for itself.

@@ -7,13 +7,10 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -135,7 +132,7 @@ func (s *Server) intercept(ctx context.Context, request any, info *grpc.UnarySer
 		f := fault.From(err)
 		reason = f.Reason
 		s.log.Info("request failed", "method", info.FullMethod, "reason", f.Reason, "message", f.Message())
-		err = encode(f)
+		err = resolverv1.EncodeFault(f)
 	}
 	if info.FullMethod != resolverv1.Resolver_Resolve_FullMethodName {
 		return response, err // to wait is no work
@@ -143,30 +140,6 @@ func (s *Server) intercept(ctx context.Context, request any, info *grpc.UnarySer
 	requests.WithLabelValues(reason).Inc()
 	duration.Observe(time.Since(started).Seconds())
 	return response, err
-}
-
-// encode turns a fault into a gRPC status that the client turns back.
-func encode(f *fault.Fault) error {
-	s, err := status.New(code(f), f.Message()).WithDetails(&errdetails.ErrorInfo{Reason: f.Reason, Domain: resolverv1.ErrorDomain})
-	if err != nil {
-		return status.Error(code(f), f.Message())
-	}
-	return s.Err()
-}
-
-func code(f *fault.Fault) codes.Code {
-	switch f.Reason {
-	case v1alpha1.ReasonNotAllowed, v1alpha1.ReasonNamespaceNotAllowed:
-		return codes.PermissionDenied
-	case v1alpha1.ReasonConnectionNotFound, v1alpha1.ReasonConfigNotFound:
-		return codes.NotFound
-	case v1alpha1.ReasonInternal:
-		return codes.Internal
-	}
-	if f.Class == fault.ClassTransient {
-		return codes.Unavailable
-	}
-	return codes.FailedPrecondition
 }
 
 func bearer(ctx context.Context) string {

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 // clientProgram is what docs/reference/connection.md tells an author to write, and prints what the library says.
@@ -79,7 +80,7 @@ var _ = Describe("A client library of Service Bindings", func() {
 			namespace := newNamespace()
 			username, password := hostile(), hostile()
 			vault.PutKV("secret/data/"+namespace+"/app", map[string]any{"username": username, "password": password})
-			c := connection(namespace, "backend", namespace+"/app", value)
+			c := builder.Connection(namespace, "backend", value, builder.WithSecret(namespace+"/app"), builder.WithShortestRefresh)
 			c.Spec.Type, c.Spec.Provider = bindingType, "bookshop"
 			root := bindingRoot(c)
 			expectBinding(readBinding(root, service, library), wanted(username, password))
@@ -115,7 +116,7 @@ var _ = Describe("A client library of Service Bindings", func() {
 	It("finds nothing where the Connection has another type", func() {
 		namespace := newNamespace()
 		vault.PutKV("secret/data/"+namespace+"/app", map[string]any{"password": hostile()})
-		c := connection(namespace, "backend", namespace+"/app", map[string]any{"password": "vault.secret(password)"})
+		c := builder.Connection(namespace, "backend", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/app"), builder.WithShortestRefresh)
 		c.Spec.Type = "mysql"
 		command := exec.CommandContext(ctx, "node", "-e", clientProgram, "POSTGRESQL", "pg")
 		command.Env = []string{"PATH=" + os.Getenv("PATH"), "NODE_PATH=" + os.Getenv("NODE_PATH"), "SERVICE_BINDING_ROOT=" + bindingRoot(c)}

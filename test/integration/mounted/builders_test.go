@@ -4,7 +4,6 @@ package mounted
 
 import (
 	"fmt"
-	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -14,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -22,36 +22,11 @@ func newNamespace() string {
 	GinkgoHelper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "spec-"}}
 	Expect(cp.Client.Create(ctx, namespace)).To(Succeed())
-	config := &v1alpha1.VaultConfig{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "main"},
-		Spec: v1alpha1.VaultConfigSpec{
-			URL: vault.URL(), EnginePath: "secret", CACertificate: vault.CACertificate(),
-			Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{SecretKeyRef: v1alpha1.SecretKeyReference{Name: "vault-token", Key: "token"}}},
-		},
-	}
-	create(&corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "vault-token"},
-		StringData: map[string]string{"token": vault.Token(env.TokenOptions{Policies: []string{"all-secrets"}})},
-	}, config)
+	config := vault.Config(namespace.Name, "main")
+	create(builder.TokenSecret(namespace.Name, "vault-token", vault.Token(env.TokenOptions{Policies: []string{"all-secrets"}})), config)
 	expectReady(config, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 	return namespace.Name
 }
-
-// connection is a Connection with one secret attached, which is refreshed as often as the API allows.
-func connection(namespace, name, path string, value map[string]any) *v1alpha1.Connection {
-	GinkgoHelper()
-	c := &v1alpha1.Connection{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec: v1alpha1.ConnectionSpec{
-			Type: "test", Value: raw(value), RefreshInterval: &metav1.Duration{Duration: 5 * time.Second},
-			VaultSecrets: []v1alpha1.VaultSecret{{VaultConfigRef: v1alpha1.VaultConfigReference{Name: "main"}, SecretPath: path}},
-		},
-	}
-	return c
-}
-
-// raw encodes the value of a Connection.
-var raw = env.JSONOf
 
 func create(objects ...client.Object) {
 	GinkgoHelper()

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 // warnings returns what events say about a pod.
@@ -37,7 +38,7 @@ var _ = Describe("A mounted volume that cannot be refreshed", func() {
 		path := "secret/data/" + namespace + "/app"
 		large := newSecret() + strings.Repeat("x", 600<<10)
 		vault.PutKV(path, map[string]any{"password": newSecret(), "large": large})
-		c := connection(namespace, "db", namespace+"/app", map[string]any{"password": "vault.secret(password)"})
+		c := builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/app"), builder.WithShortestRefresh)
 		create(c)
 		expectReady(c, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		pod, dir := mount(namespace, "db")
@@ -50,23 +51,25 @@ var _ = Describe("A mounted volume that cannot be refreshed", func() {
 			edit         func(*v1alpha1.ConnectionSpec)
 		}{
 			{v1alpha1.ReasonKeyMissing, `key "password": no attached secret has the key "pasword" (looked in ` + path + ")",
-				func(s *v1alpha1.ConnectionSpec) { s.Value = raw(map[string]any{"password": "vault.secret(pasword)"}) }},
+				func(s *v1alpha1.ConnectionSpec) {
+					s.Value = builder.JSON(map[string]any{"password": "vault.secret(pasword)"})
+				}},
 			{v1alpha1.ReasonInvalidExpression, `key "password": column 1`,
-				func(s *v1alpha1.ConnectionSpec) { s.Value = raw(map[string]any{"password": "vault.secret("}) }},
+				func(s *v1alpha1.ConnectionSpec) { s.Value = builder.JSON(map[string]any{"password": "vault.secret("}) }},
 			{v1alpha1.ReasonInvalidFileName, `key "a/b" of value cannot be the name of a file`,
-				func(s *v1alpha1.ConnectionSpec) { s.Value = raw(map[string]any{"a/b": "x"}) }},
+				func(s *v1alpha1.ConnectionSpec) { s.Value = builder.JSON(map[string]any{"a/b": "x"}) }},
 			{v1alpha1.ReasonInvalidTemplate, `file "f": line 2: .nothing: there is no such key`,
 				func(s *v1alpha1.ConnectionSpec) {
 					s.Files = []v1alpha1.ConnectionFile{{Path: "f", Template: "x\n{{ .nothing }}"}}
 				}},
 			{v1alpha1.ReasonTooLarge, "", func(s *v1alpha1.ConnectionSpec) {
-				s.Value = raw(map[string]any{"a": "vault.secret(large)", "b": "vault.secret(large)"})
+				s.Value = builder.JSON(map[string]any{"a": "vault.secret(large)", "b": "vault.secret(large)"})
 			}},
 			{v1alpha1.ReasonSecretNotFound, "no secret at this path", func(s *v1alpha1.ConnectionSpec) { s.VaultSecrets[0].SecretPath = "none" }},
 			{v1alpha1.ReasonConfigNotFound, "VaultConfig " + namespace + "/none", func(s *v1alpha1.ConnectionSpec) { s.VaultSecrets[0].VaultConfigRef.Name = "none" }},
 		} {
 			By(broken.reason)
-			whole := connection(namespace, "db", namespace+"/app", map[string]any{"password": "vault.secret(password)"}).Spec
+			whole := builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/app"), builder.WithShortestRefresh).Spec
 			broken.edit(&whole)
 			Eventually(func() error {
 				Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(c), c)).To(Succeed())
@@ -98,7 +101,7 @@ var _ = Describe("A mounted volume that cannot be refreshed", func() {
 	It("costs no event for each pod while Vault is away", func() {
 		namespace := newNamespace()
 		vault.PutKV("secret/data/"+namespace+"/app", map[string]any{"password": newSecret()})
-		create(connection(namespace, "db", namespace+"/app", map[string]any{"password": "vault.secret(password)"}))
+		create(builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/app"), builder.WithShortestRefresh))
 		pod, dir := mount(namespace, "db")
 		good := filesIn(dir)
 		vault.Seal()

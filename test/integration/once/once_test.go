@@ -9,20 +9,20 @@ import (
 	. "github.com/onsi/gomega"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
-// trouble is what goes wrong while a task runs.
-type trouble struct {
+// faultInjection is what goes wrong while a task runs.
+type faultInjection struct {
 	name string
-	// stores are the faults of the first process's writes of status; next those of the one after it.
-	stores, next map[int64]storeFault
-	// answer is what becomes of the request that has the effect.
-	answer *env.Fault
+	// status holds the faults of the first process's writes of status, by their number; nextStatus those of the process after it.
+	status, nextStatus map[int64]statusFault
+	// request is the fault of the request to Vault that has the effect.
+	request *env.Fault
 	// killed: the first process dies after its first pass, and another takes over with an empty memory.
 	killed bool
 	// meanwhile: somebody else acts before the second pass.
@@ -33,10 +33,10 @@ type trouble struct {
 	leaders int
 }
 
-func troubles() []trouble {
-	var all []trouble
+func faultInjections() []faultInjection {
+	var all []faultInjection
 	for _, killed := range []bool{false, true} {
-		for name, stores := range map[string]map[int64]storeFault{
+		for name, status := range map[string]map[int64]statusFault{
 			"the claim is lost":                {1: lost},
 			"the claim's answer is lost":       {1: unanswered},
 			"the claim meets a conflict":       {1: conflict},
@@ -46,32 +46,32 @@ func troubles() []trouble {
 			"the result is lost twice":         {2: lost, 3: lost},
 			"claim and result meet a conflict": {1: conflict, 3: conflict},
 		} {
-			all = append(all, trouble{name: name, stores: stores, killed: killed})
+			all = append(all, faultInjection{name: name, status: status, killed: killed})
 		}
-		for name, answer := range map[string]env.Fault{
+		for name, request := range map[string]env.Fault{
 			"Vault's answer is lost":            {CloseAfter: true},
 			"the request is lost":               {CloseBefore: true},
 			"Vault answers with an error":       {Status: 500},
 			"something in front of Vault fails": {Status: 502, Body: "<html>"},
 		} {
 			all = append(all,
-				trouble{name: name, answer: &answer, killed: killed},
-				trouble{name: name + ", and what is made of it too", answer: &answer, stores: map[int64]storeFault{2: lost}, killed: killed},
-				trouble{name: name + ", and taking it up fails", answer: &answer, stores: map[int64]storeFault{3: unanswered}, next: map[int64]storeFault{1: unanswered}, killed: killed})
+				faultInjection{name: name, request: &request, killed: killed},
+				faultInjection{name: name + ", and what is made of it too", request: &request, status: map[int64]statusFault{2: lost}, killed: killed},
+				faultInjection{name: name + ", and taking it up fails", request: &request, status: map[int64]statusFault{3: unanswered}, nextStatus: map[int64]statusFault{1: unanswered}, killed: killed})
 		}
 		all = append(all,
-			trouble{name: "the cache is old", old: true, killed: killed},
-			trouble{name: "the cache is old and the claim's answer is lost", old: true, stores: map[int64]storeFault{1: unanswered}, killed: killed},
-			trouble{name: "the cache is old and the result is lost", old: true, stores: map[int64]storeFault{2: lost}, killed: killed},
-			trouble{name: "the cache is old and Vault's answer is lost", old: true, answer: &env.Fault{CloseAfter: true}, killed: killed},
-			trouble{name: "Vault's answer is lost and somebody else acts", answer: &env.Fault{CloseAfter: true}, killed: killed, meanwhile: true})
+			faultInjection{name: "the cache is old", old: true, killed: killed},
+			faultInjection{name: "the cache is old and the claim's answer is lost", old: true, status: map[int64]statusFault{1: unanswered}, killed: killed},
+			faultInjection{name: "the cache is old and the result is lost", old: true, status: map[int64]statusFault{2: lost}, killed: killed},
+			faultInjection{name: "the cache is old and Vault's answer is lost", old: true, request: &env.Fault{CloseAfter: true}, killed: killed},
+			faultInjection{name: "Vault's answer is lost and somebody else acts", request: &env.Fault{CloseAfter: true}, killed: killed, meanwhile: true})
 	}
 	for n := range 3 {
 		all = append(all,
-			trouble{name: fmt.Sprintf("there are two leaders, %d", n), leaders: 2},
-			trouble{name: fmt.Sprintf("there are two leaders and their caches are old, %d", n), leaders: 2, old: true, answer: &env.Fault{CloseAfter: true}},
-			trouble{name: fmt.Sprintf("there are two leaders and an answer is lost, %d", n), leaders: 2, answer: &env.Fault{CloseAfter: true}},
-			trouble{name: fmt.Sprintf("there are three leaders and a request is lost, %d", n), leaders: 3, answer: &env.Fault{CloseBefore: true}})
+			faultInjection{name: fmt.Sprintf("there are two leaders, %d", n), leaders: 2},
+			faultInjection{name: fmt.Sprintf("there are two leaders and their caches are old, %d", n), leaders: 2, old: true, request: &env.Fault{CloseAfter: true}},
+			faultInjection{name: fmt.Sprintf("there are two leaders and an answer is lost, %d", n), leaders: 2, request: &env.Fault{CloseAfter: true}},
+			faultInjection{name: fmt.Sprintf("there are three leaders and a request is lost, %d", n), leaders: 3, request: &env.Fault{CloseBefore: true}})
 	}
 	return all
 }
@@ -89,18 +89,18 @@ var _ = Describe("An effect of a VaultTask", func() {
 		)
 		group.SetLimit(8)
 		for _, operation := range operations {
-			for _, trouble := range troubles() {
-				if trouble.meanwhile && operation.meanwhile == nil {
+			for _, injected := range faultInjections() {
+				if injected.meanwhile && operation.meanwhile == nil {
 					continue
 				}
 				group.Go(func() error {
 					path := fmt.Sprintf("%s-%d", operation.name, number.Add(1))
-					outcome, err := play(base, operation, trouble, path)
+					outcome, err := run(base, operation, injected, path)
 					mu.Lock()
 					defer mu.Unlock()
 					outcomes[operation.name+": "+outcome]++
 					if err != nil {
-						wrong = append(wrong, fmt.Sprintf("%s, when %s (killed: %t): %v", operation.name, trouble.name, trouble.killed, err))
+						wrong = append(wrong, fmt.Sprintf("%s, when %s (killed: %t): %v", operation.name, injected.name, injected.killed, err))
 					}
 					return nil
 				})
@@ -117,28 +117,24 @@ var _ = Describe("An effect of a VaultTask", func() {
 	})
 })
 
-// play runs one task through one trouble, and says how it ended.
-func play(base client.WithWatch, operation operation, trouble trouble, path string) (string, error) {
+// run runs one task with one fault injection, and returns the reason that it ended with.
+func run(base client.WithWatch, operation operation, injected faultInjection, path string) (string, error) {
 	operation.prepare(path)
-	task := &v1alpha1.VaultTask{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: path},
-		Spec:       v1alpha1.VaultTaskSpec{TaskTarget: v1alpha1.TaskTarget{VaultConfigRef: &v1alpha1.VaultConfigReference{Name: "main"}}},
-	}
-	operation.task(path, &task.Spec)
+	task := builder.VaultTask(namespace, path, "", "", func(t *v1alpha1.VaultTask) { operation.task(path, &t.Spec) })
 	if err := base.Create(ctx, task); err != nil {
 		return "", err
 	}
-	if trouble.answer != nil {
-		fault := *trouble.answer
+	if injected.request != nil {
+		fault := *injected.request
 		fault.Method, fault.Path, fault.Times = operation.method, operation.api(path), 1
 		proxy.Inject(fault)
 	}
 	var old *v1alpha1.VaultTask
-	if trouble.old {
+	if injected.old {
 		old = task.DeepCopy()
 	}
-	leaders := []*process{newProcess(base, trouble.stores, old)}
-	for len(leaders) < trouble.leaders {
+	leaders := []*process{newProcess(base, injected.status, old)}
+	for len(leaders) < injected.leaders {
 		leaders = append(leaders, newProcess(base, nil, old))
 	}
 	for pass := 1; task.Status.CompletionTime == nil; pass++ {
@@ -150,11 +146,11 @@ func play(base client.WithWatch, operation operation, trouble trouble, path stri
 			together.Go(func() { leader.reconcile(task) })
 		}
 		together.Wait()
-		if pass == 1 && trouble.meanwhile {
+		if pass == 1 && injected.meanwhile {
 			operation.meanwhile(path)
 		}
-		if pass == 1 && trouble.killed {
-			leaders[0] = newProcess(base, trouble.next, old)
+		if pass == 1 && injected.killed {
+			leaders[0] = newProcess(base, injected.nextStatus, old)
 		}
 		if err := base.Get(ctx, client.ObjectKeyFromObject(task), task); err != nil {
 			return "", err

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"net/http"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 // operation is one kind of effect: how to prepare for it, what a task for it says, which request has the effect, and how often it
@@ -127,10 +125,7 @@ func hold(path string) {
 	if err != nil {
 		panic(err)
 	}
-	err = cp.Client.Create(context.Background(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: path}, StringData: map[string]string{"token": secret.WrapInfo.Token},
-	})
-	if err != nil {
+	if err := cp.Client.Create(context.Background(), builder.TokenSecret(namespace, path, secret.WrapInfo.Token)); err != nil {
 		panic(err)
 	}
 }

@@ -19,11 +19,11 @@ import (
 
 var errInjected = errors.New("the API server went away")
 
-// storeFault is what happens to one write of a task's status.
-type storeFault int
+// statusFault is what happens to one write of a task's status.
+type statusFault int
 
 const (
-	none storeFault = iota
+	none statusFault = iota
 	// lost: it never arrived.
 	lost
 	// unanswered: it was stored, and the answer never came.
@@ -35,12 +35,12 @@ const (
 // process is one controller process, as far as VaultTasks go. It remembers what a process remembers, and nothing else.
 type process struct {
 	reconciler *vaulttask.Reconciler
-	stores     atomic.Int64
+	writes     atomic.Int64
 }
 
-// newProcess starts a controller. faults say what happens to its writes of status, in their order; after one, killed tells whether it dies
-// with it. Its cache holds the task as it was created, whatever happened since, unless old is nil.
-func newProcess(base client.WithWatch, faults map[int64]storeFault, old *v1alpha1.VaultTask) *process {
+// newProcess starts a controller. faults are what happens to its writes of status, by their number. Its cache holds the task as it was
+// created, whatever happened since, unless old is nil.
+func newProcess(base client.WithWatch, faults map[int64]statusFault, old *v1alpha1.VaultTask) *process {
 	p := &process{}
 	c := interceptor.NewClient(base, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
@@ -51,7 +51,7 @@ func newProcess(base client.WithWatch, faults map[int64]storeFault, old *v1alpha
 			return c.Get(ctx, key, object, options...)
 		},
 		SubResourceUpdate: func(ctx context.Context, c client.Client, name string, object client.Object, options ...client.SubResourceUpdateOption) error {
-			switch faults[p.stores.Add(1)] {
+			switch faults[p.writes.Add(1)] {
 			case lost:
 				return errInjected
 			case unanswered:

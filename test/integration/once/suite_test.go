@@ -13,7 +13,7 @@ import (
 
 	vaultapi "github.com/hashicorp/vault/api"
 
-	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -46,15 +46,7 @@ var _ = BeforeSuite(func() {
 	server.Policy("everything", `path "*" { capabilities = ["create", "read", "update", "patch", "delete", "list"] }`)
 	Expect(server.Client().Sys().MountWithContext(ctx, "transit", &vaultapi.MountInput{Type: "transit"})).To(Succeed())
 	Expect(cp.Client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
-	Expect(cp.Client.Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "vault-token"},
-		StringData: map[string]string{"token": server.Token(env.TokenOptions{Policies: []string{"everything"}})},
-	})).To(Succeed())
-	Expect(cp.Client.Create(ctx, &v1alpha1.VaultConfig{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "main"},
-		Spec: v1alpha1.VaultConfigSpec{
-			URL: proxy.URL(), EnginePath: "secret", CACertificate: server.CACertificate(),
-			Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{SecretKeyRef: v1alpha1.SecretKeyReference{Name: "vault-token", Key: "token"}}},
-		},
-	})).To(Succeed())
+	token := server.Token(env.TokenOptions{Policies: []string{"everything"}})
+	Expect(cp.Client.Create(ctx, builder.TokenSecret(namespace, builder.TokenSecretName, token))).To(Succeed())
+	Expect(cp.Client.Create(ctx, server.Config(namespace, builder.ConfigName, builder.WithURL(proxy.URL())))).To(Succeed())
 })

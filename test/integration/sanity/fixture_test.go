@@ -14,7 +14,6 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,6 +21,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/node"
 	"sallyport.dev/sallyport/internal/resolver/client"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -91,27 +91,11 @@ func newFixture() fixture {
 // describe creates what a user would: a token's Secret, a VaultConfig and a Connection.
 func describe(ctx context.Context, cp *env.ControlPlane, vault *env.Vault, namespace string) *v1alpha1.Connection {
 	GinkgoHelper()
-	connection := &v1alpha1.Connection{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "db"},
-		Spec: v1alpha1.ConnectionSpec{
-			Type:         "SQLORACLE",
-			Value:        map[string]apiextensionsv1.JSON{"password": {Raw: []byte(`"vault.secret(password)"`)}},
-			VaultSecrets: []v1alpha1.VaultSecret{{VaultConfigRef: v1alpha1.VaultConfigReference{Name: "main"}, SecretPath: "db"}},
-		},
-	}
+	connection := builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret("db"))
 	for _, object := range []ctrlclient.Object{
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}},
-		&corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "vault-token"},
-			Data:       map[string][]byte{"token": []byte(vault.Token(env.TokenOptions{Policies: []string{"shop"}}))},
-		},
-		&v1alpha1.VaultConfig{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "main"},
-			Spec: v1alpha1.VaultConfigSpec{
-				URL: vault.URL(), EnginePath: "secret", CACertificate: vault.CACertificate(),
-				Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{SecretKeyRef: v1alpha1.SecretKeyReference{Name: "vault-token", Key: "token"}}},
-			},
-		},
+		builder.TokenSecret(namespace, builder.TokenSecretName, vault.Token(env.TokenOptions{Policies: []string{"shop"}})),
+		vault.Config(namespace, builder.ConfigName),
 		connection,
 	} {
 		Expect(cp.Client.Create(ctx, object)).To(Succeed())

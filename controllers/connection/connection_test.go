@@ -1,0 +1,53 @@
+package connection
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/resolver"
+)
+
+func mountedBy(volumes *int32) *v1alpha1.Connection {
+	return &v1alpha1.Connection{Status: v1alpha1.ConnectionStatus{Mounts: &v1alpha1.ConnectionMounts{Volumes: volumes}}}
+}
+
+func TestAConnectionThatNobodyMountsIsLookedAtLessOften(t *testing.T) {
+	resolved := &resolver.Resolved{RefreshAfter: time.Minute}
+	for connection, expected := range map[*v1alpha1.Connection]time.Duration{
+		{}:                       4 * time.Minute,
+		mountedBy(nil):           4 * time.Minute,
+		mountedBy(new(int32(0))): 4 * time.Minute,
+		mountedBy(new(int32(1))): time.Minute,
+	} {
+		NewWithT(t).Expect(next(connection, resolved)).To(Equal(expected))
+	}
+}
+
+func TestTheFirstMountWakesAConnection(t *testing.T) {
+	none, zero, one, two := &v1alpha1.Connection{}, mountedBy(new(int32(0))), mountedBy(new(int32(1))),
+		mountedBy(new(int32(2)))
+	for _, test := range []struct {
+		before, after *v1alpha1.Connection
+		wakes         bool
+	}{{none, one, true}, {zero, two, true}, {one, two, false}, {two, one, false}, {one, zero, false},
+		{none, zero, false}} {
+		NewWithT(t).Expect(firstMounted.Update(event.UpdateEvent{ObjectOld: test.before, ObjectNew: test.after})).
+			To(Equal(test.wakes))
+	}
+}
+
+func TestWhatIsWrongWithAVaultConfigIsWaitedFor(t *testing.T) {
+	g := NewWithT(t)
+	connection := &v1alpha1.Connection{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"}}
+	bad := fault.Terminal(v1alpha1.ReasonInvalidSpec, "bad")
+	g.Expect(seenFrom(connection, nil)).To(BeNil())
+	g.Expect(seenFrom(connection, bad).Class).To(Equal(fault.ClassTerminal), "its own")
+	config := fault.Subject{Kind: fault.KindVaultConfig, Namespace: "shop", Name: "main"}
+	g.Expect(seenFrom(connection, fault.About(bad, config)).Class).To(Equal(fault.ClassWaiting))
+}

@@ -1,0 +1,124 @@
+package vaulttask
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+func about(kind, name string) *fault.Fault {
+	return fault.About(fault.Terminal(v1alpha1.ReasonInvalidSpec, ""), fault.Subject{Kind: kind, Namespace: "shop", Name: name})
+}
+
+func TestWhichFaultsEndATask(t *testing.T) {
+	write := &v1alpha1.VaultTask{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "rotate"},
+		Spec: v1alpha1.VaultTaskSpec{Operation: v1alpha1.OperationWrite}}
+	for name, test := range map[string]struct {
+		fault   *fault.Fault
+		called  bool
+		final   bool
+		resumed bool
+	}{
+		"an error in the task":                                 {fault.Terminal(v1alpha1.ReasonInvalidExpression, ""), false, true, false},
+		"an error in its own inline Vault":                     {about(fault.KindVaultTask, "rotate"), false, true, false},
+		"an error in the VaultConfig is waited for":            {about(fault.KindVaultConfig, "main"), false, false, false},
+		"and so is one in the Connection":                      {about(fault.KindConnection, "vault"), true, false, false},
+		"a missing VaultConfig is waited for":                  {fault.Waiting(v1alpha1.ReasonConfigNotFound, ""), false, false, false},
+		"a Vault that is down is waited for":                   {fault.Transient(v1alpha1.ReasonVaultUnreachable, ""), true, false, false},
+		"Vault's refusal of the operation":                     {fault.Waiting(v1alpha1.ReasonPermissionDenied, ""), true, true, false},
+		"a refusal before the operation is waited for":         {fault.Waiting(v1alpha1.ReasonPermissionDenied, ""), false, false, false},
+		"a path that the VaultConfig does not allow":           {fault.Waiting(v1alpha1.ReasonPathNotAllowed, ""), false, false, false},
+		"a token that died meanwhile is waited for":            {fault.Waiting(v1alpha1.ReasonAuthFailed, ""), true, false, false},
+		"a Secret that is being replaced is waited for":        {fault.Waiting(v1alpha1.ReasonCredentialMissing, ""), true, false, false},
+		"a refusal does not end what an earlier attempt began": {fault.Waiting(v1alpha1.ReasonPermissionDenied, ""), true, false, true},
+		"nor does an error in the spec":                        {fault.Terminal(v1alpha1.ReasonInvalidSpec, ""), true, false, true},
+		"a check-and-set that was compared does":               {fault.Terminal(v1alpha1.ReasonCASMismatch, ""), true, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			attempt := &attempt{called: test.called, resumed: test.resumed, task: write}
+			NewWithT(t).Expect(attempt.classify(test.fault) == nil).To(Equal(test.final))
+		})
+	}
+}
+
+func TestARunIsDueUntilItEnds(t *testing.T) {
+	g := NewWithT(t)
+	now := time.Now()
+	task := &v1alpha1.VaultTask{}
+	g.Expect(due(task, now).action).To(Equal(run))
+	g.Expect(fresh(task)).To(BeTrue())
+
+	begin(task, time.Time{}, now)
+	task.Status.Claim = &v1alpha1.TaskClaim{ID: "one"}
+	g.Expect(due(task, now).action).To(Equal(run))
+	g.Expect(fresh(task)).To(BeFalse())
+
+	task.Annotations = map[string]string{v1alpha1.AnnotationRerun: "again"}
+	g.Expect(fresh(task)).To(BeFalse(), "what has begun is brought to its end first")
+
+	complete(task, &outcome{result: &v1alpha1.TaskResult{Path: "secret/data/a", Version: 1}, message: "done"}, now)
+	g.Expect(due(task, now).action).To(Equal(run), "then comes the other run")
+	g.Expect(fresh(task)).To(BeTrue())
+
+	begin(task, time.Time{}, now)
+	g.Expect(task.Status.Result).To(BeNil())
+	fail(task, fault.Terminal(v1alpha1.ReasonInvalidSpec, "no engine"), now)
+	g.Expect(due(task, now)).To(Equal(decision{action: rest}), "a run that fails before its claim is over too")
+}
+
+func TestSuspendHoldsWhatHasNotBegun(t *testing.T) {
+	g := NewWithT(t)
+	now, yes := time.Now(), true
+	task := &v1alpha1.VaultTask{Spec: v1alpha1.VaultTaskSpec{TaskLifecycle: v1alpha1.TaskLifecycle{Suspend: &yes}}}
+	g.Expect(due(task, now).action).To(Equal(hold))
+	begin(task, time.Time{}, now)
+	task.Status.Claim = &v1alpha1.TaskClaim{ID: "one"}
+	g.Expect(due(task, now).action).To(Equal(run))
+}
+
+func TestAFinishedTaskIsRemovedAfterItsTime(t *testing.T) {
+	g := NewWithT(t)
+	now, ttl := time.Now(), int32(60)
+	task := &v1alpha1.VaultTask{Spec: v1alpha1.VaultTaskSpec{TaskLifecycle: v1alpha1.TaskLifecycle{TTLSecondsAfterFinished: &ttl}}}
+	begin(task, time.Time{}, now)
+	complete(task, &outcome{result: &v1alpha1.TaskResult{}}, now)
+	g.Expect(due(task, now).action).To(Equal(rest))
+	g.Expect(due(task, now).after).To(BeNumerically("~", time.Minute, time.Second))
+	g.Expect(due(task, now.Add(time.Minute)).action).To(Equal(remove))
+}
+
+func TestWhenATaskIsGivenUp(t *testing.T) {
+	g := NewWithT(t)
+	now, deadline, limit := time.Now().Truncate(time.Second), int64(60), int32(2)
+	task := &v1alpha1.VaultTask{Spec: v1alpha1.VaultTaskSpec{
+		Operation:     v1alpha1.OperationWrite,
+		TaskLifecycle: v1alpha1.TaskLifecycle{ActiveDeadlineSeconds: &deadline, BackoffLimit: &limit},
+	}}
+	begin(task, time.Time{}, now)
+	pending(task, fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
+	g.Expect(overdue(task, false, lastCondition(task), now.Add(59*time.Second))).To(Succeed())
+	late := overdue(task, false, lastCondition(task), now.Add(time.Minute))
+	g.Expect(fault.Is(late, v1alpha1.ReasonDeadlineExceeded)).To(BeTrue())
+	g.Expect(late).To(MatchError(HaveSuffix("last: VaultSealed, sealed")))
+	g.Expect(fault.Is(overdue(task, true, lastCondition(task), now.Add(time.Minute)), v1alpha1.ReasonOutcomeUnknown)).
+		To(BeTrue())
+
+	task.Status.Failures = 2
+	g.Expect(overdue(task, false, lastCondition(task), now)).To(Succeed())
+	task.Status.Failures = 3
+	g.Expect(fault.Is(overdue(task, false, lastCondition(task), now), v1alpha1.ReasonBackoffLimitExceeded)).To(BeTrue())
+}
+
+func TestAllowedPathsCoverWholeParts(t *testing.T) {
+	g := NewWithT(t)
+	allowed := []string{"sys/mounts/team/"}
+	g.Expect(covered("sys/mounts/team", allowed)).To(BeTrue())
+	g.Expect(covered("sys/mounts/team/tune", allowed)).To(BeTrue())
+	g.Expect(covered("sys/mounts/team-b", allowed)).To(BeFalse())
+	g.Expect(covered("sys/mounts", allowed)).To(BeFalse())
+}

@@ -1,0 +1,49 @@
+package vaulttask
+
+import (
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+)
+
+// inlineSessions are the tasks that have a session with Vault of their own, so that it ends with them. It is safe for
+// concurrent use.
+type inlineSessions struct {
+	mu   sync.Mutex
+	uids map[types.NamespacedName]types.UID
+}
+
+// add notes that a task has a session of its own.
+func (s *inlineSessions) add(task *v1alpha1.VaultTask) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.uids[client.ObjectKeyFromObject(task)] = task.UID
+}
+
+// remove returns whose session a task had, if it had one of its own, and forgets it.
+func (s *inlineSessions) remove(task types.NamespacedName) (types.UID, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	uid, found := s.uids[task]
+	delete(s.uids, task)
+	return uid, found
+}
+
+// inlineConfig is a VaultConfig that exists only for the task, and goes by the task's name.
+func (a *access) inlineConfig(inline v1alpha1.InlineVault) *v1alpha1.VaultConfig {
+	return &v1alpha1.VaultConfig{
+		TypeMeta: metav1.TypeMeta{Kind: "VaultTask"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: a.task.Namespace, Name: a.task.Name, UID: a.task.UID, Generation: a.task.Generation,
+		},
+		Spec: v1alpha1.VaultConfigSpec{
+			URL: inline.URL, VaultNamespace: inline.VaultNamespace,
+			CACertificate: inline.CACertificate, CACertificateFrom: inline.CACertificateFrom,
+			Auth: inline.Auth,
+		},
+	}
+}

@@ -1,0 +1,322 @@
+package fault
+
+import (
+	"slices"
+
+	"google.golang.org/grpc/codes"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+)
+
+// entry is what is known of a reason.
+type entry struct {
+	// code is the gRPC code between resolver, node plugin and kubelet; zero for Internal. For Unavailable and
+	// ResourceExhausted the kubelet assumes that something may be left of the volume, and unpublishes it when the pod
+	// goes away without ever having been started.
+	code codes.Code
+	// classes that faults with this reason can be of; none if no fault has it, but a condition or event only.
+	classes []Class
+	// meaning, cure and retry are its row in docs/reference/reasons.md. A test compares them.
+	meaning, cure, retry string
+}
+
+// reasons is the one table of reasons. A Reason constant of the API package that is missing here fails a test, as does
+// a fault that is made of a class that its reason cannot have.
+var reasons = map[string]entry{
+	// Vault
+	v1alpha1.ReasonVaultUnreachable: {
+		code:    codes.Unavailable,
+		classes: []Class{ClassTransient, ClassWaiting, ClassTerminal},
+		meaning: "no answer: connection refused, time-out, unknown host, or an answer that is not Vault's (a proxy's page, a redirect), or `spec.proxy` does not lead there",
+		cure:    "check `spec.url` and `spec.proxy` of the VaultConfig, network and network policies between controller and Vault",
+		retry:   "by itself; for a redirect, when the address is right",
+	},
+	v1alpha1.ReasonTLSFailed: {
+		code:    codes.Unavailable,
+		classes: []Class{ClassWaiting},
+		meaning: "the TLS handshake failed: wrong authority, wrong name, expired certificate, no TLS on that port, a client certificate that is wanted or not accepted",
+		cure:    "put the right authority into `caCertificate`, or where `caCertificateFrom` points; use a name that the certificate holds, or `tls.serverName`; give `tls.clientCertificateSecretRef` a certificate that the server accepts",
+		retry:   "when changed",
+	},
+	v1alpha1.ReasonVaultSealed: {
+		code:    codes.Unavailable,
+		classes: []Class{ClassTransient},
+		meaning: "Vault is sealed or not initialized",
+		cure:    "unseal it",
+		retry:   "by itself",
+	},
+	v1alpha1.ReasonVaultError: {
+		code:    codes.Unavailable,
+		classes: []Class{ClassTransient},
+		meaning: "Vault answered with an error of its own (5xx)",
+		cure:    "look into Vault's log",
+		retry:   "by itself",
+	},
+	v1alpha1.ReasonRateLimited: {
+		code:    codes.Unavailable,
+		classes: []Class{ClassTransient},
+		meaning: "a quota in Vault is used up (429), or more is asked of Vault than the VaultConfig's `limits` allow",
+		cure:    "raise the quota or the limits, or longer `refreshInterval`s",
+		retry:   "by itself",
+	},
+	v1alpha1.ReasonAuthFailed: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassWaiting},
+		meaning: "Vault does not accept the token (unknown, expired or revoked) or the login (role, mount, audience, password, secret ID, certificate; a wrapping token that was used or has expired; a locked user)",
+		cure:    "as the sentence says: in the Secret, in the spec or in Vault",
+		retry:   "when Secret or spec change; after up to 5 minutes too where that can lock nobody out: see [vaultconfig.md](vaultconfig.md#when-vault-refuses-a-login)",
+	},
+	v1alpha1.ReasonPermissionDenied: {
+		code:    codes.PermissionDenied,
+		classes: []Class{ClassWaiting},
+		meaning: "the token is good, its policies do not allow the request; the sentence names capability and path",
+		cure:    "extend the policy, or correct the path",
+		retry:   "when changed",
+	},
+	v1alpha1.ReasonSecretNotFound: {
+		code:    codes.NotFound,
+		classes: []Class{ClassWaiting, ClassTerminal},
+		meaning: "nothing at the path, no such version, the version is deleted or destroyed, or no engine is mounted there",
+		cure:    "correct `enginePath`, `secretPath`, `version`; or write the secret",
+		retry:   "when changed",
+	},
+	v1alpha1.ReasonInvalidRequest: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassWaiting, ClassTerminal},
+		meaning: "Vault rejects the request (400), the engine is Vault's own or not of the kind that the request needs, or a secret that is made for each reader is wanted where no volume would keep it",
+		cure:    "correct `enginePath`, `secretPath`, `kvVersion`, `method` or `parameters`",
+		retry:   "when changed",
+	},
+
+	// References and files
+	v1alpha1.ReasonInvalidExpression: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassTerminal},
+		meaning: "a `vault.secret(…)` or `vault.text(…)` cannot be parsed, or names a secret that is not attached; the sentence has the place in `value` and the column",
+		cure:    "correct the expression",
+		retry:   "edit",
+	},
+	v1alpha1.ReasonKeyMissing: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassWaiting},
+		meaning: "the secret has no such key",
+		cure:    "correct the key, or write it to Vault",
+		retry:   "when changed",
+	},
+	v1alpha1.ReasonAmbiguousKey: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassWaiting},
+		meaning: "more than one attached secret has the key; the sentence lists the candidates",
+		cure:    "say which: `vault.secret(name.key)`",
+		retry:   "when changed",
+	},
+	v1alpha1.ReasonInvalidFileName: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassTerminal},
+		meaning: "a top-level key of `value`, or a path of `files`, cannot be the name of a file",
+		cure:    "rename it; move the key into an object, or name `files`",
+		retry:   "edit",
+	},
+	v1alpha1.ReasonInvalidTemplate: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassWaiting, ClassTerminal},
+		meaning: "a template of `files` cannot be parsed, misses a key, or does too much work; the sentence has the line",
+		cure:    "correct the template, or what Vault holds",
+		retry:   "edit; when changed if it was parsed",
+	},
+	v1alpha1.ReasonNotRepresentable: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassWaiting, ClassTerminal},
+		meaning: "the format of a file cannot hold a key or a value, or a text is not in its `encoding`",
+		cure:    "another format, another key, or correct what Vault holds",
+		retry:   "when changed; edit for a key",
+	},
+	v1alpha1.ReasonTooLarge: {
+		code:    codes.ResourceExhausted,
+		classes: []Class{ClassWaiting, ClassTerminal},
+		meaning: "more than 512 files or 1 MiB in a volume, or more than 4 MiB put in place by references",
+		cure:    "smaller or fewer secrets, several Connections",
+		retry:   "when changed; edit for the number of files",
+	},
+	v1alpha1.ReasonUnknownOverride: {
+		code:    codes.InvalidArgument,
+		classes: []Class{ClassTerminal},
+		meaning: "a pod overrides (`value.KEY`) a key that `value` does not have",
+		cure:    "correct the pod",
+		retry:   "edit",
+	},
+
+	// Objects
+	v1alpha1.ReasonInvalidSpec: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassWaiting, ClassTerminal},
+		meaning: "a field, or a volume attribute of a pod, is wrong; also a Secret or ConfigMap whose content is no token, secret ID, password or PEM certificate, and a VaultConfig with `workload: true` where there is no pod",
+		cure:    "as the sentence says",
+		retry:   "edit; for the content, when changed",
+	},
+	v1alpha1.ReasonCredentialMissing: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassWaiting},
+		meaning: "the Secret, ConfigMap or service account that a VaultConfig refers to, or its key, is missing or empty; Sallyport has no right to it in this namespace; or the kubelet sent no token of the pod for the audience",
+		cure:    "create it; bind `sallyport-credentials` in the namespace ([security.md](../security.md#without-access-to-every-secret)); for the audience, add it to `spec.tokenRequests` of the CSIDriver",
+		retry:   "when changed",
+	},
+	v1alpha1.ReasonConfigNotFound: {
+		code:    codes.NotFound,
+		classes: []Class{ClassWaiting},
+		meaning: "the VaultConfig does not exist in this namespace",
+		cure:    "create it, or correct the reference",
+		retry:   "when changed",
+	},
+	v1alpha1.ReasonConfigDisabled: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassWaiting},
+		meaning: "the VaultConfig has `enabled: false`",
+		cure:    "its owner switches it on again",
+		retry:   "when changed",
+	},
+	v1alpha1.ReasonConnectionNotFound: {
+		code:    codes.NotFound,
+		classes: []Class{ClassWaiting},
+		meaning: "the Connection does not exist in the pod's namespace",
+		cure:    "create it",
+		retry:   "when changed",
+	},
+	v1alpha1.ReasonNamespaceNotAllowed: {
+		code:    codes.PermissionDenied,
+		classes: []Class{ClassWaiting},
+		meaning: "the VaultConfig is in another namespace and does not let this one use it, or not for this path or operation; or it does not exist: which of the two is not told",
+		cure:    "its owner extends `allowedNamespaces`, or create a VaultConfig in this namespace",
+		retry:   "when changed",
+	},
+	v1alpha1.ReasonNotAllowed: {
+		code:    codes.PermissionDenied,
+		classes: []Class{ClassWaiting, ClassTerminal},
+		meaning: "the pod's service account is not in `allowedServiceAccounts`; or the tokens of a request do not prove what they must",
+		cure:    "add the service account; for tokens, see the log of the resolver",
+		retry:   "when changed",
+	},
+
+	// Sallyport itself
+	v1alpha1.ReasonNoResolver: {
+		code:    codes.Unavailable,
+		classes: []Class{ClassTransient},
+		meaning: "the node found no replica of the controller that answers",
+		cure:    "check the Deployment `sallyport-controller` and port 9443 between nodes' pods and it",
+		retry:   "by itself",
+	},
+	v1alpha1.ReasonNodeFull: {
+		code:    codes.ResourceExhausted,
+		classes: []Class{ClassTransient},
+		meaning: "the volumes of the node use up the node plugin's `--memory-budget`",
+		cure:    "raise it and the container's memory limit, or move pods",
+		retry:   "by itself, when pods leave",
+	},
+	v1alpha1.ReasonInternal: {
+		classes: []Class{ClassTransient, ClassWaiting, ClassTerminal},
+		meaning: "a failure of Sallyport or of the Kubernetes API; also two calls for one volume at a time",
+		cure:    "usually passes; else as the sentence says, or see the logs",
+		retry:   "by itself",
+	},
+	v1alpha1.ReasonProgressing: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassTransient},
+		meaning: "a VaultTask's operation is under way",
+		cure:    "wait",
+	},
+	v1alpha1.ReasonSucceeded: {
+		meaning: "nothing is wrong",
+	},
+
+	// Of workloads with restart-on-change
+	v1alpha1.ReasonRestarted: {
+		meaning: "the pods are rolled, because a Connection that they mount changed",
+	},
+	v1alpha1.ReasonNoVersions: {
+		meaning: "a secret has no versions, so that its changes do not roll the pods",
+	},
+
+	// Of the condition Renewing
+	v1alpha1.ReasonRenewed: {
+		meaning: "the token is renewed before it expires, or replaced by a new login",
+	},
+	v1alpha1.ReasonNeverExpires: {
+		meaning: "the token has no expiry",
+	},
+	v1alpha1.ReasonLookupDenied: {
+		meaning: "the token may not look itself up, so when it dies is not known, and it is not renewed: see [vaultconfig.md](vaultconfig.md#a-token-in-a-secret)",
+	},
+	v1alpha1.ReasonMaxTTLReached: {
+		meaning: "the max TTL allows no further renewal; the sentence says when the token dies. Put a new token into the Secret before that",
+	},
+	v1alpha1.ReasonNotRenewable: {
+		meaning: "Vault made the token not renewable (a batch token, for example)",
+	},
+	v1alpha1.ReasonRenewalDisabled: {
+		meaning: "`autoRenew: false`",
+	},
+	v1alpha1.ReasonRenewalFailed: {
+		meaning: "the last attempt failed; it is tried again",
+	},
+	v1alpha1.ReasonUseLimited: {
+		meaning: "the token was made for a number of uses (`num_uses`) and dies when they are used up",
+	},
+
+	// Of the condition Authenticated
+	v1alpha1.ReasonWorkloadIdentity: {
+		classes: []Class{ClassWaiting},
+		meaning: "pods log in with their own service accounts, so that the VaultConfig has no token of its own",
+	},
+
+	// Of VaultTasks
+	v1alpha1.ReasonCASMismatch: {
+		classes: []Class{ClassTerminal},
+		meaning: "the secret's version is another than expected: somebody else wrote it; nothing was written",
+		cure:    "look at the secret; run the task again, or create one with the right `cas`",
+	},
+	v1alpha1.ReasonOutcomeUnknown: {
+		classes: []Class{ClassTerminal},
+		meaning: "Vault's answer was lost, and whether the effect happened cannot be told: a generic operation, a version that cannot be read, or data that may have been another at the earlier attempt",
+		cure:    "look at what is in Vault, then run the task again",
+	},
+	v1alpha1.ReasonWrappingTokenInvalid: {
+		classes: []Class{ClassTerminal},
+		meaning: "the wrapping token of `unwrap` is unknown, expired or used already",
+		cure:    "have a new one made; if you did not use it, find out who did",
+	},
+	v1alpha1.ReasonPathNotAllowed: {
+		classes: []Class{ClassWaiting},
+		meaning: "the VaultConfig lets no task act on this path of Vault's own, or hand out wrapped results",
+		cure:    "its owner adds the path to `allowedSystemPaths`, or sets `allowWrappedResults`",
+	},
+	v1alpha1.ReasonSuspended: {
+		classes: []Class{ClassWaiting},
+		meaning: "the task has `suspend: true`",
+		cure:    "remove it",
+	},
+	v1alpha1.ReasonScheduled: {
+		meaning: "the task waits for the first time of its schedule",
+	},
+	v1alpha1.ReasonDeadlineExceeded: {
+		classes: []Class{ClassTerminal},
+		meaning: "the run took longer than `activeDeadlineSeconds`; the sentence says what it waited for last",
+		cure:    "cure that, then run the task again",
+	},
+	v1alpha1.ReasonBackoffLimitExceeded: {
+		classes: []Class{ClassTerminal},
+		meaning: "Vault failed more often than `backoffLimit` allows",
+		cure:    "the same",
+	},
+}
+
+// Code returns the gRPC code for a reason: that of the resolver's answer to a node plugin, and of the node plugin's to
+// the kubelet.
+func Code(reason string) codes.Code {
+	if code := reasons[reason].code; code != codes.OK {
+		return code
+	}
+	return codes.Internal
+}
+
+// Allows tells whether a fault with this reason can be of this class.
+func Allows(reason string, class Class) bool { return slices.Contains(reasons[reason].classes, class) }

@@ -1,0 +1,134 @@
+package refresh
+
+import (
+	"context"
+
+	"github.com/go-logr/logr"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/node/logkeys"
+	"sallyport.dev/sallyport/internal/node/volume"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+)
+
+// What a refresh logs.
+const (
+	messageRefreshed = "Volume refreshed"
+	messageFailed    = "Volume not refreshed, its files stay as they are"
+)
+
+// refresh asks the resolver whether the volume's files are current, and replaces them if not. Whatever fails, the files
+// of the last good response stay.
+func (r *Refresher) refresh(ctx context.Context, id string) {
+	v := r.Volumes.Get(id)
+	if v == nil || ctx.Err() != nil {
+		return
+	}
+	if wait := v.UntilDue(r.Clock.Now()); wait > 0 {
+		// Woken by an older entry of the queue.
+		r.due.AddAfter(id, wait)
+		return
+	}
+	current, token, ok := v.StartRefresh(r.Clock.Now())
+	if !ok {
+		return
+	}
+	// Without the lock: a slow resolver must not keep the kubelet from unpublishing the volume.
+	response, err := r.Resolver.Resolve(ctx, &resolverv1.ResolveRequest{
+		PodToken: token.Value, WorkloadTokens: token.Workload, VolumeAttributes: current.Attributes,
+		VolumeId: current.VolumeID, Revision: current.Revision, Leases: current.Leases,
+	})
+	if err == nil {
+		// Whatever was made for the volume is kept, also by a process that is about to stop.
+		err = r.apply(context.WithoutCancel(ctx), v, response)
+	}
+	if v.Closing() || ctx.Err() != nil {
+		return
+	}
+	r.Observe(err)
+	logger := logr.FromContextOrDiscard(ctx).WithValues(logkeys.Volume, id, logkeys.Pod, current.Pod)
+	v.SetStale(err != nil)
+	if err != nil {
+		f := fault.From(err)
+		retryAfter := r.due.Backoff(id)
+		logger.Info(messageFailed, logkeys.Reason, f.Reason, logkeys.Sentence, f.Message(), logkeys.RetryAfter, retryAfter)
+		r.schedule(v, retryAfter)
+		return
+	}
+	r.due.Forget(id)
+	if !response.GetUnchanged() {
+		logger.Info(messageRefreshed)
+	}
+	r.Next(v, response)
+}
+
+// apply brings the volume to what the resolver answered.
+func (r *Refresher) apply(ctx context.Context, v *volume.Volume, response *resolverv1.ResolveResponse) error {
+	unlock, err := r.Locks.Lock(ctx, v.ID)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	current, _ := v.Snapshot()
+	if v.Closing() {
+		// Unpublish has what the volume had before this response revoked.
+		r.Revocations.Enqueue(ctx, current.Pod, response.GetLeases())
+		return nil
+	}
+	unchanged := response.GetUnchanged() && current.Revision != ""
+	if current, err = r.replaceLeases(v, response.GetLeases(), !unchanged); err != nil {
+		return err
+	}
+	if !unchanged {
+		if response.GetUnchanged() {
+			return fault.Transient(v1alpha1.ReasonInternal, "the resolver called files unchanged that it was not told of")
+		}
+		if err := r.replaceFiles(v, response.GetFiles(), &current); err != nil {
+			return err
+		}
+		current.Revision = response.GetRevision()
+	}
+	v.SetChangeKeys(response.GetTopics())
+	current.RefreshedAt = r.Clock.Now()
+	if err := r.Store.WriteState(v.Dir, current); err != nil {
+		return fault.In(err, "recording the refresh")
+	}
+	v.Recorded(current)
+	return nil
+}
+
+// replaceLeases takes over the leases of a response, in place of all that the volume had. With record they are in the
+// written state when it returns: so they are before files are touched, and whoever finds the volume after a kill finds
+// with it all that was made for it. Without, the caller writes the state that it returns. The caller holds the volume's
+// lock.
+func (r *Refresher) replaceLeases(v *volume.Volume, fresh volume.EncryptedLeases, record bool) (volume.State, error) {
+	current, recorded := v.ReplaceLeases(fresh)
+	if recorded || !record {
+		return current, nil
+	}
+	if err := r.Store.WriteState(v.Dir, current); err != nil {
+		return current, fault.In(err, "recording the leases of the volume")
+	}
+	v.Recorded(current)
+	return current, nil
+}
+
+// replaceFiles swaps the volume's files. The caller holds the volume's lock.
+func (r *Refresher) replaceFiles(v *volume.Volume, files []*resolverv1.File, current *volume.State) error {
+	if err := volume.ValidateFiles(files); err != nil {
+		return err
+	}
+	// Only the growth: both generations exist for a moment, but no more of them than there are workers.
+	before := v.Memory.Bytes()
+	if err := v.Memory.Resize(volume.Size(files, current.Leases)); err != nil {
+		return err
+	}
+	dataDir, err := r.Store.WriteFiles(v.Dir, current.Group, files)
+	if err != nil {
+		v.Memory.Charge(before - v.Memory.Bytes())
+		return fault.In(err, "writing the files of the volume")
+	}
+	current.DataDir = dataDir
+	return nil
+}

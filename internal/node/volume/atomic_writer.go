@@ -1,0 +1,136 @@
+package volume
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+)
+
+// atomicWriter writes the files that one pod sees. The kubelet's AtomicWriter does not do: it lies in
+// k8s.io/kubernetes, which is not made to be imported, and it writes every file anew when one has changed.
+type atomicWriter struct {
+	dir        string
+	filesystem Filesystem
+	group      *int64
+}
+
+// write makes dir hold exactly files, in one atomic swap, and returns the name of the directory that ..data leads to.
+// What is already there in the same content stays as it is: if nothing differs no file is touched, and if something
+// does, the other files keep their inode and modification time.
+//
+// It also completes whatever an earlier write, killed half-way, left behind.
+func (w atomicWriter) write(files []*resolverv1.File, now time.Time) (string, error) {
+	current, err := os.Readlink(filepath.Join(w.dir, DataLink))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if current == "" || !w.holds(current, files) {
+		if current, err = w.swap(current, files, now); err != nil {
+			return "", err
+		}
+	}
+	return current, w.tidy(current, files)
+}
+
+// holds tells whether the data directory holds exactly files.
+func (w atomicWriter) holds(dataDir string, files []*resolverv1.File) bool {
+	entries, err := os.ReadDir(filepath.Join(w.dir, dataDir))
+	if err != nil || len(entries) != len(files) {
+		return false
+	}
+	for _, file := range files {
+		if !w.same(dataDir, file) {
+			return false
+		}
+	}
+	return true
+}
+
+func (w atomicWriter) same(dataDir string, file *resolverv1.File) bool {
+	path := filepath.Join(w.dir, dataDir, file.GetPath())
+	// The mode belongs to the inode, which a link would share.
+	if info, err := os.Lstat(path); err != nil || info.Mode() != w.mode(file) {
+		return false
+	}
+	content, err := os.ReadFile(path)
+	return err == nil && bytes.Equal(content, file.GetContent())
+}
+
+// mode is what the file's author chose. Otherwise everybody in the pod may read, or with an fsGroup only that group.
+func (w atomicWriter) mode(file *resolverv1.File) fs.FileMode {
+	switch {
+	case file.GetMode() != 0:
+		return fs.FileMode(file.GetMode()).Perm()
+	case w.group != nil:
+		return 0o440
+	default:
+		return 0o644
+	}
+}
+
+// swap writes a new data directory and leads ..data to it.
+func (w atomicWriter) swap(current string, files []*resolverv1.File, now time.Time) (string, error) {
+	next := fmt.Sprintf("%s%s.%d", InternalPrefix, now.UTC().Format("2006_01_02_15_04_05"), rand.Uint64())
+	if err := w.filesystem.Mkdir(filepath.Join(w.dir, next), 0o755); err != nil {
+		return "", err
+	}
+	for _, file := range files {
+		if err := w.writeFile(current, next, file); err != nil {
+			return "", err
+		}
+	}
+	link := filepath.Join(w.dir, newDataLink)
+	if err := w.filesystem.Remove(link); err != nil {
+		return "", err
+	}
+	if err := w.filesystem.Symlink(next, link); err != nil {
+		return "", err
+	}
+	return next, w.filesystem.Rename(link, filepath.Join(w.dir, DataLink))
+}
+
+func (w atomicWriter) writeFile(current, next string, file *resolverv1.File) error {
+	path := filepath.Join(w.dir, next, file.GetPath())
+	if current != "" && w.same(current, file) {
+		return w.filesystem.Link(filepath.Join(w.dir, current, file.GetPath()), path)
+	}
+	if err := w.filesystem.WriteFile(path, file.GetContent(), w.mode(file)); err != nil || w.group == nil {
+		return err
+	}
+	return w.filesystem.Chgrp(path, int(*w.group))
+}
+
+// tidy makes the links that the pod opens, removes those of files that are gone, and removes what no link leads to.
+func (w atomicWriter) tidy(current string, files []*resolverv1.File) error {
+	keep := map[string]bool{DataLink: true, current: true}
+	for _, file := range files {
+		name := file.GetPath()
+		keep[name] = true
+		if _, err := os.Lstat(filepath.Join(w.dir, name)); err == nil {
+			continue
+		}
+		if err := w.filesystem.Symlink(filepath.Join(DataLink, name), filepath.Join(w.dir, name)); err != nil {
+			return err
+		}
+	}
+	entries, err := os.ReadDir(w.dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if keep[entry.Name()] {
+			continue
+		}
+		if err := w.filesystem.RemoveAll(filepath.Join(w.dir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package projection
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+)
+
+// text prints a value: strings as they are, everything else as JSON. It spends on the string.
+func (f functions) text(value any) (string, error) {
+	switch v := value.(type) {
+	case string:
+		return v, f.budget.spend(len(v))
+	case json.Number:
+		return string(v), f.budget.spend(len(v))
+	case int64:
+		return strconv.FormatInt(v, 10), f.budget.spend(nodePrice)
+	case int:
+		return strconv.Itoa(v), f.budget.spend(nodePrice)
+	case float64: // a constant in the template
+		return strconv.FormatFloat(v, 'g', -1, 64), f.budget.spend(nodePrice)
+	}
+	written, err := compactJSON(value)
+	if err != nil {
+		return "", errFunction("this cannot be written as JSON")
+	}
+	return string(written), f.budget.spend(len(written))
+}
+
+// texts is text for several values.
+func (f functions) texts(values ...any) ([]string, error) {
+	texts := make([]string, len(values))
+	for i, value := range values {
+		var err error
+		if texts[i], err = f.text(value); err != nil {
+			return nil, err
+		}
+	}
+	return texts, nil
+}
+
+// printf is that of package fmt with the verbs whose result is bounded: %s, %v, %q and %d without widths.
+func (f functions) printf(format string, values ...any) (string, error) {
+	var text strings.Builder
+	if err := f.budget.spend(len(format)); err != nil {
+		return "", err
+	}
+	for {
+		before, verb, found := strings.Cut(format, "%")
+		text.WriteString(before)
+		if !found {
+			break
+		}
+		if verb == "" || !strings.ContainsAny(verb[:1], "%svqd") {
+			return "", errFunction("printf knows %%s, %%v, %%d, %%q and %%%%, without widths")
+		}
+		format = verb[1:]
+		if verb[0] == '%' {
+			text.WriteByte('%')
+			continue
+		}
+		if len(values) == 0 {
+			return "", errFunction("printf needs a value for each verb")
+		}
+		written, err := f.text(values[0])
+		if err != nil {
+			return "", err
+		}
+		if verb[0] == 'q' {
+			if written, err = quote(written); err != nil {
+				return "", err
+			}
+		}
+		text.WriteString(written)
+		if err := f.budget.spendOnText(text.Len()); err != nil {
+			return "", err
+		}
+		values = values[1:]
+	}
+	if len(values) > 0 {
+		return "", errFunction("printf has more values than verbs")
+	}
+	return text.String(), nil
+}
+
+// print puts texts side by side, with nothing between them.
+func (f functions) print(values ...any) (string, error) {
+	texts, err := f.texts(values...)
+	if err != nil {
+		return "", err
+	}
+	return f.join("", texts)
+}
+
+func (f functions) join(separator string, texts []string) (string, error) {
+	length := len(separator) * len(texts)
+	for _, text := range texts {
+		length += len(text)
+	}
+	if err := f.budget.spendOnText(length); err != nil {
+		return "", err
+	}
+	return strings.Join(texts, separator), nil
+}

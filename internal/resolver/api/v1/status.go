@@ -1,0 +1,51 @@
+package resolverv1
+
+import (
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/status"
+
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// Keys of the metadata of google.rpc.ErrorInfo, beside its reason.
+const (
+	keyClass            = "class"
+	keySubjectKind      = "subjectKind"
+	keySubjectNamespace = "subjectNamespace"
+	keySubjectName      = "subjectName"
+)
+
+// EncodeFault returns the gRPC error that carries a fault: its sentence as message, and reason, class and subject in a
+// google.rpc.ErrorInfo.
+func EncodeFault(f *fault.Fault) error {
+	info := &errdetails.ErrorInfo{Reason: f.Reason, Domain: ErrorDomain, Metadata: map[string]string{keyClass: f.Class.String()}}
+	if f.Subject != (fault.Subject{}) {
+		info.Metadata[keySubjectKind] = f.Subject.Kind
+		info.Metadata[keySubjectNamespace] = f.Subject.Namespace
+		info.Metadata[keySubjectName] = f.Subject.Name
+	}
+	bare := status.New(fault.Code(f.Reason), f.Message())
+	detailed, err := bare.WithDetails(info)
+	if err != nil {
+		return bare.Err()
+	}
+	return detailed.Err()
+}
+
+// DecodeFault returns the fault that a gRPC error carries, and nil if it carries none: then its message is not the
+// resolver's sentence, and nobody vouches for what it holds. A class that is not known here, of another version of
+// Sallyport, is taken for transient: the node asks again in any case.
+func DecodeFault(err error) *fault.Fault {
+	s := status.Convert(err)
+	for _, detail := range s.Details() {
+		info, ok := detail.(*errdetails.ErrorInfo)
+		if !ok || info.GetDomain() != ErrorDomain || info.GetReason() == "" {
+			continue
+		}
+		said := info.GetMetadata()
+		class, _ := fault.ParseClass(said[keyClass])
+		subject := fault.Subject{Kind: said[keySubjectKind], Namespace: said[keySubjectNamespace], Name: said[keySubjectName]}
+		return &fault.Fault{Reason: info.GetReason(), Class: class, Subject: subject, Problem: s.Message()}
+	}
+	return nil
+}

@@ -1,0 +1,33 @@
+package resolverv1
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+func TestAFaultTravelsWithReasonClassAndSubject(t *testing.T) {
+	config := fault.Subject{Kind: fault.KindVaultConfig, Namespace: "shop", Name: "main"}
+	for _, f := range []*fault.Fault{
+		fault.Transient(v1alpha1.ReasonVaultSealed, "sealed").WithRemedy("unseal it"),
+		fault.About(fault.Waiting(v1alpha1.ReasonTLSFailed, "no TLS"), config),
+		fault.In(fault.About(fault.Terminal(v1alpha1.ReasonInvalidSpec, "is wrong").OnField("spec.url"), config), "here"),
+	} {
+		g := NewWithT(t)
+		sent := EncodeFault(f)
+		g.Expect(status.Code(sent)).To(Equal(fault.Code(f.Reason)))
+		got := DecodeFault(sent)
+		g.Expect([]any{got.Reason, got.Class, got.Subject, got.Message()}).To(Equal([]any{f.Reason, f.Class, f.Subject, f.Message()}))
+	}
+}
+
+func TestAStatusOfAnotherIsNoFault(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(DecodeFault(status.Error(codes.Unavailable, "whatever"))).To(BeNil())
+	g.Expect(DecodeFault(nil)).To(BeNil())
+}
