@@ -18,7 +18,7 @@ LDFLAGS := -s -w -X sallyport.dev/sallyport/internal/app.version=$(VERSION)
 ##@ Use
 
 .PHONY: demo
-demo: ## Play the whole story on a real Kubernetes node and a real Vault, all on this machine (root, Linux).
+demo: ## Show Sallyport at work on a real Kubernetes node and a real Vault, all on this machine (root, Linux).
 	@hack/demo.sh
 
 .PHONY: demo-down
@@ -72,6 +72,10 @@ bench: ## Measure what Sallyport costs, with a real API server and a real Vault;
 .PHONY: generate
 generate: ## Regenerate CRDs, deepcopy, RBAC and gRPC code.
 	@hack/generate.sh
+
+.PHONY: diagrams
+diagrams: ## Draw docs/images/*.svg anew from the sources beside them.
+	@hack/diagrams.sh
 
 .PHONY: tools
 tools: ## Install, download or build every program that the other targets need.

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Plays Sallyport's story on this machine: a real Kubernetes node and a real Vault are started, Sallyport is installed as a
+# Demonstrates Sallyport on this machine: a real Kubernetes node and a real Vault are started, Sallyport is installed as a
 # user installs it, a pod mounts a Connection, its password is changed in Vault, the Vault token is renewed, and at
 # the end everything that the node wrote to disk is searched for the passwords.
 #
-# Each command is shown as a user would type it, and then run. "hack/demo.sh story" is the part that runs inside
+# Each command is shown as a user would type it, and then run. "hack/demo.sh walkthrough" is the part that runs inside
 # the node, where kubectl and vault are set up; it can be repeated.
 set -euo pipefail
 # shellcheck source=hack/cluster/env.sh
@@ -167,7 +167,7 @@ known_values() {
   printf 'vault-token=%s\n' "$("$CLUSTER_SCRIPTS/exec.sh" kubectl get secret vault-token -o 'go-template={{.data.token | base64decode}}')"
 }
 
-story() {
+walkthrough() {
   rm -f "$PASSWORDS"
   install
   prepare_vault
@@ -191,11 +191,11 @@ case ${1:-} in
   '')
     need_root
     set_up
-    hack/cluster/exec.sh hack/demo.sh story
+    hack/cluster/exec.sh hack/demo.sh walkthrough
     search
     farewell ;;
-  story)
-    inside_node || die "the story is told inside the node: hack/cluster/exec.sh hack/demo.sh story"
-    story ;;
+  walkthrough)
+    inside_node || die "the walkthrough runs inside the node: hack/cluster/exec.sh hack/demo.sh walkthrough"
+    walkthrough ;;
   *) die "usage: hack/demo.sh" ;;
 esac

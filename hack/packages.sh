@@ -6,7 +6,9 @@
 #   hack/packages.sh ldap     the LDAP server of the integration tests
 #   hack/packages.sh database the database server of the integration tests
 #   hack/packages.sh lint     the linter of shell scripts
+#   hack/packages.sh race     the C compiler that Go's race detector needs
 #   hack/packages.sh node     Node.js, in which tests run a client library
+#   hack/packages.sh diagrams what draws the diagrams of the docs
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -18,7 +20,9 @@ needed() {
   case ${1:-} in
     ldap) echo 'slapd slapd                      has the users of the tests of LDAP logins'; return ;;
     database) echo 'initdb postgresql                has the users of the tests of database credentials'; return ;;
+    race) printf '%s\n' 'gcc gcc  builds tests with the race detector' 'libc libc6-dev  has the headers for it'; return ;;
     lint) echo 'shellcheck shellcheck            checks shell scripts'; return ;;
+    diagrams) printf '%s\n' 'plantuml plantuml  draws sequences' 'dot graphviz  draws states'; return ;;
     node) printf '%s\n' 'node nodejs  runs a client library of Service Bindings' 'curl curl  fetches it'; return ;;
   esac
   cat <<'LIST'
@@ -43,6 +47,7 @@ present() {
   case $1 in
     cni) [[ -x /usr/lib/cni/ptp || -x /opt/cni/bin/ptp || -x /usr/libexec/cni/ptp ]] ;;
     initdb) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || have initdb ;;
+    libc) [[ $(uname -s) != Linux ]] || gcc -E -include stdlib.h -x c /dev/null -o /dev/null 2>/dev/null ;;
     *) have "$1" ;;
   esac
 }

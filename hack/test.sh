@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs one layer of tests with everything that it needs.
 #
-#   hack/test.sh unit           plain go test
+#   hack/test.sh unit           plain go test, with the race detector
 #   hack/test.sh fuzz           the fuzz targets of what takes users' texts apart and of what writes files, FUZZTIME each (5s)
-#   hack/test.sh integration    with a real API server and a real Vault, no node
+#   hack/test.sh integration    with a real API server and a real Vault, no node, with the race detector
 #   hack/test.sh e2e            on a real node of its own, which is gone afterwards
 #
 # FOCUS='words' runs the specs of integration or e2e whose names match. The end-to-end tests' node lives in
@@ -17,11 +17,18 @@ cd "$ROOT"
 [[ -t 1 ]] || export GINKGO_NO_COLOR=yes
 IMAGE=${IMAGE:-sallyport.dev/sallyport:0.1.0}
 
+# race_test is "go test" with the race detector, which needs cgo and a C compiler. Only programs of tests are built so: what is shipped, and all
+# else that tests run, has no cgo.
+race_test() { CGO_ENABLED=1 go test -race "$@"; }
+
+plain_test() { go test "$@"; }
+
 unit() {
   local packages=()
   while read -r package; do packages+=("$package"); done < <(test_packages ./... | cut -d' ' -f1 | grep -vE '/test/(integration|e2e|bench)(/|$)')
+  hack/packages.sh race
   heading "Unit tests"
-  go test "${packages[@]}"
+  race_test "${packages[@]}"
 }
 
 # fuzz looks for new inputs for a bounded time; the seeds are unit tests. A failing input is written to testdata/fuzz beside the test. The targets
@@ -53,9 +60,10 @@ integration() {
   hack/packages.sh database
   hack/tools.sh age age-keygen
   [[ $(uname -s) != Linux ]] || export_node
+  hack/packages.sh race
   export KUBEBUILDER_ASSETS=$assets VAULT_BINARY=$vault
   heading "Integration tests: kube-apiserver $("$assets/kube-apiserver" --version | awk '{print $2}'), $("$vault" version | cut -d, -f1)"
-  each_suite ./test/integration/... run_here
+  each_suite ./test/integration/... race_test run_here
 }
 
 # export_node is for the specs with real mounts.
@@ -64,7 +72,7 @@ export_node() {
   export NODE_PATH
 }
 
-# each_suite PACKAGES RUNNER compiles every test package and runs it in its own directory, one after the other: each
+# each_suite PACKAGES COMPILER RUNNER compiles every test package and runs it in its own directory, one after the other: each
 # has an API server of its own, and a failure of one does not hide the others.
 each_suite() {
   local package dir program status=0
@@ -72,8 +80,8 @@ each_suite() {
   while read -r package dir; do
     program=$ROOT/bin/$(tr / - <<<"${package#sallyport.dev/sallyport/test/}").test
     say "${package#sallyport.dev/sallyport/}"
-    go test -c -o "$program" "$package"
-    (cd "$dir" && "$2" "$program") || status=1
+    "$2" -c -o "$program" "$package"
+    (cd "$dir" && "$3" "$program") || status=1
   done < <(test_packages "$1")
   [[ -n ${program:-} ]] || die "there are no tests in $1"
   return "$status"
@@ -103,7 +111,7 @@ e2e() {
   heading "Installing config/default"
   hack/cluster/exec.sh kubectl apply -k config/default >&2
   heading "End-to-end tests"
-  each_suite ./test/e2e/... run_in_node
+  each_suite ./test/e2e/... plain_test run_in_node
 }
 
 # after_e2e runs however the tests ended. The logs of a failure outlive the next run.

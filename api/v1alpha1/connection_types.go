@@ -6,7 +6,8 @@ import (
 )
 
 // Connection holds the pre-configured inputs for a remote system, such as host, user and password. Any string in its
-// value may hold vault.secret(...), which is fetched from Vault every time a pod mounts the Connection and is never stored.
+// value may hold vault.secret(...), which is fetched from Vault every time a pod mounts the Connection and is never
+// stored.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -72,16 +73,16 @@ type ConnectionSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(s, !has(s.name) || self.exists_one(t, has(t.name) && t.name == s.name))",message="the names of vaultSecrets must be unique"
 	VaultSecrets []VaultSecret `json:"vaultSecrets,omitempty"`
 
-	// files are the files of the mounted Connection, in place of one file for each top-level key of value. The files "type" and, if
-	// provider is set, "provider" are there besides.
+	// files are the files of the mounted Connection, in place of one file for each top-level key of value. The files
+	// "type" and, if provider is set, "provider" are there besides.
 	// +optional
 	// +listType=map
 	// +listMapKey=path
 	// +kubebuilder:validation:MaxItems=128
 	Files []ConnectionFile `json:"files,omitempty"`
 
-	// refreshInterval is how often a mounted Connection is compared with Vault: a change reaches its pods within this time,
-	// plus two seconds. 60s if not set; at least 5s.
+	// refreshInterval is how often a mounted Connection is compared with Vault: a change reaches its pods within this
+	// time, plus two seconds. 60s if not set; at least 5s.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('5s')",message="refreshInterval must be at least 5s"
 	RefreshInterval *metav1.Duration `json:"refreshInterval,omitempty"`
@@ -128,8 +129,8 @@ const FileEncodingBase64 FileEncoding = "Base64"
 // +kubebuilder:validation:XValidation:rule="(has(self.format) ? 1 : 0) + (has(self.value) ? 1 : 0) + (has(self.template) ? 1 : 0) == 1",message="set exactly one of format, value and template"
 // +kubebuilder:validation:XValidation:rule="!(has(self.format) && has(self.encoding))",message="encoding is for value and template; a format writes text"
 type ConnectionFile struct {
-	// path is the file's name. The rules are those of a ConfigMap's keys: letters and digits of ASCII, "-", "_" and "."; not beginning
-	// with "..". There are no subdirectories.
+	// path is the file's name. The rules are those of a ConfigMap's keys: letters and digits of ASCII, "-", "_" and
+	// "."; not beginning with "..". There are no subdirectories.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -138,8 +139,9 @@ type ConnectionFile struct {
 	// +kubebuilder:validation:XValidation:rule="!(self in ['type', 'provider'])",message="the files type and provider are written from spec.type and spec.provider; choose another path"
 	Path string `json:"path,omitempty"`
 
-	// format writes the whole value: JSON; YAML; Env, for the shell's command "."; DockerEnv, for docker run --env-file; Properties, for
-	// java.util.Properties. In the last three each top-level key is one entry; what is not a string stands there as JSON.
+	// format writes the whole value: JSON; YAML; Env, for the shell's command "."; DockerEnv, for docker run
+	// --env-file; Properties, for java.util.Properties. In the last three each top-level key is one entry; what is not
+	// a string stands there as JSON.
 	// +optional
 	Format FileFormat `json:"format,omitempty"`
 
@@ -149,8 +151,9 @@ type ConnectionFile struct {
 	// +kubebuilder:validation:MaxLength=65536
 	Value string `json:"value,omitempty"`
 
-	// template is a Go template that is given spec.value with its references resolved: {{ .user }}. A key that is not there is an
-	// error. The functions are listed in the reference. References in the template itself are not looked at.
+	// template is a Go template that is given spec.value with its references resolved: {{ .user }}. A key that is not
+	// there is an error. The functions are listed in the reference. References in the template itself are not looked
+	// at.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=65536
@@ -161,8 +164,8 @@ type ConnectionFile struct {
 	// +optional
 	Encoding FileEncoding `json:"encoding,omitempty"`
 
-	// mode is the file's permission bits, 0400 to 0777. By default 0644, or 0440 if the pod has an fsGroup, which then owns the file in
-	// any case.
+	// mode is the file's permission bits, 0400 to 0777. By default 0644, or 0440 if the pod has an fsGroup, which then
+	// owns the file in any case.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self >= 256 && self <= 511",message="mode must be between 0400 and 0777 (256 and 511 in JSON, which has no octal numbers)"
 	Mode *int32 `json:"mode,omitempty"`
@@ -204,8 +207,8 @@ type VaultSecret struct {
 	// +kubebuilder:validation:MaxLength=512
 	EnginePath string `json:"enginePath,omitempty"`
 
-	// secretPath is the path of the secret inside the engine: a KV secret, or what another engine answers to a read. For KV version 2
-	// both spellings work: with data/, as Vault's API has it, and without, as its command line has it.
+	// secretPath is the path of the secret inside the engine: a KV secret, or what another engine answers to a read.
+	// For KV version 2 both spellings work: with data/, as Vault's API has it, and without, as its command line has it.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
@@ -220,13 +223,14 @@ type VaultSecret struct {
 	// +kubebuilder:validation:Minimum=1
 	Version *int64 `json:"version,omitempty"`
 
-	// method is GET by default. POST is for engines that answer a write, such as pki/issue or transit/datakey; it is made once for each
-	// volume that mounts the Connection. KV engines are never written to. Whoever sets it needs the right to create VaultTasks.
+	// method is GET by default. POST is for engines that answer a write, such as pki/issue or transit/datakey; it is
+	// made once for each volume that mounts the Connection. KV engines are never written to. Whoever sets it needs the
+	// right to create VaultTasks.
 	// +optional
 	Method SecretMethod `json:"method,omitempty"`
 
-	// parameters are written with method POST, such as common_name and ttl for pki/issue: an object with what Vault's API takes. They stand
-	// here as they are: no references, and no secrets.
+	// parameters are written with method POST, such as common_name and ttl for pki/issue: an object with what Vault's
+	// API takes. They stand here as they are: no references, and no secrets.
 	// +optional
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:validation:MaxProperties=64
@@ -251,8 +255,8 @@ type ConnectionStatus struct {
 	// +listType=atomic
 	Secrets []ObservedSecret `json:"secrets,omitempty"`
 
-	// mounts says how many volumes use the Connection and what they hold; absent if none ever did. It is brought up to date within
-	// seconds when a volume comes or gets another version, and a few minutes after one has gone.
+	// mounts says how many volumes use the Connection and what they hold; absent if none ever did. It is brought up to
+	// date within seconds when a volume comes or gets another version, and a few minutes after one has gone.
 	// +optional
 	Mounts *ConnectionMounts `json:"mounts,omitempty"`
 }
@@ -264,8 +268,8 @@ type ConnectionMounts struct {
 	// +kubebuilder:validation:Minimum=0
 	Volumes *int32 `json:"volumes,omitempty"`
 
-	// lastRefreshTime is when a volume was last compared with Vault, as of the last report. It is reported with every other change, and
-	// every ten minutes.
+	// lastRefreshTime is when a volume was last compared with Vault, as of the last report. It is reported with every
+	// other change, and every ten minutes.
 	// +optional
 	LastRefreshTime *metav1.Time `json:"lastRefreshTime,omitempty"`
 

@@ -29,10 +29,11 @@ const AnnotationRerun = "sallyport.dev/rerun"
 const (
 	// AnnotationRestartOnChange, with the value "true", has the workload rolled whenever such a Connection changes.
 	AnnotationRestartOnChange = "sallyport.dev/restart-on-change"
-	// AnnotationSeen on the workload is written by the controller: for each Connection a digest of its generation and of the versions of its
-	// secrets, for which the pods were last rolled. No value goes into it.
+	// AnnotationSeen on the workload is written by the controller: for each Connection a digest of its generation and
+	// of the versions of its secrets, for which the pods were last rolled. No value goes into it.
 	AnnotationSeen = "sallyport.dev/seen"
-	// AnnotationRestartedFor in the pod template is written by the controller to roll the pods. It has the value of AnnotationSeen.
+	// AnnotationRestartedFor in the pod template is written by the controller to roll the pods. It has the value of
+	// AnnotationSeen.
 	AnnotationRestartedFor = "sallyport.dev/restarted-for"
 )
 
@@ -66,7 +67,8 @@ const (
 	// ReasonProgressing: the controller has not finished its first attempt.
 	ReasonProgressing = "Progressing"
 
-	// ReasonVaultUnreachable: no answer came from Vault: connection refused, time-out, DNS, or an answer that is not Vault's.
+	// ReasonVaultUnreachable: no answer came from Vault: connection refused, time-out, DNS, or an answer that is not
+	// Vault's.
 	ReasonVaultUnreachable = "VaultUnreachable"
 	// ReasonVaultSealed: Vault is sealed or not initialized.
 	ReasonVaultSealed = "VaultSealed"
@@ -102,8 +104,8 @@ const (
 	ReasonTooLarge = "TooLarge"
 	// ReasonUnknownOverride: a pod overrides a key that the Connection's value does not have.
 	ReasonUnknownOverride = "UnknownOverride"
-	// ReasonCredentialMissing: the Secret or ConfigMap (or its key) that a VaultConfig refers to does not exist, is empty, or may not be
-	// read by Sallyport.
+	// ReasonCredentialMissing: the Secret or ConfigMap (or its key) that a VaultConfig refers to does not exist, is
+	// empty, or may not be read by Sallyport.
 	ReasonCredentialMissing = "CredentialMissing"
 	// ReasonConfigDisabled: the VaultConfig has enabled: false.
 	ReasonConfigDisabled = "ConfigDisabled"
@@ -113,7 +115,7 @@ const (
 	ReasonConnectionNotFound = "ConnectionNotFound"
 	// ReasonNamespaceNotAllowed: the VaultConfig may not be used from this namespace.
 	ReasonNamespaceNotAllowed = "NamespaceNotAllowed"
-	// ReasonNotAllowed: whoever asks may not have the Connection.
+	// ReasonNotAllowed: the caller may not have the Connection.
 	ReasonNotAllowed = "NotAllowed"
 	// ReasonNoResolver: the node found no resolver that answers.
 	ReasonNoResolver = "NoResolver"

@@ -30,32 +30,34 @@ type NamespaceGrant struct {
 	// +kubebuilder:validation:MaxItems=64
 	Names []NamespaceName `json:"names,omitempty"`
 
-	// selector selects namespaces by their labels; {} selects all of them. Whoever may label a namespace decides here: the
-	// label kubernetes.io/metadata.name, which holds the name, cannot be forged.
+	// selector selects namespaces by their labels; {} selects all of them. Whoever may label a namespace decides here:
+	// the label kubernetes.io/metadata.name, which holds the name, cannot be forged.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn'] && has(e.values) && e.values.size() > 0 || e.operator in ['Exists', 'DoesNotExist'] && !has(e.values))",message="operator is In or NotIn with values, or Exists or DoesNotExist without"
 	Selector *NamespaceSelector `json:"selector,omitempty"`
 
-	// pathPrefixes are what these namespaces may reach, engine included: secret/shared, secret/team-{{namespace}}. {{namespace}}
-	// stands for the name of the namespace that asks. A prefix covers whole parts only: secret/team-a covers
-	// secret/team-a and secret/team-a/db, and not secret/team-ab. In a KV version 2 engine a prefix as Vault's command line
-	// writes it covers the secrets below it with all that belongs to them (data, metadata, delete, …); one that names such a
-	// part, as Vault's API does (secret/data/team-a), covers that part alone. What no prefix covers is refused.
+	// pathPrefixes are what these namespaces may reach, engine included: secret/shared, secret/team-{{namespace}}.
+	// {{namespace}} stands for the name of the namespace that asks. A prefix covers whole parts only: secret/team-a
+	// covers secret/team-a and secret/team-a/db, and not secret/team-ab. In a KV version 2 engine a prefix as Vault's
+	// command line writes it covers the secrets below it with all that belongs to them (data, metadata, delete, …); one
+	// that names such a part, as Vault's API does (secret/data/team-a), covers that part alone. What no prefix covers
+	// is refused.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	PathPrefixes []PathPrefix `json:"pathPrefixes,omitempty"`
 
-	// taskOperations are the operations that VaultTasks of these namespaces may do at these paths. None if not set: then
-	// Connections may read, and nothing else.
+	// taskOperations are the operations that VaultTasks of these namespaces may do at these paths. None if not set:
+	// then Connections may read, and nothing else.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
 	TaskOperations []VaultTaskOperation `json:"taskOperations,omitempty"`
 }
 
-// NamespaceSelector selects namespaces by their labels. Both lists must match; an empty selector matches every namespace.
+// NamespaceSelector selects namespaces by their labels. Both lists must match; an empty selector matches every
+// namespace.
 type NamespaceSelector struct {
 	// matchLabels are labels that the namespace must have.
 	// +optional

@@ -45,14 +45,15 @@ type MountPath string
 
 // TokenAuth uses an existing Vault token.
 type TokenAuth struct {
-	// secretKeyRef names the Secret key that holds the token, in the VaultConfig's namespace. The Secret is read when the
-	// token is first needed, after a failure, and once a minute to see a change. White space around the token is ignored.
+	// secretKeyRef names the Secret key that holds the token, in the VaultConfig's namespace. The Secret is read when
+	// the token is first needed, after a failure, and once a minute to see a change. White space around the token is
+	// ignored.
 	// +required
 	SecretKeyRef SecretKeyReference `json:"secretKeyRef,omitempty,omitzero"`
 }
 
-// ServiceAccountAuth logs in with a Kubernetes service account token: one that is made for a service account of the VaultConfig's
-// namespace, or the mounting pod's own.
+// ServiceAccountAuth logs in with a Kubernetes service account token: one that is made for a service account of the
+// VaultConfig's namespace, or the mounting pod's own.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.serviceAccountName) != (has(self.workload) && self.workload)",message="set exactly one of serviceAccountName and workload: true"
 type ServiceAccountAuth struct {
@@ -72,20 +73,21 @@ type ServiceAccountAuth struct {
 	// +kubebuilder:validation:MaxLength=512
 	Role string `json:"role,omitempty"`
 
-	// serviceAccountName names a service account of the VaultConfig's namespace. A short-lived token is made for it at every
-	// login (TokenRequest); nothing is stored.
+	// serviceAccountName names a service account of the VaultConfig's namespace. A short-lived token is made for it at
+	// every login (TokenRequest); nothing is stored.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 
-	// workload is whether to log in as the pod that mounts a Connection, with its own service account's token. The CSIDriver
-	// csi.sallyport.dev must request a token for the audience. Such a VaultConfig cannot be used by VaultTasks.
+	// workload is whether to log in as the pod that mounts a Connection, with its own service account's token. The
+	// CSIDriver csi.sallyport.dev must request a token for the audience. Such a VaultConfig cannot be used by
+	// VaultTasks.
 	// +optional
 	Workload *bool `json:"workload,omitempty"`
 
-	// audience that the token is made for, and that Vault's role must demand; vault if not set. It is never one that the API
-	// server or Sallyport itself accepts: a token sent to Vault must open nothing else.
+	// audience that the token is made for, and that Vault's role must demand; vault if not set. It is never one that
+	// the API server or Sallyport itself accepts: a token sent to Vault must open nothing else.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
@@ -111,14 +113,14 @@ type AppRoleAuth struct {
 	// +kubebuilder:validation:MaxLength=4096
 	RoleID string `json:"roleID,omitempty"`
 
-	// secretIDSecretKeyRef names the Secret key that holds the secret ID, in the VaultConfig's namespace. White space around it
-	// is ignored.
+	// secretIDSecretKeyRef names the Secret key that holds the secret ID, in the VaultConfig's namespace. White space
+	// around it is ignored.
 	// +required
 	SecretIDSecretKeyRef SecretKeyReference `json:"secretIDSecretKeyRef,omitempty,omitzero"`
 
-	// secretIDWrapped is whether the Secret holds response-wrapping tokens in place of a secret ID, one on each line. Every
-	// replica of the controller unwraps one of them and keeps the secret ID in memory only, so one is needed for each replica,
-	// and new ones after a restart.
+	// secretIDWrapped is whether the Secret holds response-wrapping tokens in place of a secret ID, one on each line.
+	// Every replica of the controller unwraps one of them and keeps the secret ID in memory only, so one is needed for
+	// each replica, and new ones after a restart.
 	// +optional
 	SecretIDWrapped *bool `json:"secretIDWrapped,omitempty"`
 }
@@ -142,8 +144,8 @@ type PasswordAuth struct {
 	// +kubebuilder:validation:XValidation:rule="!self.contains('/')",message="a user name holds no slash"
 	Username string `json:"username,omitempty"`
 
-	// passwordSecretKeyRef names the Secret key that holds the password, in the VaultConfig's namespace. One line break at its
-	// end is not part of it; everything else is.
+	// passwordSecretKeyRef names the Secret key that holds the password, in the VaultConfig's namespace. One line break
+	// at its end is not part of it; everything else is.
 	// +required
 	PasswordSecretKeyRef SecretKeyReference `json:"passwordSecretKeyRef,omitempty,omitzero"`
 }
@@ -166,7 +168,8 @@ type CertAuth struct {
 	// +kubebuilder:validation:MaxLength=512
 	Role string `json:"role,omitempty"`
 
-	// clientCertificateSecretRef names a Secret of type kubernetes.io/tls in the VaultConfig's namespace: keys tls.crt and tls.key.
+	// clientCertificateSecretRef names a Secret of type kubernetes.io/tls in the VaultConfig's namespace: keys tls.crt
+	// and tls.key.
 	// +required
 	ClientCertificateSecretRef TLSSecretReference `json:"clientCertificateSecretRef,omitempty,omitzero"`
 }

@@ -6,16 +6,17 @@ import (
 
 // VaultTLS says more about the TLS connection with Vault.
 type VaultTLS struct {
-	// serverName is the name that Vault's certificate must be valid for, and that is sent as SNI; by default the host of url.
+	// serverName is the name that Vault's certificate must be valid for, and that is sent as SNI; by default the host
+	// of url.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?$')",message="write a host name such as vault.example.com, without scheme and port"
 	ServerName string `json:"serverName,omitempty"`
 
-	// clientCertificateSecretRef names a Secret of type kubernetes.io/tls in the VaultConfig's namespace: keys tls.crt and tls.key.
-	// The certificate is shown to whoever asks for one on the way to Vault. It is read again once a minute, to see a change. It logs
-	// nobody in: auth does.
+	// clientCertificateSecretRef names a Secret of type kubernetes.io/tls in the VaultConfig's namespace: keys tls.crt
+	// and tls.key. The certificate is shown to each server on the way to Vault that requests one. It is
+	// read again once a minute, to see a change. It logs nobody in: auth does.
 	// +optional
 	ClientCertificateSecretRef *TLSSecretReference `json:"clientCertificateSecretRef,omitempty"`
 }
@@ -29,11 +30,12 @@ type TLSSecretReference struct {
 	Name string `json:"name,omitempty"`
 }
 
-// VaultProxy is an HTTP proxy on the way to Vault. It passes the TLS connection on (CONNECT) and sees nothing of what is in it.
+// VaultProxy is an HTTP proxy on the way to Vault. It passes the TLS connection on (CONNECT) and sees nothing of what
+// is in it.
 type VaultProxy struct {
-	// url is the proxy's address: http://proxy.example.com:3128. The certificate of an https proxy must be signed by one of
-	// the authorities that VaultConfig trusts for Vault itself. Where the controller limits the addresses that credentials may be
-	// sent to (--allowed-vault-urls), the proxy must be listed in its --allowed-proxy-urls.
+	// url is the proxy's address: http://proxy.example.com:3128. The certificate of an https proxy must be signed by
+	// one of the authorities that VaultConfig trusts for Vault itself. Where the controller limits the addresses that
+	// credentials may be sent to (--allowed-vault-urls), the proxy must be listed in its --allowed-proxy-urls.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
@@ -45,9 +47,9 @@ type VaultProxy struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.burst) || has(self.requestsPerSecond)",message="burst says how many requests may come at once where requestsPerSecond bounds them; set requestsPerSecond too"
 type VaultLimits struct {
-	// requestsPerSecond is how many requests may be sent to Vault, on average. A request that has to wait longer than its own
-	// time-out is refused with reason RateLimited. Without a bound if not set. Health checks, which all VaultConfigs of one Vault share,
-	// and renewals of the token do not wait.
+	// requestsPerSecond is how many requests may be sent to Vault, on average. A request that has to wait longer than
+	// its own time-out is refused with reason RateLimited. Without a bound if not set. Health checks, which all
+	// VaultConfigs of one Vault share, and renewals of the token do not wait.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
@@ -59,8 +61,8 @@ type VaultLimits struct {
 	// +kubebuilder:validation:Maximum=10000
 	Burst *int32 `json:"burst,omitempty"`
 
-	// timeout of one request, from the start of the connection to the end of the answer; 10s if not set. A mount waits 15 seconds
-	// for one secret, whatever stands here.
+	// timeout of one request, from the start of the connection to the end of the answer; 10s if not set. A mount waits
+	// 15 seconds for one secret, whatever stands here.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('60s')",message="timeout must be from 1s to 60s"
 	Timeout *metav1.Duration `json:"timeout,omitempty"`

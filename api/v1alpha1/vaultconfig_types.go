@@ -62,7 +62,8 @@ type VaultConfigSpec struct {
 	// +kubebuilder:validation:MaxLength=2048
 	URL string `json:"url,omitempty"`
 
-	// vaultNamespace is the namespace of Vault Enterprise that every request goes to, for example team-a or team-a/test.
+	// vaultNamespace is the namespace of Vault Enterprise that every request goes to, for example team-a or
+	// team-a/test.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
@@ -102,21 +103,21 @@ type VaultConfigSpec struct {
 	// +required
 	Auth VaultAuth `json:"auth,omitempty,omitzero"`
 
-	// allowedNamespaces are the other namespaces whose Connections and VaultTasks may use this VaultConfig, and for what. A use
-	// is allowed if one entry allows it whole: namespace, path and, for a VaultTask, operation. Nobody, if not set; its own
-	// namespace may always use it, for everything.
+	// allowedNamespaces are the other namespaces whose Connections and VaultTasks may use this VaultConfig, and for
+	// what. A use is allowed if one entry allows it whole: namespace, path and, for a VaultTask, operation. Nobody, if
+	// not set; its own namespace may always use it, for everything.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	AllowedNamespaces []NamespaceGrant `json:"allowedNamespaces,omitempty"`
 
-	// allowWrappedResults lets VaultTasks put a response-wrapping token for what they read into their status, where whoever may
-	// look at the VaultTask can take it; false if not set.
+	// allowWrappedResults lets VaultTasks put a response-wrapping token for their result into their status, where every
+	// reader of the VaultTask can take it; false if not set.
 	// +optional
 	AllowWrappedResults *bool `json:"allowWrappedResults,omitempty"`
 
-	// allowedSystemPaths are the paths of Vault's own, such as sys/mounts/team or auth/approle/role/shop/secret-id, that the Generic
-	// operations of VaultTasks may act on, with everything below them; none if not set.
+	// allowedSystemPaths are the paths of Vault's own, such as sys/mounts/team or auth/approle/role/shop/secret-id,
+	// that the Generic operations of VaultTasks may act on, with everything below them; none if not set.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
@@ -178,8 +179,8 @@ type VaultStatus struct {
 	ClusterName string `json:"clusterName,omitempty"`
 }
 
-// TokenStatus describes a Vault token, as Vault described it at login and at the last renewal. Times are left out of a token that
-// lives shorter than ten minutes and is kept alive: they would be past when somebody reads them.
+// TokenStatus describes a Vault token, as Vault described it at login and at the last renewal. Times are left out of a
+// token that lives shorter than ten minutes and is kept alive: they would be past when somebody reads them.
 type TokenStatus struct {
 	// expireTime is when the token dies if it is not renewed or replaced; absent for a token that never expires.
 	// +optional
@@ -194,8 +195,8 @@ type TokenStatus struct {
 	// +listType=atomic
 	Policies []string `json:"policies,omitempty"`
 
-	// lastRenewalTime is when the token was last renewed. Of a token that lives shorter than 10 minutes, not every renewal is told: the
-	// time is brought up to date every 10 minutes at most.
+	// lastRenewalTime is when the token was last renewed. Of a token that lives shorter than 10 minutes, not every
+	// renewal is told: the time is brought up to date every 10 minutes at most.
 	// +optional
 	LastRenewalTime *metav1.Time `json:"lastRenewalTime,omitempty"`
 

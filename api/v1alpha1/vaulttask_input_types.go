@@ -10,7 +10,7 @@ type TaskValue string
 
 // TaskInput is what an operation writes. Each key may come from one source only.
 type TaskInput struct {
-	// data to write, text by key. Whoever may read this VaultTask can read what stands here literally; to copy a secret inside
+	// data to write, text by key. Every reader of this VaultTask can read literal text in it; to copy a secret inside
 	// Vault, use vault.secret(config:path.key), which is read when the task runs and is stored nowhere in Kubernetes. A
 	// value that is one reference and nothing else keeps the secret's JSON type.
 	// +optional
@@ -28,8 +28,8 @@ type TaskInput struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
 	DataFrom []TaskDataSource `json:"dataFrom,omitempty"`
 
-	// generate makes random values. Unless overwrite or cas says otherwise they are only written where nothing is yet, so that
-	// creating or running the task again never replaces a password by accident.
+	// generate makes random values. Unless overwrite or cas says otherwise they are only written where nothing is yet,
+	// so that creating or running the task again never replaces a password by accident.
 	// +optional
 	// +listType=map
 	// +listMapKey=key
@@ -137,8 +137,8 @@ type WrappingTokenSource struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type SecretMetadataSpec struct {
-	// customMetadata is text by key, for people and programs. It is no place for secrets: Vault shows it to whoever may list, and
-	// so does this object. WriteMetadata replaces all of it.
+	// customMetadata is text by key, for people and programs. It is no place for secrets: Vault shows it to every token
+	// with the right to list, and so does this object. WriteMetadata replaces all of it.
 	// +optional
 	// +mapType=atomic
 	// +kubebuilder:validation:MinProperties=1

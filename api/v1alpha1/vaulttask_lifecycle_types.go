@@ -6,7 +6,8 @@ import (
 
 // TaskLifecycle says when a task runs and when it is given up, in the words of Jobs and CronJobs.
 type TaskLifecycle struct {
-	// suspend holds a run that has not begun, and all runs of a schedule. A call that is under way is brought to its end.
+	// suspend holds a run that has not begun, and all runs of a schedule. A call that is under way is brought to its
+	// end.
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"`
 
@@ -14,8 +15,8 @@ type TaskLifecycle struct {
 	// +optional
 	Schedule *TaskSchedule `json:"schedule,omitempty"`
 
-	// backoffLimit is how often a run is tried again after Vault did not answer, or failed itself; without it there is no
-	// limit. An effect is never repeated, whatever this says.
+	// backoffLimit is how often a run is tried again after Vault did not answer, or failed itself; without it there is
+	// no limit. An effect is never repeated, whatever this says.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
@@ -32,8 +33,8 @@ type TaskLifecycle struct {
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
 }
 
-// TaskSchedule is when a task runs. A run that is due while another is under way comes after it; of those that were missed
-// only the latest is made up for.
+// TaskSchedule is when a task runs. A run that is due while another is under way comes after it; of those that were
+// missed only the latest is made up for.
 type TaskSchedule struct {
 	// cron is the schedule in cron's five fields, or @hourly and the like.
 	// +required
@@ -48,8 +49,8 @@ type TaskSchedule struct {
 	// +kubebuilder:validation:MaxLength=64
 	TimeZone string `json:"timeZone,omitempty"`
 
-	// startingDeadlineSeconds is how late a run may begin; a later one is left out. Without it a missed run is made up for
-	// however late it is.
+	// startingDeadlineSeconds is how late a run may begin; a later one is left out. Without it a missed run is made up
+	// for however late it is.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	StartingDeadlineSeconds *int64 `json:"startingDeadlineSeconds,omitempty"`
@@ -71,16 +72,16 @@ type TaskSchedule struct {
 //
 // +kubebuilder:validation:ExactlyOneOf=sealTo;wrap
 type TaskResultRequest struct {
-	// sealTo is an age recipient (age1…), as age-keygen prints it. The values are put into status.result.sealed, encrypted so that only
-	// the owner of that key can read them.
+	// sealTo is an age recipient (age1…), as age-keygen prints it. The values are put into status.result.sealed,
+	// encrypted so that only the owner of that key can read them.
 	// +optional
 	// +kubebuilder:validation:MaxLength=62
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:XValidation:rule="self.matches('^age1[02-9ac-hj-np-z]{58}$')",message="sealTo must be the public key of an age key pair, as age-keygen prints it: age1 and 58 more characters"
 	SealTo string `json:"sealTo,omitempty"`
 
-	// wrap puts a response-wrapping token for the values into status.result.wrapped. Whoever reads it first has the values, so
-	// that the VaultConfig must allow it: allowWrappedResults.
+	// wrap puts a response-wrapping token for the values into status.result.wrapped. Whoever reads it first has the
+	// values, so that the VaultConfig must allow it: allowWrappedResults.
 	// +optional
 	Wrap *WrapRequest `json:"wrap,omitempty"`
 }

@@ -4,8 +4,8 @@ package v1alpha1
 // +kubebuilder:validation:Enum=Read;Write;Patch;List;Delete;Undelete;Destroy;ReadMetadata;WriteMetadata;PatchMetadata;DeleteMetadata;GenericRead;GenericWrite;GenericList;GenericDelete
 type VaultTaskOperation string
 
-// Operations of a VaultTask. The first four and Delete know both versions of the KV engine, except Patch; the Generic ones
-// act on any path; all others need KV version 2.
+// Operations of a VaultTask. The first four and Delete know both versions of the KV engine, except Patch; the Generic
+// ones act on any path; all others need KV version 2.
 const (
 	// OperationRead reads a secret and reports its version and key names.
 	OperationRead VaultTaskOperation = "Read"
@@ -41,11 +41,13 @@ const (
 
 // Generic tells whether the operation acts on any path of Vault's API, and not on a secret of a KV engine.
 func (o VaultTaskOperation) Generic() bool {
-	return o == OperationGenericRead || o == OperationGenericWrite || o == OperationGenericList || o == OperationGenericDelete
+	return o == OperationGenericRead || o == OperationGenericWrite || o == OperationGenericList ||
+		o == OperationGenericDelete
 }
 
 // HasEffect tells the operations that change something in Vault from those that only look.
 func (o VaultTaskOperation) HasEffect() bool {
-	looks := o == OperationRead || o == OperationList || o == OperationReadMetadata || o == OperationGenericRead || o == OperationGenericList
+	looks := o == OperationRead || o == OperationList || o == OperationReadMetadata || o == OperationGenericRead ||
+		o == OperationGenericList
 	return !looks
 }

@@ -6,7 +6,8 @@ import (
 
 // VaultTaskStatus is what became of a VaultTask.
 type VaultTaskStatus struct {
-	// conditions are Complete or Failed once the task is done, as on a Job, and Ready; Reconciling and Stalled while true.
+	// conditions are Complete or Failed once the task is done, as on a Job, and Ready; Reconciling and Stalled while
+	// true.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -32,7 +33,7 @@ type VaultTaskStatus struct {
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 
-	// failures is how often the current run was tried in vain, counted where backoffLimit is set.
+	// failures is the number of failed attempts at the current run, counted where backoffLimit is set.
 	// +optional
 	Failures int32 `json:"failures,omitempty"`
 

@@ -4,8 +4,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// VaultTask is one operation on Vault. It runs once, or on a schedule, and its outcome is reported in status: versions, times
-// and key names, never values.
+// VaultTask is one operation on Vault. It runs once, or on a schedule, and its outcome is reported in status: versions,
+// times and key names, never values.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -42,11 +42,12 @@ type VaultTaskList struct {
 	Items           []VaultTask `json:"items"`
 }
 
-// The API server evaluates all rules at every write of a task, its status included, and each field that a rule names costs it a copy of the
-// schema of all fields. So a rule first asks what decides most often, and rules with a question in common are one.
+// The API server evaluates all rules at every write of a task, its status included, and each field that a rule names
+// costs it a copy of the schema of all fields. So a rule first asks what decides most often, and rules with a question
+// in common are one.
 
-// VaultTaskSpec is one operation on Vault. What it does cannot be changed: create another VaultTask, or set the annotation
-// sallyport.dev/rerun to run this one again. suspend, schedule and the limits can be changed at any time.
+// VaultTaskSpec is one operation on Vault. What it does cannot be changed: create another VaultTask, or set the
+// annotation sallyport.dev/rerun to run this one again. suspend, schedule and the limits can be changed at any time.
 //
 // +kubebuilder:validation:ExactlyOneOf=vaultConfigRef;vault;connectionRef
 // +kubebuilder:validation:XValidation:rule="self == oldSelf || (has(self.vaultConfigRef) == has(oldSelf.vaultConfigRef) && has(self.vault) == has(oldSelf.vault) && has(self.connectionRef) == has(oldSelf.connectionRef) && has(self.enginePath) == has(oldSelf.enginePath) && has(self.secretPath) == has(oldSelf.secretPath) && has(self.kvVersion) == has(oldSelf.kvVersion) && has(self.path) == has(oldSelf.path) && has(self.version) == has(oldSelf.version) && has(self.versions) == has(oldSelf.versions) && has(self.allVersions) == has(oldSelf.allVersions) && has(self.cas) == has(oldSelf.cas) && has(self.overwrite) == has(oldSelf.overwrite) && has(self.data) == has(oldSelf.data) && has(self.dataFrom) == has(oldSelf.dataFrom) && has(self.generate) == has(oldSelf.generate) && has(self.unwrap) == has(oldSelf.unwrap) && has(self.removeKeys) == has(oldSelf.removeKeys) && has(self.metadata) == has(oldSelf.metadata) && has(self.result) == has(oldSelf.result))",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
@@ -71,9 +72,9 @@ type VaultTaskList struct {
 type VaultTaskSpec struct {
 	TaskTarget `json:",inline"`
 
-	// operation to run. Read, Write, Patch, List and Delete act on a secret of a KV engine; Undelete and Destroy on its versions;
-	// ReadMetadata (with the history of versions), WriteMetadata, PatchMetadata and DeleteMetadata on what the engine
-	// knows of it. GenericRead, GenericWrite, GenericList and GenericDelete act on any path of Vault's API.
+	// operation to run. Read, Write, Patch, List and Delete act on a secret of a KV engine; Undelete and Destroy on its
+	// versions; ReadMetadata (with the history of versions), WriteMetadata, PatchMetadata and DeleteMetadata on what
+	// the engine knows of it. GenericRead, GenericWrite, GenericList and GenericDelete act on any path of Vault's API.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
 	Operation VaultTaskOperation `json:"operation,omitempty"`
@@ -98,8 +99,8 @@ type VaultTaskSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
 	KVVersion KVVersion `json:"kvVersion,omitempty"`
 
-	// path for the Generic operations, as Vault's API has it and engine included: transit/keys/shop/rotate. A path with a part
-	// sys, auth, identity or cubbyhole must be allowed by the VaultConfig's allowedSystemPaths.
+	// path for the Generic operations, as Vault's API has it and engine included: transit/keys/shop/rotate. A path with
+	// a part sys, auth, identity or cubbyhole must be allowed by the VaultConfig's allowedSystemPaths.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
@@ -112,7 +113,8 @@ type VaultTaskSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
 	Version *int64 `json:"version,omitempty"`
 
-	// versions to delete, undelete or destroy. Delete without versions deletes the latest, as found when the task starts.
+	// versions to delete, undelete or destroy. Delete without versions deletes the latest, as found when the task
+	// starts.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -128,9 +130,9 @@ type VaultTaskSpec struct {
 
 	TaskInput `json:",inline"`
 
-	// cas is the check-and-set version: the write happens only if the secret's current version is this one, 0 meaning that
-	// the secret does not exist. If it is not set, the version found when the task starts is used, so that the task
-	// writes exactly once; with generate it is 0, so that nothing is replaced. KV version 2.
+	// cas is the check-and-set version: the write happens only if the secret's current version is this one, 0 meaning
+	// that the secret does not exist. If it is not set, the version found when the task starts is used, so that the
+	// task writes exactly once; with generate it is 0, so that nothing is replaced. KV version 2.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"

@@ -11,51 +11,51 @@ import (
 	"sallyport.dev/sallyport/internal/node/volume"
 )
 
-// atEveryStep runs check once for each step that act takes on a machine prepared by arrange, with the number of the
+// atEveryStep runs check once for each step that act takes on a Node prepared by arrange, with the number of the
 // step.
-func atEveryStep(t *testing.T, arrange, act func(*machine), check func(m *machine, step int)) {
+func atEveryStep(t *testing.T, arrange, act func(*testNode), check func(n *testNode, step int)) {
 	t.Helper()
-	trial := newMachine(t)
+	trial := newTestNode(t)
 	arrange(trial)
-	trial.steps.arm(0, 0)
+	trial.steps.reset()
 	act(trial)
 	log := trial.steps.log
 	trial.g.Expect(len(log)).To(BeNumerically(">", 3))
 	for step := range log {
 		t.Run(fmt.Sprintf("%02d %s", step+1, filepath.Base(log[step])), func(t *testing.T) {
-			m := newMachine(t)
-			arrange(m)
-			m.steps.arm(0, 0)
-			check(m, step+1)
+			n := newTestNode(t)
+			arrange(n)
+			n.steps.reset()
+			check(n, step+1)
 		})
 	}
 }
 
-func nothing(*machine) {}
+func nothing(*testNode) {}
 
-func publishes(m *machine)   { _ = m.publish() }
-func unpublishes(m *machine) { _ = m.unpublish() }
+func publishes(n *testNode)   { _ = n.publish() }
+func unpublishes(n *testNode) { _ = n.unpublish() }
 
-func published(m *machine) { m.g.Expect(m.publish()).To(Succeed()) }
+func published(n *testNode) { n.g.Expect(n.publish()).To(Succeed()) }
 
-// whole checks the promise of a volume: either the pod sees no mount at all, or every file of one generation.
-func (m *machine) whole(generations ...map[string]string) {
-	m.t.Helper()
-	if files := m.files(); files != nil {
-		m.g.Expect(generations).To(ContainElement(files))
+// expectWhole checks the promise of a volume: either the pod sees no mount at all, or every file of one generation.
+func (n *testNode) expectWhole(generations ...map[string]string) {
+	n.t.Helper()
+	if files := n.files(); files != nil {
+		n.g.Expect(generations).To(ContainElement(files))
 	}
 }
 
 func TestStepOfPublishFails(t *testing.T) {
-	atEveryStep(t, nothing, publishes, func(m *machine, step int) {
-		m.steps.arm(step, 0)
-		m.g.Expect(m.publish()).NotTo(Succeed())
-		m.expectNothingLeft()
+	atEveryStep(t, nothing, publishes, func(n *testNode, step int) {
+		n.steps.failAtStep(step)
+		n.g.Expect(n.publish()).NotTo(Succeed())
+		n.expectNothingLeft()
 
-		m.g.Expect(m.publish()).To(Succeed(), "the kubelet tries again")
-		m.g.Expect(m.files()).To(Equal(map[string]string{"type": "SQLORACLE", "password": secretContent}))
-		m.g.Expect(m.unpublish()).To(Succeed())
-		m.expectNothingLeft()
+		n.g.Expect(n.publish()).To(Succeed(), "the kubelet tries again")
+		n.g.Expect(n.files()).To(Equal(map[string]string{"type": "SQLORACLE", "password": secretContent}))
+		n.g.Expect(n.unpublish()).To(Succeed())
+		n.expectNothingLeft()
 	})
 }
 
@@ -63,77 +63,77 @@ func TestKilledDuringPublish(t *testing.T) {
 	whole := map[string]string{"type": "SQLORACLE", "password": secretContent}
 	for _, next := range []struct {
 		name string
-		does func(*machine)
+		does func(*testNode)
 	}{
-		{"then the kubelet publishes again", func(m *machine) {
-			m.g.Expect(m.publish()).To(Succeed())
-			m.g.Expect(m.files()).To(Equal(whole))
-			m.g.Expect(m.driver.budget.Used()).To(BeEquivalentTo(3 * os.Getpagesize()))
-			m.g.Expect(m.unpublish()).To(Succeed())
+		{"then the kubelet publishes again", func(n *testNode) {
+			n.g.Expect(n.publish()).To(Succeed())
+			n.g.Expect(n.files()).To(Equal(whole))
+			n.g.Expect(n.driver.budget.Used()).To(BeEquivalentTo(3 * os.Getpagesize()))
+			n.g.Expect(n.unpublish()).To(Succeed())
 		}},
-		{"then the kubelet unpublishes", func(m *machine) {
-			m.g.Expect(m.unpublish()).To(Succeed())
+		{"then the kubelet unpublishes", func(n *testNode) {
+			n.g.Expect(n.unpublish()).To(Succeed())
 		}},
 	} {
 		t.Run(next.name, func(t *testing.T) {
-			atEveryStep(t, nothing, publishes, func(m *machine, step int) {
-				m.steps.arm(0, step)
-				_ = m.publish()
-				m.g.Expect(m.steps.isDead()).To(BeTrue())
-				m.restart()
-				m.whole(whole)
-				next.does(m)
-				m.expectNothingLeft()
+			atEveryStep(t, nothing, publishes, func(n *testNode, step int) {
+				n.steps.killAfterStep(step)
+				_ = n.publish()
+				n.g.Expect(n.steps.isDead()).To(BeTrue())
+				n.restart()
+				n.expectWhole(whole)
+				next.does(n)
+				n.expectNothingLeft()
 			})
 		})
 	}
 }
 
 func TestKilledDuringUnpublish(t *testing.T) {
-	atEveryStep(t, published, unpublishes, func(m *machine, step int) {
-		m.steps.arm(0, step)
-		_ = m.unpublish()
-		m.restart()
-		m.g.Expect(m.unpublish()).To(Succeed())
-		m.expectNothingLeft()
+	atEveryStep(t, published, unpublishes, func(n *testNode, step int) {
+		n.steps.killAfterStep(step)
+		_ = n.unpublish()
+		n.restart()
+		n.g.Expect(n.unpublish()).To(Succeed())
+		n.expectNothingLeft()
 	})
 }
 
 func TestStepOfUnpublishFails(t *testing.T) {
-	atEveryStep(t, published, unpublishes, func(m *machine, step int) {
-		m.steps.arm(step, 0)
-		if m.unpublish() != nil {
-			m.g.Expect(m.unpublish()).To(Succeed())
+	atEveryStep(t, published, unpublishes, func(n *testNode, step int) {
+		n.steps.failAtStep(step)
+		if n.unpublish() != nil {
+			n.g.Expect(n.unpublish()).To(Succeed())
 		}
-		m.expectNothingLeft()
+		n.expectNothingLeft()
 	})
 }
 
 func TestKilledDuringRefresh(t *testing.T) {
 	before := map[string]string{"type": "SQLORACLE", "password": secretContent}
 	after := map[string]string{"type": "SQLORACLE", "user": "scott", "host": "db"}
-	refreshes := func(m *machine) {
-		m.resolver.set(after)
-		asked := m.resolver.questions()
-		m.passTime(func(g Gomega) {
-			g.Expect(m.resolver.questions()).To(BeNumerically(">", asked))
-			g.Expect(isFresh(m.driver.volumes.Get(volumeID)) || m.steps.isDead()).To(BeTrue())
+	refreshes := func(n *testNode) {
+		n.resolver.setFiles(after)
+		asked := n.resolver.requests()
+		n.passTime(func(g Gomega) {
+			g.Expect(n.resolver.requests()).To(BeNumerically(">", asked))
+			g.Expect(isFresh(n.driver.volumes.Get(volumeID)) || n.steps.isDead()).To(BeTrue())
 		})
 	}
-	atEveryStep(t, published, refreshes, func(m *machine, step int) {
-		m.steps.arm(0, step)
-		refreshes(m)
-		m.g.Expect(m.steps.isDead()).To(BeTrue())
-		m.stop()
-		data := m.generation()
-		m.g.Expect(data).To(Or(Equal(before), Equal(after)))
+	atEveryStep(t, published, refreshes, func(n *testNode, step int) {
+		n.steps.killAfterStep(step)
+		refreshes(n)
+		n.g.Expect(n.steps.isDead()).To(BeTrue())
+		n.stop()
+		data := n.generation()
+		n.g.Expect(data).To(Or(Equal(before), Equal(after)))
 
-		m.restart()
-		m.g.Expect(m.generation()).To(Equal(data), "a restart must change nothing")
-		m.g.Expect(m.publish()).To(Succeed())
-		m.passTime(func(g Gomega) {
-			g.Expect(m.files()).To(Equal(after))
-			entries, err := os.ReadDir(m.target())
+		n.restart()
+		n.g.Expect(n.generation()).To(Equal(data), "a restart must change nothing")
+		n.g.Expect(n.publish()).To(Succeed())
+		n.passTime(func(g Gomega) {
+			g.Expect(n.files()).To(Equal(after))
+			entries, err := os.ReadDir(n.target())
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(entries).To(HaveLen(len(after)+2), "links of the files, ..data and what it leads to")
 		})
@@ -147,14 +147,14 @@ func isFresh(v *volume.Volume) bool {
 }
 
 // generation is what ..data leads to, complete at every moment.
-func (m *machine) generation() map[string]string {
-	dir := filepath.Join(m.target(), volume.DataLink)
+func (n *testNode) generation() map[string]string {
+	dir := filepath.Join(n.target(), volume.DataLink)
 	entries, err := os.ReadDir(dir)
-	m.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(err).NotTo(HaveOccurred())
 	files := map[string]string{}
 	for _, entry := range entries {
 		content, err := os.ReadFile(filepath.Join(dir, entry.Name()))
-		m.g.Expect(err).NotTo(HaveOccurred())
+		n.g.Expect(err).NotTo(HaveOccurred())
 		files[entry.Name()] = string(content)
 	}
 	return files

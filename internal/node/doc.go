@@ -10,6 +10,6 @@
 // Three promises hold at every moment, also when the process is killed between any two system calls:
 //   - A volume is never reported ready and empty: the target is mounted last, and only of files that are complete.
 //   - A complete volume is never unmounted or emptied before the kubelet asks for it.
-//   - Whatever a publish or an unpublish left half done is finished or undone by the kubelet's next try, or by the scan at
-//     the next start.
+//   - Whatever a publish or an unpublish left half done is finished or undone by the kubelet's next try, or by the scan
+//     at the next start.
 package node

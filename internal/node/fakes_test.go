@@ -111,48 +111,48 @@ func (m *fakeMounter) count(own string) int {
 	return count
 }
 
-// fakeResolver answers what the test says, by the name of the Connection.
+// fakeResolver answers as the test says, by the name of the Connection.
 type fakeResolver struct {
-	mu       sync.Mutex
-	content  map[string]map[string]string
-	revision int
-	failure  error
-	refresh  int64
-	block    chan struct{}
-	raw      *resolverv1.ResolveResponse
-	asked    []*resolverv1.ResolveRequest
+	mu           sync.Mutex
+	content      map[string]map[string]string
+	revision     int
+	resolveError error
+	refresh      int64
+	blocked      chan struct{}
+	response     *resolverv1.ResolveResponse
+	received     []*resolverv1.ResolveRequest
 
-	// deaf has one that waits answer also who has given up.
-	deaf bool
-	// leased has new files come with a lease of their own, and away is why nothing can be given back.
-	leased   bool
-	made     []string
-	released []string
-	away     error
+	// ignoresCancel has a blocked request answered although its caller has given up.
+	ignoresCancel bool
+	// issuesLeases has new files come with a lease of their own, and revokeError is why none can be revoked.
+	issuesLeases bool
+	issued       []string
+	revoked      []string
+	revokeError  error
 }
 
 func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
 	r.mu.Lock()
-	r.asked = append(r.asked, request)
-	block := r.block
-	if r.deaf {
+	r.received = append(r.received, request)
+	blocked := r.blocked
+	if r.ignoresCancel {
 		ctx = context.WithoutCancel(ctx)
 	}
 	r.mu.Unlock()
-	if block != nil {
+	if blocked != nil {
 		select {
-		case <-block:
+		case <-blocked:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.failure != nil {
-		return nil, r.failure
+	if r.resolveError != nil {
+		return nil, r.resolveError
 	}
-	if r.raw != nil {
-		return r.raw, nil
+	if r.response != nil {
+		return r.response, nil
 	}
 	response := &resolverv1.ResolveResponse{Revision: fmt.Sprintf("r%d", r.revision), RefreshAfterMs: r.refresh, Topics: []string{"topic"}}
 	response.Leases = request.GetLeases()
@@ -160,10 +160,10 @@ func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveR
 		response.Unchanged = true
 		return response, nil
 	}
-	if r.leased {
+	if r.issuesLeases {
 		// In the clear, so that tests see what is in it. What the volume had stays with it.
-		r.made = append(r.made, fmt.Sprintf("%s-%d;", secretLease, len(r.made)+1))
-		response.Leases = append(slices.Clone(response.Leases), r.made[len(r.made)-1]...)
+		r.issued = append(r.issued, fmt.Sprintf("%s-%d;", secretLease, len(r.issued)+1))
+		response.Leases = append(slices.Clone(response.Leases), r.issued[len(r.issued)-1]...)
 	}
 	for name, content := range r.content[request.GetVolumeAttributes()["connection"]] {
 		response.Files = append(response.Files, &resolverv1.File{Path: name, Content: []byte(content)})
@@ -175,25 +175,25 @@ func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveR
 func (r *fakeResolver) Release(_ context.Context, request *resolverv1.ReleaseRequest) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.away != nil {
-		return r.away
+	if r.revokeError != nil {
+		return r.revokeError
 	}
-	r.released = append(r.released, string(request.GetLeases()))
+	r.revoked = append(r.revoked, string(request.GetLeases()))
 	return nil
 }
 
-// setAway sets what every release fails with; nil ends it.
-func (r *fakeResolver) setAway(err error) {
+// setRevokeError sets what every revocation fails with; nil ends it.
+func (r *fakeResolver) setRevokeError(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.away = err
+	r.revokeError = err
 }
 
-// leases returns all that were ever made, and what was given back, in one text.
-func (r *fakeResolver) leases() (made []string, released string) {
+// leases returns all that were ever made, and what was revoked, in one text.
+func (r *fakeResolver) leases() (issued []string, revoked string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.made), strings.Join(r.released, "")
+	return slices.Clone(r.issued), strings.Join(r.revoked, "")
 }
 
 // fakeChanges hands on what a test notes.
@@ -209,43 +209,43 @@ func (c *fakeChanges) Changes(ctx context.Context, request *resolverv1.ChangesRe
 }
 
 // set changes what the Connection "db" holds.
-func (r *fakeResolver) set(files map[string]string) {
+func (r *fakeResolver) setFiles(files map[string]string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.content = map[string]map[string]string{"db": files}
 	r.revision++
 }
 
-func (r *fakeResolver) fail(err error) {
+func (r *fakeResolver) failWith(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.failure = err
+	r.resolveError = err
 }
 
-// hold makes the resolver wait until the returned function is called.
-func (r *fakeResolver) hold() (release func()) {
+// block makes the resolver wait until the returned function is called.
+func (r *fakeResolver) block() (unblock func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	block := make(chan struct{})
-	r.block = block
+	blocked := make(chan struct{})
+	r.blocked = blocked
 	return sync.OnceFunc(func() {
 		r.mu.Lock()
-		r.block = nil
+		r.blocked = nil
 		r.mu.Unlock()
-		close(block)
+		close(blocked)
 	})
 }
 
-func (r *fakeResolver) questions() int {
+func (r *fakeResolver) requests() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.asked)
+	return len(r.received)
 }
 
-func (r *fakeResolver) last() *resolverv1.ResolveRequest {
+func (r *fakeResolver) lastRequest() *resolverv1.ResolveRequest {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.asked[len(r.asked)-1]
+	return r.received[len(r.received)-1]
 }
 
 // syncedText collects log lines.

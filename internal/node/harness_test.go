@@ -31,8 +31,8 @@ const (
 	volumeID      = "csi-3f2a"
 )
 
-// machine is one node: what outlives the plugin's process, and the process.
-type machine struct {
+// testNode is one Node: what outlives the plugin's process, and the process.
+type testNode struct {
 	t        *testing.T
 	g        *WithT
 	dir      string
@@ -52,77 +52,77 @@ type machine struct {
 	stop     func()
 }
 
-// newMachine returns a node with a running plugin and a Connection "db" of two files.
-func newMachine(t *testing.T, options ...func(*machine)) *machine {
+// newTestNode returns a node with a running plugin and a Connection "db" of two files.
+func newTestNode(t *testing.T, options ...func(*testNode)) *testNode {
 	t.Helper()
 	// Not t.TempDir: a Unix socket's path is short.
 	dir, err := os.MkdirTemp("", "sallyport")
-	m := &machine{
+	n := &testNode{
 		t: t, g: NewWithT(t), dir: dir, mounter: newFakeMounter(), steps: &steps{}, logs: &syncedText{}, errors: &syncedText{},
 		clock:    clocktesting.NewFakeClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)),
 		resolver: &fakeResolver{refresh: time.Minute.Milliseconds()},
 		changes:  &fakeChanges{topics: make(chan []string)},
 	}
-	m.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	m.resolver.set(map[string]string{"type": "SQLORACLE", "password": secretContent})
-	m.g.Expect(os.MkdirAll(filepath.Dir(m.target()), 0o750)).To(Succeed())
+	n.resolver.setFiles(map[string]string{"type": "SQLORACLE", "password": secretContent})
+	n.g.Expect(os.MkdirAll(filepath.Dir(n.target()), 0o750)).To(Succeed())
 	for _, option := range options {
-		option(m)
+		option(n)
 	}
-	m.start()
-	t.Cleanup(func() { m.stop() })
-	return m
+	n.start()
+	t.Cleanup(func() { n.stop() })
+	return n
 }
 
-func (m *machine) config() Config {
-	m.registry = prometheus.NewRegistry()
+func (n *testNode) config() Config {
+	n.registry = prometheus.NewRegistry()
 	return Config{
-		NodeName: "node-1", Version: "v0", Resolver: m.resolver, Changes: m.changes, Registry: m.registry, KubeletDir: m.dir, Clock: m.clock,
-		MemoryBudget: m.budget,
-		Mounter:      steppedMounter{steps: m.steps, Mounter: m.mounter},
-		filesystem:   steppedFilesystem{steps: m.steps, Filesystem: volume.OSFilesystem{}},
+		NodeName: "node-1", Version: "v0", Resolver: n.resolver, Changes: n.changes, Registry: n.registry, KubeletDir: n.dir, Clock: n.clock,
+		MemoryBudget: n.budget,
+		Mounter:      steppedMounter{steps: n.steps, Mounter: n.mounter},
+		filesystem:   steppedFilesystem{steps: n.steps, Filesystem: volume.OSFilesystem{}},
 	}
 }
 
 // start starts a new process over what the last one left.
-func (m *machine) start() {
-	m.t.Helper()
-	driver, err := New(m.config())
-	m.g.Expect(err).NotTo(HaveOccurred())
-	logger := funcr.New(func(prefix, args string) { m.logs.add(prefix + " " + args) }, funcr.Options{Verbosity: 9})
+func (n *testNode) start() {
+	n.t.Helper()
+	driver, err := New(n.config())
+	n.g.Expect(err).NotTo(HaveOccurred())
+	logger := funcr.New(func(prefix, args string) { n.logs.add(prefix + " " + args) }, funcr.Options{Verbosity: 9})
 	ctx, cancel := context.WithCancel(logr.NewContext(context.Background(), logger))
 	ended := make(chan error, 1)
 	go func() { ended <- driver.Run(ctx) }()
 	connection, err := grpc.NewClient("unix://"+driver.config.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	m.g.Expect(err).NotTo(HaveOccurred())
-	m.driver, m.calls, m.identity = driver, csi.NewNodeClient(connection), csi.NewIdentityClient(connection)
-	m.stop = func() {
+	n.g.Expect(err).NotTo(HaveOccurred())
+	n.driver, n.calls, n.identity = driver, csi.NewNodeClient(connection), csi.NewIdentityClient(connection)
+	n.stop = func() {
 		_ = connection.Close()
 		cancel()
-		m.g.Expect(<-ended).To(Succeed())
-		m.stop = func() {}
+		n.g.Expect(<-ended).To(Succeed())
+		n.stop = func() {}
 	}
-	m.g.Eventually(func() error { return driver.probe(ctx) }).Should(Succeed())
+	n.g.Eventually(func() error { return driver.probe(ctx) }).Should(Succeed())
 }
 
-// restart replaces the process; arming anew also brings a dead one's successor to life.
-func (m *machine) restart() {
-	m.t.Helper()
-	m.stop()
-	m.steps.arm(0, 0)
-	m.start()
+// restart replaces the process; the reset brings the successor of a dead one to life.
+func (n *testNode) restart() {
+	n.t.Helper()
+	n.stop()
+	n.steps.reset()
+	n.start()
 }
 
-func (m *machine) target() string {
-	return filepath.Join(m.dir, "pods", "uid-1", "volumes", "kubernetes.io~csi", "db", "mount")
+func (n *testNode) target() string {
+	return filepath.Join(n.dir, "pods", "uid-1", "volumes", "kubernetes.io~csi", "db", "mount")
 }
 
 // request is what the kubelet sends for a volume of the Connection "db".
-func (m *machine) request(changes ...func(*csi.NodePublishVolumeRequest)) *csi.NodePublishVolumeRequest {
+func (n *testNode) request(changes ...func(*csi.NodePublishVolumeRequest)) *csi.NodePublishVolumeRequest {
 	request := &csi.NodePublishVolumeRequest{
 		VolumeId:   volumeID,
-		TargetPath: m.target(),
+		TargetPath: n.target(),
 		VolumeCapability: &csi.VolumeCapability{
 			AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{}},
 			AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER},
@@ -135,7 +135,7 @@ func (m *machine) request(changes ...func(*csi.NodePublishVolumeRequest)) *csi.N
 			keyPodUID:                             "uid-1",
 			kubeletPrefix + "serviceAccount.name": "default",
 		},
-		Secrets: map[string]string{keyTokens: m.tokens(secretToken)},
+		Secrets: map[string]string{keyTokens: n.tokens(secretToken)},
 	}
 	for _, change := range changes {
 		change(request)
@@ -144,92 +144,92 @@ func (m *machine) request(changes ...func(*csi.NodePublishVolumeRequest)) *csi.N
 }
 
 // tokens is the kubelet's map of tokens, with one that is good for an hour.
-func (m *machine) tokens(token string) string {
+func (n *testNode) tokens(token string) string {
 	text, err := json.Marshal(map[string]map[string]any{
-		v1alpha1.AudiencePod: {"token": token, "expirationTimestamp": m.clock.Now().Add(time.Hour)},
-		"vault":              {"token": token + " for Vault", "expirationTimestamp": m.clock.Now().Add(time.Hour)},
+		v1alpha1.AudiencePod: {"token": token, "expirationTimestamp": n.clock.Now().Add(time.Hour)},
+		"vault":              {"token": token + " for Vault", "expirationTimestamp": n.clock.Now().Add(time.Hour)},
 	})
-	m.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(err).NotTo(HaveOccurred())
 	return string(text)
 }
 
-func (m *machine) publish(changes ...func(*csi.NodePublishVolumeRequest)) error {
-	_, err := m.calls.NodePublishVolume(m.t.Context(), m.request(changes...))
+func (n *testNode) publish(changes ...func(*csi.NodePublishVolumeRequest)) error {
+	_, err := n.calls.NodePublishVolume(n.t.Context(), n.request(changes...))
 	if err != nil {
-		m.errors.add(err.Error())
+		n.errors.add(err.Error())
 	}
 	return err
 }
 
-func (m *machine) unpublish() error {
-	_, err := m.calls.NodeUnpublishVolume(m.t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: volumeID, TargetPath: m.target()})
+func (n *testNode) unpublish() error {
+	_, err := n.calls.NodeUnpublishVolume(n.t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: volumeID, TargetPath: n.target()})
 	if err != nil {
-		m.errors.add(err.Error())
+		n.errors.add(err.Error())
 	}
 	return err
 }
 
 // files is what the pod sees, nil without a mount.
-func (m *machine) files() map[string]string {
-	if mounted, _ := m.mounter.Mounted(m.target()); !mounted {
+func (n *testNode) files() map[string]string {
+	if mounted, _ := n.mounter.Mounted(n.target()); !mounted {
 		return nil
 	}
-	entries, err := os.ReadDir(m.target())
-	m.g.Expect(err).NotTo(HaveOccurred())
+	entries, err := os.ReadDir(n.target())
+	n.g.Expect(err).NotTo(HaveOccurred())
 	files := map[string]string{}
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), volume.InternalPrefix) {
 			continue
 		}
-		content, err := os.ReadFile(filepath.Join(m.target(), entry.Name()))
+		content, err := os.ReadFile(filepath.Join(n.target(), entry.Name()))
 		if errors.Is(err, fs.ErrNotExist) {
 			// Between the swap and the removal of the links of files that are gone, as in a mounted Secret.
 			continue
 		}
-		m.g.Expect(err).NotTo(HaveOccurred())
+		n.g.Expect(err).NotTo(HaveOccurred())
 		files[entry.Name()] = string(content)
 	}
 	return files
 }
 
 // expectNothingLeft checks that the node is as it was before the volume.
-func (m *machine) expectNothingLeft() {
-	m.t.Helper()
-	m.expectNoVolume()
-	_, err := os.Lstat(m.target())
-	m.g.Expect(err).To(MatchError(fs.ErrNotExist), "the target path is left")
+func (n *testNode) expectNothingLeft() {
+	n.t.Helper()
+	n.expectNoVolume()
+	_, err := os.Lstat(n.target())
+	n.g.Expect(err).To(MatchError(fs.ErrNotExist), "the target path is left")
 }
 
 // expectNoVolume checks that the driver keeps nothing.
-func (m *machine) expectNoVolume() {
-	m.t.Helper()
-	m.g.Expect(m.mounter.count(m.driver.config.spoolDir())).To(BeZero(), "mounts are left")
-	entries, err := os.ReadDir(m.driver.config.volumesDir())
-	m.g.Expect(err).NotTo(HaveOccurred())
-	m.g.Expect(entries).To(BeEmpty(), "directories of volumes are left")
-	m.g.Expect(m.driver.volumes.All()).To(BeEmpty())
-	m.g.Expect(m.driver.budget.Used()).To(BeZero())
+func (n *testNode) expectNoVolume() {
+	n.t.Helper()
+	n.g.Expect(n.mounter.count(n.driver.config.spoolDir())).To(BeZero(), "mounts are left")
+	entries, err := os.ReadDir(n.driver.config.volumesDir())
+	n.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(entries).To(BeEmpty(), "directories of volumes are left")
+	n.g.Expect(n.driver.volumes.All()).To(BeEmpty())
+	n.g.Expect(n.driver.budget.Used()).To(BeZero())
 }
 
 // passTime moves the clock a second at a time until check holds.
-func (m *machine) passTime(check func(g Gomega)) {
-	m.t.Helper()
-	m.passTimeBy(time.Second, check)
+func (n *testNode) passTime(check func(g Gomega)) {
+	n.t.Helper()
+	n.passTimeBy(time.Second, check)
 }
 
-func (m *machine) passTimeBy(step time.Duration, check func(g Gomega)) {
-	m.t.Helper()
-	m.g.Eventually(func(g Gomega) {
-		m.clock.Step(step)
+func (n *testNode) passTimeBy(step time.Duration, check func(g Gomega)) {
+	n.t.Helper()
+	n.g.Eventually(func(g Gomega) {
+		n.clock.Step(step)
 		check(g)
 	}).WithTimeout(20 * time.Second).WithPolling(time.Millisecond).Should(Succeed())
 }
 
 // metric returns the value of one metric, and whether it exists. The labels are values, in any order.
-func (m *machine) metric(name string, labels ...string) float64 {
-	m.t.Helper()
-	families, err := m.registry.Gather()
-	m.g.Expect(err).NotTo(HaveOccurred())
+func (n *testNode) metric(name string, labels ...string) float64 {
+	n.t.Helper()
+	families, err := n.registry.Gather()
+	n.g.Expect(err).NotTo(HaveOccurred())
 	for _, family := range families {
 		if family.GetName() != name {
 			continue

@@ -28,7 +28,8 @@ func (d *Driver) probe(ctx context.Context) error {
 	if _, err := os.Stat(d.config.registrationSocket()); err != nil {
 		return err
 	}
-	connection, err := grpc.NewClient("unix://"+d.config.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	connection, err := grpc.NewClient("unix://"+d.config.socket(),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ type plugin struct {
 	KillAfter int
 	// KillInBind kills it between the two mounts that make one.
 	KillInBind bool
-	// Files is where the content of the Connection lies; it is read for every question. What is given back is noted
+	// Files is where the content of the Connection lies; it is read for every request. What is revoked is noted
 	// beside it, but not while there is a file "away".
 	Files string
 }
@@ -79,7 +79,7 @@ func runPlugin(text string) int {
 	if err != nil {
 		panic(err)
 	}
-	counted.arm(0, p.KillAfter)
+	counted.killAfterStep(p.KillAfter)
 	if err := driver.Run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
@@ -115,15 +115,15 @@ func (r *fileResolver) Resolve(ctx context.Context, request *resolverv1.ResolveR
 	if err := json.Unmarshal(content, &files); err != nil {
 		return nil, err
 	}
-	r.set(files)
-	r.leased = true
+	r.setFiles(files)
+	r.issuesLeases = true
 	r.refresh = time.Second.Milliseconds()
 	return r.fakeResolver.Resolve(ctx, request)
 }
 
 func (r *fileResolver) Release(_ context.Context, request *resolverv1.ReleaseRequest) error {
 	if _, err := os.Stat(filepath.Join(filepath.Dir(r.path), "away")); err == nil {
-		return errNobody
+		return errNoResolver
 	}
 	return os.WriteFile(filepath.Join(filepath.Dir(r.path), "released"), request.GetLeases(), 0o600)
 }
@@ -163,11 +163,11 @@ func newHost(t *testing.T) *host {
 	})
 	h := &host{g: g, t: t, dir: dir, end: func() {}}
 	g.Expect(os.MkdirAll(filepath.Dir(h.target()), 0o750)).To(Succeed())
-	h.set(map[string]string{"type": "SQLORACLE", "password": "old"})
+	h.setFiles(map[string]string{"type": "SQLORACLE", "password": "old"})
 	return h
 }
 
-func (h *host) set(files map[string]string) {
+func (h *host) setFiles(files map[string]string) {
 	content, err := json.Marshal(files)
 	h.g.Expect(err).NotTo(HaveOccurred())
 	h.g.Expect(os.WriteFile(h.dir+"/content.new", content, 0o600)).To(Succeed())
@@ -210,8 +210,8 @@ func (h *host) start(p plugin) {
 }
 
 func (h *host) publish() error {
-	m := &machine{t: h.t, g: h.g, dir: h.dir, clock: clocktesting.NewFakeClock(time.Now())}
-	_, err := h.calls.NodePublishVolume(h.t.Context(), m.request())
+	n := &testNode{t: h.t, g: h.g, dir: h.dir, clock: clocktesting.NewFakeClock(time.Now())}
+	_, err := h.calls.NodePublishVolume(h.t.Context(), n.request())
 	return err
 }
 
@@ -220,7 +220,7 @@ func (h *host) unpublish() error {
 	return err
 }
 
-func (h *host) releases() string {
+func (h *host) spoolDir() string {
 	return filepath.Join(h.dir, "plugins", v1alpha1.DriverName, "releases")
 }
 
@@ -233,7 +233,7 @@ func (h *host) mounts(process string) map[string]string {
 	mounts := map[string]string{}
 	for lines := bufio.NewScanner(file); lines.Scan(); {
 		fields := strings.Fields(lines.Text())
-		if strings.HasPrefix(fields[4], h.dir+"/") && fields[4] != h.releases() {
+		if strings.HasPrefix(fields[4], h.dir+"/") && fields[4] != h.spoolDir() {
 			mounts[fields[4]] = fields[5] + "," + fields[len(fields)-1]
 		}
 	}

@@ -17,309 +17,309 @@ import (
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
-var errNobody = fault.Transient(v1alpha1.ReasonNoResolver, "no resolver answers")
+var errNoResolver = fault.Transient(v1alpha1.ReasonNoResolver, "no resolver answers")
 
-// leased has the Connection come with leases.
-func leased(m *machine) { m.resolver.leased = true }
+// withLeases has the Connection come with leases.
+func withLeases(n *testNode) { n.resolver.issuesLeases = true }
 
-// unreachable has no resolver take anything back.
-func unreachable(m *machine) { m.resolver.away = errNobody }
+// failingRevocations has every resolver refuse to revoke.
+func failingRevocations(n *testNode) { n.resolver.revokeError = errNoResolver }
 
-// kept returns the leases beside complete volumes, and those that wait to be given back, as they lie on the node.
-func (m *machine) kept() (beside, waiting string) {
-	m.t.Helper()
-	directories, err := os.ReadDir(m.driver.config.volumesDir())
-	m.g.Expect(err).NotTo(HaveOccurred())
+// leasesOnNode returns the leases beside complete volumes, and those that wait to be revoked, as they lie on the node.
+func (n *testNode) leasesOnNode() (beside, waiting string) {
+	n.t.Helper()
+	directories, err := os.ReadDir(n.driver.config.volumesDir())
+	n.g.Expect(err).NotTo(HaveOccurred())
 	for _, directory := range directories {
-		current, failure := volume.ReadState(filepath.Join(m.driver.config.volumesDir(), directory.Name()))
-		m.g.Expect(failure).NotTo(HaveOccurred())
+		current, failure := volume.ReadState(filepath.Join(n.driver.config.volumesDir(), directory.Name()))
+		n.g.Expect(failure).NotTo(HaveOccurred())
 		if current.Complete {
 			beside += string(current.Leases)
 		}
 	}
-	entries, err := os.ReadDir(m.driver.config.spoolDir())
-	m.g.Expect(err).NotTo(HaveOccurred())
+	entries, err := os.ReadDir(n.driver.config.spoolDir())
+	n.g.Expect(err).NotTo(HaveOccurred())
 	for _, entry := range entries {
-		content, err := os.ReadFile(filepath.Join(m.driver.config.spoolDir(), entry.Name()))
-		m.g.Expect(err).NotTo(HaveOccurred())
+		content, err := os.ReadFile(filepath.Join(n.driver.config.spoolDir(), entry.Name()))
+		n.g.Expect(err).NotTo(HaveOccurred())
 		waiting += string(leasesIn(content))
 	}
 	return beside, waiting
 }
 
-// leasesIn returns what a state or a release has.
+// leasesIn returns what a state or a file of the spool has.
 func leasesIn(content []byte) volume.EncryptedLeases {
 	var holder struct{ Leases volume.EncryptedLeases }
 	_ = json.Unmarshal(content, &holder)
 	return holder.Leases
 }
 
-// written tells whether the lease ever was in a file as a whole.
-func (m *machine) written(lease string) bool {
-	m.steps.mu.Lock()
-	defer m.steps.mu.Unlock()
-	return slices.ContainsFunc(m.steps.contents, func(content []byte) bool { return strings.Contains(string(leasesIn(content)), lease) })
+// wasWritten tells whether the lease ever was in a file as a whole.
+func (n *testNode) wasWritten(lease string) bool {
+	n.steps.mu.Lock()
+	defer n.steps.mu.Unlock()
+	return slices.ContainsFunc(n.steps.contents, func(content []byte) bool { return strings.Contains(string(leasesIn(content)), lease) })
 }
 
-// expectNoLeaseLost checks that every lease is beside its volume, waits to be given back, was given back, or never
-// reached the node's memory.
-func (m *machine) expectNoLeaseLost() {
-	m.t.Helper()
-	beside, waiting := m.kept()
-	made, released := m.resolver.leases()
-	for _, lease := range made {
-		if m.written(lease) {
-			m.g.Expect(beside+waiting+released).To(ContainSubstring(lease), "lost")
+// expectNoLeaseLost checks that every lease is beside its volume, waits to be revoked, was revoked, or never reached
+// the node's memory.
+func (n *testNode) expectNoLeaseLost() {
+	n.t.Helper()
+	beside, waiting := n.leasesOnNode()
+	issued, revoked := n.resolver.leases()
+	for _, lease := range issued {
+		if n.wasWritten(lease) {
+			n.g.Expect(beside+waiting+revoked).To(ContainSubstring(lease), "lost")
 		}
 	}
 }
 
-// expectAllGivenBack checks that nothing of what was written is left once resolvers answer.
-func (m *machine) expectAllGivenBack() {
-	m.t.Helper()
-	m.resolver.setAway(nil)
-	m.passTime(func(g Gomega) { g.Expect(m.metric("sallyport_node_waiting_releases")).To(BeZero()) })
-	made, released := m.resolver.leases()
-	for _, lease := range made {
-		if m.written(lease) {
-			m.g.Expect(released).To(ContainSubstring(lease))
+// expectAllRevoked checks that nothing of what was written is left once resolvers answer.
+func (n *testNode) expectAllRevoked() {
+	n.t.Helper()
+	n.resolver.setRevokeError(nil)
+	n.passTime(func(g Gomega) { g.Expect(n.metric("sallyport_node_waiting_releases")).To(BeZero()) })
+	issued, revoked := n.resolver.leases()
+	for _, lease := range issued {
+		if n.wasWritten(lease) {
+			n.g.Expect(revoked).To(ContainSubstring(lease))
 		}
 	}
-	beside, waiting := m.kept()
-	m.g.Expect(beside + waiting).To(BeEmpty())
+	beside, waiting := n.leasesOnNode()
+	n.g.Expect(beside + waiting).To(BeEmpty())
 }
 
-func TestEveryQuestionHasTheLeasesOfTheLastAnswer(t *testing.T) {
-	m := newMachine(t, leased)
-	m.g.Expect(m.publish()).To(Succeed())
-	m.g.Expect(m.resolver.last().GetLeases()).To(BeEmpty())
-	beside, _ := m.kept()
-	m.g.Expect(beside).To(Equal(secretLease + "-1;"))
+func TestEveryRequestHasTheLeasesOfTheLastResponse(t *testing.T) {
+	n := newTestNode(t, withLeases)
+	n.g.Expect(n.publish()).To(Succeed())
+	n.g.Expect(n.resolver.lastRequest().GetLeases()).To(BeEmpty())
+	beside, _ := n.leasesOnNode()
+	n.g.Expect(beside).To(Equal(secretLease + "-1;"))
 
-	asked := m.resolver.questions()
-	m.passTime(func(g Gomega) { g.Expect(m.resolver.questions()).To(BeNumerically(">", asked)) })
-	m.g.Expect(string(m.resolver.last().GetLeases())).To(Equal(secretLease + "-1;"))
+	asked := n.resolver.requests()
+	n.passTime(func(g Gomega) { g.Expect(n.resolver.requests()).To(BeNumerically(">", asked)) })
+	n.g.Expect(string(n.resolver.lastRequest().GetLeases())).To(Equal(secretLease + "-1;"))
 
-	m.resolver.set(map[string]string{"type": "new"})
-	m.passTime(func(g Gomega) { g.Expect(isFresh(m.driver.volumes.Get(volumeID))).To(BeTrue()) })
-	beside, _ = m.kept()
-	m.g.Expect(beside).To(Equal(secretLease + "-1;" + secretLease + "-2;"))
-	m.restart()
-	m.g.Expect(m.publish()).To(Succeed())
-	asked = m.resolver.questions()
-	m.passTime(func(g Gomega) { g.Expect(m.resolver.questions()).To(BeNumerically(">", asked)) })
-	m.g.Expect(string(m.resolver.last().GetLeases())).To(Equal(beside), "they must survive the restart")
+	n.resolver.setFiles(map[string]string{"type": "new"})
+	n.passTime(func(g Gomega) { g.Expect(isFresh(n.driver.volumes.Get(volumeID))).To(BeTrue()) })
+	beside, _ = n.leasesOnNode()
+	n.g.Expect(beside).To(Equal(secretLease + "-1;" + secretLease + "-2;"))
+	n.restart()
+	n.g.Expect(n.publish()).To(Succeed())
+	asked = n.resolver.requests()
+	n.passTime(func(g Gomega) { g.Expect(n.resolver.requests()).To(BeNumerically(">", asked)) })
+	n.g.Expect(string(n.resolver.lastRequest().GetLeases())).To(Equal(beside), "they must survive the restart")
 
-	m.resolver.mu.Lock()
-	m.resolver.raw = &resolverv1.ResolveResponse{Revision: "r2", Unchanged: true, RefreshAfterMs: 1000}
-	m.resolver.mu.Unlock()
-	m.passTime(func(g Gomega) {
-		beside, _ := m.kept()
-		g.Expect(beside).To(BeEmpty(), "an answer without leases means that the volume has none")
+	n.resolver.mu.Lock()
+	n.resolver.response = &resolverv1.ResolveResponse{Revision: "r2", Unchanged: true, RefreshAfterMs: 1000}
+	n.resolver.mu.Unlock()
+	n.passTime(func(g Gomega) {
+		beside, _ := n.leasesOnNode()
+		g.Expect(beside).To(BeEmpty(), "a response without leases means that the volume has none")
 	})
-	m.g.Expect(m.unpublish()).To(Succeed())
-	_, released := m.resolver.leases()
-	m.g.Expect(released).To(BeEmpty())
+	n.g.Expect(n.unpublish()).To(Succeed())
+	_, revoked := n.resolver.leases()
+	n.g.Expect(revoked).To(BeEmpty())
 }
 
 func TestLeasesCostNoWriteWhileFilesStayAsTheyAre(t *testing.T) {
-	refresh := func(options ...func(*machine)) []string {
-		m := newMachine(t, options...)
-		m.g.Expect(m.publish()).To(Succeed())
-		m.steps.arm(0, 0)
-		m.passTime(func(g Gomega) {
-			g.Expect(m.metric("sallyport_node_refreshes_total", v1alpha1.ReasonSucceeded)).To(BeEquivalentTo(1))
+	refresh := func(options ...func(*testNode)) []string {
+		n := newTestNode(t, options...)
+		n.g.Expect(n.publish()).To(Succeed())
+		n.steps.reset()
+		n.passTime(func(g Gomega) {
+			g.Expect(n.metric("sallyport_node_refreshes_total", v1alpha1.ReasonSucceeded)).To(BeEquivalentTo(1))
 		})
 		var names []string
-		for _, step := range m.steps.log {
-			names = append(names, strings.ReplaceAll(step, m.dir, ""))
+		for _, step := range n.steps.log {
+			names = append(names, strings.ReplaceAll(step, n.dir, ""))
 		}
 		return names
 	}
-	NewWithT(t).Expect(refresh(leased)).To(Equal(refresh()))
+	NewWithT(t).Expect(refresh(withLeases)).To(Equal(refresh()))
 }
 
 func TestLeasesAreRecordedBeforeFilesChange(t *testing.T) {
-	m := newMachine(t, leased)
-	m.g.Expect(m.publish()).To(Succeed())
-	m.steps.arm(0, 0)
-	m.steps.contents = nil
-	m.resolver.set(map[string]string{"type": "new"})
-	m.passTime(func(g Gomega) { g.Expect(isFresh(m.driver.volumes.Get(volumeID))).To(BeTrue()) })
+	n := newTestNode(t, withLeases)
+	n.g.Expect(n.publish()).To(Succeed())
+	n.steps.reset()
+	n.steps.contents = nil
+	n.resolver.setFiles(map[string]string{"type": "new"})
+	n.passTime(func(g Gomega) { g.Expect(isFresh(n.driver.volumes.Get(volumeID))).To(BeTrue()) })
 
-	m.g.Expect(filepath.Base(m.steps.log[2])).To(Equal(volume.StateFile), "before all else")
-	m.g.Expect(string(leasesIn(m.steps.contents[0]))).To(ContainSubstring(secretLease + "-2;"))
+	n.g.Expect(filepath.Base(n.steps.log[2])).To(Equal(volume.StateFile), "before all else")
+	n.g.Expect(string(leasesIn(n.steps.contents[0]))).To(ContainSubstring(secretLease + "-2;"))
 	var first volume.State
-	m.g.Expect(json.Unmarshal(m.steps.contents[0], &first)).To(Succeed())
-	m.g.Expect(first.Revision).To(Equal("r1"), "the files are still the old ones")
+	n.g.Expect(json.Unmarshal(n.steps.contents[0], &first)).To(Succeed())
+	n.g.Expect(first.Revision).To(Equal("r1"), "the files are still the old ones")
 }
 
 func TestNoLeaseIsLostWhereverThePluginIsKilled(t *testing.T) {
-	refreshes := func(m *machine) {
-		m.resolver.set(map[string]string{"type": "new", "user": "scott"})
-		m.passTime(func(g Gomega) {
-			g.Expect(isFresh(m.driver.volumes.Get(volumeID)) || m.steps.isDead()).To(BeTrue())
+	refreshes := func(n *testNode) {
+		n.resolver.setFiles(map[string]string{"type": "new", "user": "scott"})
+		n.passTime(func(g Gomega) {
+			g.Expect(isFresh(n.driver.volumes.Get(volumeID)) || n.steps.isDead()).To(BeTrue())
 		})
 	}
-	arranged := func(arrange func(*machine)) func(*machine) {
-		return func(m *machine) {
-			leased(m)
-			unreachable(m)
-			arrange(m)
+	arranged := func(arrange func(*testNode)) func(*testNode) {
+		return func(n *testNode) {
+			withLeases(n)
+			failingRevocations(n)
+			arrange(n)
 		}
 	}
 	for _, test := range []struct {
 		name         string
-		arrange, act func(*machine)
+		arrange, act func(*testNode)
 	}{
 		{"publish", arranged(nothing), publishes},
-		{"a publish over what an unpublish left", arranged(func(m *machine) {
-			published(m)
-			m.steps.arm(3, 0) // with the pod's mount gone and the volume's still there
-			m.g.Expect(m.unpublish()).NotTo(Succeed())
+		{"a publish over what an unpublish left", arranged(func(n *testNode) {
+			published(n)
+			n.steps.failAtStep(3) // with the pod's mount gone and the volume's still there
+			n.g.Expect(n.unpublish()).NotTo(Succeed())
 		}), publishes},
 		{"refresh", arranged(published), refreshes},
 		{"unpublish", arranged(published), unpublishes},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			atEveryStep(t, test.arrange, test.act, func(m *machine, step int) {
-				m.steps.arm(0, step)
-				test.act(m)
-				m.g.Expect(m.steps.isDead()).To(BeTrue())
+			atEveryStep(t, test.arrange, test.act, func(n *testNode, step int) {
+				n.steps.killAfterStep(step)
+				test.act(n)
+				n.g.Expect(n.steps.isDead()).To(BeTrue())
 
-				m.restart()
-				m.expectNoLeaseLost()
-				m.g.Expect(m.unpublish()).To(Succeed())
-				m.expectNothingLeft()
-				m.expectNoLeaseLost()
-				m.expectAllGivenBack()
+				n.restart()
+				n.expectNoLeaseLost()
+				n.g.Expect(n.unpublish()).To(Succeed())
+				n.expectNothingLeft()
+				n.expectNoLeaseLost()
+				n.expectAllRevoked()
 			})
 		})
 	}
 }
 
 func TestNoLeaseIsLostWhateverFails(t *testing.T) {
-	arrange := func(m *machine) { leased(m); published(m) }
-	refreshes := func(m *machine) {
-		m.resolver.set(map[string]string{"type": "new", "user": "scott"})
-		m.passTime(func(g Gomega) { g.Expect(isFresh(m.driver.volumes.Get(volumeID))).To(BeTrue()) })
+	arrange := func(n *testNode) { withLeases(n); published(n) }
+	refreshes := func(n *testNode) {
+		n.resolver.setFiles(map[string]string{"type": "new", "user": "scott"})
+		n.passTime(func(g Gomega) { g.Expect(isFresh(n.driver.volumes.Get(volumeID))).To(BeTrue()) })
 	}
 	t.Run("refresh", func(t *testing.T) {
-		atEveryStep(t, arrange, refreshes, func(m *machine, step int) {
-			m.steps.arm(step, 0)
-			refreshes(m)
-			m.g.Expect(m.unpublish()).To(Succeed())
-			m.expectNothingLeft()
-			m.expectAllGivenBack()
-			made, released := m.resolver.leases()
-			for _, lease := range made {
-				m.g.Expect(released).To(ContainSubstring(lease), "no process was killed, so each was known")
+		atEveryStep(t, arrange, refreshes, func(n *testNode, step int) {
+			n.steps.failAtStep(step)
+			refreshes(n)
+			n.g.Expect(n.unpublish()).To(Succeed())
+			n.expectNothingLeft()
+			n.expectAllRevoked()
+			issued, revoked := n.resolver.leases()
+			for _, lease := range issued {
+				n.g.Expect(revoked).To(ContainSubstring(lease), "no process was killed, so each was known")
 			}
 		})
 	})
 	t.Run("publish", func(t *testing.T) {
-		atEveryStep(t, leased, publishes, func(m *machine, step int) {
-			m.steps.arm(step, 0)
-			m.g.Expect(m.publish()).NotTo(Succeed())
-			m.expectNothingLeft()
-			m.passTime(func(g Gomega) {
-				made, released := m.resolver.leases()
-				g.Expect(released).To(Equal(strings.Join(made, "")))
+		atEveryStep(t, withLeases, publishes, func(n *testNode, step int) {
+			n.steps.failAtStep(step)
+			n.g.Expect(n.publish()).NotTo(Succeed())
+			n.expectNothingLeft()
+			n.passTime(func(g Gomega) {
+				issued, revoked := n.resolver.leases()
+				g.Expect(revoked).To(Equal(strings.Join(issued, "")))
 			})
 		})
 	})
 }
 
-func TestAPublishThatIsRefusedGivesBackWhatWasMadeForIt(t *testing.T) {
+func TestAFailedPublishRevokesTheLeasesIssuedForIt(t *testing.T) {
 	for _, test := range []struct {
-		name   string
-		answer *resolverv1.ResolveResponse
-		option func(*machine)
+		name     string
+		response *resolverv1.ResolveResponse
+		option   func(*testNode)
 	}{
-		{name: "a file that cannot be", answer: response("../../etc/passwd"), option: nothing},
-		{name: "a node that is full", answer: response("a"), option: func(m *machine) { m.budget = 1 }},
-		{name: "the pod is gone", answer: response("a"), option: func(m *machine) {
-			m.g.Expect(os.RemoveAll(filepath.Dir(m.target()))).To(Succeed())
+		{name: "a file that cannot be", response: responseWith("../../etc/passwd"), option: nothing},
+		{name: "a node that is full", response: responseWith("a"), option: func(n *testNode) { n.budget = 1 }},
+		{name: "the pod is gone", response: responseWith("a"), option: func(n *testNode) {
+			n.g.Expect(os.RemoveAll(filepath.Dir(n.target()))).To(Succeed())
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			m := newMachine(t, test.option)
-			test.answer.Leases = []byte(secretLease)
-			m.resolver.raw = test.answer
+			n := newTestNode(t, test.option)
+			test.response.Leases = []byte(secretLease)
+			n.resolver.response = test.response
 
-			m.g.Expect(m.publish()).NotTo(Succeed())
+			n.g.Expect(n.publish()).NotTo(Succeed())
 
-			m.g.Eventually(func() string { _, released := m.resolver.leases(); return released }).Should(Equal(secretLease))
-			m.expectNothingLeft()
+			n.g.Eventually(func() string { _, revoked := n.resolver.leases(); return revoked }).Should(Equal(secretLease))
+			n.expectNothingLeft()
 		})
 	}
 }
 
-func TestAnAnswerForAVolumeThatIsGoneIsGivenBack(t *testing.T) {
-	m := newMachine(t, leased)
-	m.g.Expect(m.publish()).To(Succeed())
-	m.resolver.set(map[string]string{"type": "new"})
-	release := m.resolver.hold()
-	m.passTime(func(g Gomega) { g.Expect(m.resolver.questions()).To(Equal(2)) })
-	m.g.Expect(m.unpublish()).To(Succeed())
+func TestLeasesInAResponseForAVolumeThatIsGoneAreRevoked(t *testing.T) {
+	n := newTestNode(t, withLeases)
+	n.g.Expect(n.publish()).To(Succeed())
+	n.resolver.setFiles(map[string]string{"type": "new"})
+	unblock := n.resolver.block()
+	n.passTime(func(g Gomega) { g.Expect(n.resolver.requests()).To(Equal(2)) })
+	n.g.Expect(n.unpublish()).To(Succeed())
 
-	release()
+	unblock()
 
-	m.g.Eventually(func() string { _, released := m.resolver.leases(); return released }).Should(ContainSubstring(secretLease + "-2;"))
-	m.expectNothingLeft()
+	n.g.Eventually(func() string { _, revoked := n.resolver.leases(); return revoked }).Should(ContainSubstring(secretLease + "-2;"))
+	n.expectNothingLeft()
 }
 
-func TestAnAnswerThatComesWhileThePluginStopsIsKept(t *testing.T) {
-	m := newMachine(t, leased)
-	m.g.Expect(m.publish()).To(Succeed())
-	m.resolver.set(map[string]string{"type": "new"})
-	m.resolver.deaf = true
-	release := m.resolver.hold()
-	m.passTime(func(g Gomega) { g.Expect(m.resolver.questions()).To(Equal(2)) })
+func TestAResponseThatComesWhileThePluginStopsIsKept(t *testing.T) {
+	n := newTestNode(t, withLeases)
+	n.g.Expect(n.publish()).To(Succeed())
+	n.resolver.setFiles(map[string]string{"type": "new"})
+	n.resolver.ignoresCancel = true
+	unblock := n.resolver.block()
+	n.passTime(func(g Gomega) { g.Expect(n.resolver.requests()).To(Equal(2)) })
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		m.stop()
+		n.stop()
 	}()
-	m.g.Eventually(m.logs.String).Should(ContainSubstring(messageStopping))
+	n.g.Eventually(n.logs.String).Should(ContainSubstring(messageStopping))
 
-	release()
+	unblock()
 
-	m.g.Eventually(stopped).Should(BeClosed())
-	current, err := volume.ReadState(m.driver.store.Path(volumeID))
-	m.g.Expect(err).NotTo(HaveOccurred())
-	m.g.Expect(string(current.Leases)).To(ContainSubstring(secretLease + "-2;"))
+	n.g.Eventually(stopped).Should(BeClosed())
+	current, err := volume.ReadState(n.driver.store.Path(volumeID))
+	n.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(string(current.Leases)).To(ContainSubstring(secretLease + "-2;"))
 }
 
 func TestTheRestartOfTheMachineLosesNoMoreThanLeasesThatRunOut(t *testing.T) {
-	m := newMachine(t, leased, unreachable)
-	m.g.Expect(m.publish()).To(Succeed())
-	m.g.Expect(m.unpublish()).To(Succeed())
-	m.stop()
-	m.mounter.reboot()
-	m.start()
-	m.g.Expect(m.metric("sallyport_node_waiting_releases")).To(BeZero())
-	m.g.Expect(m.publish()).To(Succeed())
-	m.g.Expect(m.unpublish()).To(Succeed())
-	m.g.Expect(m.metric("sallyport_node_waiting_releases")).To(BeEquivalentTo(1))
+	n := newTestNode(t, withLeases, failingRevocations)
+	n.g.Expect(n.publish()).To(Succeed())
+	n.g.Expect(n.unpublish()).To(Succeed())
+	n.stop()
+	n.mounter.reboot()
+	n.start()
+	n.g.Expect(n.metric("sallyport_node_waiting_releases")).To(BeZero())
+	n.g.Expect(n.publish()).To(Succeed())
+	n.g.Expect(n.unpublish()).To(Succeed())
+	n.g.Expect(n.metric("sallyport_node_waiting_releases")).To(BeEquivalentTo(1))
 }
 
 func TestLeasesCountAsTheVolumesMemory(t *testing.T) {
-	m := newMachine(t)
-	answer := response("a")
-	answer.Leases = make([]byte, os.Getpagesize())
-	m.resolver.raw = answer
-	m.g.Expect(m.publish()).To(Succeed())
-	used := m.driver.budget.Used()
-	m.g.Expect(used).To(BeEquivalentTo(4*os.Getpagesize()), "a page of state, a file, and two of leases as text")
+	n := newTestNode(t)
+	response := responseWith("a")
+	response.Leases = make([]byte, os.Getpagesize())
+	n.resolver.response = response
+	n.g.Expect(n.publish()).To(Succeed())
+	used := n.driver.budget.Used()
+	n.g.Expect(used).To(BeEquivalentTo(4*os.Getpagesize()), "a page of state, a file, and two of leases as text")
 
-	m.restart()
-	m.g.Expect(m.driver.budget.Used()).To(Equal(used))
-	m.resolver.mu.Lock()
-	m.resolver.raw = response("a")
-	m.resolver.mu.Unlock()
-	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = m.tokens("fresh") })).To(Succeed())
-	m.passTime(func(g Gomega) { g.Expect(m.driver.budget.Used()).To(BeEquivalentTo(2 * os.Getpagesize())) })
-	m.g.Expect(m.unpublish()).To(Succeed())
-	m.expectNothingLeft()
+	n.restart()
+	n.g.Expect(n.driver.budget.Used()).To(Equal(used))
+	n.resolver.mu.Lock()
+	n.resolver.response = responseWith("a")
+	n.resolver.mu.Unlock()
+	n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = n.tokens("fresh") })).To(Succeed())
+	n.passTime(func(g Gomega) { g.Expect(n.driver.budget.Used()).To(BeEquivalentTo(2 * os.Getpagesize())) })
+	n.g.Expect(n.unpublish()).To(Succeed())
+	n.expectNothingLeft()
 }

@@ -49,8 +49,9 @@ func newMetrics(sources gaugeSources, registry prometheus.Registerer) (*metrics,
 		return prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, metricsSubsystem, name), help, nil, nil)
 	}
 	m := &metrics{
-		sources:   sources,
-		publishes: counter("publishes_total", "Volumes that the kubelet asked to mount for the first time, by outcome."),
+		sources: sources,
+		publishes: counter("publishes_total",
+			"Volumes that the kubelet asked to mount for the first time, by outcome."),
 		refreshes: counter("refreshes_total", "Refreshes of mounted volumes, by outcome."),
 		revocations: counter("releases_total",
 			"Requests to a resolver to revoke the leases of a volume that is gone, by outcome."),

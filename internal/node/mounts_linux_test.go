@@ -48,7 +48,7 @@ func TestPodSeesReadOnlyFilesThatChangeLive(t *testing.T) {
 	}
 	h.g.Expect(unix.Access(filepath.Join(inPod, "..", volume.StateFile), unix.F_OK)).NotTo(Succeed())
 
-	h.set(map[string]string{"type": "SQLORACLE", "password": "new"})
+	h.setFiles(map[string]string{"type": "SQLORACLE", "password": "new"})
 	h.g.Eventually(func() (string, error) {
 		content, err := os.ReadFile(inPod + "/password")
 		return string(content), err
@@ -112,7 +112,7 @@ func TestPluginThatIsKilledLeavesThePodItsFiles(t *testing.T) {
 	before := h.mounts("self")
 	h.end()
 	h.g.Expect(h.mounts("self")).To(Equal(before))
-	h.set(map[string]string{"password": "new"})
+	h.setFiles(map[string]string{"password": "new"})
 
 	h.start(plugin{})
 	h.g.Expect(h.mounts("self")).To(Equal(before), "adopted, not mounted anew")
@@ -126,7 +126,7 @@ func TestPluginThatIsKilledLeavesThePodItsFiles(t *testing.T) {
 	h.expectNothingLeft()
 }
 
-func TestReleasesOutliveThePluginInMemory(t *testing.T) {
+func TestTheSpoolOutlivesThePluginInMemory(t *testing.T) {
 	h := newHost(t)
 	if h == nil {
 		return
@@ -138,22 +138,22 @@ func TestReleasesOutliveThePluginInMemory(t *testing.T) {
 	h.g.Expect(h.unpublish()).To(Succeed())
 	h.expectNothingLeft()
 
-	info, err := os.Stat(h.releases())
+	info, err := os.Stat(h.spoolDir())
 	h.g.Expect(err).NotTo(HaveOccurred())
 	h.g.Expect(info.Mode().Perm()).To(BeEquivalentTo(0o700))
 	var filesystem unix.Statfs_t
-	h.g.Expect(unix.Statfs(h.releases(), &filesystem)).To(Succeed())
+	h.g.Expect(unix.Statfs(h.spoolDir(), &filesystem)).To(Succeed())
 	h.g.Expect(filesystem.Type).To(BeEquivalentTo(unix.TMPFS_MAGIC))
 	h.g.Expect(filesystem.Blocks * uint64(filesystem.Bsize)).To(BeEquivalentTo(revocation.SpoolSize))
-	h.g.Expect(os.ReadDir(h.releases())).To(HaveLen(1))
+	h.g.Expect(os.ReadDir(h.spoolDir())).To(HaveLen(1))
 
 	h.end()
-	h.g.Expect(os.ReadDir(h.releases())).To(HaveLen(1))
+	h.g.Expect(os.ReadDir(h.spoolDir())).To(HaveLen(1))
 	h.g.Expect(os.Remove(away)).To(Succeed())
 	h.start(plugin{})
 	h.g.Eventually(func() ([]byte, error) { return os.ReadFile(released) }).WithTimeout(15 * time.Second).
 		Should(ContainSubstring(secretLease + "-1;"))
-	h.g.Eventually(func() ([]os.DirEntry, error) { return os.ReadDir(h.releases()) }).Should(BeEmpty())
+	h.g.Eventually(func() ([]os.DirEntry, error) { return os.ReadDir(h.spoolDir()) }).Should(BeEmpty())
 }
 
 func TestSharedMounts(t *testing.T) {

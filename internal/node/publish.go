@@ -118,7 +118,7 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 	if err := volume.ValidateFiles(response.GetFiles()); err != nil {
 		return err
 	}
-	if err := v.Memory.Resize(volume.Size(response.GetFiles(), response.GetLeases())); err != nil {
+	if err := v.Memory.Resize(volume.SizeOf(response.GetFiles(), response.GetLeases())); err != nil {
 		return err
 	}
 	if err := d.write(dir, wanted.selinuxContext, response, &current); err != nil {

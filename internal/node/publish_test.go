@@ -20,23 +20,23 @@ import (
 )
 
 func TestPublishShowsTheFilesAndUnpublishLeavesNothing(t *testing.T) {
-	m := newMachine(t)
+	n := newTestNode(t)
 
-	m.g.Expect(m.publish()).To(Succeed())
+	n.g.Expect(n.publish()).To(Succeed())
 
-	m.g.Expect(m.files()).To(Equal(map[string]string{"type": "SQLORACLE", "password": secretContent}))
-	m.g.Expect(m.resolver.last().GetPodToken()).To(Equal(secretToken))
-	m.g.Expect(m.resolver.last().GetVolumeAttributes()).To(Equal(map[string]string{v1alpha1.AttributeConnection: "db"}),
+	n.g.Expect(n.files()).To(Equal(map[string]string{"type": "SQLORACLE", "password": secretContent}))
+	n.g.Expect(n.resolver.lastRequest().GetPodToken()).To(Equal(secretToken))
+	n.g.Expect(n.resolver.lastRequest().GetVolumeAttributes()).To(Equal(map[string]string{v1alpha1.AttributeConnection: "db"}),
 		"what the kubelet added must not be sent")
-	m.g.Expect(m.resolver.last().GetRevision()).To(BeEmpty(), "a first mount always reads")
-	m.g.Expect(m.metric("sallyport_node_volumes")).To(BeEquivalentTo(1))
-	m.g.Expect(m.metric("sallyport_node_publishes_total", v1alpha1.ReasonSucceeded)).To(BeEquivalentTo(1))
-	m.g.Expect(m.metric("sallyport_node_publish_duration_seconds")).To(BeEquivalentTo(1))
-	m.g.Expect(m.metric("sallyport_node_memory_used_bytes")).To(BeEquivalentTo(3 * os.Getpagesize()))
+	n.g.Expect(n.resolver.lastRequest().GetRevision()).To(BeEmpty(), "a first mount always reads")
+	n.g.Expect(n.metric("sallyport_node_volumes")).To(BeEquivalentTo(1))
+	n.g.Expect(n.metric("sallyport_node_publishes_total", v1alpha1.ReasonSucceeded)).To(BeEquivalentTo(1))
+	n.g.Expect(n.metric("sallyport_node_publish_duration_seconds")).To(BeEquivalentTo(1))
+	n.g.Expect(n.metric("sallyport_node_memory_used_bytes")).To(BeEquivalentTo(3 * os.Getpagesize()))
 
-	m.g.Expect(m.unpublish()).To(Succeed())
-	m.expectNothingLeft()
-	m.g.Expect(m.unpublish()).To(Succeed(), "unpublish must be idempotent")
+	n.g.Expect(n.unpublish()).To(Succeed())
+	n.expectNothingLeft()
+	n.g.Expect(n.unpublish()).To(Succeed(), "unpublish must be idempotent")
 }
 
 func TestFilesHaveTheLayoutOfSecrets(t *testing.T) {
@@ -53,24 +53,24 @@ func TestFilesHaveTheLayoutOfSecrets(t *testing.T) {
 			if test.group != "" && os.Getuid() != 0 {
 				t.Skip("only root may give a file to another group")
 			}
-			m := newMachine(t)
-			m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) {
+			n := newTestNode(t)
+			n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) {
 				r.VolumeCapability.GetMount().VolumeMountGroup = test.group
 			})).To(Succeed())
 
-			link, err := os.Readlink(filepath.Join(m.target(), "password"))
-			m.g.Expect(err).NotTo(HaveOccurred())
-			m.g.Expect(link).To(Equal("..data/password"))
-			dir, err := os.Readlink(filepath.Join(m.target(), "..data"))
-			m.g.Expect(err).NotTo(HaveOccurred())
-			m.g.Expect(dir).To(HavePrefix("..2026_01_02_03_04_05."))
-			info, err := os.Stat(filepath.Join(m.target(), "password"))
-			m.g.Expect(err).NotTo(HaveOccurred())
-			m.g.Expect(info.Mode()).To(Equal(test.mode))
-			m.g.Expect(info.Sys().(*syscall.Stat_t).Gid).To(Equal(test.gid))
-			info, err = os.Stat(filepath.Join(m.target(), dir))
-			m.g.Expect(err).NotTo(HaveOccurred())
-			m.g.Expect(info.Mode().Perm()).To(BeEquivalentTo(0o755))
+			link, err := os.Readlink(filepath.Join(n.target(), "password"))
+			n.g.Expect(err).NotTo(HaveOccurred())
+			n.g.Expect(link).To(Equal("..data/password"))
+			dir, err := os.Readlink(filepath.Join(n.target(), "..data"))
+			n.g.Expect(err).NotTo(HaveOccurred())
+			n.g.Expect(dir).To(HavePrefix("..2026_01_02_03_04_05."))
+			info, err := os.Stat(filepath.Join(n.target(), "password"))
+			n.g.Expect(err).NotTo(HaveOccurred())
+			n.g.Expect(info.Mode()).To(Equal(test.mode))
+			n.g.Expect(info.Sys().(*syscall.Stat_t).Gid).To(Equal(test.gid))
+			info, err = os.Stat(filepath.Join(n.target(), dir))
+			n.g.Expect(err).NotTo(HaveOccurred())
+			n.g.Expect(info.Mode().Perm()).To(BeEquivalentTo(0o755))
 		})
 	}
 }
@@ -87,38 +87,38 @@ func TestFilesHaveTheModesOfTheirAuthor(t *testing.T) {
 			if test.group != "" && os.Getuid() != 0 {
 				t.Skip("only root may give a file to another group")
 			}
-			m := newMachine(t)
-			answer := &resolverv1.ResolveResponse{Revision: "1", RefreshAfterMs: 1000, Files: []*resolverv1.File{
+			n := newTestNode(t)
+			response := &resolverv1.ResolveResponse{Revision: "1", RefreshAfterMs: 1000, Files: []*resolverv1.File{
 				{Path: "plain", Content: []byte("p")}, {Path: "key", Content: []byte("k"), Mode: 0o400}, {Path: "script", Content: []byte("s"), Mode: 0o755},
 			}}
-			m.resolver.raw = answer
-			m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) {
+			n.resolver.response = response
+			n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) {
 				r.VolumeCapability.GetMount().VolumeMountGroup = test.group
 			})).To(Succeed())
 			for path, mode := range test.modes {
-				info, err := os.Stat(filepath.Join(m.target(), path))
-				m.g.Expect(err).NotTo(HaveOccurred())
-				m.g.Expect(info.Mode()).To(Equal(mode), path)
+				info, err := os.Stat(filepath.Join(n.target(), path))
+				n.g.Expect(err).NotTo(HaveOccurred())
+				n.g.Expect(info.Mode()).To(Equal(mode), path)
 				if test.group != "" {
-					m.g.Expect(info.Sys().(*syscall.Stat_t).Gid).To(BeEquivalentTo(4711), path)
+					n.g.Expect(info.Sys().(*syscall.Stat_t).Gid).To(BeEquivalentTo(4711), path)
 				}
 			}
-			kept, err := os.Stat(filepath.Join(m.target(), "plain"))
-			m.g.Expect(err).NotTo(HaveOccurred())
+			kept, err := os.Stat(filepath.Join(n.target(), "plain"))
+			n.g.Expect(err).NotTo(HaveOccurred())
 
-			m.resolver.mu.Lock()
-			m.resolver.raw = &resolverv1.ResolveResponse{Revision: "2", RefreshAfterMs: 1000, Files: []*resolverv1.File{
-				answer.Files[0], {Path: "key", Content: []byte("k"), Mode: 0o444}, answer.Files[2],
+			n.resolver.mu.Lock()
+			n.resolver.response = &resolverv1.ResolveResponse{Revision: "2", RefreshAfterMs: 1000, Files: []*resolverv1.File{
+				response.Files[0], {Path: "key", Content: []byte("k"), Mode: 0o444}, response.Files[2],
 			}}
-			m.resolver.mu.Unlock()
-			m.passTime(func(g Gomega) {
-				info, failure := os.Stat(filepath.Join(m.target(), "key"))
+			n.resolver.mu.Unlock()
+			n.passTime(func(g Gomega) {
+				info, failure := os.Stat(filepath.Join(n.target(), "key"))
 				g.Expect(failure).NotTo(HaveOccurred())
 				g.Expect(info.Mode()).To(BeEquivalentTo(0o444), "a changed mode is a change, although the content is the same")
 			})
-			same, err := os.Stat(filepath.Join(m.target(), "plain"))
-			m.g.Expect(err).NotTo(HaveOccurred())
-			m.g.Expect(os.SameFile(kept, same)).To(BeTrue())
+			same, err := os.Stat(filepath.Join(n.target(), "plain"))
+			n.g.Expect(err).NotTo(HaveOccurred())
+			n.g.Expect(os.SameFile(kept, same)).To(BeTrue())
 		})
 	}
 }
@@ -126,11 +126,11 @@ func TestFilesHaveTheModesOfTheirAuthor(t *testing.T) {
 func TestFailedPublishSaysWhyAndLeavesNothing(t *testing.T) {
 	sentence := `Connection shop/db, key "password": GET secret/data/db → 403 permission denied`
 	for _, test := range []struct {
-		name   string
-		answer *resolverv1.ResolveResponse
-		err    error
-		code   codes.Code
-		says   string
+		name     string
+		response *resolverv1.ResolveResponse
+		err      error
+		code     codes.Code
+		says     string
 	}{
 		{name: "the policy forbids it", err: fault.Waiting(v1alpha1.ReasonPermissionDenied, "%s", sentence), code: codes.PermissionDenied, says: sentence},
 		{name: "there is no such Connection", err: fault.Waiting(v1alpha1.ReasonConnectionNotFound, "gone"), code: codes.NotFound, says: "gone"},
@@ -139,35 +139,35 @@ func TestFailedPublishSaysWhyAndLeavesNothing(t *testing.T) {
 		{name: "no resolver answers", err: fault.Transient(v1alpha1.ReasonNoResolver, "nobody"), code: codes.Unavailable, says: "nobody"},
 		{name: "the content is too large", err: fault.Terminal(v1alpha1.ReasonTooLarge, "too large"), code: codes.ResourceExhausted, says: "too large"},
 		{name: "Sallyport is broken", err: fault.Transient(v1alpha1.ReasonInternal, "oops"), code: codes.Internal, says: "oops"},
-		{name: "the resolver sends no files", answer: &resolverv1.ResolveResponse{}, code: codes.Internal, says: "without a single file"},
-		{name: "the resolver calls a first mount unchanged", answer: &resolverv1.ResolveResponse{Unchanged: true}, code: codes.Internal, says: "without a single file"},
-		{name: "a file would lie outside", answer: response("../../etc/passwd"), code: codes.FailedPrecondition, says: `"../../etc/passwd" cannot be the name`},
-		{name: "a file would hide the layout", answer: response("..data"), code: codes.FailedPrecondition, says: `"..data" cannot be the name`},
-		{name: "a file comes twice", answer: response("a", "a"), code: codes.FailedPrecondition, says: `"a" cannot be the name`},
-		{name: "a file would run as its owner", answer: &resolverv1.ResolveResponse{Files: []*resolverv1.File{{Path: "a", Mode: 0o4755}}},
+		{name: "the resolver sends no files", response: &resolverv1.ResolveResponse{}, code: codes.Internal, says: "without a single file"},
+		{name: "the resolver calls a first mount unchanged", response: &resolverv1.ResolveResponse{Unchanged: true}, code: codes.Internal, says: "without a single file"},
+		{name: "a file would lie outside", response: responseWith("../../etc/passwd"), code: codes.FailedPrecondition, says: `"../../etc/passwd" cannot be the name`},
+		{name: "a file would hide the layout", response: responseWith("..data"), code: codes.FailedPrecondition, says: `"..data" cannot be the name`},
+		{name: "a file comes twice", response: responseWith("a", "a"), code: codes.FailedPrecondition, says: `"a" cannot be the name`},
+		{name: "a file would run as its owner", response: &resolverv1.ResolveResponse{Files: []*resolverv1.File{{Path: "a", Mode: 0o4755}}},
 			code: codes.FailedPrecondition, says: `"a" cannot have mode 04755`},
-		{name: "too many files", answer: &resolverv1.ResolveResponse{Files: make([]*resolverv1.File, resolverv1.MaxFiles+1)}, code: codes.ResourceExhausted, says: "513 files"},
-		{name: "too many bytes", answer: &resolverv1.ResolveResponse{Files: []*resolverv1.File{{Path: "a", Content: make([]byte, resolverv1.MaxContentBytes+1)}}},
+		{name: "too many files", response: &resolverv1.ResolveResponse{Files: make([]*resolverv1.File, resolverv1.MaxFiles+1)}, code: codes.ResourceExhausted, says: "513 files"},
+		{name: "too many bytes", response: &resolverv1.ResolveResponse{Files: []*resolverv1.File{{Path: "a", Content: make([]byte, resolverv1.MaxContentBytes+1)}}},
 			code: codes.ResourceExhausted, says: "1048577 bytes"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			m := newMachine(t)
-			m.resolver.failure, m.resolver.raw = test.err, test.answer
-			m.steps.arm(0, 0)
+			n := newTestNode(t)
+			n.resolver.resolveError, n.resolver.response = test.err, test.response
+			n.steps.reset()
 
-			err := m.publish()
+			err := n.publish()
 
-			m.g.Expect(status.Code(err)).To(Equal(test.code), "%v", err)
-			m.g.Expect(err.Error()).To(ContainSubstring(test.says))
-			m.expectNothingLeft()
-			m.g.Expect(m.steps.log).NotTo(ContainElement(HavePrefix("tmpfs")), "nothing may be mounted before there is something to show")
-			m.g.Expect(m.logs.String()).To(ContainSubstring(messageCallFailed))
-			m.g.Expect(m.logs.String()).To(ContainSubstring(`"pod"="shop/shop-0"`))
+			n.g.Expect(status.Code(err)).To(Equal(test.code), "%v", err)
+			n.g.Expect(err.Error()).To(ContainSubstring(test.says))
+			n.expectNothingLeft()
+			n.g.Expect(n.steps.log).NotTo(ContainElement(HavePrefix("tmpfs")), "nothing may be mounted before there is something to show")
+			n.g.Expect(n.logs.String()).To(ContainSubstring(messageCallFailed))
+			n.g.Expect(n.logs.String()).To(ContainSubstring(`"pod"="shop/shop-0"`))
 		})
 	}
 }
 
-func response(paths ...string) *resolverv1.ResolveResponse {
+func responseWith(paths ...string) *resolverv1.ResolveResponse {
 	r := &resolverv1.ResolveResponse{}
 	for _, path := range paths {
 		r.Files = append(r.Files, &resolverv1.File{Path: path, Content: []byte("x")})
@@ -176,143 +176,143 @@ func response(paths ...string) *resolverv1.ResolveResponse {
 }
 
 func TestRepublishAnswersAtOnceWhateverTheResolver(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish()).To(Succeed())
-	before := m.files()
-	m.resolver.fail(fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
-	taken, asked := m.steps.taken(), m.resolver.questions()
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
+	before := n.files()
+	n.resolver.failWith(fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
+	taken, asked := n.steps.taken(), n.resolver.requests()
 
-	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = m.tokens("next") })).To(Succeed())
-	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets = nil })).To(Succeed(), "without a token the files stay")
+	n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = n.tokens("next") })).To(Succeed())
+	n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets = nil })).To(Succeed(), "without a token the files stay")
 
-	m.g.Expect(m.files()).To(Equal(before))
-	m.g.Expect(m.steps.taken()).To(Equal(taken), "a republish must not touch the volume")
-	m.g.Expect(m.resolver.questions()).To(Equal(asked))
-	_, token := m.driver.volumes.Get(volumeID).Snapshot()
-	m.g.Expect(token.Value).To(Equal("next"))
+	n.g.Expect(n.files()).To(Equal(before))
+	n.g.Expect(n.steps.taken()).To(Equal(taken), "a republish must not touch the volume")
+	n.g.Expect(n.resolver.requests()).To(Equal(asked))
+	_, token := n.driver.volumes.Get(volumeID).Snapshot()
+	n.g.Expect(token.Value).To(Equal("next"))
 }
 
 func TestRepublishDoesNotWaitForARefresh(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish()).To(Succeed())
-	release := m.resolver.hold()
-	defer release()
-	m.passTime(func(g Gomega) { g.Expect(m.resolver.questions()).To(Equal(2)) })
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
+	unblock := n.resolver.block()
+	defer unblock()
+	n.passTime(func(g Gomega) { g.Expect(n.resolver.requests()).To(Equal(2)) })
 
-	m.g.Expect(m.publish()).To(Succeed())
+	n.g.Expect(n.publish()).To(Succeed())
 }
 
 func TestRepublishMountsAgainWhatSomebodyUnmounted(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish()).To(Succeed())
-	m.g.Expect(m.mounter.Unmount(m.target(), false)).To(Succeed())
-	m.resolver.fail(fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
+	n.g.Expect(n.mounter.Unmount(n.target(), false)).To(Succeed())
+	n.resolver.failWith(fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
 
-	m.g.Expect(m.publish()).To(Succeed())
+	n.g.Expect(n.publish()).To(Succeed())
 
-	m.g.Expect(m.files()).To(HaveKeyWithValue("password", secretContent))
+	n.g.Expect(n.files()).To(HaveKeyWithValue("password", secretContent))
 }
 
 func TestOneVolumeHasOneTarget(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish()).To(Succeed())
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
 
-	err := m.publish(func(r *csi.NodePublishVolumeRequest) { r.TargetPath += "2" })
+	err := n.publish(func(r *csi.NodePublishVolumeRequest) { r.TargetPath += "2" })
 
-	m.g.Expect(status.Code(err)).To(Equal(codes.FailedPrecondition))
-	m.g.Expect(m.files()).NotTo(BeEmpty())
+	n.g.Expect(status.Code(err)).To(Equal(codes.FailedPrecondition))
+	n.g.Expect(n.files()).NotTo(BeEmpty())
 }
 
 func TestConcurrentPublishResolvesOnce(t *testing.T) {
-	m := newMachine(t)
+	n := newTestNode(t)
 	var calls sync.WaitGroup
 	for range 8 {
 		calls.Go(func() {
-			if err := m.publish(); err != nil {
+			if err := n.publish(); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	calls.Wait()
-	m.g.Expect(m.resolver.questions()).To(Equal(1))
-	m.g.Expect(m.files()).To(HaveLen(2))
+	n.g.Expect(n.resolver.requests()).To(Equal(1))
+	n.g.Expect(n.files()).To(HaveLen(2))
 }
 
 func TestUnpublishWaitsForThePublishUnderWay(t *testing.T) {
-	m := newMachine(t)
-	release := m.resolver.hold()
+	n := newTestNode(t)
+	unblock := n.resolver.block()
 	published := make(chan error, 1)
-	go func() { published <- m.publish() }()
-	m.g.Eventually(m.resolver.questions).Should(Equal(1))
+	go func() { published <- n.publish() }()
+	n.g.Eventually(n.resolver.requests).Should(Equal(1))
 	unpublished := make(chan error, 1)
-	go func() { unpublished <- m.unpublish() }()
-	m.g.Consistently(unpublished, "100ms").ShouldNot(Receive())
+	go func() { unpublished <- n.unpublish() }()
+	n.g.Consistently(unpublished, "100ms").ShouldNot(Receive())
 
-	release()
+	unblock()
 
-	m.g.Expect(<-published).To(Succeed())
-	m.g.Expect(<-unpublished).To(Succeed())
-	m.expectNothingLeft()
+	n.g.Expect(<-published).To(Succeed())
+	n.g.Expect(<-unpublished).To(Succeed())
+	n.expectNothingLeft()
 }
 
 func TestNodeThatIsFullRefuses(t *testing.T) {
-	m := newMachine(t, func(m *machine) { m.budget = 4 * int64(os.Getpagesize()) })
-	m.g.Expect(m.publish()).To(Succeed())
+	n := newTestNode(t, func(n *testNode) { n.budget = 4 * int64(os.Getpagesize()) })
+	n.g.Expect(n.publish()).To(Succeed())
 
-	err := m.publish(func(r *csi.NodePublishVolumeRequest) { r.VolumeId, r.TargetPath = "csi-other", r.TargetPath+"2" })
+	err := n.publish(func(r *csi.NodePublishVolumeRequest) { r.VolumeId, r.TargetPath = "csi-other", r.TargetPath+"2" })
 
-	m.g.Expect(status.Code(err)).To(Equal(codes.ResourceExhausted))
-	m.g.Expect(err.Error()).To(ContainSubstring("set aside"))
-	m.g.Expect(m.metric("sallyport_node_publishes_total", v1alpha1.ReasonNodeFull)).To(BeEquivalentTo(1))
-	m.g.Expect(m.unpublish()).To(Succeed())
-	m.expectNothingLeft()
+	n.g.Expect(status.Code(err)).To(Equal(codes.ResourceExhausted))
+	n.g.Expect(err.Error()).To(ContainSubstring("set aside"))
+	n.g.Expect(n.metric("sallyport_node_publishes_total", v1alpha1.ReasonNodeFull)).To(BeEquivalentTo(1))
+	n.g.Expect(n.unpublish()).To(Succeed())
+	n.expectNothingLeft()
 }
 
 func TestUnmountOfABusyVolumeEndsLazily(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish()).To(Succeed())
-	m.mounter.busy[m.driver.store.Path(volumeID)] = true
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
+	n.mounter.busy[n.driver.store.Path(volumeID)] = true
 
-	m.g.Expect(m.unpublish()).To(Succeed())
+	n.g.Expect(n.unpublish()).To(Succeed())
 
-	m.expectNothingLeft()
+	n.expectNothingLeft()
 }
 
 func TestUnpublishOfAnotherTargetLeavesTheVolume(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish()).To(Succeed())
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
 
-	_, err := m.calls.NodeUnpublishVolume(t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: volumeID, TargetPath: m.target() + "2"})
+	_, err := n.calls.NodeUnpublishVolume(t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: volumeID, TargetPath: n.target() + "2"})
 
-	m.g.Expect(err).NotTo(HaveOccurred())
-	m.g.Expect(m.files()).NotTo(BeEmpty())
+	n.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(n.files()).NotTo(BeEmpty())
 }
 
 func TestTmpfsIsBoundedByTheCaps(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) {
+	n := newTestNode(t)
+	n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) {
 		r.VolumeCapability.GetMount().MountFlags = []string{`context="system_u:object_r:container_file_t:s0:c1,c2"`}
 	})).To(Succeed())
 
-	options := m.mounter.tmpfs[m.driver.store.Path(volumeID)]
+	options := n.mounter.tmpfs[n.driver.store.Path(volumeID)]
 
-	m.g.Expect(options.Context).To(Equal("system_u:object_r:container_file_t:s0:c1,c2"))
-	m.g.Expect(options.Size).To(BeNumerically(">=", 2*(resolverv1.MaxContentBytes+resolverv1.MaxFiles*os.Getpagesize())))
-	m.g.Expect(options.Inodes).To(BeNumerically(">=", 4*resolverv1.MaxFiles))
+	n.g.Expect(options.Context).To(Equal("system_u:object_r:container_file_t:s0:c1,c2"))
+	n.g.Expect(options.Size).To(BeNumerically(">=", 2*(resolverv1.MaxContentBytes+resolverv1.MaxFiles*os.Getpagesize())))
+	n.g.Expect(options.Inodes).To(BeNumerically(">=", 4*resolverv1.MaxFiles))
 }
 
 func TestStateLiesBesideTheFilesAndHoldsNoSecret(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish()).To(Succeed())
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
 
-	content, err := os.ReadFile(filepath.Join(m.driver.store.Path(volumeID), volume.StateFile))
+	content, err := os.ReadFile(filepath.Join(n.driver.store.Path(volumeID), volume.StateFile))
 
-	m.g.Expect(err).NotTo(HaveOccurred())
-	m.g.Expect(string(content)).To(And(ContainSubstring(`"complete":true`), ContainSubstring(m.target()), ContainSubstring("shop-0")))
-	m.g.Expect(string(content)).NotTo(Or(ContainSubstring(secretToken), ContainSubstring(secretContent)))
-	entries, err := os.ReadDir(m.target())
-	m.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(string(content)).To(And(ContainSubstring(`"complete":true`), ContainSubstring(n.target()), ContainSubstring("shop-0")))
+	n.g.Expect(string(content)).NotTo(Or(ContainSubstring(secretToken), ContainSubstring(secretContent)))
+	entries, err := os.ReadDir(n.target())
+	n.g.Expect(err).NotTo(HaveOccurred())
 	for _, entry := range entries {
-		m.g.Expect(strings.Contains(entry.Name(), "state")).To(BeFalse())
+		n.g.Expect(strings.Contains(entry.Name(), "state")).To(BeFalse())
 	}
 }

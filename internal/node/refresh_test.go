@@ -15,35 +15,35 @@ import (
 )
 
 func TestRefreshSwapsAllFilesAtOnce(t *testing.T) {
-	m := newMachine(t)
-	m.resolver.set(map[string]string{"type": "SQLORACLE", "user": "old", "password": "old"})
-	m.g.Expect(m.publish()).To(Succeed())
-	kept, err := os.Stat(filepath.Join(m.target(), "type"))
-	m.g.Expect(err).NotTo(HaveOccurred())
-	generation, err := os.Readlink(filepath.Join(m.target(), volume.DataLink))
-	m.g.Expect(err).NotTo(HaveOccurred())
+	n := newTestNode(t)
+	n.resolver.setFiles(map[string]string{"type": "SQLORACLE", "user": "old", "password": "old"})
+	n.g.Expect(n.publish()).To(Succeed())
+	kept, err := os.Stat(filepath.Join(n.target(), "type"))
+	n.g.Expect(err).NotTo(HaveOccurred())
+	generation, err := os.Readlink(filepath.Join(n.target(), volume.DataLink))
+	n.g.Expect(err).NotTo(HaveOccurred())
 
-	m.resolver.set(map[string]string{"type": "SQLORACLE", "password": "new", "port": "1521"})
-	m.passTime(func(g Gomega) {
-		g.Expect(m.files()).To(Equal(map[string]string{"type": "SQLORACLE", "password": "new", "port": "1521"}))
+	n.resolver.setFiles(map[string]string{"type": "SQLORACLE", "password": "new", "port": "1521"})
+	n.passTime(func(g Gomega) {
+		g.Expect(n.files()).To(Equal(map[string]string{"type": "SQLORACLE", "password": "new", "port": "1521"}))
 	})
 
-	m.g.Expect(m.resolver.last().GetRevision()).To(Equal("r2"))
-	next, err := os.Readlink(filepath.Join(m.target(), volume.DataLink))
-	m.g.Expect(err).NotTo(HaveOccurred())
-	m.g.Expect(next).NotTo(Equal(generation))
-	m.g.Eventually(func(g Gomega) {
-		entries, failure := os.ReadDir(m.target())
+	n.g.Expect(n.resolver.lastRequest().GetRevision()).To(Equal("r2"))
+	next, err := os.Readlink(filepath.Join(n.target(), volume.DataLink))
+	n.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(next).NotTo(Equal(generation))
+	n.g.Eventually(func(g Gomega) {
+		entries, failure := os.ReadDir(n.target())
 		g.Expect(failure).NotTo(HaveOccurred())
 		g.Expect(entries).To(HaveLen(5), "3 files, ..data and what it leads to; nothing of the last generation")
 	}).Should(Succeed())
-	same, err := os.Stat(filepath.Join(m.target(), "type"))
-	m.g.Expect(err).NotTo(HaveOccurred())
-	m.g.Expect(os.SameFile(kept, same)).To(BeTrue(), "a file that did not change keeps its inode")
-	m.g.Expect(same.ModTime()).To(Equal(kept.ModTime()))
-	m.passTime(func(g Gomega) {
-		g.Expect(m.metric("sallyport_node_refreshes_total", v1alpha1.ReasonSucceeded)).To(BeNumerically(">=", 1))
-		g.Expect(m.metric("sallyport_node_memory_used_bytes")).To(BeEquivalentTo(4 * os.Getpagesize()))
+	same, err := os.Stat(filepath.Join(n.target(), "type"))
+	n.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(os.SameFile(kept, same)).To(BeTrue(), "a file that did not change keeps its inode")
+	n.g.Expect(same.ModTime()).To(Equal(kept.ModTime()))
+	n.passTime(func(g Gomega) {
+		g.Expect(n.metric("sallyport_node_refreshes_total", v1alpha1.ReasonSucceeded)).To(BeNumerically(">=", 1))
+		g.Expect(n.metric("sallyport_node_memory_used_bytes")).To(BeEquivalentTo(4 * os.Getpagesize()))
 	})
 }
 
@@ -54,181 +54,181 @@ func TestUnchangedContentIsNotRewritten(t *testing.T) {
 	}{
 		{"the resolver says unchanged", func(*fakeResolver) {}},
 		{"a new revision has the same content", func(r *fakeResolver) {
-			r.set(map[string]string{"type": "SQLORACLE", "password": secretContent})
+			r.setFiles(map[string]string{"type": "SQLORACLE", "password": secretContent})
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			m := newMachine(t)
-			m.g.Expect(m.publish()).To(Succeed())
-			before, err := os.Stat(filepath.Join(m.target(), "password"))
-			m.g.Expect(err).NotTo(HaveOccurred())
-			generation, err := os.Readlink(filepath.Join(m.target(), volume.DataLink))
-			m.g.Expect(err).NotTo(HaveOccurred())
+			n := newTestNode(t)
+			n.g.Expect(n.publish()).To(Succeed())
+			before, err := os.Stat(filepath.Join(n.target(), "password"))
+			n.g.Expect(err).NotTo(HaveOccurred())
+			generation, err := os.Readlink(filepath.Join(n.target(), volume.DataLink))
+			n.g.Expect(err).NotTo(HaveOccurred())
 
-			test.next(m.resolver)
-			m.passTime(func(g Gomega) {
-				g.Expect(m.metric("sallyport_node_refreshes_total", v1alpha1.ReasonSucceeded)).To(BeNumerically(">=", 2))
+			test.next(n.resolver)
+			n.passTime(func(g Gomega) {
+				g.Expect(n.metric("sallyport_node_refreshes_total", v1alpha1.ReasonSucceeded)).To(BeNumerically(">=", 2))
 			})
 
-			after, err := os.Stat(filepath.Join(m.target(), "password"))
-			m.g.Expect(err).NotTo(HaveOccurred())
-			m.g.Expect(os.SameFile(before, after)).To(BeTrue())
-			m.g.Expect(after.ModTime()).To(Equal(before.ModTime()))
-			m.g.Expect(os.Readlink(filepath.Join(m.target(), volume.DataLink))).To(Equal(generation))
-			m.g.Expect(m.metric("sallyport_node_oldest_refresh_age_seconds")).To(BeNumerically("<=", 61))
+			after, err := os.Stat(filepath.Join(n.target(), "password"))
+			n.g.Expect(err).NotTo(HaveOccurred())
+			n.g.Expect(os.SameFile(before, after)).To(BeTrue())
+			n.g.Expect(after.ModTime()).To(Equal(before.ModTime()))
+			n.g.Expect(os.Readlink(filepath.Join(n.target(), volume.DataLink))).To(Equal(generation))
+			n.g.Expect(n.metric("sallyport_node_oldest_refresh_age_seconds")).To(BeNumerically("<=", 61))
 		})
 	}
 }
 
 func TestFailedRefreshKeepsTheLastGoodFiles(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish()).To(Succeed())
-	before := m.files()
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
+	before := n.files()
 
-	m.resolver.fail(fault.Transient(v1alpha1.ReasonVaultSealed, "the Vault is sealed"))
-	m.passTime(func(g Gomega) {
-		g.Expect(m.metric("sallyport_node_refreshes_total", v1alpha1.ReasonVaultSealed)).To(BeNumerically(">=", 3))
+	n.resolver.failWith(fault.Transient(v1alpha1.ReasonVaultSealed, "the Vault is sealed"))
+	n.passTime(func(g Gomega) {
+		g.Expect(n.metric("sallyport_node_refreshes_total", v1alpha1.ReasonVaultSealed)).To(BeNumerically(">=", 3))
 	})
-	m.g.Expect(m.files()).To(Equal(before))
-	m.g.Expect(m.metric("sallyport_node_stale_volumes")).To(BeEquivalentTo(1))
-	m.g.Expect(m.metric("sallyport_node_oldest_refresh_age_seconds")).To(BeNumerically(">", 60))
-	m.g.Expect(m.logs.String()).To(ContainSubstring("the Vault is sealed"))
+	n.g.Expect(n.files()).To(Equal(before))
+	n.g.Expect(n.metric("sallyport_node_stale_volumes")).To(BeEquivalentTo(1))
+	n.g.Expect(n.metric("sallyport_node_oldest_refresh_age_seconds")).To(BeNumerically(">", 60))
+	n.g.Expect(n.logs.String()).To(ContainSubstring("the Vault is sealed"))
 
-	m.resolver.fail(nil)
-	m.resolver.set(map[string]string{"type": "new"})
-	m.passTime(func(g Gomega) {
-		g.Expect(m.files()).To(Equal(map[string]string{"type": "new"}))
-		g.Expect(m.metric("sallyport_node_stale_volumes")).To(BeZero())
+	n.resolver.failWith(nil)
+	n.resolver.setFiles(map[string]string{"type": "new"})
+	n.passTime(func(g Gomega) {
+		g.Expect(n.files()).To(Equal(map[string]string{"type": "new"}))
+		g.Expect(n.metric("sallyport_node_stale_volumes")).To(BeZero())
 	})
 }
 
 func TestFailuresAreRetriedWithBackOff(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish()).To(Succeed())
-	m.resolver.fail(fault.Transient(v1alpha1.ReasonNoResolver, "nobody"))
-	started := m.clock.Now()
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
+	n.resolver.failWith(fault.Transient(v1alpha1.ReasonNoResolver, "nobody"))
+	started := n.clock.Now()
 
-	m.passTimeBy(5*time.Second, func(g Gomega) { g.Expect(m.clock.Since(started)).To(BeNumerically(">", 50*time.Minute)) })
+	n.passTimeBy(5*time.Second, func(g Gomega) { g.Expect(n.clock.Since(started)).To(BeNumerically(">", 50*time.Minute)) })
 
-	m.g.Expect(m.resolver.questions()).To(And(BeNumerically(">=", 75), BeNumerically("<", 320)))
+	n.g.Expect(n.resolver.requests()).To(And(BeNumerically(">=", 75), BeNumerically("<", 320)))
 }
 
 func TestRefreshNeedsATokenThatIsStillGood(t *testing.T) {
-	m := newMachine(t)
-	m.resolver.refresh = (2 * time.Hour).Milliseconds()
-	m.g.Expect(m.publish()).To(Succeed())
-	started := m.clock.Now()
+	n := newTestNode(t)
+	n.resolver.refresh = (2 * time.Hour).Milliseconds()
+	n.g.Expect(n.publish()).To(Succeed())
+	started := n.clock.Now()
 
-	m.passTimeBy(time.Minute, func(g Gomega) { g.Expect(m.clock.Since(started)).To(BeNumerically(">", 3*time.Hour)) })
-	m.g.Expect(m.resolver.questions()).To(Equal(1), "the token expired before the refresh was due")
-	m.g.Expect(m.files()).NotTo(BeEmpty())
+	n.passTimeBy(time.Minute, func(g Gomega) { g.Expect(n.clock.Since(started)).To(BeNumerically(">", 3*time.Hour)) })
+	n.g.Expect(n.resolver.requests()).To(Equal(1), "the token expired before the refresh was due")
+	n.g.Expect(n.files()).NotTo(BeEmpty())
 
-	m.resolver.set(map[string]string{"type": "new"})
-	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = m.tokens("fresh") })).To(Succeed())
-	m.passTime(func(g Gomega) { g.Expect(m.files()).To(Equal(map[string]string{"type": "new"})) })
-	m.g.Expect(m.resolver.last().GetPodToken()).To(Equal("fresh"))
-	m.g.Expect(m.resolver.last().GetWorkloadTokens()).To(Equal(map[string]string{"vault": "fresh for Vault"}))
+	n.resolver.setFiles(map[string]string{"type": "new"})
+	n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = n.tokens("fresh") })).To(Succeed())
+	n.passTime(func(g Gomega) { g.Expect(n.files()).To(Equal(map[string]string{"type": "new"})) })
+	n.g.Expect(n.resolver.lastRequest().GetPodToken()).To(Equal("fresh"))
+	n.g.Expect(n.resolver.lastRequest().GetWorkloadTokens()).To(Equal(map[string]string{"vault": "fresh for Vault"}))
 }
 
-func TestRestartAdoptsVolumesAndRefreshesWithTheFirstToken(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish()).To(Succeed())
-	before := m.files()
-	used := m.driver.budget.Used()
+func TestRestartRecoversVolumesAndRefreshesWithTheFirstToken(t *testing.T) {
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
+	before := n.files()
+	used := n.driver.budget.Used()
 
-	m.restart()
-	m.g.Expect(m.files()).To(Equal(before))
-	m.g.Expect(m.metric("sallyport_node_volumes")).To(BeEquivalentTo(1))
-	m.g.Expect(m.driver.budget.Used()).To(Equal(used))
-	m.resolver.set(map[string]string{"type": "new"})
-	asked := m.resolver.questions()
-	m.clock.Step(10 * time.Minute)
-	m.g.Consistently(m.resolver.questions, "50ms").Should(Equal(asked), "no token, no question")
+	n.restart()
+	n.g.Expect(n.files()).To(Equal(before))
+	n.g.Expect(n.metric("sallyport_node_volumes")).To(BeEquivalentTo(1))
+	n.g.Expect(n.driver.budget.Used()).To(Equal(used))
+	n.resolver.setFiles(map[string]string{"type": "new"})
+	asked := n.resolver.requests()
+	n.clock.Step(10 * time.Minute)
+	n.g.Consistently(n.resolver.requests, "50ms").Should(Equal(asked), "no token, no request")
 
-	m.g.Expect(m.publish()).To(Succeed())
-	started := m.clock.Now()
-	m.passTime(func(g Gomega) { g.Expect(m.files()).To(Equal(map[string]string{"type": "new"})) })
-	m.g.Expect(m.clock.Since(started)).To(BeNumerically("<", time.Minute))
-	m.g.Expect(m.resolver.last().GetRevision()).To(Equal("r1"), "the revision must survive the restart")
+	n.g.Expect(n.publish()).To(Succeed())
+	started := n.clock.Now()
+	n.passTime(func(g Gomega) { g.Expect(n.files()).To(Equal(map[string]string{"type": "new"})) })
+	n.g.Expect(n.clock.Since(started)).To(BeNumerically("<", time.Minute))
+	n.g.Expect(n.resolver.lastRequest().GetRevision()).To(Equal("r1"), "the revision must survive the restart")
 }
 
 func TestRestartOfTheMachineStartsAnew(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish()).To(Succeed())
-	m.stop()
-	m.mounter.reboot()
-	m.start()
-	m.expectNoVolume()
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
+	n.stop()
+	n.mounter.reboot()
+	n.start()
+	n.expectNoVolume()
 
-	m.g.Expect(m.publish()).To(Succeed(), "the kubelet left the empty target path")
-	m.g.Expect(m.files()).To(HaveLen(2))
+	n.g.Expect(n.publish()).To(Succeed(), "the kubelet left the empty target path")
+	n.g.Expect(n.files()).To(HaveLen(2))
 }
 
 func TestRestartClearsOrphansAway(t *testing.T) {
 	for _, test := range []struct {
-		name string
-		harm func(*machine)
+		name   string
+		damage func(*testNode)
 	}{
-		{"the target is no longer mounted", func(m *machine) {
-			m.g.Expect(m.mounter.Unmount(m.target(), false)).To(Succeed())
+		{"the target is no longer mounted", func(n *testNode) {
+			n.g.Expect(n.mounter.Unmount(n.target(), false)).To(Succeed())
 		}},
-		{"the pod's directory is gone", func(m *machine) {
-			m.g.Expect(m.mounter.Unmount(m.target(), false)).To(Succeed())
-			m.g.Expect(os.RemoveAll(filepath.Join(m.dir, "pods", "uid-1"))).To(Succeed())
+		{"the pod's directory is gone", func(n *testNode) {
+			n.g.Expect(n.mounter.Unmount(n.target(), false)).To(Succeed())
+			n.g.Expect(os.RemoveAll(filepath.Join(n.dir, "pods", "uid-1"))).To(Succeed())
 		}},
-		{"the volume is not complete", func(m *machine) {
-			dir := m.driver.store.Path(volumeID)
+		{"the volume is not complete", func(n *testNode) {
+			dir := n.driver.store.Path(volumeID)
 			current, err := volume.ReadState(dir)
-			m.g.Expect(err).NotTo(HaveOccurred())
+			n.g.Expect(err).NotTo(HaveOccurred())
 			current.Complete = false
-			m.g.Expect(m.driver.store.WriteState(dir, current)).To(Succeed())
+			n.g.Expect(n.driver.store.WriteState(dir, current)).To(Succeed())
 		}},
-		{"the directory is another volume's", func(m *machine) {
-			dir := m.driver.store.Path(volumeID)
+		{"the directory is another volume's", func(n *testNode) {
+			dir := n.driver.store.Path(volumeID)
 			current, err := volume.ReadState(dir)
-			m.g.Expect(err).NotTo(HaveOccurred())
+			n.g.Expect(err).NotTo(HaveOccurred())
 			current.VolumeID = "csi-other"
-			m.g.Expect(m.driver.store.WriteState(dir, current)).To(Succeed())
+			n.g.Expect(n.driver.store.WriteState(dir, current)).To(Succeed())
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			m := newMachine(t)
-			m.g.Expect(m.publish()).To(Succeed())
-			test.harm(m)
+			n := newTestNode(t)
+			n.g.Expect(n.publish()).To(Succeed())
+			test.damage(n)
 
-			m.restart()
+			n.restart()
 
-			m.expectNothingLeft()
-			m.g.Expect(os.MkdirAll(filepath.Dir(m.target()), 0o750)).To(Succeed())
-			m.g.Expect(m.publish()).To(Succeed())
-			m.g.Expect(m.files()).To(HaveLen(2))
+			n.expectNothingLeft()
+			n.g.Expect(os.MkdirAll(filepath.Dir(n.target()), 0o750)).To(Succeed())
+			n.g.Expect(n.publish()).To(Succeed())
+			n.g.Expect(n.files()).To(HaveLen(2))
 		})
 	}
 }
 
 func TestRefreshThatOverflowsTheNodeKeepsTheFiles(t *testing.T) {
-	m := newMachine(t, func(m *machine) { m.budget = 4 * int64(os.Getpagesize()) })
-	m.g.Expect(m.publish()).To(Succeed())
-	before := m.files()
+	n := newTestNode(t, func(n *testNode) { n.budget = 4 * int64(os.Getpagesize()) })
+	n.g.Expect(n.publish()).To(Succeed())
+	before := n.files()
 
-	m.resolver.set(map[string]string{"type": string(make([]byte, 5*os.Getpagesize()))})
-	m.passTime(func(g Gomega) {
-		g.Expect(m.metric("sallyport_node_refreshes_total", v1alpha1.ReasonNodeFull)).To(BeNumerically(">=", 1))
+	n.resolver.setFiles(map[string]string{"type": string(make([]byte, 5*os.Getpagesize()))})
+	n.passTime(func(g Gomega) {
+		g.Expect(n.metric("sallyport_node_refreshes_total", v1alpha1.ReasonNodeFull)).To(BeNumerically(">=", 1))
 	})
 
-	m.g.Expect(m.files()).To(Equal(before))
+	n.g.Expect(n.files()).To(Equal(before))
 }
 
 func TestUnpublishDuringARefresh(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish()).To(Succeed())
-	m.resolver.set(map[string]string{"type": "new"})
-	release := m.resolver.hold()
-	m.passTime(func(g Gomega) { g.Expect(m.resolver.questions()).To(Equal(2)) })
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
+	n.resolver.setFiles(map[string]string{"type": "new"})
+	unblock := n.resolver.block()
+	n.passTime(func(g Gomega) { g.Expect(n.resolver.requests()).To(Equal(2)) })
 
-	m.g.Expect(m.unpublish()).To(Succeed(), "a slow resolver must not hold up the end of a pod")
-	release()
+	n.g.Expect(n.unpublish()).To(Succeed(), "a slow resolver must not hold up the end of a pod")
+	unblock()
 
-	m.stop()
-	m.expectNothingLeft()
+	n.stop()
+	n.expectNothingLeft()
 }

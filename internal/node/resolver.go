@@ -27,8 +27,10 @@ type boundedResolver struct {
 	timeout time.Duration
 }
 
-// Resolve implements Resolver. It never returns neither a response nor an error.
-func (r boundedResolver) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
+// Resolve implements Resolver. It returns a response or an error.
+func (r boundedResolver) Resolve(
+	ctx context.Context, request *resolverv1.ResolveRequest,
+) (*resolverv1.ResolveResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	response, err := r.Resolver.Resolve(ctx, request)

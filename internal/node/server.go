@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc"
 
 	"sallyport.dev/sallyport/internal/node/logkeys"
-	"sallyport.dev/sallyport/internal/node/volume"
 )
 
 // stopGrace is how long calls under way may take when the plugin stops.
@@ -67,9 +66,7 @@ func logFailures(logger logr.Logger) grpc.UnaryServerInterceptor {
 			values = append(values, logkeys.Volume, named.GetVolumeId())
 		}
 		if publish, ok := request.(*csi.NodePublishVolumeRequest); ok {
-			volumeContext := publish.GetVolumeContext()
-			pod := volume.Pod{Namespace: volumeContext[keyPodNamespace], Name: volumeContext[keyPodName]}
-			values = append(values, logkeys.Pod, pod)
+			values = append(values, logkeys.Pod, podIn(publish.GetVolumeContext()))
 		}
 		logger.Info(messageCallFailed, values...)
 		return nil, toKubelet

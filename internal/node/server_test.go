@@ -26,125 +26,125 @@ import (
 )
 
 func TestIdentity(t *testing.T) {
-	m := newMachine(t)
+	n := newTestNode(t)
 
-	info, err := m.identity.GetPluginInfo(t.Context(), &csi.GetPluginInfoRequest{})
-	m.g.Expect(err).NotTo(HaveOccurred())
-	m.g.Expect(info.GetName()).To(Equal("csi.sallyport.dev"))
-	m.g.Expect(info.GetVendorVersion()).To(Equal("v0"))
-	node, err := m.calls.NodeGetInfo(t.Context(), &csi.NodeGetInfoRequest{})
-	m.g.Expect(err).NotTo(HaveOccurred())
-	m.g.Expect(node.GetNodeId()).To(Equal("node-1"))
-	_, err = m.calls.NodeStageVolume(t.Context(), &csi.NodeStageVolumeRequest{})
-	m.g.Expect(status.Code(err)).To(Equal(codes.Unimplemented))
+	info, err := n.identity.GetPluginInfo(t.Context(), &csi.GetPluginInfoRequest{})
+	n.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(info.GetName()).To(Equal("csi.sallyport.dev"))
+	n.g.Expect(info.GetVendorVersion()).To(Equal("v0"))
+	node, err := n.calls.NodeGetInfo(t.Context(), &csi.NodeGetInfoRequest{})
+	n.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(node.GetNodeId()).To(Equal("node-1"))
+	_, err = n.calls.NodeStageVolume(t.Context(), &csi.NodeStageVolumeRequest{})
+	n.g.Expect(status.Code(err)).To(Equal(codes.Unimplemented))
 }
 
 func TestKubeletRegistersTheDriver(t *testing.T) {
-	m := newMachine(t)
-	connection, err := grpc.NewClient("unix://"+m.driver.config.registrationSocket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	m.g.Expect(err).NotTo(HaveOccurred())
+	n := newTestNode(t)
+	connection, err := grpc.NewClient("unix://"+n.driver.config.registrationSocket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	n.g.Expect(err).NotTo(HaveOccurred())
 	defer func() { _ = connection.Close() }()
 	kubelet := registration.NewRegistrationClient(connection)
 
 	info, err := kubelet.GetInfo(t.Context(), &registration.InfoRequest{})
-	m.g.Expect(err).NotTo(HaveOccurred())
-	m.g.Expect(info.GetType()).To(Equal("CSIPlugin"))
-	m.g.Expect(info.GetName()).To(Equal("csi.sallyport.dev"))
-	m.g.Expect(info.GetEndpoint()).To(Equal(filepath.Join(m.dir, "plugins", "csi.sallyport.dev", "csi.sock")))
-	m.g.Expect(info.GetSupportedVersions()).To(Equal([]string{"1.0.0"}))
+	n.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(info.GetType()).To(Equal("CSIPlugin"))
+	n.g.Expect(info.GetName()).To(Equal("csi.sallyport.dev"))
+	n.g.Expect(info.GetEndpoint()).To(Equal(filepath.Join(n.dir, "plugins", "csi.sallyport.dev", "csi.sock")))
+	n.g.Expect(info.GetSupportedVersions()).To(Equal([]string{"1.0.0"}))
 
 	for _, accepted := range []bool{true, false} {
 		_, err = kubelet.NotifyRegistrationStatus(t.Context(), &registration.RegistrationStatus{PluginRegistered: accepted, Error: "why not"})
-		m.g.Expect(err).NotTo(HaveOccurred())
-		m.g.Expect(m.driver.registered.Load()).To(Equal(accepted))
+		n.g.Expect(err).NotTo(HaveOccurred())
+		n.g.Expect(n.driver.registered.Load()).To(Equal(accepted))
 	}
-	m.g.Expect(m.metric("sallyport_node_registered")).To(BeZero())
-	m.g.Expect(m.logs.String()).To(ContainSubstring("why not"))
+	n.g.Expect(n.metric("sallyport_node_registered")).To(BeZero())
+	n.g.Expect(n.logs.String()).To(ContainSubstring("why not"))
 }
 
 func TestSocketOfAKilledProcessIsTakenOver(t *testing.T) {
-	m := newMachine(t)
-	m.stop()
-	for _, path := range []string{m.driver.config.socket(), m.driver.config.registrationSocket()} {
+	n := newTestNode(t)
+	n.stop()
+	for _, path := range []string{n.driver.config.socket(), n.driver.config.registrationSocket()} {
 		listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
-		m.g.Expect(err).NotTo(HaveOccurred())
+		n.g.Expect(err).NotTo(HaveOccurred())
 		listener.SetUnlinkOnClose(false)
-		m.g.Expect(listener.Close()).To(Succeed())
+		n.g.Expect(listener.Close()).To(Succeed())
 	}
-	m.start()
+	n.start()
 
-	m.stop()
-	m.g.Expect(os.WriteFile(m.driver.config.socket(), []byte("not a socket"), 0o600)).To(Succeed())
-	driver, err := New(m.config())
-	m.g.Expect(err).NotTo(HaveOccurred())
-	m.g.Expect(driver.Run(t.Context())).To(MatchError(ContainSubstring("is no socket")))
+	n.stop()
+	n.g.Expect(os.WriteFile(n.driver.config.socket(), []byte("not a socket"), 0o600)).To(Succeed())
+	driver, err := New(n.config())
+	n.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(driver.Run(t.Context())).To(MatchError(ContainSubstring("is no socket")))
 }
 
 func TestWithoutMountPropagationNothingIsServed(t *testing.T) {
-	m := newMachine(t)
-	m.stop()
-	m.mounter.private = true
-	driver, err := New(m.config())
-	m.g.Expect(err).NotTo(HaveOccurred())
+	n := newTestNode(t)
+	n.stop()
+	n.mounter.private = true
+	driver, err := New(n.config())
+	n.g.Expect(err).NotTo(HaveOccurred())
 
-	m.g.Expect(driver.Run(t.Context())).To(MatchError(ContainSubstring("mountPropagation: Bidirectional")))
+	n.g.Expect(driver.Run(t.Context())).To(MatchError(ContainSubstring("mountPropagation: Bidirectional")))
 }
 
 func TestHealth(t *testing.T) {
-	m := newMachine(t)
+	n := newTestNode(t)
 	health := func() int {
 		recorder := httptest.NewRecorder()
-		m.driver.Healthz(recorder, httptest.NewRequestWithContext(context.Background(), "GET", "/healthz", nil))
+		n.driver.Healthz(recorder, httptest.NewRequestWithContext(context.Background(), "GET", "/healthz", nil))
 		return recorder.Code
 	}
-	m.g.Expect(health()).To(Equal(200))
-	m.stop()
-	m.g.Expect(health()).To(Equal(503))
+	n.g.Expect(health()).To(Equal(200))
+	n.stop()
+	n.g.Expect(health()).To(Equal(503))
 }
 
 func TestNoSecretIsEverPrintedOrKeptOutsideTheFiles(t *testing.T) {
-	m := newMachine(t, leased)
+	n := newTestNode(t, withLeases)
 	secret := Or(ContainSubstring(secretToken), ContainSubstring(secretContent), ContainSubstring(secretLease),
 		ContainSubstring(base64.StdEncoding.EncodeToString([]byte(secretLease))[:16]))
-	m.g.Expect(m.publish()).To(Succeed())
-	m.g.Expect(m.publish()).To(Succeed())
-	m.resolver.set(map[string]string{"type": "SQLORACLE", "password": secretContent, "more": secretContent})
-	m.passTime(func(g Gomega) { g.Expect(m.files()).To(HaveLen(3)) })
-	m.resolver.fail(fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
-	m.passTime(func(g Gomega) { g.Expect(m.metric("sallyport_node_stale_volumes")).To(BeEquivalentTo(1)) })
+	n.g.Expect(n.publish()).To(Succeed())
+	n.g.Expect(n.publish()).To(Succeed())
+	n.resolver.setFiles(map[string]string{"type": "SQLORACLE", "password": secretContent, "more": secretContent})
+	n.passTime(func(g Gomega) { g.Expect(n.files()).To(HaveLen(3)) })
+	n.resolver.failWith(fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
+	n.passTime(func(g Gomega) { g.Expect(n.metric("sallyport_node_stale_volumes")).To(BeEquivalentTo(1)) })
 	for _, change := range []func(*csi.NodePublishVolumeRequest){
 		func(*csi.NodePublishVolumeRequest) {},
 		func(r *csi.NodePublishVolumeRequest) { r.VolumeContext["unknown"] = secretContent },
 		func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = `{"` + secretToken },
 	} {
-		m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.VolumeId, r.TargetPath = "csi-other", r.TargetPath+"2" }, change)).NotTo(Succeed())
+		n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) { r.VolumeId, r.TargetPath = "csi-other", r.TargetPath+"2" }, change)).NotTo(Succeed())
 	}
-	m.resolver.fail(nil)
-	m.resolver.setAway(fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
-	m.resolver.set(map[string]string{"../" + "out": secretContent})
-	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.VolumeId, r.TargetPath = "csi-other", r.TargetPath+"2" })).NotTo(Succeed())
-	m.g.Eventually(m.logs.String).Should(ContainSubstring("Leases not given back yet"))
-	m.steps.arm(m.steps.taken(), 0)
+	n.resolver.failWith(nil)
+	n.resolver.setRevokeError(fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
+	n.resolver.setFiles(map[string]string{"../" + "out": secretContent})
+	n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) { r.VolumeId, r.TargetPath = "csi-other", r.TargetPath+"2" })).NotTo(Succeed())
+	n.g.Eventually(n.logs.String).Should(ContainSubstring("Leases not given back yet"))
+	n.steps.failAtStep(n.steps.taken())
 
-	families, err := m.registry.Gather()
-	m.g.Expect(err).NotTo(HaveOccurred())
-	m.g.Expect(fmt.Sprint(families)).NotTo(secret)
-	m.g.Expect(m.logs.String()).NotTo(secret)
-	m.g.Expect(m.errors.String()).NotTo(secret)
-	m.g.Expect(filepath.WalkDir(m.dir, func(path string, entry fs.DirEntry, err error) error {
+	families, err := n.registry.Gather()
+	n.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(fmt.Sprint(families)).NotTo(secret)
+	n.g.Expect(n.logs.String()).NotTo(secret)
+	n.g.Expect(n.errors.String()).NotTo(secret)
+	n.g.Expect(filepath.WalkDir(n.dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() || strings.Contains(path, "/"+volume.FilesDir+"/") {
 			return err
 		}
 		content, err := os.ReadFile(path)
 		if len(leasesIn(content)) > 0 {
 			content = nil // sealed leases, in their only places
-			m.g.Expect(path).To(Or(HaveSuffix("/"+volume.StateFile), ContainSubstring("/releases/")))
+			n.g.Expect(path).To(Or(HaveSuffix("/"+volume.StateFile), ContainSubstring("/releases/")))
 		}
-		m.g.Expect(string(content)+path).NotTo(secret, path)
+		n.g.Expect(string(content)+path).NotTo(secret, path)
 		return err
 	})).To(Succeed())
-	_, token := m.driver.volumes.Get(volumeID).Snapshot()
+	_, token := n.driver.volumes.Get(volumeID).Snapshot()
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
-		m.g.Expect(fmt.Sprintf(verb, token)).NotTo(secret)
+		n.g.Expect(fmt.Sprintf(verb, token)).NotTo(secret)
 	}
 }

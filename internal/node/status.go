@@ -36,7 +36,7 @@ func pending(volumeID string) error {
 }
 
 // toStatus turns what a method returned into a fault, for log and metrics, and into the gRPC status that the kubelet
-// gets. Reason and sentence become part of the pod's FailedMount event: "… desc = KeyMissing: Connection shop/db, key …".
+// gets. Reason and sentence become part of the pod's FailedMount event: "… desc = KeyMissing: Connection shop/db, …".
 func toStatus(err error) (f *fault.Fault, toKubelet error) {
 	if coded, ok := errors.AsType[*codedFault](err); ok {
 		return coded.Fault, status.Error(coded.code, coded.Reason+": "+coded.Message())

@@ -49,8 +49,16 @@ func (s *steps) do(what string, change func() error) error {
 	return err
 }
 
-// arm forgets the past and prepares for a failure at step failAt or death after step killAfter; 0 means never.
-func (s *steps) arm(failAt, killAfter int) {
+// reset forgets the past and whatever was to happen.
+func (s *steps) reset() { s.inject(0, 0) }
+
+// failAtStep has one step fail, counted from now.
+func (s *steps) failAtStep(step int) { s.inject(step, 0) }
+
+// killAfterStep has the process die after one step, counted from now.
+func (s *steps) killAfterStep(step int) { s.inject(0, step) }
+
+func (s *steps) inject(failAt, killAfter int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.count, s.failAt, s.killAfter, s.dead, s.log = 0, failAt, killAfter, false, nil

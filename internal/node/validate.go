@@ -14,16 +14,6 @@ import (
 	"sallyport.dev/sallyport/internal/node/volume"
 )
 
-// Keys that the kubelet adds to the volume context or the secrets of a request.
-const (
-	kubeletPrefix   = "csi.storage.k8s.io/"
-	keyTokens       = kubeletPrefix + "serviceAccount.tokens"
-	keyEphemeral    = kubeletPrefix + "ephemeral"
-	keyPodName      = kubeletPrefix + "pod.name"
-	keyPodNamespace = kubeletPrefix + "pod.namespace"
-	keyPodUID       = kubeletPrefix + "pod.uid"
-)
-
 const selinuxFlag = "context="
 
 var selinuxLabel = regexp.MustCompile(`^[-_.,:a-zA-Z0-9]+$`)
@@ -66,14 +56,18 @@ type publication struct {
 }
 
 // newPublication checks everything in the request but what checkTarget and mountCapability did.
-func newPublication(request *csi.NodePublishVolumeRequest, mount *csi.VolumeCapability_MountVolume) (publication, error) {
+func newPublication(
+	request *csi.NodePublishVolumeRequest, mount *csi.VolumeCapability_MountVolume,
+) (publication, error) {
 	volumeContext := request.GetVolumeContext()
 	if volumeContext[keyEphemeral] != "true" {
-		return publication{}, invalidArgument("only ephemeral inline volumes are supported (a pod's volumes[].csi), no PersistentVolumes")
+		return publication{}, invalidArgument(
+			"only ephemeral inline volumes are supported (a pod's volumes[].csi), no PersistentVolumes")
 	}
-	pod := volume.Pod{Namespace: volumeContext[keyPodNamespace], Name: volumeContext[keyPodName], UID: volumeContext[keyPodUID]}
+	pod := podIn(volumeContext)
 	if pod.Namespace == "" || pod.Name == "" || pod.UID == "" {
-		return publication{}, failedPrecondition("the kubelet did not say which pod it mounts for: the CSIDriver %s must have podInfoOnMount: true", v1alpha1.DriverName)
+		return publication{}, failedPrecondition("the kubelet did not say which pod it mounts for: "+
+			"the CSIDriver %s must have podInfoOnMount: true", v1alpha1.DriverName)
 	}
 	attributes, err := ownAttributes(volumeContext)
 	if err != nil {
@@ -81,7 +75,8 @@ func newPublication(request *csi.NodePublishVolumeRequest, mount *csi.VolumeCapa
 	}
 	for key := range request.GetSecrets() {
 		if key != keyTokens {
-			return publication{}, invalidArgument("the volume has a nodePublishSecretRef, which this driver does not use: remove it")
+			return publication{}, invalidArgument(
+				"the volume has a nodePublishSecretRef, which this driver does not use: remove it")
 		}
 	}
 	token, err := tokenIn(request)
@@ -98,7 +93,8 @@ func newPublication(request *csi.NodePublishVolumeRequest, mount *csi.VolumeCapa
 	}
 	return publication{
 		state: volume.State{
-			VolumeID: request.GetVolumeId(), TargetPath: request.GetTargetPath(), Pod: pod, Attributes: attributes, Group: group,
+			VolumeID: request.GetVolumeId(), TargetPath: request.GetTargetPath(),
+			Pod: pod, Attributes: attributes, Group: group,
 		},
 		token:          token,
 		selinuxContext: label,
@@ -117,12 +113,14 @@ func ownAttributes(volumeContext map[string]string) (map[string]string, error) {
 		case key == v1alpha1.AttributeConnection, isOverride && overridden != "":
 			own[key] = volumeContext[key]
 		default:
-			return nil, invalidArgument("the volume attribute %q is unknown: there are %q and %q followed by a key of the Connection's value",
+			return nil, invalidArgument(
+				"the volume attribute %q is unknown: there are %q and %q followed by a key of the Connection's value",
 				key, v1alpha1.AttributeConnection, v1alpha1.AttributeValuePrefix)
 		}
 	}
 	if own[v1alpha1.AttributeConnection] == "" {
-		return nil, invalidArgument("the volume attribute %q is missing: it names the Connection to mount", v1alpha1.AttributeConnection)
+		return nil, invalidArgument("the volume attribute %q is missing: it names the Connection to mount",
+			v1alpha1.AttributeConnection)
 	}
 	return own, nil
 }

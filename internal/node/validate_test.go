@@ -46,45 +46,45 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{"a pod that is gone", func(r *request) { r.TargetPath += "/deeper/still" }, codes.FailedPrecondition, "the pod is gone"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			m := newMachine(t)
+			n := newTestNode(t)
 
-			err := m.publish(test.change)
+			err := n.publish(test.change)
 
-			m.g.Expect(status.Code(err)).To(Equal(test.code), "%v", err)
-			m.g.Expect(err.Error()).To(ContainSubstring(test.says))
-			m.expectNothingLeft()
-			m.g.Expect(m.errors.String() + m.logs.String()).NotTo(Or(ContainSubstring(secretToken), ContainSubstring(secretContent)))
+			n.g.Expect(status.Code(err)).To(Equal(test.code), "%v", err)
+			n.g.Expect(err.Error()).To(ContainSubstring(test.says))
+			n.expectNothingLeft()
+			n.g.Expect(n.errors.String() + n.logs.String()).NotTo(Or(ContainSubstring(secretToken), ContainSubstring(secretContent)))
 		})
 	}
 }
 
 func TestTokenOfKubernetesBefore135(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) {
-		r.VolumeContext[keyTokens], r.Secrets = m.tokens(secretToken), nil
+	n := newTestNode(t)
+	n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) {
+		r.VolumeContext[keyTokens], r.Secrets = n.tokens(secretToken), nil
 	})).To(Succeed())
-	m.g.Expect(m.resolver.last().GetPodToken()).To(Equal(secretToken))
-	m.g.Expect(m.resolver.last().GetVolumeAttributes()).NotTo(HaveKey(keyTokens))
+	n.g.Expect(n.resolver.lastRequest().GetPodToken()).To(Equal(secretToken))
+	n.g.Expect(n.resolver.lastRequest().GetVolumeAttributes()).NotTo(HaveKey(keyTokens))
 }
 
 func TestThePodsTokensForVaultReachTheResolverAndNoOthers(t *testing.T) {
-	m := newMachine(t)
+	n := newTestNode(t)
 	given := `{"sallyport.dev":{"token":"own"},"vault":{"token":"` + secretToken + `"},"other":{"token":"o"},"":{"token":"the API server's"},` +
 		`"sallyport.dev/node":{"token":"n"},"empty":{}}`
-	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = given })).To(Succeed())
-	m.g.Expect(m.resolver.last().GetPodToken()).To(Equal("own"))
-	m.g.Expect(m.resolver.last().GetWorkloadTokens()).To(Equal(map[string]string{"vault": secretToken, "other": "o"}))
-	m.g.Expect(m.logs.String()).NotTo(ContainSubstring(secretToken))
+	n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = given })).To(Succeed())
+	n.g.Expect(n.resolver.lastRequest().GetPodToken()).To(Equal("own"))
+	n.g.Expect(n.resolver.lastRequest().GetWorkloadTokens()).To(Equal(map[string]string{"vault": secretToken, "other": "o"}))
+	n.g.Expect(n.logs.String()).NotTo(ContainSubstring(secretToken))
 }
 
 func TestOverridesReachTheResolver(t *testing.T) {
-	m := newMachine(t)
-	m.g.Expect(m.publish(func(r *csi.NodePublishVolumeRequest) { r.VolumeContext["value.service_name"] = "xe2" })).To(Succeed())
-	m.g.Expect(m.resolver.last().GetVolumeAttributes()).To(Equal(map[string]string{"connection": "db", "value.service_name": "xe2"}))
+	n := newTestNode(t)
+	n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) { r.VolumeContext["value.service_name"] = "xe2" })).To(Succeed())
+	n.g.Expect(n.resolver.lastRequest().GetVolumeAttributes()).To(Equal(map[string]string{"connection": "db", "value.service_name": "xe2"}))
 }
 
 func TestConfigurationIsChecked(t *testing.T) {
-	m := newMachine(t)
+	n := newTestNode(t)
 	for _, test := range []struct {
 		name   string
 		change func(*Config)
@@ -99,7 +99,7 @@ func TestConfigurationIsChecked(t *testing.T) {
 		{"a path too long for a socket", func(c *Config) { c.KubeletDir += "/" + string(make([]byte, 100)) }, "too long for a Unix socket"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			config := m.config()
+			config := n.config()
 			test.change(&config)
 			_, err := New(config)
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(test.says)))

@@ -16,8 +16,8 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
-// question is what a caller shows to a resolver.
-type question struct {
+// request is what a caller sends to a resolver.
+type request struct {
 	nodeToken, podToken string
 	attributes          map[string]string
 }
@@ -28,7 +28,7 @@ var _ = Describe("A resolver that is asked without the node plugin", Ordered, Co
 		pod, overrider *corev1.Pod
 		replica        corev1.Pod
 		value          string
-		good           question
+		good           request
 	)
 
 	podToken := func(ctx context.Context, of *corev1.Pod, audience string) string {
@@ -49,7 +49,7 @@ var _ = Describe("A resolver that is asked without the node plugin", Ordered, Co
 		expectRuns(ctx, pod, eventual)
 		expectRuns(ctx, overrider, eventual)
 		replica = systemPods(ctx, "controller")[0]
-		good = question{
+		good = request{
 			nodeToken:  podToken(ctx, plugin(ctx), v1alpha1.AudienceNode),
 			podToken:   podToken(ctx, pod, v1alpha1.AudiencePod),
 			attributes: attributes(pod),
@@ -57,107 +57,107 @@ var _ = Describe("A resolver that is asked without the node plugin", Ordered, Co
 	}, NodeTimeout(2*eventual))
 
 	It("answers when both tokens are good, which shows that the refusals below have their reason", func(ctx SpecContext) {
-		answer, err := ask(ctx, &replica, good)
+		response, err := resolve(ctx, &replica, good)
 		Expect(err).NotTo(HaveOccurred())
-		Expect(contents(answer)).To(Equal(map[string]string{"host": "db", "password": value, "type": "SQLORACLE"}))
+		Expect(contents(response)).To(Equal(map[string]string{"host": "db", "password": value, "type": "SQLORACLE"}))
 
-		q := good
-		q.podToken, q.attributes = podToken(ctx, overrider, v1alpha1.AudiencePod), attributes(overrider)
-		answer, err = ask(ctx, &replica, q)
+		r := good
+		r.podToken, r.attributes = podToken(ctx, overrider, v1alpha1.AudiencePod), attributes(overrider)
+		response, err = resolve(ctx, &replica, r)
 		Expect(err).NotTo(HaveOccurred())
-		Expect(contents(answer)).To(HaveKeyWithValue("host", "mine"))
+		Expect(contents(response)).To(HaveKeyWithValue("host", "mine"))
 	}, SpecTimeout(soon))
 
-	DescribeTable("refuses", func(ctx SpecContext, sentence string, forge func(ctx context.Context, q *question)) {
-		q := good
-		q.attributes = maps.Clone(good.attributes)
-		forge(ctx, &q)
-		answer, err := ask(ctx, &replica, q)
+	DescribeTable("refuses", func(ctx SpecContext, sentence string, forge func(ctx context.Context, r *request)) {
+		r := good
+		r.attributes = maps.Clone(good.attributes)
+		forge(ctx, &r)
+		response, err := resolve(ctx, &replica, r)
 		Expect(err).To(HaveOccurred())
-		Expect(answer.GetFiles()).To(BeEmpty())
+		Expect(response.GetFiles()).To(BeEmpty())
 		Expect(codeAndReason(err)).To(Equal(fmt.Sprint(codes.PermissionDenied, " ", v1alpha1.ReasonNotAllowed)), "%v", err)
 		Expect(err).To(MatchError(ContainSubstring(sentence)))
 	},
-		forged("a request without the node plugin's token", "the node plugin's token is missing", func(_ context.Context, q *question) { q.nodeToken = "" }),
-		forged("a request without the pod's token", "the pod's token is missing", func(_ context.Context, q *question) { q.podToken = "" }),
-		forged("a token that nobody signed", "the pod's token is not valid for audience sallyport.dev:", func(_ context.Context, q *question) { q.podToken += "x" }),
-		forged("the node plugin's token with the pods' audience", "the node plugin's token is not valid for audience sallyport.dev/node", func(ctx context.Context, q *question) {
-			q.nodeToken = podToken(ctx, plugin(ctx), v1alpha1.AudiencePod)
+		forged("a request without the node plugin's token", "the node plugin's token is missing", func(_ context.Context, r *request) { r.nodeToken = "" }),
+		forged("a request without the pod's token", "the pod's token is missing", func(_ context.Context, r *request) { r.podToken = "" }),
+		forged("a token that nobody signed", "the pod's token is not valid for audience sallyport.dev:", func(_ context.Context, r *request) { r.podToken += "x" }),
+		forged("the node plugin's token with the pods' audience", "the node plugin's token is not valid for audience sallyport.dev/node", func(ctx context.Context, r *request) {
+			r.nodeToken = podToken(ctx, plugin(ctx), v1alpha1.AudiencePod)
 		}),
-		forged("the node plugin's token for the API server", "the node plugin's token is not valid for audience sallyport.dev/node", func(ctx context.Context, q *question) {
-			q.nodeToken = podToken(ctx, plugin(ctx), "")
+		forged("the node plugin's token for the API server", "the node plugin's token is not valid for audience sallyport.dev/node", func(ctx context.Context, r *request) {
+			r.nodeToken = podToken(ctx, plugin(ctx), "")
 		}),
-		forged("the node plugin's service account without a pod, and so without a node", "the node plugin's token is not bound to a pod", func(ctx context.Context, q *question) {
-			q.nodeToken = serviceAccountToken(ctx, systemNamespace, "sallyport-node", v1alpha1.AudienceNode, nil)
+		forged("the node plugin's service account without a pod, and so without a node", "the node plugin's token is not bound to a pod", func(ctx context.Context, r *request) {
+			r.nodeToken = serviceAccountToken(ctx, systemNamespace, "sallyport-node", v1alpha1.AudienceNode, nil)
 		}),
-		forged("the pod in the role of the node plugin", "the resolver serves only the node plugin", func(ctx context.Context, q *question) {
-			q.nodeToken = podToken(ctx, pod, v1alpha1.AudienceNode)
+		forged("the pod in the role of the node plugin", "the resolver serves only the node plugin", func(ctx context.Context, r *request) {
+			r.nodeToken = podToken(ctx, pod, v1alpha1.AudienceNode)
 		}),
-		forged("the controller in the role of the node plugin", "the resolver serves only the node plugin", func(ctx context.Context, q *question) {
-			q.nodeToken = podToken(ctx, &replica, v1alpha1.AudienceNode)
+		forged("the controller in the role of the node plugin", "the resolver serves only the node plugin", func(ctx context.Context, r *request) {
+			r.nodeToken = podToken(ctx, &replica, v1alpha1.AudienceNode)
 		}),
-		forged("the pod's token for the API server", "the pod's token is not valid for audience sallyport.dev:", func(ctx context.Context, q *question) {
-			q.podToken = podToken(ctx, pod, "")
+		forged("the pod's token for the API server", "the pod's token is not valid for audience sallyport.dev:", func(ctx context.Context, r *request) {
+			r.podToken = podToken(ctx, pod, "")
 		}),
-		forged("the pod's token with the node plugin's audience", "the pod's token is not valid for audience sallyport.dev:", func(ctx context.Context, q *question) {
-			q.podToken = podToken(ctx, pod, v1alpha1.AudienceNode)
+		forged("the pod's token with the node plugin's audience", "the pod's token is not valid for audience sallyport.dev:", func(ctx context.Context, r *request) {
+			r.podToken = podToken(ctx, pod, v1alpha1.AudienceNode)
 		}),
-		forged("the pod's service account without a pod", "the pod's token is not bound to a pod", func(ctx context.Context, q *question) {
-			q.podToken = serviceAccountToken(ctx, t.namespace, "default", v1alpha1.AudiencePod, nil)
+		forged("the pod's service account without a pod", "the pod's token is not bound to a pod", func(ctx context.Context, r *request) {
+			r.podToken = serviceAccountToken(ctx, t.namespace, "default", v1alpha1.AudiencePod, nil)
 		}),
-		forged("the node plugin's token in the role of a pod's", "the pod's token is not valid for audience sallyport.dev:", func(_ context.Context, q *question) { q.podToken = q.nodeToken }),
-		forged("the token of a pod of another node", "runs on node e2e-elsewhere-", func(ctx context.Context, q *question) {
-			q.podToken = podToken(ctx, podElsewhere(ctx, t), v1alpha1.AudiencePod)
+		forged("the node plugin's token in the role of a pod's", "the pod's token is not valid for audience sallyport.dev:", func(_ context.Context, r *request) { r.podToken = r.nodeToken }),
+		forged("the token of a pod of another node", "runs on node e2e-elsewhere-", func(ctx context.Context, r *request) {
+			r.podToken = podToken(ctx, podElsewhere(ctx, t), v1alpha1.AudiencePod)
 		}),
-		forged("the token of a pod that runs on no node yet", "does not say on which node its pod runs", func(ctx context.Context, q *question) {
-			q.podToken = podToken(ctx, podNowhere(ctx, t), v1alpha1.AudiencePod)
+		forged("the token of a pod that runs on no node yet", "does not say on which node its pod runs", func(ctx context.Context, r *request) {
+			r.podToken = podToken(ctx, podNowhere(ctx, t), v1alpha1.AudiencePod)
 		}),
-		forged("the token of a pod that is gone", "the pod's token is not valid for audience sallyport.dev:", func(ctx context.Context, q *question) {
+		forged("the token of a pod that is gone", "the pod's token is not valid for audience sallyport.dev:", func(ctx context.Context, r *request) {
 			gone := t.run(ctx, "db")
-			q.podToken = podToken(ctx, gone, v1alpha1.AudiencePod)
+			r.podToken = podToken(ctx, gone, v1alpha1.AudiencePod)
 			remove(ctx, gone)
 		}),
-		forged("the token of a pod that is gone, though it was accepted a moment ago", "does not exist any more", func(ctx context.Context, q *question) {
+		forged("the token of a pod that is gone, though it was accepted a moment ago", "does not exist any more", func(ctx context.Context, r *request) {
 			gone := t.run(ctx, "db")
-			q.podToken = podToken(ctx, gone, v1alpha1.AudiencePod)
-			_, err := ask(ctx, &replica, *q)
+			r.podToken = podToken(ctx, gone, v1alpha1.AudiencePod)
+			_, err := resolve(ctx, &replica, *r)
 			Expect(err).NotTo(HaveOccurred())
 			remove(ctx, gone)
 		}),
-		forged("the token of an earlier pod of the same name, though it was accepted a moment ago", "the token belongs to an earlier pod", func(ctx context.Context, q *question) {
+		forged("the token of an earlier pod of the same name, though it was accepted a moment ago", "the token belongs to an earlier pod", func(ctx context.Context, r *request) {
 			first := t.pod("db")
 			first.GenerateName, first.Name = "", "again"
 			second := first.DeepCopy()
 			create(ctx, first)
 			expectRuns(ctx, first, eventual)
-			q.podToken = podToken(ctx, first, v1alpha1.AudiencePod)
-			_, err := ask(ctx, &replica, *q)
+			r.podToken = podToken(ctx, first, v1alpha1.AudiencePod)
+			_, err := resolve(ctx, &replica, *r)
 			Expect(err).NotTo(HaveOccurred())
 			remove(ctx, first)
 			create(ctx, second)
 		}),
-		forged("a Connection that the pod does not mount", noSuchVolume, func(_ context.Context, q *question) {
-			q.attributes[v1alpha1.AttributeConnection] = "other"
+		forged("a Connection that the pod does not mount", noSuchVolume, func(_ context.Context, r *request) {
+			r.attributes[v1alpha1.AttributeConnection] = "other"
 		}),
-		forged("an override that the pod does not have", noSuchVolume, func(_ context.Context, q *question) {
-			q.attributes["value.host"] = "elsewhere"
+		forged("an override that the pod does not have", noSuchVolume, func(_ context.Context, r *request) {
+			r.attributes["value.host"] = "elsewhere"
 		}),
-		forged("another override than the pod has", noSuchVolume, func(ctx context.Context, q *question) {
-			q.podToken = podToken(ctx, overrider, v1alpha1.AudiencePod)
-			q.attributes["value.host"] = "elsewhere"
+		forged("another override than the pod has", noSuchVolume, func(ctx context.Context, r *request) {
+			r.podToken = podToken(ctx, overrider, v1alpha1.AudiencePod)
+			r.attributes["value.host"] = "elsewhere"
 		}),
-		forged("to leave out an override that the pod has", noSuchVolume, func(ctx context.Context, q *question) {
-			q.podToken = podToken(ctx, overrider, v1alpha1.AudiencePod)
+		forged("to leave out an override that the pod has", noSuchVolume, func(ctx context.Context, r *request) {
+			r.podToken = podToken(ctx, overrider, v1alpha1.AudiencePod)
 		}),
-		forged("no attributes at all", noSuchVolume, func(_ context.Context, q *question) { q.attributes = nil }),
+		forged("no attributes at all", noSuchVolume, func(_ context.Context, r *request) { r.attributes = nil }),
 	)
 })
 
 // noSuchVolume is how the refusal of attributes that are not the pod's reads.
 const noSuchVolume = "has no volume of driver " + v1alpha1.DriverName + " with the attributes that were asked for"
 
-// forged is one way to ask for what is not the asker's, and the sentence with which it is refused.
-func forged(name, sentence string, forge func(ctx context.Context, q *question)) TableEntry {
+// forged is a request for what is not for the caller, and the sentence with which it is refused.
+func forged(name, sentence string, forge func(ctx context.Context, r *request)) TableEntry {
 	return Entry(name, Offset(1), sentence, forge, SpecTimeout(eventual))
 }
 

@@ -43,8 +43,8 @@ func published(ctx context.Context) map[string]string {
 	return resolvers.Data
 }
 
-// ask asks a replica as a node plugin would.
-func ask(ctx context.Context, replica *corev1.Pod, q question) (*resolverv1.ResolveResponse, error) {
+// resolve asks a replica as a node plugin would.
+func resolve(ctx context.Context, replica *corev1.Pod, r request) (*resolverv1.ResolveResponse, error) {
 	GinkgoHelper()
 	trusted := x509.NewCertPool()
 	Expect(trusted.AppendCertsFromPEM([]byte(published(ctx)[replica.Name]))).To(BeTrue(), "certificate of %s", replica.Name)
@@ -53,15 +53,15 @@ func ask(ctx context.Context, replica *corev1.Pod, q question) (*resolverv1.Reso
 		grpc.WithNoProxy())
 	Expect(err).NotTo(HaveOccurred())
 	defer func() { _ = connection.Close() }()
-	if q.nodeToken != "" {
-		ctx = metadata.AppendToOutgoingContext(ctx, resolverv1.AuthorizationKey, "Bearer "+q.nodeToken)
+	if r.nodeToken != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, resolverv1.AuthorizationKey, "Bearer "+r.nodeToken)
 	}
-	return resolverv1.NewResolverClient(connection).Resolve(ctx, &resolverv1.ResolveRequest{PodToken: q.podToken, VolumeAttributes: q.attributes})
+	return resolverv1.NewResolverClient(connection).Resolve(ctx, &resolverv1.ResolveRequest{PodToken: r.podToken, VolumeAttributes: r.attributes})
 }
 
-func contents(answer *resolverv1.ResolveResponse) map[string]string {
+func contents(response *resolverv1.ResolveResponse) map[string]string {
 	files := map[string]string{}
-	for _, file := range answer.GetFiles() {
+	for _, file := range response.GetFiles() {
 		files[file.GetPath()] = string(file.GetContent())
 	}
 	return files
@@ -109,12 +109,12 @@ var _ = Describe("The list of resolvers", func() {
 		grantConfigMaps(ctx, t)
 		Eventually(ctx, func() error { return asReplica(t.namespace, "replica").Create(ctx, list) }).WithTimeout(soon).Should(Succeed())
 
-		answer, err := askFakeResolver(ctx, t, genuine)
+		requests, err := requestsToFakeResolver(ctx, t, genuine)
 		Expect(err).NotTo(HaveOccurred())
-		Expect(answer).To(BeNumerically("==", 1), "requests that reached the server with the published certificate")
-		answer, err = askFakeResolver(ctx, t, impostor)
+		Expect(requests).To(BeNumerically("==", 1), "requests that reached the server with the published certificate")
+		requests, err = requestsToFakeResolver(ctx, t, impostor)
 		Expect(err).To(MatchError(ContainSubstring("its certificate is not the published one")))
-		Expect(answer).To(BeZero(), "requests that reached the impostor")
+		Expect(requests).To(BeZero(), "requests that reached the impostor")
 	}, SpecTimeout(eventual))
 })
 
@@ -143,8 +143,8 @@ func (f *fakeResolver) Resolve(context.Context, *resolverv1.ResolveRequest) (*re
 	return &resolverv1.ResolveResponse{}, nil
 }
 
-// askFakeResolver has the node plugin's own client ask a server with a certificate, and tells how many requests it got.
-func askFakeResolver(ctx context.Context, t *tenant, certificate tls.Certificate) (int64, error) {
+// requestsToFakeResolver has the node plugin's own client ask a server with a certificate, and returns how many requests it got.
+func requestsToFakeResolver(ctx context.Context, t *tenant, certificate tls.Certificate) (int64, error) {
 	GinkgoHelper()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	Expect(err).NotTo(HaveOccurred())

@@ -29,10 +29,10 @@ func (t *tenant) template(name, connection string) (metav1.ObjectMeta, *metav1.L
 	return t.meta(name), &metav1.LabelSelector{MatchLabels: labels}, template
 }
 
-func (t *tenant) deployment(name, connection string, asks bool) workload {
+func (t *tenant) deployment(name, connection string, optedIn bool) workload {
 	meta, selector, template := t.template(name, connection)
-	if asks {
-		meta.Annotations = askForRestarts()
+	if optedIn {
+		meta.Annotations = optInToRestarts()
 	}
 	return workload{replicas: 2, Object: &appsv1.Deployment{
 		ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Replicas: new(int32(2)), Selector: selector, Template: template},
@@ -41,7 +41,7 @@ func (t *tenant) deployment(name, connection string, asks bool) workload {
 
 func (t *tenant) statefulSet(name, connection string) workload {
 	meta, selector, template := t.template(name, connection)
-	meta.Annotations = askForRestarts()
+	meta.Annotations = optInToRestarts()
 	return workload{replicas: 1, Object: &appsv1.StatefulSet{
 		ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Replicas: new(int32(1)), Selector: selector, Template: template},
 	}}
@@ -49,11 +49,11 @@ func (t *tenant) statefulSet(name, connection string) workload {
 
 func (t *tenant) daemonSet(name, connection string) workload {
 	meta, selector, template := t.template(name, connection)
-	meta.Annotations = askForRestarts()
+	meta.Annotations = optInToRestarts()
 	return workload{replicas: 1, Object: &appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Selector: selector, Template: template}}}
 }
 
-func askForRestarts() map[string]string {
+func optInToRestarts() map[string]string {
 	return map[string]string{v1alpha1.AnnotationRestartOnChange: "true"}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/test/builder"
+	"sallyport.dev/sallyport/test/env"
 )
 
 var _ = Describe("A roll-out of the controller", Serial, func() {
@@ -51,7 +52,7 @@ var _ = Describe("A roll-out of the controller", Serial, func() {
 		}).WithTimeout(eventual).Should(Succeed())
 		for object, before := range conditions {
 			Expect(api.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
-			Expect(conditionsOf(object)).To(Equal(before), "%T %s", object, object.GetName())
+			Expect(env.Conditions(object)).To(Equal(before), "%T %s", object, object.GetName())
 		}
 		// Two replicas before and two after; each keeps its token until the end of its life, because what was made with it would die too.
 		Expect(livingTokens(ctx, "auth/"+mount+"/login/bob")).To(And(BeNumerically(">=", logins), BeNumerically("<=", 4)))

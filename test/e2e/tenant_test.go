@@ -14,6 +14,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/test/builder"
+	"sallyport.dev/sallyport/test/env"
 )
 
 const (
@@ -144,23 +145,11 @@ func change[T client.Object](ctx context.Context, object T, edit func(T)) {
 func condition(ctx context.Context, object client.Object, conditionType string) *metav1.Condition {
 	GinkgoHelper()
 	Expect(api.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
-	found := meta.FindStatusCondition(conditionsOf(object), conditionType)
+	found := meta.FindStatusCondition(env.Conditions(object), conditionType)
 	if found != nil && found.ObservedGeneration != object.GetGeneration() {
 		return nil
 	}
 	return found
-}
-
-func conditionsOf(object client.Object) []metav1.Condition {
-	switch o := object.(type) {
-	case *v1alpha1.VaultConfig:
-		return o.Status.Conditions
-	case *v1alpha1.Connection:
-		return o.Status.Conditions
-	case *v1alpha1.VaultTask:
-		return o.Status.Conditions
-	}
-	return nil
 }
 
 // expectCondition waits until a condition has a status and a reason.

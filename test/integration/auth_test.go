@@ -69,7 +69,7 @@ var _ = Describe("A VaultConfig that logs in", func() {
 		Expect(err).NotTo(HaveOccurred())
 		vault.PutKV("secret/data/"+namespace+"/db", map[string]any{"password": canary()})
 		create(builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/db")))
-		_, err = mountEventually(newAsker(second), newPod(namespace, map[string]string{v1alpha1.AttributeConnection: "db"}))
+		_, err = mountEventually(newCaller(second), newPod(namespace, map[string]string{v1alpha1.AttributeConnection: "db"}))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(living()).To(Equal(2), "one for each replica that uses it")
 		Expect(second.Stop()).To(Succeed())

@@ -20,16 +20,16 @@ var _ = Describe("A forged request", func() {
 	var (
 		namespace string
 		pod       *corev1.Pod
-		ask       *asker
+		caller    *caller
 	)
 
 	BeforeEach(func() {
 		namespace = newNamespace()
 		create(builder.Connection(namespace, "oracle", map[string]any{"host": "h"}), builder.Connection(namespace, "other", map[string]any{"host": "h"}))
 		pod = newPod(namespace, map[string]string{"connection": "oracle", "value.host": "mine"})
-		ask = newAsker(replica)
+		caller = newCaller(replica)
 		// The control: the same request, unforged, is answered.
-		response, err := mountEventually(ask, pod)
+		response, err := mountEventually(caller, pod)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(files(response)).To(HaveKeyWithValue("host", "mine"))
 	})
@@ -42,7 +42,7 @@ var _ = Describe("A forged request", func() {
 		return token
 	}
 	resolve := func(token string, attributes map[string]string) error {
-		_, err := ask.client.Resolve(ctx, &resolverv1.ResolveRequest{PodToken: token, VolumeAttributes: attributes})
+		_, err := caller.client.Resolve(ctx, &resolverv1.ResolveRequest{PodToken: token, VolumeAttributes: attributes})
 		return err
 	}
 	attributes := map[string]string{"connection": "oracle", "value.host": "mine"}
@@ -112,7 +112,7 @@ var _ = Describe("A forged request", func() {
 	})
 
 	It("from anybody but the node plugin is refused", func() {
-		ask.useToken(podToken(pod, v1alpha1.AudienceNode))
+		caller.useToken(podToken(pod, v1alpha1.AudienceNode))
 		expectFault(resolve(podToken(pod, v1alpha1.AudiencePod), attributes), v1alpha1.ReasonNotAllowed,
 			"the resolver serves only the node plugin, and the caller is system:serviceaccount:"+namespace+":default")
 	})
@@ -121,7 +121,7 @@ var _ = Describe("A forged request", func() {
 		plugin := &corev1.Pod{}
 		Expect(cp.Client.Get(ctx, client.ObjectKey{Namespace: env.Namespace, Name: "sallyport-node-node-a"}, plugin)).To(Succeed())
 		for _, audience := range []string{v1alpha1.AudiencePod, "https://kubernetes.default.svc"} {
-			ask.useToken(podToken(plugin, audience))
+			caller.useToken(podToken(plugin, audience))
 			expectFault(resolve(podToken(pod, v1alpha1.AudiencePod), attributes), v1alpha1.ReasonNotAllowed, "the node plugin's token is not valid")
 		}
 	})
@@ -131,7 +131,7 @@ var _ = Describe("A forged request", func() {
 		Expect(err).NotTo(HaveOccurred())
 		token, err := elsewhere.Token(ctx)
 		Expect(err).NotTo(HaveOccurred())
-		ask.useToken(token)
+		caller.useToken(token)
 		expectFault(resolve(podToken(pod, v1alpha1.AudiencePod), attributes), v1alpha1.ReasonNotAllowed, "runs on node node-a, and node thief-"+namespace+" asked")
 	})
 })

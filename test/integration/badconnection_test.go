@@ -17,20 +17,20 @@ import (
 var _ = Describe("A Connection with odd content", func() {
 	var (
 		namespace string
-		ask       *asker
+		caller    *caller
 	)
 
 	BeforeEach(func() {
 		namespace = newNamespace()
 		readyConfig(namespace)
-		ask = newAsker(replica)
+		caller = newCaller(replica)
 	})
 
 	It("has no cycles: what an override or a secret brings in is text, whatever it looks like", func() {
 		value := canary()
 		vault.PutKV("secret/data/"+namespace+"/odd", map[string]any{"a": "vault.secret(b)", "b": "vault.secret(a)", "real": value})
 		create(builder.Connection(namespace, "db", map[string]any{"a": "vault.secret(a)", "b": "vault.secret(b)", "c": "vault.secret(real)", "d": "x"}, builder.WithSecret(namespace+"/odd")))
-		response, err := mountEventually(ask, newPod(namespace, map[string]string{
+		response, err := mountEventually(caller, newPod(namespace, map[string]string{
 			"connection": "db", "value.c": "vault.secret(real)", "value.d": "vault.secret(d) vault.secret(c)",
 		}))
 		Expect(err).NotTo(HaveOccurred())
@@ -52,7 +52,7 @@ var _ = Describe("A Connection with odd content", func() {
 		c := builder.Connection(namespace, "db", value, builder.WithSecret(namespace+"/odd"))
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
-		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "db"}))
+		response, err := mountEventually(caller, newPod(namespace, map[string]string{"connection": "db"}))
 		Expect(err).NotTo(HaveOccurred())
 		found := files(response)
 		for key, content := range data {
@@ -77,7 +77,7 @@ var _ = Describe("A Connection with odd content", func() {
 		expectCondition(many, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTooLarge,
 			HaveSuffix("value makes 10001 files, the file \"type\" included; a volume holds at most 512: put several keys into one object, which becomes one file, or name files"))
 		expectCondition(single, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
-		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "single"}))
+		response, err := mountEventually(caller, newPod(namespace, map[string]string{"connection": "single"}))
 		Expect(err).NotTo(HaveOccurred())
 		var all map[string]string
 		Expect(json.Unmarshal([]byte(files(response)["all.json"]), &all)).To(Succeed())
@@ -97,15 +97,15 @@ var _ = Describe("A Connection with odd content", func() {
 		vault.PutKV(engine+"/db", map[string]any{"password": canary()})
 		create(builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret("db")))
 		pod := newPod(namespace, map[string]string{"connection": "db"})
-		_, err := mountEventually(ask, pod)
+		_, err := mountEventually(caller, pod)
 		Expect(err).NotTo(HaveOccurred())
 		vault.Write("sys/quotas/rate-limit/"+namespace, map[string]any{"path": engine, "rate": 0.01, "interval": "10m"})
-		Eventually(func() error { _, err = ask.mount(pod); return err }).Should(MatchError(ContainSubstring("429 too many requests")))
-		_, err = ask.mount(pod)
+		Eventually(func() error { _, err = caller.mount(pod); return err }).Should(MatchError(ContainSubstring("429 too many requests")))
+		_, err = caller.mount(pod)
 		expectFault(err, v1alpha1.ReasonRateLimited, "a quota in Vault is used up")
 		_, err = vault.Client().Logical().Delete("sys/quotas/rate-limit/" + namespace)
 		Expect(err).NotTo(HaveOccurred())
-		Eventually(func() error { _, err = ask.mount(pod); return err }).Should(Succeed())
+		Eventually(func() error { _, err = caller.mount(pod); return err }).Should(Succeed())
 	})
 
 	It("may read a small value of a huge secret, but not mount the huge one", func() {
@@ -115,7 +115,7 @@ var _ = Describe("A Connection with odd content", func() {
 		create(small, huge)
 		expectCondition(small, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		expectCondition(huge, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTooLarge)
-		_, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "huge"}))
+		_, err := mountEventually(caller, newPod(namespace, map[string]string{"connection": "huge"}))
 		expectFault(err, v1alpha1.ReasonTooLarge, "Connection "+namespace+"/huge")
 	})
 })

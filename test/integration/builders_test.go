@@ -71,8 +71,8 @@ func expectCondition(object client.Object, conditionType string, status metav1.C
 	var text string
 	Eventually(func(g Gomega) {
 		g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
-		condition := meta.FindStatusCondition(conditionsOf(object), conditionType)
-		g.Expect(condition).NotTo(BeNil(), "there is no condition %s yet, but %v", conditionType, conditionsOf(object))
+		condition := meta.FindStatusCondition(env.Conditions(object), conditionType)
+		g.Expect(condition).NotTo(BeNil(), "there is no condition %s yet, but %v", conditionType, env.Conditions(object))
 		g.Expect(condition.ObservedGeneration).To(Equal(object.GetGeneration()))
 		g.Expect([]any{condition.Status, condition.Reason}).To(Equal([]any{status, reason}), condition.Message)
 		for _, m := range message {
@@ -81,18 +81,6 @@ func expectCondition(object client.Object, conditionType string, status metav1.C
 		text = condition.Message
 	}).Should(Succeed())
 	return text
-}
-
-func conditionsOf(object client.Object) []metav1.Condition {
-	switch o := object.(type) {
-	case *v1alpha1.VaultConfig:
-		return o.Status.Conditions
-	case *v1alpha1.Connection:
-		return o.Status.Conditions
-	case *v1alpha1.VaultTask:
-		return o.Status.Conditions
-	}
-	return nil
 }
 
 // update changes an object's spec, whatever its status does meanwhile.

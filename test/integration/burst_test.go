@@ -26,10 +26,10 @@ var _ = Describe("Volumes that are mounted while another one is", Serial, func()
 			expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 			pods[name] = newPod(namespace, map[string]string{"connection": name})
 		}
-		ask := newAsker(replica)
+		caller := newCaller(replica)
 		mounted := func() string {
 			GinkgoHelper()
-			response, err := ask.mount(pods["oracle"])
+			response, err := caller.mount(pods["oracle"])
 			Expect(err).NotTo(HaveOccurred())
 			return files(response)["password"]
 		}
@@ -55,7 +55,7 @@ var _ = Describe("Volumes that are mounted while another one is", Serial, func()
 		go func() {
 			defer GinkgoRecover()
 			defer close(finished)
-			_, err := ask.mount(pods["long"])
+			_, err := caller.mount(pods["long"])
 			Expect(err).NotTo(HaveOccurred())
 		}()
 		Eventually(func() int { return proxy.Counts()[long] }).Should(Equal(1))

@@ -43,9 +43,9 @@ var _ = Describe("The files of a Connection", func() {
 		c.Spec.Provider = "bitnami"
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
-		ask := newAsker(replica)
+		caller := newCaller(replica)
 		pod := newPod(namespace, map[string]string{"connection": "files", "value.user": "o'brien"})
-		response, err := mountEventually(ask, pod)
+		response, err := mountEventually(caller, pod)
 		Expect(err).NotTo(HaveOccurred())
 		found := files(response)
 		Expect(found).To(HaveLen(9))
@@ -71,7 +71,7 @@ var _ = Describe("The files of a Connection", func() {
 		By("a new version in Vault")
 		vault.PutKV("secret/data/"+namespace+"/oracle", map[string]any{"user": "tiger", "password": "new", "port": 1, "store": "AA=="})
 		Eventually(func(g Gomega) {
-			next, err := ask.mount(pod, response.GetRevision())
+			next, err := caller.mount(pod, response.GetRevision())
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(files(next)).To(HaveKeyWithValue("app.env", "password=new\nport=1\nuser=\"o'brien\"\n"))
 			g.Expect(files(next)).To(HaveKeyWithValue("store.p12", "\x00"))
@@ -131,7 +131,7 @@ var _ = Describe("The files of a Connection", func() {
 			builder.WithFiles(v1alpha1.ConnectionFile{Path: "names", Template: "{{ range $k, $v := .all }}{{ $k }}={{ $v }}\n{{ end }}"}))
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
-		response, err := mountEventually(newAsker(replica), newPod(namespace, map[string]string{"connection": "many"}))
+		response, err := mountEventually(newCaller(replica), newPod(namespace, map[string]string{"connection": "many"}))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(strings.Count(files(response)["names"], "\n")).To(Equal(10_000))
 
@@ -152,7 +152,7 @@ var _ = Describe("A Connection as a Service Binding", func() {
 		create(builder.Connection(namespace, "db", map[string]any{
 			"host": "db.example.com", "port": 5432, "database": "shop", "username": "vault.secret(username)", "password": "vault.secret(password)",
 		}, builder.WithSecret(namespace+"/pg"), func(c *v1alpha1.Connection) { c.Spec.Type, c.Spec.Provider = "postgresql", "bitnami" }))
-		response, err := mountEventually(newAsker(replica), newPod(namespace, map[string]string{"connection": "db"}))
+		response, err := mountEventually(newCaller(replica), newPod(namespace, map[string]string{"connection": "db"}))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(files(response)).To(Equal(map[string]string{
 			"type": "postgresql", "provider": "bitnami", "host": "db.example.com", "port": "5432", "database": "shop", "username": "u", "password": password,

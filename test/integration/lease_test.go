@@ -18,7 +18,7 @@ import (
 	"sallyport.dev/sallyport/test/env"
 )
 
-// leasedVolume is a volume of a pod as the node plugin has it: what it keeps from one answer to the next.
+// leasedVolume is a volume of a pod as the node plugin has it: its state from one response to the next.
 type leasedVolume struct {
 	pod      *corev1.Pod
 	id       string
@@ -32,13 +32,13 @@ func newLeasedVolume(pod *corev1.Pod) *leasedVolume {
 	return &leasedVolume{pod: pod, id: "csi-" + string(pod.UID)}
 }
 
-// ask asks a resolver for the volume's files, and keeps the answer.
-func (v *leasedVolume) ask(a *asker) error {
+// resolve asks a resolver for the files of the volume, and keeps the response.
+func (v *leasedVolume) resolve(c *caller) error {
 	GinkgoHelper()
 	token, err := cp.PodToken(ctx, v.pod, v1alpha1.AudiencePod)
 	Expect(err).NotTo(HaveOccurred())
 	remember(token)
-	response, err := a.client.Resolve(ctx, &resolverv1.ResolveRequest{
+	response, err := c.client.Resolve(ctx, &resolverv1.ResolveRequest{
 		PodToken: token, VolumeAttributes: v.pod.Spec.Volumes[0].CSI.VolumeAttributes, VolumeId: v.id, Revision: v.revision, Leases: v.leases,
 	})
 	if err != nil {
@@ -56,9 +56,9 @@ func (v *leasedVolume) ask(a *asker) error {
 	return nil
 }
 
-func (v *leasedVolume) mounted(a *asker) *leasedVolume {
+func (v *leasedVolume) mounted(c *caller) *leasedVolume {
 	GinkgoHelper()
-	Eventually(func() error { return v.ask(a) }).Should(Succeed())
+	Eventually(func() error { return v.resolve(c) }).Should(Succeed())
 	return v
 }
 
@@ -77,15 +77,15 @@ func leaseMetric(action string) float64 {
 	return 0
 }
 
-func (a *asker) release(leases []byte) error {
-	return a.client.Release(ctx, &resolverv1.ReleaseRequest{Leases: leases})
+func (c *caller) release(leases []byte) error {
+	return c.client.Release(ctx, &resolverv1.ReleaseRequest{Leases: leases})
 }
 
 var _ = Describe("A Connection with credentials that Vault makes for each volume", Ordered, func() {
 	var (
 		database          *env.Postgres
 		namespace, engine string
-		ask               *asker
+		caller            *caller
 		config            *v1alpha1.VaultConfig
 	)
 
@@ -112,7 +112,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"leases"}})
 		config = vault.Config(namespace, "main")
 		create(config)
-		ask = newAsker(replica)
+		caller = newCaller(replica)
 	})
 
 	// users are the names of those that Vault has made in the database and not dropped yet.
@@ -147,22 +147,22 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		Expect(users()).To(HaveLen(before), "to check a Connection makes no user")
 		Expect(c.Status.Secrets).To(ConsistOf(v1alpha1.ObservedSecret{VaultConfig: namespace + "/main", Path: engine + "/creds/app"}))
 
-		one, two := volume("db").mounted(ask), volume("db").mounted(ask)
+		one, two := volume("db").mounted(caller), volume("db").mounted(caller)
 		Expect(one.files["username"]).NotTo(Equal(two.files["username"]))
 		Expect(login(one)).To(Succeed())
 		Expect(login(two)).To(Succeed())
 		Expect(users()).To(HaveLen(before + 2))
 		leased, revision := one.leases, one.revision
 		Expect(string(leased)).NotTo(ContainSubstring(engine), "it is sealed")
-		Expect(one.ask(ask)).To(Succeed())
+		Expect(one.resolve(caller)).To(Succeed())
 		Expect(one.revision).To(Equal(revision))
 		Expect(users()).To(HaveLen(before+2), "a refresh makes no user")
 
-		Expect(ask.release(one.leases)).To(Succeed())
+		Expect(caller.release(one.leases)).To(Succeed())
 		Eventually(users).Should(HaveLen(before + 1))
 		Expect(login(two)).To(Succeed())
-		Expect(ask.release(leased)).To(Succeed(), "given back already")
-		Expect(ask.release(two.leases)).To(Succeed())
+		Expect(caller.release(leased)).To(Succeed(), "given back already")
+		Expect(caller.release(two.leases)).To(Succeed())
 		Eventually(users).Should(HaveLen(before))
 	})
 
@@ -170,32 +170,32 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		create(creds("db", "brief"))
 		other, err := cp.StartController(ctx, "sallyport-controller-lease", log)
 		Expect(err).NotTo(HaveOccurred())
-		v := volume("db").mounted(newAsker(other))
+		v := volume("db").mounted(newCaller(other))
 		Expect(v.after).To(BeNumerically("<", 5*time.Second), "it comes back before the lease ends")
 		first := v.files["username"]
 		Expect(other.Stop()).To(Succeed())
 		for end := time.Now().Add(8 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
-			Expect(v.ask(ask)).To(Succeed())
+			Expect(v.resolve(caller)).To(Succeed())
 			Expect(login(v)).To(Succeed())
 		}
 		Expect(v.files["username"]).To(Equal(first))
 		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Enabled = new(false) })
-		Eventually(func() error { return v.ask(ask) }).Should(MatchError(ContainSubstring("is disabled")))
+		Eventually(func() error { return v.resolve(caller) }).Should(MatchError(ContainSubstring("is disabled")))
 		for end := time.Now().Add(8 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
-			Expect(v.ask(ask)).NotTo(Succeed())
+			Expect(v.resolve(caller)).NotTo(Succeed())
 			Expect(login(v)).To(Succeed())
 		}
-		Expect(ask.release(v.leases)).To(Succeed())
+		Expect(caller.release(v.leases)).To(Succeed())
 		Eventually(func() error { return login(v) }).Should(MatchError(env.ErrPostgresLogin))
 	})
 
 	It("replaces what cannot be renewed any more, with overlap", func() {
 		create(creds("db", "capped"))
-		v := volume("db").mounted(ask)
+		v := volume("db").mounted(caller)
 		seen := []string{v.files["username"]}
 		for end := time.Now().Add(30 * time.Second); time.Now().Before(end) && len(seen) < 3; time.Sleep(300 * time.Millisecond) {
 			former := v.files
-			Expect(v.ask(ask)).To(Succeed())
+			Expect(v.resolve(caller)).To(Succeed())
 			Expect(login(v)).To(Succeed())
 			if v.files["username"] != former["username"] {
 				seen = append(seen, v.files["username"])
@@ -204,7 +204,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		}
 		Expect(len(seen)).To(BeNumerically(">=", 3))
 		Eventually(users).ShouldNot(ContainElement(seen[0]))
-		Expect(ask.release(v.leases)).To(Succeed())
+		Expect(caller.release(v.leases)).To(Succeed())
 		Eventually(users).ShouldNot(ContainElements(seen[len(seen)-1]))
 	})
 
@@ -212,28 +212,28 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		token := tokenSecretNamed(namespace, "short", env.TokenOptions{Policies: []string{"leases"}, TTL: 20 * time.Second, ExplicitMaxTTL: 20 * time.Second})
 		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token.SecretKeyRef.Name = "short" })
 		create(creds("db", "app"))
-		v := volume("db").mounted(ask)
+		v := volume("db").mounted(caller)
 		former := v.files
 		Expect(token).NotTo(BeEmpty())
-		Eventually(func() error { return v.ask(ask) }).Should(Succeed())
+		Eventually(func() error { return v.resolve(caller) }).Should(Succeed())
 		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token.SecretKeyRef.Name = "vault-token" })
 		Eventually(func(g Gomega) {
-			g.Expect(v.ask(ask)).To(Succeed())
+			g.Expect(v.resolve(caller)).To(Succeed())
 			g.Expect(login(v)).To(Succeed())
 			g.Expect(v.files["username"]).NotTo(Equal(former["username"]))
 		}).Should(Succeed())
 		Expect(database.Login(former["username"], former["password"])).To(Succeed(), "the token still lives")
 		Eventually(func() error { return database.Login(former["username"], former["password"]) }).Should(MatchError(env.ErrPostgresLogin))
 		Expect(login(v)).To(Succeed())
-		Expect(ask.release(v.leases)).To(Succeed())
+		Expect(caller.release(v.leases)).To(Succeed())
 	})
 
 	It("gives back what did not reach the volume", func() {
 		create(creds("db", "app"))
-		v := volume("db").mounted(ask)
+		v := volume("db").mounted(caller)
 		lost := v.files
 		v.revision, v.leases = "", nil // the node plugin was killed before it wrote anything down
-		Expect(v.ask(ask)).To(Succeed())
+		Expect(v.resolve(caller)).To(Succeed())
 		Expect(v.files["username"]).NotTo(Equal(lost["username"]))
 		Eventually(func() error { return database.Login(lost["username"], lost["password"]) }).Should(MatchError(env.ErrPostgresLogin))
 		Expect(login(v)).To(Succeed())
@@ -241,36 +241,36 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		By("telling volumes of one pod apart that have the same attributes")
 		twin := newLeasedVolume(v.pod)
 		twin.id += "-2"
-		twin.mounted(ask)
+		twin.mounted(caller)
 		Expect(login(v)).To(Succeed())
 		Expect(login(twin)).To(Succeed())
-		Expect(ask.release(v.leases)).To(Succeed())
-		Expect(ask.release(twin.leases)).To(Succeed())
+		Expect(caller.release(v.leases)).To(Succeed())
+		Expect(caller.release(twin.leases)).To(Succeed())
 	})
 
 	It("does not take a release that comes late for one of what was made since", func() {
 		create(creds("db", "app"))
-		v := volume("db").mounted(ask)
+		v := volume("db").mounted(caller)
 		former := v.leases
 		v.revision, v.leases = "", nil
-		Expect(v.ask(ask)).To(Succeed())
-		Expect(ask.release(former)).To(Succeed())
+		Expect(v.resolve(caller)).To(Succeed())
+		Expect(caller.release(former)).To(Succeed())
 		Expect(login(v)).To(Succeed())
-		Expect(ask.release(v.leases)).To(Succeed())
+		Expect(caller.release(v.leases)).To(Succeed())
 		Eventually(func() error { return login(v) }).Should(MatchError(env.ErrPostgresLogin))
 	})
 
 	It("renews them while nothing else of the Connection can be had", func() {
 		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"host": "one"})
 		create(withHost(creds("db", "brief")))
-		v := volume("db").mounted(ask)
+		v := volume("db").mounted(caller)
 		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"other": "two"})
-		Eventually(func() error { return v.ask(ask) }).Should(MatchError(ContainSubstring("has no key")))
+		Eventually(func() error { return v.resolve(caller) }).Should(MatchError(ContainSubstring("has no key")))
 		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
-			expectFault(v.ask(ask), v1alpha1.ReasonKeyMissing, "has no key")
+			expectFault(v.resolve(caller), v1alpha1.ReasonKeyMissing, "has no key")
 			Expect(login(v)).To(Succeed())
 		}
-		Expect(ask.release(v.leases)).To(Succeed(), "with the books of long ago")
+		Expect(caller.release(v.leases)).To(Succeed(), "with the books of long ago")
 		Eventually(func() error { return login(v) }).Should(MatchError(env.ErrPostgresLogin))
 	})
 
@@ -283,16 +283,16 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 			c.Spec.Value = builder.JSON(map[string]any{"username": "vault.secret(one.username)", "password": "vault.secret(two.password)",
 				"again": `vault.secret(main:creds/app.password)`})
 		}))
-		v := volume("db").mounted(ask)
+		v := volume("db").mounted(caller)
 		Expect(login(v)).To(Succeed())
 		Expect(v.files).To(HaveKeyWithValue("again", v.files["password"]))
 		Expect(users()).To(HaveLen(before + 1))
 		for range 3 {
 			former := v.files["username"]
-			Expect(v.ask(ask)).To(Succeed())
+			Expect(v.resolve(caller)).To(Succeed())
 			Expect(v.files["username"]).To(Equal(former))
 		}
-		Expect(ask.release(v.leases)).To(Succeed())
+		Expect(caller.release(v.leases)).To(Succeed())
 		Eventually(users).Should(HaveLen(before))
 	})
 
@@ -305,7 +305,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		pods := []*corev1.Pod{newPod(namespace, map[string]string{"connection": "db"}), newPod(namespace, map[string]string{"connection": "db"})}
 		for range 4 {
 			for _, pod := range pods {
-				_, err := ask.mount(pod)
+				_, err := caller.mount(pod)
 				expectFault(err, v1alpha1.ReasonKeyMissing, "Connection "+namespace+`/db, key "password": no attached secret has the key "pasword"`)
 			}
 		}
@@ -313,32 +313,32 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		update(c, func(c *v1alpha1.Connection) {
 			c.Spec.Value = builder.JSON(map[string]any{"username": "vault.secret(username)", "password": "vault.secret(password)"})
 		})
-		v := newLeasedVolume(pods[0]).mounted(ask)
+		v := newLeasedVolume(pods[0]).mounted(caller)
 		Expect(login(v)).To(Succeed(), "as soon as it is corrected")
-		Expect(ask.release(v.leases)).To(Succeed())
+		Expect(caller.release(v.leases)).To(Succeed())
 	})
 
 	It("makes others when somebody revoked them", func() {
 		create(creds("db", "app"))
-		v := volume("db").mounted(ask)
+		v := volume("db").mounted(caller)
 		revoked := v.files["username"]
 		vault.RevokeLeases(engine + "/creds/app")
-		Expect(v.ask(ask)).To(Succeed())
+		Expect(v.resolve(caller)).To(Succeed())
 		Expect(v.files["username"]).NotTo(Equal(revoked))
 		Expect(login(v)).To(Succeed())
-		Expect(ask.release(v.leases)).To(Succeed())
+		Expect(caller.release(v.leases)).To(Succeed())
 	})
 
 	It("makes others when something else in the files changed, and gives the former back later", func() {
 		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"host": "one"})
 		create(withHost(creds("db", "app")))
-		v := volume("db").mounted(ask)
+		v := volume("db").mounted(caller)
 		former := v.files
 		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"host": "two"})
-		Eventually(func() string { Expect(v.ask(ask)).To(Succeed()); return v.files["host"] }).Should(Equal("two"))
+		Eventually(func() string { Expect(v.resolve(caller)).To(Succeed()); return v.files["host"] }).Should(Equal("two"))
 		Expect(login(v)).To(Succeed())
 		Expect(database.Login(former["username"], former["password"])).To(Succeed())
-		Expect(ask.release(v.leases)).To(Succeed())
+		Expect(caller.release(v.leases)).To(Succeed())
 		Eventually(func() error { return database.Login(former["username"], former["password"]) }).Should(MatchError(env.ErrPostgresLogin))
 		Eventually(func() error { return login(v) }).Should(MatchError(env.ErrPostgresLogin))
 	})
@@ -355,10 +355,10 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 				c.Spec.Value = builder.JSON(map[string]any{"password": "vault.secret(pasword)"})
 			}),
 		)
-		_, err := ask.mount(newPod(namespace, map[string]string{"connection": "wrong-key"}))
+		_, err := caller.mount(newPod(namespace, map[string]string{"connection": "wrong-key"}))
 		expectFault(err, v1alpha1.ReasonSecretNotFound, "secret/data/"+namespace+"/none")
 		Expect(users()).To(HaveLen(before))
-		_, err = ask.mount(newPod(namespace, map[string]string{"connection": "no-such-key"}))
+		_, err = caller.mount(newPod(namespace, map[string]string{"connection": "no-such-key"}))
 		expectFault(err, v1alpha1.ReasonKeyMissing, `no attached secret has the key "pasword"`)
 		Eventually(users).Should(HaveLen(before))
 	})
@@ -366,7 +366,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 	It("makes nothing that a pod's overrides leave no reference to", func() {
 		before := len(users())
 		create(creds("db", "app"))
-		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "db", "value.username": "local", "value.password": "local"}))
+		response, err := mountEventually(caller, newPod(namespace, map[string]string{"connection": "db", "value.username": "local", "value.password": "local"}))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(files(response)).To(HaveKeyWithValue("username", "local"))
 		Expect(response.GetLeases()).To(BeEmpty())
@@ -377,8 +377,8 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		tokenSecretNamed(namespace, "kept", env.TokenOptions{Policies: []string{"leases-kept"}})
 		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token.SecretKeyRef.Name = "kept" })
 		create(creds("db", "app"))
-		v := volume("db").mounted(ask)
-		err := ask.release(v.leases)
+		v := volume("db").mounted(caller)
+		err := caller.release(v.leases)
 		expectFault(err, v1alpha1.ReasonPermissionDenied, `its policy needs "update" on sys/leases/revoke`)
 		Expect(login(v)).To(Succeed())
 		vault.RevokeLeases(engine + "/creds/app")
@@ -392,21 +392,21 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 
 	It("gives leases of one volume to no other, and takes no others for leases", func() {
 		create(creds("db", "app"))
-		one, two := volume("db").mounted(ask), volume("db").mounted(ask)
+		one, two := volume("db").mounted(caller), volume("db").mounted(caller)
 		one.leases, two.leases = two.leases, one.leases
-		expectFault(one.ask(ask), v1alpha1.ReasonNotAllowed, "belong to another volume")
+		expectFault(one.resolve(caller), v1alpha1.ReasonNotAllowed, "belong to another volume")
 		one.leases, two.leases = two.leases, one.leases
-		elsewhere := newAsker(replica)
+		elsewhere := newCaller(replica)
 		stranger, err := cp.CreateNode(ctx, "node-"+namespace)
 		Expect(err).NotTo(HaveOccurred())
 		token, err := stranger.Token(ctx)
 		Expect(err).NotTo(HaveOccurred())
 		elsewhere.useToken(token)
 		expectFault(elsewhere.release(one.leases), v1alpha1.ReasonNotAllowed, "belong to a volume of another node")
-		expectFault(ask.release([]byte("forged")), v1alpha1.ReasonInvalidRequest, "sealed with a key that is gone")
+		expectFault(caller.release([]byte("forged")), v1alpha1.ReasonInvalidRequest, "sealed with a key that is gone")
 		Expect(login(one)).To(Succeed())
-		Expect(ask.release(one.leases)).To(Succeed())
-		Expect(ask.release(two.leases)).To(Succeed())
+		Expect(caller.release(one.leases)).To(Succeed())
+		Expect(caller.release(two.leases)).To(Succeed())
 	})
 
 	It("is for pods only", func() {

@@ -22,35 +22,35 @@ import (
 	"sallyport.dev/sallyport/test/env"
 )
 
-// asker is a node plugin's client, with a token file of its own.
-type asker struct {
+// caller is a node plugin's client, with a token file of its own.
+type caller struct {
 	client    *resolverclient.Client
 	tokenFile string
 }
 
-// newAsker starts a client for one replica with the token of the suite's node plugin.
-func newAsker(c *env.Controller) *asker {
+// newCaller starts a client for one replica with the token of the suite's node plugin.
+func newCaller(replica *env.Controller) *caller {
 	GinkgoHelper()
 	token, err := node.Token(ctx)
 	Expect(err).NotTo(HaveOccurred())
-	a := &asker{tokenFile: filepath.Join(GinkgoT().TempDir(), "token")}
-	a.useToken(token)
-	a.client = resolverclient.New(resolverclient.Config{
-		Kubernetes: cp.Clients, Namespace: env.Namespace, NodeName: node.Name, TokenFile: a.tokenFile, Port: c.ResolverPort,
+	c := &caller{tokenFile: filepath.Join(GinkgoT().TempDir(), "token")}
+	c.useToken(token)
+	c.client = resolverclient.New(resolverclient.Config{
+		Kubernetes: cp.Clients, Namespace: env.Namespace, NodeName: node.Name, TokenFile: c.tokenFile, Port: replica.ResolverPort,
 	})
 	done, running := make(chan struct{}), ginkgoContext() // here, because a short spec may be over before the goroutine runs
-	go func() { defer close(done); _ = a.client.Run(running) }()
-	return a
+	go func() { defer close(done); _ = c.client.Run(running) }()
+	return c
 }
 
-func (a *asker) useToken(token string) {
+func (c *caller) useToken(token string) {
 	GinkgoHelper()
 	remember(token)
-	Expect(os.WriteFile(a.tokenFile, []byte(token), 0o600)).To(Succeed())
+	Expect(os.WriteFile(c.tokenFile, []byte(token), 0o600)).To(Succeed())
 }
 
 // mount asks as the node plugin does when the kubelet publishes a volume of the pod.
-func (a *asker) mount(pod *corev1.Pod, revision ...string) (*resolverv1.ResolveResponse, error) {
+func (c *caller) mount(pod *corev1.Pod, revision ...string) (*resolverv1.ResolveResponse, error) {
 	GinkgoHelper()
 	token, err := cp.PodToken(ctx, pod, v1alpha1.AudiencePod)
 	Expect(err).NotTo(HaveOccurred())
@@ -59,7 +59,7 @@ func (a *asker) mount(pod *corev1.Pod, revision ...string) (*resolverv1.ResolveR
 	if len(revision) > 0 {
 		request.Revision = revision[0]
 	}
-	return a.client.Resolve(ctx, request)
+	return c.client.Resolve(ctx, request)
 }
 
 func newPod(namespace string, attributes map[string]string, mutate ...func(*corev1.Pod)) *corev1.Pod {
@@ -91,7 +91,7 @@ var _ = Describe("A mounted Connection", func() {
 	var (
 		namespace      string
 		user, password string
-		ask            *asker
+		caller         *caller
 	)
 
 	BeforeEach(func() {
@@ -101,14 +101,14 @@ var _ = Describe("A mounted Connection", func() {
 		vault.PutKV("secret/data/"+namespace+"/oracle", map[string]any{
 			"user": user, "password": password, "port": 1521, "options": map[string]any{"tls": true}, "a.b": "dotted",
 		})
-		ask = newAsker(replica)
+		caller = newCaller(replica)
 	})
 
 	It("has the files of the Service Binding layout, with values from Vault", func() {
 		create(builder.Connection(namespace, "oracle", map[string]any{
 			"host": "my-oracle-server", "service_name": "xe", "user": "vault.secret(user)", "password": "vault.secret(password)",
 		}, builder.WithSecret("data/"+namespace+"/oracle")))
-		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "oracle"}))
+		response, err := mountEventually(caller, newPod(namespace, map[string]string{"connection": "oracle"}))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(files(response)).To(Equal(map[string]string{
 			"type": "test", "host": "my-oracle-server", "service_name": "xe", "user": user, "password": password,
@@ -132,7 +132,7 @@ var _ = Describe("A mounted Connection", func() {
 			legacy.EnginePath = "kv"
 			c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, legacy)
 		}))
-		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "forms"}))
+		response, err := mountEventually(caller, newPod(namespace, map[string]string{"connection": "forms"}))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(files(response)).To(Equal(map[string]string{
 			"type": "test", "bare": user, "named": "from-kv-1", "direct": password, "quoted": "dotted", "port": "1521",
@@ -143,13 +143,13 @@ var _ = Describe("A mounted Connection", func() {
 
 	It("takes overrides from the pod's spec, literally, and does not even read what they replace", func() {
 		create(builder.Connection(namespace, "oracle", map[string]any{"host": "a", "password": "vault.secret(password)"}, builder.WithSecret(namespace+"/nothing-there")))
-		response, err := mountEventually(ask, newPod(namespace, map[string]string{
+		response, err := mountEventually(caller, newPod(namespace, map[string]string{
 			"connection": "oracle", "value.password": "vault.secret(user)", "value.host": "b",
 		}))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(files(response)).To(Equal(map[string]string{"type": "test", "host": "b", "password": "vault.secret(user)"}))
 
-		_, err = mountEventually(ask, newPod(namespace, map[string]string{"connection": "oracle", "value.pasword": "x"}))
+		_, err = mountEventually(caller, newPod(namespace, map[string]string{"connection": "oracle", "value.pasword": "x"}))
 		expectFault(err, v1alpha1.ReasonUnknownOverride, "pasword")
 	})
 
@@ -165,7 +165,7 @@ var _ = Describe("A mounted Connection", func() {
 			old.Version = &one
 			c.Spec.VaultSecrets = []v1alpha1.VaultSecret{fresh, old}
 		}))
-		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "both"}))
+		response, err := mountEventually(caller, newPod(namespace, map[string]string{"connection": "both"}))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(files(response)).To(Equal(map[string]string{"type": "test", "new": "second", "old": user}))
 	})
@@ -177,7 +177,7 @@ var _ = Describe("A mounted Connection", func() {
 		c := builder.Connection(namespace, "key", map[string]any{"kind": "vault.secret(type)", "newest": "vault.secret(latest_version)"}, builder.WithSecret("keys/"+namespace),
 			func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].EnginePath = "transit" })
 		create(c)
-		response, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "key"}))
+		response, err := mountEventually(caller, newPod(namespace, map[string]string{"connection": "key"}))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(files(response)).To(Equal(map[string]string{"type": "test", "kind": "aes256-gcm96", "newest": "1"}))
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
@@ -188,11 +188,11 @@ var _ = Describe("A mounted Connection", func() {
 		c := builder.Connection(namespace, "oracle", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"), builder.WithShortestRefresh)
 		create(c)
 		pod := newPod(namespace, map[string]string{"connection": "oracle"})
-		first, err := mountEventually(ask, pod)
+		first, err := mountEventually(caller, pod)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(first.GetRefreshAfterMs()).To(And(BeNumerically(">", 0), BeNumerically("<=", 5000)))
 
-		again, err := ask.mount(pod, first.GetRevision())
+		again, err := caller.mount(pod, first.GetRevision())
 		Expect(err).NotTo(HaveOccurred())
 		Expect(again.GetUnchanged()).To(BeTrue())
 		Expect(again.GetFiles()).To(BeEmpty())
@@ -200,7 +200,7 @@ var _ = Describe("A mounted Connection", func() {
 		next := canary()
 		vault.PutKV("secret/data/"+namespace+"/oracle", map[string]any{"password": next})
 		Eventually(func(g Gomega) {
-			response, err := ask.mount(pod, first.GetRevision())
+			response, err := caller.mount(pod, first.GetRevision())
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(files(response)).To(HaveKeyWithValue("password", next))
 			g.Expect(response.GetRevision()).NotTo(Equal(first.GetRevision()))
@@ -209,7 +209,7 @@ var _ = Describe("A mounted Connection", func() {
 		By("a change of the Connection itself")
 		update(c, func(c *v1alpha1.Connection) { c.Spec.Value = builder.JSON(map[string]any{"other": "x"}) })
 		Eventually(func(g Gomega) {
-			response, err := ask.mount(pod, first.GetRevision())
+			response, err := caller.mount(pod, first.GetRevision())
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(files(response)).To(Equal(map[string]string{"type": "test", "other": "x"}))
 		}).Should(Succeed())
@@ -219,9 +219,9 @@ var _ = Describe("A mounted Connection", func() {
 		create(builder.Connection(namespace, "oracle", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"),
 			func(c *v1alpha1.Connection) { c.Spec.RefreshInterval = &metav1.Duration{Duration: time.Hour} }))
 		pod := newPod(namespace, map[string]string{"connection": "oracle"})
-		held, err := mountEventually(ask, pod)
+		held, err := mountEventually(caller, pod)
 		Expect(err).NotTo(HaveOccurred())
-		start, err := ask.client.Changes(ctx, &resolverv1.ChangesRequest{})
+		start, err := caller.client.Changes(ctx, &resolverv1.ChangesRequest{})
 		Expect(err).NotTo(HaveOccurred())
 		Expect(start.GetTopics()).To(BeEmpty())
 
@@ -231,24 +231,24 @@ var _ = Describe("A mounted Connection", func() {
 			builder.WithData(map[string]v1alpha1.TaskValue{"password": v1alpha1.TaskValue("vault.secret(main:" + namespace + "/source.password)")})))
 		cursor := start.GetCursor()
 		Eventually(func(g Gomega) []string {
-			told, failure := ask.client.Changes(ctx, &resolverv1.ChangesRequest{After: cursor})
+			told, failure := caller.client.Changes(ctx, &resolverv1.ChangesRequest{After: cursor})
 			g.Expect(failure).NotTo(HaveOccurred())
 			cursor = told.GetCursor()
 			return told.GetTopics()
 		}).Should(ContainElements(held.GetTopics()))
-		response, err := ask.mount(pod, held.GetRevision())
+		response, err := caller.mount(pod, held.GetRevision())
 		Expect(err).NotTo(HaveOccurred())
 		Expect(files(response)).To(HaveKeyWithValue("password", next))
 
-		ask.useToken("nobodys-service-account-token")
-		_, err = ask.client.Changes(ctx, &resolverv1.ChangesRequest{})
+		caller.useToken("nobodys-service-account-token")
+		_, err = caller.client.Changes(ctx, &resolverv1.ChangesRequest{})
 		expectFault(err, v1alpha1.ReasonNotAllowed, "the node plugin's token is not valid")
 	})
 
 	It("cannot be larger than the cap", func() {
 		vault.PutKV("secret/data/"+namespace+"/large", map[string]any{"blob": strings.Repeat("x", 600<<10)})
 		create(builder.Connection(namespace, "large", map[string]any{"a": "vault.secret(blob)", "b": "vault.secret(blob)"}, builder.WithSecret(namespace+"/large")))
-		_, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "large"}))
+		_, err := mountEventually(caller, newPod(namespace, map[string]string{"connection": "large"}))
 		expectFault(err, v1alpha1.ReasonTooLarge, "Connection "+namespace+"/large")
 	})
 
@@ -256,9 +256,9 @@ var _ = Describe("A mounted Connection", func() {
 		create(builder.Connection(namespace, "picky", map[string]any{"u": "vault.secret(user)"}, builder.WithSecret(namespace+"/oracle"), func(c *v1alpha1.Connection) {
 			c.Spec.AllowedServiceAccounts = []string{"trusted"}
 		}))
-		_, err := mountEventually(ask, newPod(namespace, map[string]string{"connection": "picky"}))
+		_, err := mountEventually(caller, newPod(namespace, map[string]string{"connection": "picky"}))
 		expectFault(err, v1alpha1.ReasonNotAllowed, "allowedServiceAccounts")
-		_, err = mountEventually(ask, newPod(namespace, map[string]string{"connection": "picky"}, func(p *corev1.Pod) { p.Spec.ServiceAccountName = "trusted" }))
+		_, err = mountEventually(caller, newPod(namespace, map[string]string{"connection": "picky"}, func(p *corev1.Pod) { p.Spec.ServiceAccountName = "trusted" }))
 		Expect(err).NotTo(HaveOccurred())
 	})
 
@@ -266,7 +266,7 @@ var _ = Describe("A mounted Connection", func() {
 		create(builder.Connection(namespace, "oracle", map[string]any{"u": "vault.secret(user)"}, builder.WithSecret(namespace+"/oracle")))
 		other := newNamespace()
 		pod := newPod(other, map[string]string{"connection": "oracle"})
-		_, err := ask.mount(pod)
+		_, err := caller.mount(pod)
 		expectFault(err, v1alpha1.ReasonConnectionNotFound, "Connection "+other+"/oracle does not exist")
 	})
 })
@@ -282,14 +282,14 @@ var _ = Describe("Mounts at the same moment", Serial, func() {
 			func(c *v1alpha1.Connection) { c.Spec.RefreshInterval = &metav1.Duration{Duration: 12 * time.Second} })
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
-		ask := newAsker(replica)
+		caller := newCaller(replica)
 
 		const volumes = 20
 		mounted := make([]*corev1.Pod, volumes)
 		for i := range mounted {
 			mounted[i] = newPod(namespace, map[string]string{"connection": "oracle"})
 		}
-		_, err := ask.mount(mounted[0]) // connects, and has the API server review the node's token
+		_, err := caller.mount(mounted[0]) // connects, and has the API server review the node's token
 		Expect(err).NotTo(HaveOccurred())
 
 		read := "GET secret/data/" + namespace + "/oracle"
@@ -297,7 +297,7 @@ var _ = Describe("Mounts at the same moment", Serial, func() {
 		proxy.Inject(env.Fault{Path: "secret/data/", Delay: slow})
 		proxy.Reset()
 		revisions := parallel(volumes, func(i int) string {
-			response, err := ask.mount(mounted[i])
+			response, err := caller.mount(mounted[i])
 			Expect(err).NotTo(HaveOccurred())
 			return response.GetRevision()
 		})
@@ -305,7 +305,7 @@ var _ = Describe("Mounts at the same moment", Serial, func() {
 
 		refresh := func() (after time.Duration) {
 			told := parallel(volumes, func(i int) string {
-				response, err := ask.mount(mounted[i], revisions[i])
+				response, err := caller.mount(mounted[i], revisions[i])
 				Expect(err).NotTo(HaveOccurred())
 				Expect(response.GetUnchanged()).To(BeTrue())
 				return fmt.Sprintf("%dms", response.GetRefreshAfterMs())
@@ -340,10 +340,10 @@ func parallel(n int, do func(int) string) []string {
 }
 
 // mountEventually mounts once the replica's caches have seen the Connection that the spec has just created.
-func mountEventually(ask *asker, pod *corev1.Pod) (response *resolverv1.ResolveResponse, err error) {
+func mountEventually(caller *caller, pod *corev1.Pod) (response *resolverv1.ResolveResponse, err error) {
 	GinkgoHelper()
 	Eventually(func() bool {
-		response, err = ask.mount(pod)
+		response, err = caller.mount(pod)
 		return fault.Is(err, v1alpha1.ReasonConnectionNotFound) || fault.Is(err, v1alpha1.ReasonConfigNotFound)
 	}).Should(BeFalse(), "%v", err)
 	return response, err

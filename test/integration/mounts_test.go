@@ -26,12 +26,12 @@ var _ = Describe("The status of a Connection", func() {
 			return c.Status.Mounts
 		}
 
-		ask := newAsker(replica)
+		caller := newCaller(replica)
 		attributes := map[string]string{"connection": "oracle"}
 		first, second := newPod(namespace, attributes), newPod(namespace, map[string]string{"connection": "oracle", "value.host": "b"})
-		held, err := mountEventually(ask, first)
+		held, err := mountEventually(caller, first)
 		Expect(err).NotTo(HaveOccurred())
-		_, err = ask.mount(second)
+		_, err = caller.mount(second)
 		Expect(err).NotTo(HaveOccurred())
 		Eventually(func(g Gomega) {
 			found := mounts(g)
@@ -45,11 +45,11 @@ var _ = Describe("The status of a Connection", func() {
 		Expect(err).NotTo(HaveOccurred())
 		vault.PutKV(path, map[string]any{"password": canary()})
 		Eventually(func(g Gomega) {
-			response, failure := ask.mount(first, held.GetRevision())
+			response, failure := caller.mount(first, held.GetRevision())
 			g.Expect(failure).NotTo(HaveOccurred())
 			g.Expect(response.GetUnchanged()).To(BeFalse())
 		}).Should(Succeed())
-		_, err = mountEventually(newAsker(other), newPod(namespace, attributes))
+		_, err = mountEventually(newCaller(other), newPod(namespace, attributes))
 		Expect(err).NotTo(HaveOccurred())
 		Eventually(func(g Gomega) {
 			found := mounts(g)
@@ -63,7 +63,7 @@ var _ = Describe("The status of a Connection", func() {
 		By("a replica that stops, and refreshes that change nothing")
 		before := c.ResourceVersion
 		Expect(other.Stop()).To(Succeed())
-		_, err = ask.mount(second)
+		_, err = caller.mount(second)
 		Expect(err).NotTo(HaveOccurred())
 		Eventually(func(g Gomega) { // the second volume has the new version now, which is a change
 			g.Expect(mounts(g).Secrets).To(Equal([]v1alpha1.ServedSecret{{Path: path, OldestVersion: 2, NewestVersion: 2}}))
@@ -72,7 +72,7 @@ var _ = Describe("The status of a Connection", func() {
 		Expect(c.Status.Mounts.Volumes).To(HaveValue(BeEquivalentTo(3)), "the volume will turn up with another replica")
 		before = c.ResourceVersion
 		Consistently(func(g Gomega) {
-			_, failure := ask.mount(second)
+			_, failure := caller.mount(second)
 			g.Expect(failure).NotTo(HaveOccurred())
 			mounts(g)
 			g.Expect(c.ResourceVersion).To(Equal(before))

@@ -46,7 +46,7 @@ var _ = Describe("A VaultConfig that other namespaces may use", func() {
 	team := v1alpha1.PathPrefix("secret/team-{{namespace}}")
 
 	It("is used for the paths that it allows, and for no others", func() {
-		a := newAsker(replica)
+		a := newCaller(replica)
 		value := put("secret/data/team-" + shop + "/db")
 		put("secret/data/team-" + platform + "/db")
 		mine, theirs := shared("mine", "team-"+shop+"/db"), shared("theirs", "team-"+platform+"/db")

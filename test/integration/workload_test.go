@@ -16,9 +16,9 @@ import (
 )
 
 // mountAs is mount with tokens of the pod for other audiences, as the kubelet has them made.
-func (a *asker) mountAs(pod *corev1.Pod, tokens map[string]string, revision string) (*resolverv1.ResolveResponse, error) {
+func (c *caller) mountAs(pod *corev1.Pod, tokens map[string]string, revision string) (*resolverv1.ResolveResponse, error) {
 	GinkgoHelper()
-	return a.client.Resolve(ctx, &resolverv1.ResolveRequest{
+	return c.client.Resolve(ctx, &resolverv1.ResolveRequest{
 		PodToken: podToken(pod, v1alpha1.AudiencePod), WorkloadTokens: tokens,
 		VolumeAttributes: pod.Spec.Volumes[0].CSI.VolumeAttributes, Revision: revision,
 	})
@@ -36,7 +36,7 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 	var (
 		namespace, mount string
 		config           *v1alpha1.VaultConfig
-		ask              *asker
+		caller           *caller
 		logins           = func() int { return vault.TokensFrom("auth/" + mount + "/login") }
 	)
 
@@ -57,7 +57,7 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 			c.Spec.Auth = v1alpha1.VaultAuth{Kubernetes: &v1alpha1.ServiceAccountAuth{Mount: v1alpha1.MountPath(mount), Role: "any", Workload: new(true)}}
 		})
 		create(config)
-		ask = newAsker(replica)
+		caller = newCaller(replica)
 	})
 
 	as := func(account string) func(*corev1.Pod) {
@@ -90,7 +90,7 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 				tokens := map[string]string{"vault": podToken(pod, "vault")}
 				group.Go(func() {
 					defer GinkgoRecover()
-					response, err := ask.mountAs(pod, tokens, "")
+					response, err := caller.mountAs(pod, tokens, "")
 					Expect(err).NotTo(HaveOccurred())
 					Expect(files(response)).To(HaveKeyWithValue("password", value))
 				})
@@ -101,18 +101,18 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 
 		By("never giving one what another has just read")
 		thief := newPod(namespace, map[string]string{v1alpha1.AttributeConnection: "web"}, as("batch"))
-		_, err := ask.mountAs(thief, map[string]string{"vault": podToken(thief, "vault")}, "")
+		_, err := caller.mountAs(thief, map[string]string{"vault": podToken(thief, "vault")}, "")
 		expectFault(err, v1alpha1.ReasonPermissionDenied, "secret/data/"+namespace+"/web")
 
 		By("refreshing")
 		pod := newPod(namespace, map[string]string{v1alpha1.AttributeConnection: "web"}, as("web"))
 		tokens := map[string]string{"vault": podToken(pod, "vault")}
-		first, err := ask.mountAs(pod, tokens, "")
+		first, err := caller.mountAs(pod, tokens, "")
 		Expect(err).NotTo(HaveOccurred())
-		again, err := ask.mountAs(pod, tokens, first.GetRevision())
+		again, err := caller.mountAs(pod, tokens, first.GetRevision())
 		Expect(err).NotTo(HaveOccurred())
 		Expect(again.GetUnchanged()).To(BeTrue())
-		_, err = ask.mountAs(thief, map[string]string{"vault": podToken(thief, "vault")}, first.GetRevision())
+		_, err = caller.mountAs(thief, map[string]string{"vault": podToken(thief, "vault")}, first.GetRevision())
 		expectFault(err, v1alpha1.ReasonPermissionDenied, "secret/data/"+namespace+"/web")
 	})
 
@@ -121,15 +121,15 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 		create(builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/web")))
 		pod, other := newPod(namespace, volume, as("web")), newPod(namespace, volume, as("web"))
 
-		_, err := ask.mountAs(pod, nil, "")
+		_, err := caller.mountAs(pod, nil, "")
 		expectFault(err, v1alpha1.ReasonCredentialMissing,
 			"for the audience vault: add it to spec.tokenRequests of the CSIDriver csi.sallyport.dev, or correct the audience in the VaultConfig")
-		_, err = ask.mountAs(pod, map[string]string{"vault": podToken(pod, "somebody-else")}, "")
+		_, err = caller.mountAs(pod, map[string]string{"vault": podToken(pod, "somebody-else")}, "")
 		expectFault(err, v1alpha1.ReasonNotAllowed, "the pod's token for Vault is not valid for audience vault")
-		_, err = ask.mountAs(pod, map[string]string{"vault": podToken(other, "vault")}, "")
+		_, err = caller.mountAs(pod, map[string]string{"vault": podToken(other, "vault")}, "")
 		expectFault(err, v1alpha1.ReasonNotAllowed, "the token for Vault belongs to another pod")
 		Expect(logins()).To(BeZero())
-		_, err = ask.mountAs(pod, map[string]string{"vault": podToken(pod, "vault")}, "")
+		_, err = caller.mountAs(pod, map[string]string{"vault": podToken(pod, "vault")}, "")
 		Expect(err).NotTo(HaveOccurred())
 	})
 
@@ -137,7 +137,7 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 		vault.Write("auth/"+mount+"/role/any", map[string]any{"bound_service_account_names": "nobody", "bound_service_account_namespaces": namespace, "audience": "vault"})
 		create(builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/web")))
 		pod := newPod(namespace, volume, as("web"))
-		_, err := ask.mountAs(pod, map[string]string{"vault": podToken(pod, "vault")}, "")
+		_, err := caller.mountAs(pod, map[string]string{"vault": podToken(pod, "vault")}, "")
 		expectFault(err, v1alpha1.ReasonAuthFailed, "the role does not allow service account "+namespace+"/web")
 	})
 

@@ -31,7 +31,7 @@ func written(engine, path, parameters string) func(*v1alpha1.Connection) {
 var _ = Describe("A Connection with a secret that Vault answers a write with", Ordered, func() {
 	var (
 		pki, transit, namespace string
-		ask                     *asker
+		caller                  *caller
 	)
 
 	BeforeAll(func() {
@@ -56,13 +56,13 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 		namespace = newNamespace()
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"written"}})
 		create(vault.Config(namespace, "main"))
-		ask = newAsker(replica)
+		caller = newCaller(replica)
 	})
 
 	certificate := map[string]any{"tls.crt": "vault.secret(certificate)", "tls.key": "vault.secret(private_key)", "serial": "vault.secret(serial_number)"}
 	mounted := func(name string) *leasedVolume {
 		GinkgoHelper()
-		return newLeasedVolume(newPod(namespace, map[string]string{"connection": name})).mounted(ask)
+		return newLeasedVolume(newPod(namespace, map[string]string{"connection": name})).mounted(caller)
 	}
 
 	It("has one of its own for each volume: certificates of pki/issue", func() {
@@ -78,22 +78,22 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 
 		By("not at a refresh")
 		serial := one.files["serial"]
-		Expect(one.ask(ask)).To(Succeed())
+		Expect(one.resolve(caller)).To(Succeed())
 		Expect(one.files["serial"]).To(Equal(serial))
 
 		By("anew when the parameters change")
 		update(c, func(c *v1alpha1.Connection) {
 			c.Spec.VaultSecrets[0].Parameters = &apiextensionsv1.JSON{Raw: []byte(`{"common_name": "new.example.com"}`)}
 		})
-		Eventually(func() string { Expect(one.ask(ask)).To(Succeed()); return one.files["serial"] }).ShouldNot(Equal(serial))
-		Expect(ask.release(one.leases)).To(Succeed(), "a certificate has no lease to give back")
+		Eventually(func() string { Expect(one.resolve(caller)).To(Succeed()); return one.files["serial"] }).ShouldNot(Equal(serial))
+		Expect(caller.release(one.leases)).To(Succeed(), "a certificate has no lease to give back")
 	})
 
 	It("has another before it ends", func() {
 		create(builder.Connection(namespace, "brief", certificate, builder.WithSecret("x"), builder.WithShortestRefresh, written(pki, "issue/brief", `{"common_name": "a.example.com", "ttl": "9s"}`)))
 		v := mounted("brief")
 		serial := v.files["serial"]
-		Eventually(func() string { Expect(v.ask(ask)).To(Succeed()); return v.files["serial"] }).ShouldNot(Equal(serial))
+		Eventually(func() string { Expect(v.resolve(caller)).To(Succeed()); return v.files["serial"] }).ShouldNot(Equal(serial))
 	})
 
 	It("keeps what has no end: data keys of transit", func() {
@@ -101,7 +101,7 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 			written(transit, "datakey/plaintext/shop", `{"bits": 256}`)))
 		v := mounted("key")
 		password := v.files["password"]
-		Expect(v.ask(ask)).To(Succeed())
+		Expect(v.resolve(caller)).To(Succeed())
 		Expect(v.files["password"]).To(Equal(password))
 		Expect(mounted("key").files["password"]).NotTo(Equal(password))
 	})
@@ -121,7 +121,7 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 			"kv": "a write changes the secret", "sys": `is of type "system"`,
 			"silent": "without data (VaultConfig " + namespace + "/main, auth token); use a path that answers, or a VaultTask for what has only an effect",
 		} {
-			_, err := ask.mount(newPod(namespace, map[string]string{"connection": name}))
+			_, err := caller.mount(newPod(namespace, map[string]string{"connection": name}))
 			expectFault(err, v1alpha1.ReasonInvalidRequest, sentence)
 		}
 		Expect(vault.Get("kv/" + namespace)).To(HaveKeyWithValue("password", "as it was"))

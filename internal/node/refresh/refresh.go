@@ -52,7 +52,8 @@ func (r *Refresher) refresh(ctx context.Context, id string) {
 	if err != nil {
 		f := fault.From(err)
 		retryAfter := r.due.Backoff(id)
-		logger.Info(messageFailed, logkeys.Reason, f.Reason, logkeys.Sentence, f.Message(), logkeys.RetryAfter, retryAfter)
+		logger.Info(messageFailed,
+			logkeys.Reason, f.Reason, logkeys.Sentence, f.Message(), logkeys.RetryAfter, retryAfter)
 		r.schedule(v, retryAfter)
 		return
 	}
@@ -121,7 +122,7 @@ func (r *Refresher) replaceFiles(v *volume.Volume, files []*resolverv1.File, cur
 	}
 	// Only the growth: both generations exist for a moment, but no more of them than there are workers.
 	before := v.Memory.Bytes()
-	if err := v.Memory.Resize(volume.Size(files, current.Leases)); err != nil {
+	if err := v.Memory.Resize(volume.SizeOf(files, current.Leases)); err != nil {
 		return err
 	}
 	dataDir, err := r.Store.WriteFiles(v.Dir, current.Group, files)

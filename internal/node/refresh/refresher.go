@@ -3,7 +3,6 @@ package refresh
 import (
 	"context"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -59,14 +58,6 @@ type Refresher struct {
 // New returns a refresher that has nothing to do yet.
 func New(config Config) *Refresher {
 	return &Refresher{Config: config, due: schedule.New(config.Clock, backoffMin, backoffMax)}
-}
-
-// Run refreshes what is due and what has changed, until ctx ends.
-func (r *Refresher) Run(ctx context.Context) {
-	var running sync.WaitGroup
-	running.Go(func() { r.due.Run(ctx, r.refresh) })
-	running.Go(func() { r.watchChanges(ctx) })
-	running.Wait()
 }
 
 // Next schedules the volume's refresh as the response says.

@@ -54,7 +54,9 @@ func (s *Spool) Mount(mounter mount.Mounter) error {
 	if err != nil || mounted {
 		return err
 	}
-	return mounter.Tmpfs(s.dir, mount.TmpfsOptions{Size: SpoolSize, Inodes: SpoolSize / int64(os.Getpagesize()), Private: true})
+	return mounter.Tmpfs(s.dir, mount.TmpfsOptions{
+		Size: SpoolSize, Inodes: SpoolSize / int64(os.Getpagesize()), Private: true,
+	})
 }
 
 // Len returns the number of volumes whose leases wait.

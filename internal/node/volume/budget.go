@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"os"
 	"sync"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -70,3 +71,9 @@ func (r *Reservation) Bytes() int64 {
 
 // Release gives everything back. It may be called twice.
 func (r *Reservation) Release() { r.Charge(-r.Bytes()) }
+
+// InPages rounds up to whole pages: a tmpfs gives out nothing smaller.
+func InPages(bytes int64) int64 {
+	page := int64(os.Getpagesize())
+	return (bytes + page - 1) / page * page
+}

@@ -11,14 +11,8 @@ import (
 // stateSize is what a volume takes besides its files.
 var stateSize = InPages(1)
 
-// InPages rounds up to whole pages: a tmpfs gives out nothing smaller.
-func InPages(bytes int64) int64 {
-	page := int64(os.Getpagesize())
-	return (bytes + page - 1) / page * page
-}
-
-// Size is the memory that a volume with these files and leases takes.
-func Size(files []*resolverv1.File, leases EncryptedLeases) int64 {
+// SizeOf is the memory that a volume with these files and leases takes.
+func SizeOf(files []*resolverv1.File, leases EncryptedLeases) int64 {
 	bytes := stateSize + leases.Size()
 	for _, file := range files {
 		bytes += InPages(int64(len(file.GetContent())))
@@ -41,7 +35,7 @@ func mountedSize(dir string) int64 {
 
 // tmpfsOptions bound the tmpfs of one volume by the caps: both generations of the files that exist during a swap, each
 // file in pages of its own, a page for each link whose target is long, and some for the state with its leases, twice as
-// well. It is a bound, not an allocation; leases that do not fit are given back at once.
+// well. It is a bound, not an allocation; leases that do not fit are revoked at once.
 func tmpfsOptions(selinuxContext string) mount.TmpfsOptions {
 	page := int64(os.Getpagesize())
 	const generations, stateLimit = 2, 256 << 10

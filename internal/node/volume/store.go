@@ -74,7 +74,8 @@ func (s *Store) MountForPod(dir, target string) error {
 	// The kubelet makes the parent, the driver the target itself. A missing parent means that the pod is gone.
 	if err := s.Filesystem.Mkdir(target, 0o750); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return fault.Waiting(v1alpha1.ReasonInvalidSpec, "the target path %s has no parent directory: the pod is gone", target)
+			return fault.Waiting(v1alpha1.ReasonInvalidSpec,
+				"the target path %s has no parent directory: the pod is gone", target)
 		}
 		return fault.In(err, "making the target path")
 	}
@@ -115,7 +116,7 @@ func (s *Store) Inspect(dir string) (state State, whole bool, err error) {
 	if err != nil {
 		return State{}, false, err
 	}
-	whole = state.Complete && directoryName(state.VolumeID) == filepath.Base(dir) && s.MountedForPod(dir, state.TargetPath)
+	whole = state.Complete && s.Path(state.VolumeID) == dir && s.MountedForPod(dir, state.TargetPath)
 	return state, whole, nil
 }
 

@@ -20,7 +20,8 @@ func ValidateFiles(files []*resolverv1.File) error {
 		return fault.Transient(v1alpha1.ReasonInternal, "the resolver answered without a single file")
 	}
 	if len(files) > resolverv1.MaxFiles {
-		return fault.Terminal(v1alpha1.ReasonTooLarge, "the volume would hold %d files, more than %d", len(files), resolverv1.MaxFiles)
+		return fault.Terminal(v1alpha1.ReasonTooLarge,
+			"the volume would hold %d files, more than %d", len(files), resolverv1.MaxFiles)
 	}
 	seen := make(map[string]bool, len(files))
 	total := 0
@@ -30,13 +31,15 @@ func ValidateFiles(files []*resolverv1.File) error {
 			return fault.Terminal(v1alpha1.ReasonInvalidFileName, "%q cannot be the name of a file in the volume", name)
 		}
 		if mode := file.GetMode(); mode > 0o777 {
-			return fault.Terminal(v1alpha1.ReasonInvalidSpec, "the file %q cannot have mode %#o, only permission bits", name, mode)
+			return fault.Terminal(v1alpha1.ReasonInvalidSpec,
+				"the file %q cannot have mode %#o, only permission bits", name, mode)
 		}
 		seen[name] = true
 		total += len(file.GetContent())
 	}
 	if total > resolverv1.MaxContentBytes {
-		return fault.Terminal(v1alpha1.ReasonTooLarge, "the files of the volume would hold %d bytes, more than %d", total, resolverv1.MaxContentBytes)
+		return fault.Terminal(v1alpha1.ReasonTooLarge,
+			"the files of the volume would hold %d bytes, more than %d", total, resolverv1.MaxContentBytes)
 	}
 	return nil
 }

@@ -41,14 +41,7 @@ func expectReady(object client.Object, status metav1.ConditionStatus, reason str
 	var message string
 	Eventually(func(g Gomega) {
 		g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
-		var conditions []metav1.Condition
-		switch o := object.(type) {
-		case *v1alpha1.VaultConfig:
-			conditions = o.Status.Conditions
-		case *v1alpha1.Connection:
-			conditions = o.Status.Conditions
-		}
-		ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
+		ready := meta.FindStatusCondition(env.Conditions(object), v1alpha1.ConditionReady)
 		g.Expect(ready).NotTo(BeNil())
 		g.Expect(ready.ObservedGeneration).To(Equal(object.GetGeneration()))
 		g.Expect([]any{ready.Status, ready.Reason}).To(Equal([]any{status, reason}), ready.Message)
