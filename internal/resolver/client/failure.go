@@ -18,8 +18,8 @@ import (
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
-// asFault turns an answer's error into the fault that the resolver found. It returns nil, the interface, for nil.
-func asFault(err error) error {
+// faultOf turns an answer's error into the fault that the resolver found. It returns nil, the interface, for nil.
+func faultOf(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -38,15 +38,25 @@ func givenUp() *fault.Fault {
 	return fault.Transient(v1alpha1.ReasonInternal, "the request was given up before an answer came")
 }
 
+// unanswered tells whether err means that no resolver saw the call to its end, so that another may be asked. Asking
+// twice does no harm: what a resolver does for a call it does again for the next one.
+func unanswered(err error) bool {
+	if resolverv1.DecodeFault(err) != nil {
+		return false
+	}
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.DeadlineExceeded
+}
+
 // attempts is what happened at the endpoints that were asked in vain.
 type attempts struct {
 	count int
 	last  string
 }
 
-func (a *attempts) add(e *endpoint, err error) {
+func (a *attempts) add(name string, cause *connectFailure, err error) {
 	a.count++
-	a.last = fmt.Sprintf("%s (%s)", kind(e, err), e.name)
+	a.last = fmt.Sprintf("%s (%s)", kind(cause, err), name)
 }
 
 func (a *attempts) fault(known int, ended error) error {
@@ -57,11 +67,11 @@ func (a *attempts) fault(known int, ended error) error {
 }
 
 // kind names a failure in our own words: gRPC's texts change, and nobody vouches for what they quote.
-func kind(e *endpoint, err error) string {
+func kind(cause *connectFailure, err error) string {
 	if status.Code(err) == codes.DeadlineExceeded {
 		return "no answer in time"
 	}
-	if cause := e.lastFailure(); cause != nil {
+	if cause != nil {
 		return cause.kind
 	}
 	return "the connection broke"

@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -16,12 +18,28 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
-// Run watches the ConfigMap in which the resolvers publish themselves, until ctx ends.
-func (c *Client) Run(ctx context.Context) error {
-	configMaps := c.config.Kubernetes.CoreV1().ConfigMaps(c.config.Namespace)
+// replicaSet is the resolver's replicas that are published now.
+type replicaSet struct {
+	config Config
+	// synced is closed after the first look at the ConfigMap.
+	synced chan struct{}
+
+	mu        sync.Mutex
+	endpoints map[string]*endpoint
+}
+
+func newReplicaSet(config Config) *replicaSet {
+	return &replicaSet{config: config, synced: make(chan struct{}), endpoints: map[string]*endpoint{}}
+}
+
+// run watches the ConfigMap in which the resolvers publish themselves, until ctx ends.
+func (s *replicaSet) run(ctx context.Context) error {
+	configMaps := s.config.Kubernetes.CoreV1().ConfigMaps(s.config.Namespace)
 	only := fields.OneTermEqualSelector(metav1.ObjectNameField, resolverv1.ConfigMapName).String()
 	source := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
@@ -33,18 +51,18 @@ func (c *Client) Run(ctx context.Context) error {
 			return configMaps.Watch(ctx, options)
 		},
 	}
-	set := func(object any) {
+	apply := func(object any) {
 		if configMap, ok := object.(*corev1.ConfigMap); ok && configMap.Name == resolverv1.ConfigMapName {
-			c.update(ctx, configMap.Data)
+			s.update(ctx, configMap.Data)
 		}
 	}
 	_, watcher := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: cache.ToListWatcherWithWatchListSemantics(source, c.config.Kubernetes),
+		ListerWatcher: cache.ToListWatcherWithWatchListSemantics(source, s.config.Kubernetes),
 		ObjectType:    &corev1.ConfigMap{},
 		Handler: cache.ResourceEventHandlerFuncs{
-			AddFunc:    set,
-			UpdateFunc: func(_, object any) { set(object) },
-			DeleteFunc: func(any) { c.update(ctx, nil) },
+			AddFunc:    apply,
+			UpdateFunc: func(_, object any) { apply(object) },
+			DeleteFunc: func(any) { s.update(ctx, nil) },
 		},
 	})
 	stopped := make(chan struct{})
@@ -53,37 +71,55 @@ func (c *Client) Run(ctx context.Context) error {
 		watcher.RunWithContext(ctx)
 	}()
 	if cache.WaitForCacheSync(ctx.Done(), watcher.HasSynced) {
-		close(c.synced)
+		close(s.synced)
 	}
 	<-stopped
-	c.update(ctx, nil)
+	s.update(ctx, nil)
 	return nil
 }
 
+// waitForSync gives the watch a moment: right after the start nobody has looked at the ConfigMap yet.
+func (s *replicaSet) waitForSync(ctx context.Context) error {
+	timer := time.NewTimer(s.config.SyncTimeout)
+	defer timer.Stop()
+	select {
+	case <-s.synced:
+		return nil
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return givenUp()
+		}
+	case <-timer.C:
+	}
+	return fault.Transient(v1alpha1.ReasonNoResolver,
+		"the node plugin could not read ConfigMap %s/%s, where resolvers are published, from the Kubernetes API so far",
+		s.config.Namespace, resolverv1.ConfigMapName)
+}
+
 // update makes the endpoints those that are published now. An endpoint whose certificates are the same keeps its
-// connection; the others lose theirs when the last question under way is answered.
-func (c *Client) update(ctx context.Context, bundles map[string]string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// connection; the others lose theirs when the last call under way ends.
+func (s *replicaSet) update(ctx context.Context, bundles map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var broken []error
 	for name, bundle := range bundles {
-		if known := c.endpoints[name]; known != nil && known.bundle == bundle {
+		if known := s.endpoints[name]; known != nil && known.bundle == bundle {
 			continue
 		}
-		fresh, err := c.newEndpoint(name, bundle)
+		fresh, err := newEndpoint(&s.config, name, bundle)
 		if err != nil {
 			broken = append(broken, err)
 			continue
 		}
-		if known := c.endpoints[name]; known != nil {
-			known.retire()
+		if known := s.endpoints[name]; known != nil {
+			known.closeWhenIdle()
 		}
-		c.endpoints[name] = fresh
+		s.endpoints[name] = fresh
 	}
-	for name, known := range c.endpoints {
+	for name, known := range s.endpoints {
 		if _, still := bundles[name]; !still {
-			known.retire()
-			delete(c.endpoints, name)
+			known.closeWhenIdle()
+			delete(s.endpoints, name)
 		}
 	}
 	if err := errors.Join(broken...); err != nil {
@@ -93,20 +129,20 @@ func (c *Client) update(ctx context.Context, bundles map[string]string) {
 
 // preferred returns the endpoints in the order in which this node asks them: its own stable order, but those that failed a
 // short while ago last. The order differs from node to node, which spreads the load; it stays the same for one node, so that
-// the questions of its pods meet in one replica and share what that has read.
-func (c *Client) preferred() ([]*endpoint, func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.config.Clock.Now()
+// the calls for its pods meet in one replica and share what that has read.
+func (s *replicaSet) preferred() ([]*endpoint, func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.config.Clock.Now()
 	type candidate struct {
 		*endpoint
 		broken bool
 		weight uint64
 	}
-	candidates := make([]candidate, 0, len(c.endpoints))
-	for name, e := range c.endpoints {
+	candidates := make([]candidate, 0, len(s.endpoints))
+	for name, e := range s.endpoints {
 		e.acquire()
-		candidates = append(candidates, candidate{endpoint: e, broken: e.isBroken(now), weight: weight(c.config.NodeName, name)})
+		candidates = append(candidates, candidate{endpoint: e, broken: e.isBroken(now), weight: weight(s.config.NodeName, name)})
 	}
 	slices.SortFunc(candidates, func(a, b candidate) int {
 		if a.broken != b.broken {
