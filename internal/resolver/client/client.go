@@ -29,8 +29,8 @@ func (c *Client) Run(ctx context.Context) error { return c.replicas.run(ctx) }
 // error is an answer. Errors are always faults: the resolver's own, or ReasonNoResolver if none answered.
 func (c *Client) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
 	var response *resolverv1.ResolveResponse
-	err := c.callInOrder(ctx, func(ctx context.Context, resolver resolverv1.ResolverClient, token grpc.CallOption) (err error) {
-		response, err = resolver.Resolve(ctx, request, token)
+	err := c.callInOrder(ctx, func(ctx context.Context, replica resolverv1.ResolverClient, token grpc.CallOption) (err error) {
+		response, err = replica.Resolve(ctx, request, token)
 		return err
 	})
 	if err != nil {
@@ -39,7 +39,8 @@ func (c *Client) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 	return response, nil
 }
 
-// Release has the leases of a volume that is gone revoked, by whatever replica Resolve would ask. Errors are faults as Resolve's.
+// Release has the leases of a volume that is gone revoked, by whatever replica Resolve would ask. Errors are faults as
+// Resolve's.
 func (c *Client) Release(ctx context.Context, request *resolverv1.ReleaseRequest) error {
 	return c.callInOrder(ctx, func(ctx context.Context, resolver resolverv1.ResolverClient, token grpc.CallOption) error {
 		_, err := resolver.Release(ctx, request, token)
@@ -57,7 +58,8 @@ func (c *Client) Changes(ctx context.Context, request *resolverv1.ChangesRequest
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, c.config.AttemptTimeout)
 	defer cancel()
-	response, err := resolverv1.NewResolverClient(endpoints[0].connection).Changes(ctx, request, grpc.PerRPCCredentials(token))
+	replica := resolverv1.NewResolverClient(endpoints[0].connection)
+	response, err := replica.Changes(ctx, request, grpc.PerRPCCredentials(token))
 	return response, faultOf(err)
 }
 
@@ -74,7 +76,8 @@ func (c *Client) prepare(ctx context.Context) (token bearer, endpoints []*endpoi
 	if len(endpoints) == 0 {
 		release()
 		return "", nil, nil, fault.Transient(v1alpha1.ReasonNoResolver,
-			"no resolver is published in ConfigMap %s/%s: is Sallyport's controller running?", c.config.Namespace, resolverv1.ConfigMapName)
+			"no resolver is published in ConfigMap %s/%s: is Sallyport's controller running?",
+			c.config.Namespace, resolverv1.ConfigMapName)
 	}
 	return token, endpoints, release, nil
 }

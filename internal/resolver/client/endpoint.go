@@ -49,7 +49,8 @@ type published struct {
 	roots   *x509.CertPool
 }
 
-// parseBundle reads the value of one key of the ConfigMap: the certificate that the replica serves, and maybe the next one.
+// parseBundle reads the value of one key of the ConfigMap: the certificate that the replica serves, and maybe the next
+// one.
 func parseBundle(bundle string, now time.Time) (published, error) {
 	p := published{roots: x509.NewCertPool()}
 	rest := []byte(bundle)
@@ -129,7 +130,10 @@ type observedTLS struct {
 	endpoint *endpoint
 }
 
-func (o *observedTLS) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+// ClientHandshake is that of the credentials.
+func (o *observedTLS) ClientHandshake(
+	ctx context.Context, authority string, raw net.Conn,
+) (net.Conn, credentials.AuthInfo, error) {
 	secured, info, err := o.TransportCredentials.ClientHandshake(ctx, authority, raw)
 	if err != nil {
 		o.endpoint.failure.Store(handshakeFailure(err))

@@ -31,7 +31,8 @@ func faultOf(err error) error {
 		return givenUp()
 	}
 	// The message is not the resolver's sentence, so nobody vouches for what it holds.
-	return fault.Transient(v1alpha1.ReasonInternal, "the resolver's answer is not one: gRPC status %s without a reason", code)
+	return fault.Transient(v1alpha1.ReasonInternal,
+		"the resolver's answer is not one: gRPC status %s without a reason", code)
 }
 
 func givenUp() *fault.Fault {
@@ -63,7 +64,8 @@ func (a *attempts) fault(known int, ended error) error {
 	if errors.Is(ended, context.Canceled) {
 		return givenUp()
 	}
-	return fault.Transient(v1alpha1.ReasonNoResolver, "no resolver answers: %d of %d tried, the last failure: %s", a.count, known, a.last)
+	return fault.Transient(v1alpha1.ReasonNoResolver,
+		"no resolver answers: %d of %d tried, the last failure: %s", a.count, known, a.last)
 }
 
 // kind names a failure in our own words: gRPC's texts change, and nobody vouches for what they quote.
@@ -87,7 +89,8 @@ func dialFailure(err error) *connectFailure {
 		return &connectFailure{"connection refused"}
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return &connectFailure{"no route to it"}
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded),
+		errors.As(err, &timeout) && timeout.Timeout():
 		return &connectFailure{"time-out while connecting"}
 	default:
 		return &connectFailure{"it cannot be connected to"}

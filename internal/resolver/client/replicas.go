@@ -127,9 +127,9 @@ func (s *replicaSet) update(ctx context.Context, bundles map[string]string) {
 	}
 }
 
-// preferred returns the endpoints in the order in which this node asks them: its own stable order, but those that failed a
-// short while ago last. The order differs from node to node, which spreads the load; it stays the same for one node, so that
-// the calls for its pods meet in one replica and share what that has read.
+// preferred returns the endpoints in the order in which this node asks them: its own stable order, but those that
+// failed a short while ago last. The order differs from node to node, which spreads the load; it stays the same for one
+// node, so that the calls for its pods meet in one replica and share what that has read.
 func (s *replicaSet) preferred() ([]*endpoint, func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,7 +142,9 @@ func (s *replicaSet) preferred() ([]*endpoint, func()) {
 	candidates := make([]candidate, 0, len(s.endpoints))
 	for name, e := range s.endpoints {
 		e.acquire()
-		candidates = append(candidates, candidate{endpoint: e, broken: e.isBroken(now), weight: weight(s.config.NodeName, name)})
+		candidates = append(candidates, candidate{
+			endpoint: e, broken: e.isBroken(now), weight: weight(s.config.NodeName, name),
+		})
 	}
 	slices.SortFunc(candidates, func(a, b candidate) int {
 		if a.broken != b.broken {
