@@ -1,5 +1,5 @@
-// Package app is the modes of the program: their flags and how the packages are wired together in each. It decides nothing
-// that another package could decide.
+// Package app is the modes of the program: their flags and how the packages are wired together in each. It decides
+// nothing that another package could decide.
 package app
 
 import (
@@ -40,7 +40,8 @@ const (
 	exitUsage = 2
 )
 
-// maxVerbosity is the most talkative log level. From level 8 on client-go logs the bodies of answers, and with them Secrets.
+// maxVerbosity is the most talkative log level. From level 8 on client-go logs the bodies of answers, and with them
+// Secrets.
 const maxVerbosity = 5
 
 // mode is one way to run the program: it declares its flags and then runs until ctx ends.
@@ -75,8 +76,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	return start(m, args[0], args[1:], stderr)
 }
 
-// gcPercent is how much garbage the heap may hold, in percent of what is in use, unless GOGC says so. Most of the controller's heap is its
-// cache, which is as large as there are objects, so that half of Go's default saves more memory than it costs time.
+// gcPercent is how much garbage the heap may hold, in percent of what is in use, unless GOGC says so. Most of the
+// controller's heap is its cache, which is as large as there are objects, so that half of Go's default saves more
+// memory than it costs time.
 const gcPercent = 50
 
 func start(m mode, name string, args []string, stderr io.Writer) int {

@@ -52,7 +52,8 @@ import (
 // leaderElectionID names the Lease of the controllers.
 const leaderElectionID = "sallyport-controller"
 
-// ControllerOptions configure the controller mode. The integration tests use them too, so that what they test is what runs.
+// ControllerOptions configure the controller mode. The integration tests use them too, so that what they test is what
+// runs.
 type ControllerOptions struct {
 	// Config reaches the Kubernetes API; if it is nil, the usual places are looked at (in-cluster, KUBECONFIG).
 	Config *rest.Config
@@ -62,8 +63,8 @@ type ControllerOptions struct {
 	NodeServiceAccount string
 	// AllowedVaultURLs are the origins to which credentials may be sent; empty allows every https origin.
 	AllowedVaultURLs []string
-	// AllowedProxyURLs are the origins of proxies that may stand on the way to Vault; empty allows every one, or none if
-	// AllowedVaultURLs is set.
+	// AllowedProxyURLs are the origins of proxies that may stand on the way to Vault; empty allows every one, or none
+	// if AllowedVaultURLs is set.
 	AllowedProxyURLs []string
 	// LeaderElect is whether the replicas elect a leader for the controllers.
 	LeaderElect bool
@@ -138,7 +139,8 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
 	}
 	sessions, err := vault.NewSessions(vault.Options{
-		Reader: mgr.GetAPIReader(), Kubernetes: clients, AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs, Clock: clk,
+		Reader: mgr.GetAPIReader(), Kubernetes: clients, Clock: clk,
+		AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs,
 	})
 	if err != nil {
 		return nil, err
@@ -205,21 +207,23 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsAddress},
 		HealthProbeBindAddress:        options.ProbeAddress,
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &options.SkipNameValidation},
-		// Only our own kinds and the metadata of namespaces and workloads are cached, those of which there are many without the part that may be
-		// larger than all the rest. Everything else is read when it is needed: a forgotten Get must fail rather than start an informer that holds every
-		// Secret of the cluster in memory.
+		// Only our own kinds and the metadata of namespaces and workloads are cached, those of which there are many
+		// without the part that may be larger than all the rest. Everything else is read when it is needed: a forgotten
+		// Get must fail rather than start an informer that holds every Secret of the cluster in memory.
 		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.Connection{}: {Transform: cache.TransformStripManagedFields()},
 			&appsv1.Deployment{}:   {Transform: cache.TransformStripManagedFields()},
 			&appsv1.StatefulSet{}:  {Transform: cache.TransformStripManagedFields()},
 			&appsv1.DaemonSet{}:    {Transform: cache.TransformStripManagedFields()},
 		}},
-		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}}}},
+		Client: client.Options{Cache: &client.CacheOptions{
+			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}},
+		}},
 	})
 }
 
-// watchKinds starts the informers that the resolver reads from. The controllers start theirs only in the leader; the resolver
-// needs them in every replica.
+// watchKinds starts the informers that the resolver reads from. The controllers start theirs only in the leader; the
+// resolver needs them in every replica.
 func watchKinds(ctx context.Context, mgr manager.Manager, sessions *vault.Sessions) error {
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.Connection{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watching Connections: %w", err)
@@ -256,7 +260,10 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 			return
 		}
 		task, ok := after.(*v1alpha1.VaultTask)
-		if ok && task.Spec.Operation.HasEffect() && task.Status.Result != nil && !equality.Semantic.DeepEqual(old.Status.Result, task.Status.Result) {
+		if !ok || !task.Spec.Operation.HasEffect() || task.Status.Result == nil {
+			return
+		}
+		if !equality.Semantic.DeepEqual(old.Status.Result, task.Status.Result) {
 			engine.Changed(task.Status.Result.Path)
 		}
 	}})
@@ -265,7 +272,8 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 
 // addResolver adds what serves and publishes this replica's resolver.
 func addResolver(
-	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface, sessions *vault.Sessions, engine *resolver.Engine, log logr.Logger,
+	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface,
+	sessions *vault.Sessions, engine *resolver.Engine, log logr.Logger,
 ) error {
 	clk := clock.RealClock{}
 	if err := errors.Join(server.RegisterMetrics(metrics.Registry), lease.RegisterMetrics(metrics.Registry)); err != nil {
@@ -286,13 +294,14 @@ func addResolver(
 	publisher := server.NewPublisher(configMaps, certificate, log)
 	volumes := usage.NewVolumeTracker(clk)
 	leases := lease.NewManager(lease.Options{
-		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions, Secrets: clients.CoreV1().Secrets(options.PodNamespace),
-		Clock: clk, Log: log,
+		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions,
+		Secrets: clients.CoreV1().Secrets(options.PodNamespace), Clock: clk, Log: log,
 	})
 	for _, runnable := range []manager.Runnable{
 		server.New(server.Options{
 			Engine: engine, Connections: mgr.GetClient(), Authorizer: authorizer, Leases: leases, Volumes: volumes,
-			Events: server.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk), Certificate: certificate, Listener: listener, Log: log,
+			Events:      server.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk),
+			Certificate: certificate, Listener: listener, Log: log,
 		}),
 		leases,
 		usage.NewMountStatusReporter(usage.ReporterOptions{

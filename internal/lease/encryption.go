@@ -53,7 +53,7 @@ func (e *encryption) encrypt(ctx context.Context, v *VolumeLeases) ([]byte, erro
 	if err != nil {
 		return nil, fault.Transient(v1alpha1.ReasonInternal, "the leases cannot be encoded")
 	}
-	return aead.Seal(nil, nil, plain, additionalData), nil //nolint:gosec // the AEAD makes the nonce, at random, and takes none
+	return aead.Seal(nil, nil, plain, additionalData), nil //nolint:gosec // the AEAD makes the nonce, and takes none
 }
 
 // decrypt returns the leases; errUndecryptable if the current key does not fit.
@@ -95,8 +95,8 @@ func (e *encryption) key(ctx context.Context, again bool) (cipher.AEAD, error) {
 			KeySecretName, apierrors.ReasonForError(err))
 	}
 	if len(secret.Data[keyField]) != keyBytes {
-		return nil, fault.Transient(v1alpha1.ReasonInternal, "the Secret %s, whose key seals leases, has no field %q of %d bytes",
-			KeySecretName, keyField, keyBytes).WithRemedy("delete it, and another is made")
+		return nil, fault.Transient(v1alpha1.ReasonInternal,
+			"the Secret %s, whose key seals leases, has no field %q of %d bytes", KeySecretName, keyField, keyBytes).WithRemedy("delete it, and another is made")
 	}
 	block, err := aes.NewCipher(secret.Data[keyField])
 	if err != nil {

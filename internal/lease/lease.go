@@ -12,8 +12,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// Lease is one dynamic secret of a volume, with what must be known to renew, replace and revoke it. It redacts itself. The names in
-// JSON are those of the encrypted state that nodes keep, and stay as they are.
+// Lease is one dynamic secret of a volume, with what must be known to renew, replace and revoke it. It redacts itself.
+// The names in JSON are those of the encrypted state that nodes keep, and stay as they are.
 type Lease struct {
 	// Name is random and stands for the content. It is not Vault's lease ID.
 	Name string `json:"id"`
@@ -34,7 +34,8 @@ type Lease struct {
 	// Since is when it was issued or last renewed, and Expires when it ends; zero: never.
 	Since   time.Time `json:"since"`
 	Expires time.Time `json:"expires,omitzero"`
-	// TokenID is the name of the token that it was issued with and ends with: at TokenExpires as was known at TokenSince; zero: never.
+	// TokenID is the name of the token that it was issued with and ends with: at TokenExpires as was known at
+	// TokenSince; zero: never.
 	TokenID      string    `json:"token,omitempty"`
 	TokenSince   time.Time `json:"tokenSince,omitzero"`
 	TokenExpires time.Time `json:"tokenExpires,omitzero"`
@@ -96,8 +97,8 @@ func (l Lease) renewAt() time.Time {
 	return twoThirds(l.Since, l.Expires, l.Name)
 }
 
-// replaceAt is when to have another one issued: at two thirds of what cannot be renewed, be it the lease or the token that it ends
-// with.
+// replaceAt is when to have another one issued: at two thirds of what cannot be renewed, be it the lease or the token
+// that it ends with.
 func (l Lease) replaceAt() time.Time {
 	at := twoThirds(l.TokenSince, l.TokenExpires, l.Name)
 	if !l.Renewable {
@@ -106,7 +107,8 @@ func (l Lease) replaceAt() time.Time {
 	return at
 }
 
-// expired: Vault has ended it, if nobody else renewed it and the clocks agree. Vault is asked before anything is done about it.
+// expired: Vault has ended it, if nobody else renewed it and the clocks agree. Vault is asked before anything is done
+// about it.
 func (l Lease) expired(now time.Time) bool {
 	return passed(l.Expires, now) || passed(l.TokenExpires, now)
 }

@@ -47,13 +47,15 @@ type Options struct {
 // NewManager returns a manager, whose Start revokes what no volume came back with.
 func NewManager(o Options) *Manager {
 	return &Manager{
-		objects: o.Objects, pods: o.Pods, sessions: o.Sessions, encryption: encryption{secrets: o.Secrets}, clock: o.Clock, log: o.Log,
-		pending: pendingLeases{volumes: map[string]*pendingVolume{}}, renewed: newRenewedTerms(o.Clock),
+		objects: o.Objects, pods: o.Pods, sessions: o.Sessions, clock: o.Clock, log: o.Log,
+		encryption: encryption{secrets: o.Secrets},
+		pending:    pendingLeases{volumes: map[string]*pendingVolume{}},
+		renewed:    newRenewedTerms(o.Clock),
 	}
 }
 
-// Open decrypts the leases that a volume brings. Leases that were encrypted with a key which is gone are nobody's any more: the
-// volume gets others. Errors are faults.
+// Open decrypts the leases that a volume brings. Leases that were encrypted with a key which is gone are nobody's any
+// more: the volume gets others. Errors are faults.
 func (m *Manager) Open(ctx context.Context, encrypted []byte, of Volume) (*VolumeLeases, error) {
 	none := &VolumeLeases{Volume: of}
 	if len(encrypted) == 0 {
@@ -73,9 +75,11 @@ func (m *Manager) Open(ctx context.Context, encrypted []byte, of Volume) (*Volum
 	return v, nil
 }
 
-// HandOver brings the leases to what the volume's files will hold, see VolumeLeases.Update, and encrypts them for the node; empty if
-// the volume has none. What was issued is pending from then on.
-func (m *Manager) HandOver(ctx context.Context, v *VolumeLeases, wanted []string, issued []DynamicSecret) ([]byte, error) {
+// HandOver brings the leases to what the volume's files will hold, see VolumeLeases.Update, and encrypts them for the
+// node; empty if the volume has none. What was issued is pending from then on.
+func (m *Manager) HandOver(
+	ctx context.Context, v *VolumeLeases, wanted []string, issued []DynamicSecret,
+) ([]byte, error) {
 	v.Update(wanted, issued, m.clock.Now())
 	var encrypted []byte
 	if len(v.Leases) > 0 {
@@ -99,13 +103,17 @@ func (m *Manager) NextRefresh(v *VolumeLeases, after time.Duration) time.Duratio
 	return max(after, time.Second)
 }
 
-// session returns the session that a lease is renewed and revoked with. A VaultConfig that is disabled serves what it has issued.
-func (m *Manager) session(ctx context.Context, l *Lease, namespace string, workload *vault.Workload) (*vault.Session, error) {
+// session returns the session that a lease is renewed and revoked with. A VaultConfig that is disabled serves what it
+// has issued.
+func (m *Manager) session(
+	ctx context.Context, l *Lease, namespace string, workload *vault.Workload,
+) (*vault.Session, error) {
 	config := &v1alpha1.VaultConfig{}
 	err := m.objects.Get(ctx, l.Config, config)
 	switch {
 	case client.IgnoreNotFound(err) != nil:
-		return nil, fault.Transient(v1alpha1.ReasonInternal, "VaultConfig %s cannot be read from the Kubernetes API", l.Config)
+		return nil, fault.Transient(v1alpha1.ReasonInternal,
+			"VaultConfig %s cannot be read from the Kubernetes API", l.Config)
 	case err != nil || config.UID != l.ConfigUID || vaultOf(config) != l.Vault:
 		return nil, fault.Waiting(v1alpha1.ReasonConfigNotFound,
 			"VaultConfig %s, which the lease was made through, does not exist any more, or is about another Vault", l.Config)

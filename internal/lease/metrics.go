@@ -15,7 +15,8 @@ const (
 
 var leases = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "sallyport_leases_total",
-	Help: "What this replica did with the leases of volumes: issued (made), renewed, revoked (released), or left to expire (left).",
+	Help: "What this replica did with the leases of volumes: issued (made), renewed, " +
+		"revoked (released), or left to expire (left).",
 }, []string{"action"})
 
 // RegisterMetrics adds the metrics of leases to a registry. A registry that has them already is left as it is, as when

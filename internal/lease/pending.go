@@ -15,9 +15,9 @@ const (
 	pendingTimeout = 2 * time.Minute
 )
 
-// pendingLeases were handed over and have not come back with a request yet: the response may not have reached the node, or the node
-// plugin was killed before it wrote them down. The volume's next request tells. If this process ends first, they expire.
-// LRUExpireCache does not do: what it drops, by age or for want of room, would never be revoked.
+// pendingLeases were handed over and have not come back with a request yet: the response may not have reached the node,
+// or the node plugin was killed before it wrote them down. The volume's next request tells. If this process ends first,
+// they expire. LRUExpireCache does not do: what it drops, by age or for want of room, would never be revoked.
 type pendingLeases struct {
 	mu      sync.Mutex
 	volumes map[string]*pendingVolume

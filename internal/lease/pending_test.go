@@ -20,7 +20,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// A revocation is followed as far as the VaultConfig, which does not exist here: from there on it is Vault's, as in test/integration.
+// A revocation is followed as far as the VaultConfig, which does not exist here: from there on it is Vault's, as in
+// test/integration.
 func TestWhatNoVolumeCameWithIsRevokedWhenItsPodIsGone(t *testing.T) {
 	g := NewWithT(t)
 	scheme := runtime.NewScheme()

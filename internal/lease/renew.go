@@ -9,8 +9,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// Renew renews what is due, revokes what was replaced, and finds out what must be replaced: see VolumeLeases.NamesByKey. It does
-// what it can; what fails is tried at the next request.
+// Renew renews what is due, revokes what was replaced, and finds out what must be replaced: see
+// VolumeLeases.NamesByKey. It does what it can; what fails is tried at the next request.
 func (m *Manager) Renew(ctx context.Context, v *VolumeLeases, workload *vault.Workload) {
 	kept := v.Leases[:0]
 	for _, l := range v.Leases {
@@ -21,8 +21,8 @@ func (m *Manager) Renew(ctx context.Context, v *VolumeLeases, workload *vault.Wo
 	v.Leases = kept
 }
 
-// maintain does what is due for one lease and tells whether it is still there. That is for Vault to say: the volume's state may be
-// behind, because a response with a newer one did not reach the node, and clocks differ.
+// maintain does what is due for one lease and tells whether it is still there. That is for Vault to say: the volume's
+// state may be behind, because a response with a newer one did not reach the node, and clocks differ.
 func (m *Manager) maintain(ctx context.Context, l *Lease, workload *vault.Workload, namespace string) bool {
 	now := m.clock.Now()
 	if l.LeaseID == "" {

@@ -10,8 +10,8 @@ import (
 // maxRenewed bounds the memory for renewals. What falls out of it is renewed once more.
 const maxRenewed = 65_536
 
-// renewedTerms remembers until when this replica has renewed which lease, as long as that lasts. A node keeps its former state when
-// the rest of a response fails, and would have the lease renewed at each try.
+// renewedTerms remembers until when this replica has renewed which lease, as long as that lasts. A node keeps its
+// former state when the rest of a response fails, and would have the lease renewed at each try.
 type renewedTerms struct {
 	clock  clock.PassiveClock
 	byName *cache.LRUExpireCache

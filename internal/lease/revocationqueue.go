@@ -9,8 +9,8 @@ import (
 // maxQueued bounds the memory for revocations that failed. Beyond it leases are left to expire.
 const maxQueued = 10_000
 
-// revocationQueue holds the leases that nobody has and that could not be revoked yet. A rate-limited work queue does not do: it
-// tries item by item, and what fails here is Vault as a whole, which one item finds out for all.
+// revocationQueue holds the leases that nobody has and that could not be revoked yet. A rate-limited work queue does
+// not do: it tries item by item, and what fails here is Vault as a whole, which one item finds out for all.
 type revocationQueue struct {
 	mu     sync.Mutex
 	queued []revocation

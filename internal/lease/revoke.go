@@ -19,8 +19,8 @@ const (
 	clockTolerance = time.Hour
 )
 
-// RevokeVolume revokes all leases of a volume that is gone, on behalf of the node that had it. It succeeds if nothing is left of
-// them. Errors are faults; unless it is Terminal, it is worth another attempt.
+// RevokeVolume revokes all leases of a volume that is gone, on behalf of the node that had it. It succeeds if nothing
+// is left of them. Errors are faults; unless it is Terminal, it is worth another attempt.
 func (m *Manager) RevokeVolume(ctx context.Context, encrypted []byte, node string) error {
 	v, err := m.encryption.decrypt(ctx, encrypted)
 	switch {
@@ -49,7 +49,8 @@ func (m *Manager) RevokeUndelivered(ctx context.Context, namespace string, issue
 	}
 }
 
-// RevokeUnclaimed revokes what was issued for the volume earlier and is not among the leases that it brings: it never got there.
+// RevokeUnclaimed revokes what was issued for the volume earlier and is not among the leases that it brings: it never
+// got there.
 func (m *Manager) RevokeUnclaimed(ctx context.Context, v *VolumeLeases) {
 	for _, l := range m.pending.take(v.Volume, func(Lease) bool { return true }) {
 		if !v.has(l.Name) {
@@ -58,7 +59,8 @@ func (m *Manager) RevokeUnclaimed(ctx context.Context, v *VolumeLeases) {
 	}
 }
 
-// revokeOrEnqueue revokes a lease that nobody has, or puts it into the queue, and tells whether there is nothing left to do.
+// revokeOrEnqueue revokes a lease that nobody has, or puts it into the queue, and tells whether there is nothing left
+// to do.
 func (m *Manager) revokeOrEnqueue(ctx context.Context, r revocation) bool {
 	// The caller may be gone already, which can be the reason.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
@@ -89,8 +91,8 @@ func (m *Manager) revokeQueued(ctx context.Context) {
 	}
 }
 
-// revokeReplaced revokes what was replaced and tells whether there is nothing left to do. What the policy does not let be revoked is
-// left to expire.
+// revokeReplaced revokes what was replaced and tells whether there is nothing left to do. What the policy does not let
+// be revoked is left to expire.
 func (m *Manager) revokeReplaced(ctx context.Context, session *vault.Session, l *Lease) bool {
 	err := revoke(ctx, session, l)
 	switch {
@@ -104,8 +106,8 @@ func (m *Manager) revokeReplaced(ctx context.Context, session *vault.Session, l 
 	return false
 }
 
-// revokeLease revokes one lease. There is nothing to do for one that expired long ago, or whose VaultConfig is gone, or that only a
-// pod which is gone could revoke.
+// revokeLease revokes one lease. There is nothing to do for one that expired long ago, or whose VaultConfig is gone, or
+// that only a pod which is gone could revoke.
 func (m *Manager) revokeLease(ctx context.Context, l *Lease, namespace string) error {
 	if l.LeaseID == "" {
 		return nil
@@ -115,7 +117,8 @@ func (m *Manager) revokeLease(ctx context.Context, l *Lease, namespace string) e
 		err = revoke(ctx, session, l)
 	}
 	switch {
-	case fault.Is(err, v1alpha1.ReasonConfigNotFound), l.ServiceAccount != "" && fault.Is(err, v1alpha1.ReasonCredentialMissing),
+	case fault.Is(err, v1alpha1.ReasonConfigNotFound),
+		l.ServiceAccount != "" && fault.Is(err, v1alpha1.ReasonCredentialMissing),
 		err != nil && l.expired(m.clock.Now().Add(-clockTolerance)):
 		leases.WithLabelValues(actionLeft).Inc()
 		return nil

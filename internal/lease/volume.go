@@ -9,10 +9,11 @@ import (
 )
 
 const (
-	// maxOverlap is how long a lease that was replaced is left to the pod at most, which may have read the former files only.
+	// maxOverlap is how long a lease that was replaced is left to the pod at most, which may have read the former files
+	// only.
 	maxOverlap = time.Hour
-	// maxReplaced is how many replaced leases a volume has beside those in its files, before the oldest are revoked early; and
-	// maxUnrevoked, beyond which they are left to expire, for Vault does not take the revocations.
+	// maxReplaced is how many replaced leases a volume has beside those in its files, before the oldest are revoked
+	// early; and maxUnrevoked, beyond which they are left to expire, for Vault does not take the revocations.
 	maxReplaced  = 4
 	maxUnrevoked = 32
 )
@@ -31,8 +32,8 @@ type Volume struct {
 // key tells volumes apart.
 func (v Volume) key() string { return string(v.PodUID) + "/" + v.ID }
 
-// VolumeLeases are the leases of all dynamic secrets that were issued for one volume and may still be valid. They redact
-// themselves.
+// VolumeLeases are the leases of all dynamic secrets that were issued for one volume and may still be valid. They
+// redact themselves.
 type VolumeLeases struct {
 	Volume Volume  `json:"volume"`
 	Leases []Lease `json:"holdings"`
@@ -57,8 +58,8 @@ func (v *VolumeLeases) NamesByKey() map[string]string {
 	return names
 }
 
-// Update brings the leases to what the volume's files will hold: those of the wanted secret keys, with what was issued just now.
-// What is replaced, or not wanted any more, stays for a while: the pod may not have seen the new files yet.
+// Update brings the leases to what the volume's files will hold: those of the wanted secret keys, with what was issued
+// just now. What is replaced, or not wanted any more, stays for a while: the pod may not have seen the new files yet.
 func (v *VolumeLeases) Update(wanted []string, issued []DynamicSecret, now time.Time) {
 	var current, replaced []Lease
 	for _, l := range v.Leases {

@@ -14,8 +14,9 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// Namespaces are watched for their labels, which a VaultConfig's allowedNamespaces may select by; only their metadata is kept.
-// A selector then costs no request, so that how long a response takes tells nothing about a VaultConfig that may not be used.
+// Namespaces are watched for their labels, which a VaultConfig's allowedNamespaces may select by; only their metadata
+// is kept. A selector then costs no request, so that how long a response takes tells nothing about a VaultConfig that
+// may not be used.
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 
 // Use is what a namespace wants to do with a VaultConfig.
@@ -34,7 +35,8 @@ func (a access) config(
 	if err := a.objects.Get(ctx, key, config); err != nil {
 		switch {
 		case client.IgnoreNotFound(err) != nil:
-			return nil, fault.Transient(v1alpha1.ReasonInternal, "VaultConfig %s cannot be read from the Kubernetes API: %v", key, err)
+			return nil, fault.Transient(v1alpha1.ReasonInternal,
+				"VaultConfig %s cannot be read from the Kubernetes API: %v", key, err)
 		case foreign:
 			return nil, tenancy.NotAdmitted(key, namespace)
 		}
@@ -82,9 +84,11 @@ func (a access) permit(ctx context.Context, config *v1alpha1.VaultConfig, use Us
 	return tenancy.Permit(config, labels, use)
 }
 
-// labelsOf returns the labels of the requesting namespace, where the decision may depend on them. A namespace that is not known yet
-// has none that could let it in.
-func (a access) labelsOf(ctx context.Context, config *v1alpha1.VaultConfig, namespace string) (map[string]string, error) {
+// labelsOf returns the labels of the requesting namespace, where the decision may depend on them. A namespace that is
+// not known yet has none that could let it in.
+func (a access) labelsOf(
+	ctx context.Context, config *v1alpha1.VaultConfig, namespace string,
+) (map[string]string, error) {
 	if !tenancy.Selects(config) {
 		return nil, nil
 	}

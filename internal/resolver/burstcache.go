@@ -13,18 +13,20 @@ const burstTTL = 2 * time.Second
 // burstPause is how long a burst may pause: nodes have work to do between two requests.
 const burstPause = 250 * time.Millisecond
 
-// burstCache keeps what was just read from Vault for the volumes of a burst, as when a node is drained, so that it costs one read
-// for each secret even if not all of them meet. A burst begins when a volume is served while another one is, and ends when none was
-// for burstPause. A result is forgotten when the burst ends, when it is burstTTL old, and when Sallyport changes the secret,
-// whichever is first. Volumes that are served one after the other share nothing, and nothing is kept while nobody asks.
+// burstCache keeps what was just read from Vault for the volumes of a burst, as when a node is drained, so that it
+// costs one read for each secret even if not all of them meet. A burst begins when a volume is served while another one
+// is, and ends when none was for burstPause. A result is forgotten when the burst ends, when it is burstTTL old, and
+// when Sallyport changes the secret, whichever is first. Volumes that are served one after the other share nothing, and
+// nothing is kept while nobody asks.
 //
-// LRUExpireCache does not do: it drops what has expired only when somebody asks for it, and these are values of secrets, which leave
-// memory at that moment.
+// LRUExpireCache does not do: it drops what has expired only when somebody asks for it, and these are values of
+// secrets, which leave memory at that moment.
 type burstCache struct {
 	clock clock.PassiveClock
 
 	mu sync.Mutex
-	// serving is how many volumes are being served, and active whether they are part of a burst. If none is, pause ends it.
+	// serving is how many volumes are being served, and active whether they are part of a burst. If none is, pause ends
+	// it.
 	serving int
 	active  bool
 	pause   *time.Timer

@@ -14,9 +14,10 @@ import (
 // maxChanges is how many changes a node may be behind.
 const maxChanges = 1024
 
-// changeBroadcaster tells nodes of secrets that Sallyport itself has changed, so that mounted volumes need not wait for the end of
-// their refresh interval. A secret goes by a change key: a digest of its path with a key of this replica, so that nodes learn nothing
-// of what is not theirs. A watch.Broadcaster does not do: it has no cursor for a node that was away for a moment.
+// changeBroadcaster tells nodes of secrets that Sallyport itself has changed, so that mounted volumes need not wait for
+// the end of their refresh interval. A secret goes by a change key: a digest of its path with a key of this replica, so
+// that nodes learn nothing of what is not theirs. A watch.Broadcaster does not do: it has no cursor for a node that was
+// away for a moment.
 type changeBroadcaster struct {
 	instance string
 	secret   []byte
@@ -62,9 +63,12 @@ func (b *changeBroadcaster) Announce(path string) {
 	b.more = make(chan struct{})
 }
 
-// Wait returns the keys of the changes after the cursor, and the cursor of the newest. It waits for one if there is none, until ctx
-// ends or stop is closed. A cursor of another replica, or one that is too far behind, gets the newest and no keys.
-func (b *changeBroadcaster) Wait(ctx context.Context, stop <-chan struct{}, cursor string) (newest string, keys []string) {
+// Wait returns the keys of the changes after the cursor, and the cursor of the newest. It waits for one if there is
+// none, until ctx ends or stop is closed. A cursor of another replica, or one that is too far behind, gets the newest
+// and no keys.
+func (b *changeBroadcaster) Wait(
+	ctx context.Context, stop <-chan struct{}, cursor string,
+) (newest string, keys []string) {
 	for {
 		b.mu.Lock()
 		newest, keys = b.instance+"."+strconv.Itoa(b.last), b.after(cursor)

@@ -8,12 +8,12 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// contentVersion names the content of a secret: its version in Vault, a sequence number of this replica for engines without
-// versions, or the name of a dynamic secret. It holds nothing that was derived from a value.
+// contentVersion names the content of a secret: its version in Vault, a sequence number of this replica for engines
+// without versions, or the name of a dynamic secret. It holds nothing that was derived from a value.
 type contentVersion string
 
-// numberedVersion is that of a secret with versions. The time is there for secrets that are deleted with all their versions and
-// made anew: their versions begin at 1 again.
+// numberedVersion is that of a secret with versions. The time is there for secrets that are deleted with all their
+// versions and made anew: their versions begin at 1 again.
 func numberedVersion(secret *vault.Secret) contentVersion {
 	return contentVersion(fmt.Sprintf("%d.%d", secret.Version, secret.CreatedTime.UnixNano()))
 }

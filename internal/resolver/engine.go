@@ -22,8 +22,8 @@ const MinRefreshInterval = 5 * time.Second
 // minRefreshAfter bounds how soon a volume is told to ask again.
 const minRefreshAfter = 100 * time.Millisecond
 
-// Engine resolves Connections. It is safe for concurrent use; one serves the gRPC service and the controllers of a replica, so that
-// they share reads.
+// Engine resolves Connections. It is safe for concurrent use; one serves the gRPC service and the controllers of a
+// replica, so that they share reads.
 type Engine struct {
 	access   access
 	sessions *vault.Sessions
@@ -41,24 +41,25 @@ func NewEngine(objects client.Reader, sessions *vault.Sessions, clk clock.Passiv
 	}
 }
 
-// Check resolves a Connection without a pod, as its controller does: dynamic secrets, and what only a pod can read, are checked as
-// far as that goes without. With an empty revision every secret is read from Vault; with one, Vault is asked at most once per secret
-// and refresh interval, whatever the number of callers. The error is a *fault.Fault whose sentence begins with the Connection's
-// name.
+// Check resolves a Connection without a pod, as its controller does: dynamic secrets, and what only a pod can read, are
+// checked as far as that goes without. With an empty revision every secret is read from Vault; with one, Vault is asked
+// at most once per secret and refresh interval, whatever the number of callers. The error is a *fault.Fault whose
+// sentence begins with the Connection's name.
 func (e *Engine) Check(ctx context.Context, connection *v1alpha1.Connection, revision string) (*Resolved, error) {
 	resolved, err := e.resolve(ctx, connection, revision, nil)
 	return resolved, seenFrom(connection, err)
 }
 
-// Resolve resolves a Connection for a volume. It is Check otherwise. The dynamic secrets that it had Vault issue for the volume are in
-// Issued also if it fails.
+// Resolve resolves a Connection for a volume. It is Check otherwise. The dynamic secrets that it had Vault issue for
+// the volume are in Issued also if it fails.
 func (e *Engine) Resolve(ctx context.Context, connection *v1alpha1.Connection, volume Volume) (*Resolved, error) {
 	resolved, err := e.resolve(ctx, connection, volume.Revision, &volume)
 	return resolved, seenFrom(connection, err)
 }
 
-// Values resolves a Connection's value for use inside the controller, without a pod. Every secret is read from Vault. The result
-// holds secrets and is the caller's to forget. The error is a *fault.Fault whose sentence begins with the Connection's name.
+// Values resolves a Connection's value for use inside the controller, without a pod. Every secret is read from Vault.
+// The result holds secrets and is the caller's to forget. The error is a *fault.Fault whose sentence begins with the
+// Connection's name.
 func (e *Engine) Values(ctx context.Context, connection *v1alpha1.Connection) (map[string]any, error) {
 	value, err := expression.ParseValue(connection.Spec.Value)
 	if err != nil {
@@ -68,8 +69,8 @@ func (e *Engine) Values(ctx context.Context, connection *v1alpha1.Connection) (m
 	return values, seenFrom(connection, err)
 }
 
-// Evaluate resolves the references in a value that has no attached secrets, such as a VaultTask's data; every reference must name
-// config and path itself. The result holds secrets and is the caller's to forget.
+// Evaluate resolves the references in a value that has no attached secrets, such as a VaultTask's data; every reference
+// must name config and path itself. The result holds secrets and is the caller's to forget.
 func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expression.Value) (map[string]any, error) {
 	return e.evaluate(ctx, namespace, nil, value)
 }
@@ -84,28 +85,32 @@ func (e *Engine) Undelivered(resolved *Resolved, err error) {
 	}
 }
 
-// Changed tells the engine that Sallyport has changed the secret at a path of Vault's API: mounted volumes get it at once.
+// Changed tells the engine that Sallyport has changed the secret at a path of Vault's API: mounted volumes get it at
+// once.
 func (e *Engine) Changed(path string) {
 	e.reader.forget(path)
 	e.changes.Announce(path) // afterwards, or a quick node would find the version of before
 }
 
-// WaitForChanges waits for secrets that Sallyport has changed after the cursor, until ctx ends or stop is closed, and returns their
-// change keys and the cursor of the newest.
-func (e *Engine) WaitForChanges(ctx context.Context, stop <-chan struct{}, cursor string) (newest string, keys []string) {
+// WaitForChanges waits for secrets that Sallyport has changed after the cursor, until ctx ends or stop is closed, and
+// returns their change keys and the cursor of the newest.
+func (e *Engine) WaitForChanges(
+	ctx context.Context, stop <-chan struct{}, cursor string,
+) (newest string, keys []string) {
 	return e.changes.Wait(ctx, stop, cursor)
 }
 
-// Config returns the VaultConfig that a reference from the given namespace means, if that namespace may use it now for anything at
-// all. For what, Permit says: for a VaultConfig of another namespace it must be asked before each use.
+// Config returns the VaultConfig that a reference from the given namespace means, if that namespace may use it now for
+// anything at all. For what, Permit says: for a VaultConfig of another namespace it must be asked before each use.
 func (e *Engine) Config(
 	ctx context.Context, namespace string, ref v1alpha1.VaultConfigReference,
 ) (*v1alpha1.VaultConfig, error) {
 	return e.access.config(ctx, namespace, ref)
 }
 
-// Permit returns nil if the namespace may use the VaultConfig so, and else a fault NamespaceNotAllowed. A VaultConfig's own namespace
-// may use it for everything. The path must be the one that is sent to Vault; Session.Confirm finds out path and engine.
+// Permit returns nil if the namespace may use the VaultConfig so, and else a fault NamespaceNotAllowed. A VaultConfig's
+// own namespace may use it for everything. The path must be the one that is sent to Vault; Session.Confirm finds out
+// path and engine.
 func (e *Engine) Permit(ctx context.Context, config *v1alpha1.VaultConfig, use Use) error {
 	return e.access.permit(ctx, config, use)
 }
@@ -224,8 +229,9 @@ func RefreshInterval(connection *v1alpha1.Connection) time.Duration {
 	return max(connection.Spec.RefreshInterval.Duration, MinRefreshInterval)
 }
 
-// seenFrom returns the fault as the Connection sees it, with the Connection's name in front (Connection shop/db, key "password": …):
-// what only an edit of a VaultConfig cures, the Connection waits for. It returns nil, the interface, for nil.
+// seenFrom returns the fault as the Connection sees it, with the Connection's name in front (Connection shop/db, key
+// "password": …): what only an edit of a VaultConfig cures, the Connection waits for. It returns nil, the interface,
+// for nil.
 func seenFrom(connection *v1alpha1.Connection, err error) error {
 	if err == nil {
 		return nil

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// minIssuePause is the pause after the first dynamic secret of a Connection that could not be used. It doubles with each further
-	// one, up to maxIssuePause, or maxTransientIssuePause where the reason goes away by itself.
+	// minIssuePause is the pause after the first dynamic secret of a Connection that could not be used. It doubles with
+	// each further one, up to maxIssuePause, or maxTransientIssuePause where the reason goes away by itself.
 	minIssuePause          = 5 * time.Second
 	maxIssuePause          = 5 * time.Minute
 	maxTransientIssuePause = 30 * time.Second
@@ -22,9 +22,9 @@ const (
 	maxIssueFailures = 10_000
 )
 
-// issueBackoff keeps a lasting mistake, such as a reference to a key that an engine's responses do not have, from having Vault issue
-// a credential at each try of each volume, to be revoked at once. flowcontrol.Backoff does not do: it keeps no fault to tell of, has
-// one longest pause for all, and no bound.
+// issueBackoff keeps a lasting mistake, such as a reference to a key that an engine's responses do not have, from
+// having Vault issue a credential at each try of each volume, to be revoked at once. flowcontrol.Backoff does not do:
+// it keeps no fault to tell of, has one longest pause for all, and no bound.
 type issueBackoff struct {
 	clock clock.PassiveClock
 

@@ -16,8 +16,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// plan is the set of secrets that one value needs. A source that cannot be had carries its error until a reference needs it, so that
-// the sentence names the place in value.
+// plan is the set of secrets that one value needs. A source that cannot be had carries its error until a reference
+// needs it, so that the sentence names the place in value.
 type plan struct {
 	namespace string // of the Connection or VaultTask
 	base      string // of the revision
@@ -28,8 +28,8 @@ type plan struct {
 	direct    map[string]*source // config:path references, by config and path
 }
 
-// newPlan finds out which secrets the references need; nothing is read yet. Attached secrets that no reference can mean are left
-// out. A reference that can mean nothing is an error at once.
+// newPlan finds out which secrets the references need; nothing is read yet. Attached secrets that no reference can mean
+// are left out. A reference that can mean nothing is an error at once.
 func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []expression.Placed) (*plan, error) {
 	p := &plan{namespace: namespace, named: map[string]*source{}, direct: map[string]*source{}}
 	all := make([]*source, len(attached))
@@ -104,7 +104,8 @@ func (p *plan) deferWorkloads() {
 	}
 }
 
-// open gives every source its session and its canonical path, and refuses what the VaultConfig does not let the namespace have.
+// open gives every source its session and its canonical path, and refuses what the VaultConfig does not let the
+// namespace have.
 func (p *plan) open(ctx context.Context, sessions *vault.Sessions, access access, workload *vault.Workload) {
 	inParallel(p.sources, func(s *source) { s.open(ctx, sessions, access, p.namespace, workload) })
 }
@@ -176,8 +177,8 @@ func (p *plan) versions() map[string]int64 {
 	return versions
 }
 
-// revision names the content of the plan's secrets together; false if that of one is not known. It is a digest of object generations
-// and version numbers, never of a value.
+// revision names the content of the plan's secrets together; false if that of one is not known. It is a digest of
+// object generations and version numbers, never of a value.
 func (p *plan) revision() (string, bool) {
 	digest := sha256.New()
 	fmt.Fprintf(digest, "%s\n", p.base)

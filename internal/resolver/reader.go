@@ -13,8 +13,8 @@ import (
 // readTimeout bounds one shared read; it outlives the caller who happened to start it.
 const readTimeout = 15 * time.Second
 
-// secretReader reads secrets from Vault so that the number of requests follows that of secrets: concurrent callers share one read,
-// and so do the volumes of a burst and those that refresh within the same interval.
+// secretReader reads secrets from Vault so that the number of requests follows that of secrets: concurrent callers
+// share one read, and so do the volumes of a burst and those that refresh within the same interval.
 type secretReader struct {
 	clock    clock.PassiveClock
 	flights  singleflight.Group
@@ -26,8 +26,8 @@ func newSecretReader(clk clock.PassiveClock) *secretReader {
 	return &secretReader{clock: clk, versions: newVersionCache(clk), burst: newBurstCache(clk)}
 }
 
-// poll learns the version of every source, from the cache where a read of the current interval has been seen. A source that it had
-// to read keeps the secret for the rest of the request.
+// poll learns the version of every source, from the cache where a read of the current interval has been seen. A source
+// that it had to read keeps the secret for the rest of the request.
 func (r *secretReader) poll(ctx context.Context, p *plan, interval time.Duration) {
 	inParallel(p.sources, func(s *source) {
 		if s.err != nil || s.absent() {
@@ -44,7 +44,8 @@ func (r *secretReader) poll(ctx context.Context, p *plan, interval time.Duration
 	})
 }
 
-// readAll reads every source that the request does not hold already. One that turns out to be dynamic is left to plan.issue.
+// readAll reads every source that the request does not hold already. One that turns out to be dynamic is left to
+// plan.issue.
 func (r *secretReader) readAll(ctx context.Context, p *plan) {
 	inParallel(p.sources, func(s *source) {
 		if s.err == nil && s.secret == nil && !s.absent() {
@@ -53,8 +54,8 @@ func (r *secretReader) readAll(ctx context.Context, p *plan) {
 	})
 }
 
-// read reads a secret from Vault, sharing the result with everybody who asks while the request is under way, and for volumes with
-// those of the same burst. The version cache remembers when it was read and which version it had.
+// read reads a secret from Vault, sharing the result with everybody who asks while the request is under way, and for
+// volumes with those of the same burst. The version cache remembers when it was read and which version it had.
 func (r *secretReader) read(ctx context.Context, s *source, forVolume bool) {
 	id := r.versions.BeginRead(s.key, s.path)
 	if forVolume {

@@ -56,12 +56,13 @@ type Resolved struct {
 	Secrets []v1alpha1.ObservedSecret
 	// RefreshAfter is when to ask again.
 	RefreshAfter time.Duration
-	// Deferred are the VaultConfigs, in order of name, that only a pod can log in to. Without one, what they hold was not read; all
-	// else was checked, and there are no Files.
+	// Deferred are the VaultConfigs, in order of name, that only a pod can log in to. Without one, what they hold was
+	// not read; all else was checked, and there are no Files.
 	Deferred []string
 	// Dynamic are the paths, in order, of dynamic secrets. Without a volume none was issued, and there are no Files.
 	Dynamic []string
-	// Issued are the dynamic secrets that Vault issued for the volume. They are the caller's to revoke if they do not reach it.
+	// Issued are the dynamic secrets that Vault issued for the volume. They are the caller's to revoke if they do not
+	// reach it.
 	Issued []lease.DynamicSecret
 	// SecretKeys of all dynamic secrets of the volume, also if Unchanged.
 	SecretKeys []string

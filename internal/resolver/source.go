@@ -15,8 +15,8 @@ import (
 // maxParallel bounds the requests that one Connection sends to Vault at a time.
 const maxParallel = 8
 
-// source is one secret in Vault, and what is known of it during one request. All that the engine asks of a session is asked in this
-// file.
+// source is one secret in Vault, and what is known of it during one request. All that the engine asks of a session is
+// asked in this file.
 type source struct {
 	configRef v1alpha1.VaultConfigReference
 	location  vault.Location
@@ -98,7 +98,8 @@ func (s *source) open(
 	if s.dynamic, s.err = s.session.IssuedPerReader(ctx, s.location); s.err != nil {
 		return
 	}
-	// What one token may read is not for another, and neither is what is read as another KV version than the engine has.
+	// What one token may read is not for another, and neither is what is read as another KV version than the engine
+	// has.
 	s.key = fmt.Sprintf("%s/%d %s %s?version=%d",
 		s.config.UID, s.config.Generation, s.session.Subject(), s.path, s.location.Version)
 	if s.location.KVVersion == v1alpha1.KVVersion1 {
@@ -137,8 +138,8 @@ func (s *source) issue(ctx context.Context) {
 // checkIssuable finds out whether Vault would issue the dynamic secret; it does not.
 func (s *source) checkIssuable(ctx context.Context) { s.err = s.session.MayIssue(ctx, s.location) }
 
-// secretKey says which secret of which Vault it is, whatever else of the Connection or the VaultConfig changes. Nodes keep it with
-// the leases, so its form stays.
+// secretKey says which secret of which Vault it is, whatever else of the Connection or the VaultConfig changes. Nodes
+// keep it with the leases, so its form stays.
 func (s *source) secretKey() string {
 	parameters, _ := json.Marshal(s.location.Parameters) // what was JSON can be JSON again
 	return fmt.Sprintf("%s %s %s %s %s write=%t %s", s.config.UID, s.config.Spec.URL, s.config.Spec.VaultNamespace,

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// failureTTL is how long refreshing volumes share a failure, so that a Vault which is down gets one request per secret and not
-	// one per volume. Mounts never see a remembered failure.
+	// failureTTL is how long refreshing volumes share a failure, so that a Vault which is down gets one request per
+	// secret and not one per volume. Mounts never see a remembered failure.
 	failureTTL = 2 * time.Second
 	// idleTTL is how long a secret that nobody asks for is remembered.
 	idleTTL = time.Hour
@@ -25,11 +25,12 @@ const (
 	earlySlack = 50 * time.Millisecond
 )
 
-// versionCache remembers, per distinct secret, when it was last read and which version it had, so that one read per refresh interval
-// serves every volume that mounts it. Every volume is told to come back when the interval since that read ends; the first to come
-// reads, the others find the new version. It keeps no value: of a secret without versions it keeps a keyed digest, whose key is made
-// at start and never leaves memory, to see that it changed. LRUExpireCache does not do: an entry lives as long as it is asked for,
-// and one that is dropped for want of room would let volumes join a read that began before a change.
+// versionCache remembers, per distinct secret, when it was last read and which version it had, so that one read per
+// refresh interval serves every volume that mounts it. Every volume is told to come back when the interval since that
+// read ends; the first to come reads, the others find the new version. It keeps no value: of a secret without versions
+// it keeps a keyed digest, whose key is made at start and never leaves memory, to see that it changed. LRUExpireCache
+// does not do: an entry lives as long as it is asked for, and one that is dropped for want of room would let volumes
+// join a read that began before a change.
 type versionCache struct {
 	clock    clock.PassiveClock
 	instance string
@@ -57,7 +58,9 @@ type versionEntry struct {
 func newVersionCache(clk clock.PassiveClock) *versionCache {
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // crypto/rand never fails: it ends the program instead
-	return &versionCache{clock: clk, instance: rand.Text(), key: key, entries: map[string]*versionEntry{}, swept: clk.Now()}
+	return &versionCache{
+		clock: clk, instance: rand.Text(), key: key, entries: map[string]*versionEntry{}, swept: clk.Now(),
+	}
 }
 
 // Get returns what is known of a secret, and whether that is recent enough for a caller with this interval.
@@ -79,8 +82,8 @@ func (c *versionCache) Get(key string, interval time.Duration) (version contentV
 	return entry.version, true, nil
 }
 
-// BeginRead names a read of the secret at path that begins now. Reads have the same name while the secret was not changed between
-// them.
+// BeginRead names a read of the secret at path that begins now. Reads have the same name while the secret was not
+// changed between them.
 func (c *versionCache) BeginRead(key, path string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,8 +125,8 @@ func (c *versionCache) RecordFailure(key string, err error) {
 	c.sweep()
 }
 
-// Invalidate makes the next caller read the secrets at a path, through whatever VaultConfig. A read that is under way may have come
-// too early, so its version does not count, and nobody joins it any more.
+// Invalidate makes the next caller read the secrets at a path, through whatever VaultConfig. A read that is under way
+// may have come too early, so its version does not count, and nobody joins it any more.
 func (c *versionCache) Invalidate(path string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -14,16 +14,17 @@ import (
 	"sallyport.dev/sallyport/internal/vault"
 )
 
-// Authorizer decides whether a node may have the files of one volume of one pod. It trusts nothing that the request says: who calls
-// comes from two tokens that the API server reviews, and what is asked for comes from the pod's own spec.
+// Authorizer decides whether a node may have the files of one volume of one pod. It trusts nothing that the request
+// says: who calls comes from two tokens that the API server reviews, and what is asked for comes from the pod's own
+// spec.
 type Authorizer struct {
 	tokens *tokenReviewer
 	pods   client.Reader
 	plugin string
 }
 
-// NewAuthorizer returns an Authorizer. Pods are read with pods, which must not be a cache: a decision about credentials is made on
-// the pod as it is. plugin is the node plugin's service account, as namespace/name.
+// NewAuthorizer returns an Authorizer. Pods are read with pods, which must not be a cache: a decision about credentials
+// is made on the pod as it is. plugin is the node plugin's service account, as namespace/name.
 func NewAuthorizer(
 	reviews authenticationclient.TokenReviewInterface, pods client.Reader, plugin types.NamespacedName,
 ) *Authorizer {
@@ -50,8 +51,8 @@ type Authorization struct {
 	claims *tokenClaims
 }
 
-// Authorize returns what the bearer of the node plugin's token may have for the pod whose token it shows. The attributes only select
-// the volume among those of the pod. Every refusal is a fault with reason NotAllowed.
+// Authorize returns what the bearer of the node plugin's token may have for the pod whose token it shows. The
+// attributes only select the volume among those of the pod. Every refusal is a fault with reason NotAllowed.
 func (a *Authorizer) Authorize(
 	ctx context.Context, nodeToken, podToken string, attributes map[string]string,
 ) (*Authorization, error) {
@@ -68,21 +69,24 @@ func (a *Authorizer) Authorize(
 		return nil, err
 	}
 	if pod.nodeName != node.nodeName || pod.nodeUID != node.nodeUID {
-		return nil, refuse("pod %s/%s runs on node %s, and node %s asked", pod.namespace, pod.podName, pod.nodeName, node.nodeName)
+		return nil, refuse("pod %s/%s runs on node %s, and node %s asked",
+			pod.namespace, pod.podName, pod.nodeName, node.nodeName)
 	}
 	return a.authorizeVolume(ctx, pod, prefetch, attributes)
 }
 
-// Workload is who logs in to Vault where a VaultConfig says that the mounting pod does. Of the tokens, by audience, that came with
-// the request, the one that is wanted is reviewed when it is wanted: it must be of the very pod that the authorization is for.
+// Workload is who logs in to Vault where a VaultConfig says that the mounting pod does. Of the tokens, by audience,
+// that came with the request, the one that is wanted is reviewed when it is wanted: it must be of the very pod that the
+// authorization is for.
 func (a *Authorizer) Workload(authorization *Authorization, tokens map[string]string) *vault.Workload {
 	return &vault.Workload{
 		Namespace: authorization.Pod.Namespace, ServiceAccount: authorization.ServiceAccount,
 		Token: func(ctx context.Context, audience string) (string, error) {
 			token := tokens[audience]
 			if token == "" {
-				return "", fault.Waiting(v1alpha1.ReasonCredentialMissing, "the kubelet sent no token of pod %s for the audience %s: "+
-					"add it to spec.tokenRequests of the CSIDriver %s, or correct the audience in the VaultConfig",
+				return "", fault.Waiting(v1alpha1.ReasonCredentialMissing,
+					"the kubelet sent no token of pod %s for the audience %s: "+
+						"add it to spec.tokenRequests of the CSIDriver %s, or correct the audience in the VaultConfig",
 					authorization.Pod, audience, v1alpha1.DriverName)
 			}
 			claims, err := a.tokens.review(ctx, token, audience, "the pod's token for Vault")
@@ -145,5 +149,6 @@ func (a *Authorizer) authorizeVolume(
 		}
 		return authorization, nil
 	}
-	return nil, refuse("pod %s has no volume of driver %s with the attributes that were asked for", key, v1alpha1.DriverName)
+	return nil, refuse("pod %s has no volume of driver %s with the attributes that were asked for",
+		key, v1alpha1.DriverName)
 }

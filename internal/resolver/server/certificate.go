@@ -25,8 +25,8 @@ const (
 	clockSkew = 5 * time.Minute
 )
 
-// ServingCertificate is the TLS key pair of one replica, self-signed and rotated. The key is made in memory and never written
-// anywhere; only the certificate is published.
+// ServingCertificate is the TLS key pair of one replica, self-signed and rotated. The key is made in memory and never
+// written anywhere; only the certificate is published.
 type ServingCertificate struct {
 	name  string
 	ip    net.IP
@@ -73,8 +73,8 @@ func (c *ServingCertificate) Bundle() string {
 	return b.String()
 }
 
-// Rotate moves the renewal on by one step and tells whether the bundle changed: at half a certificate's life a next one is
-// made, to be published beside the current; at the following call, when nodes have seen it, it takes over.
+// Rotate moves the renewal on by one step and tells whether the bundle changed: at half a certificate's life a next one
+// is made, to be published beside the current; at the following call, when nodes have seen it, it takes over.
 func (c *ServingCertificate) Rotate() (changed bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -19,8 +19,8 @@ var (
 	})
 )
 
-// RegisterMetrics adds the resolver's metrics to a registry. A registry that has them already is left as it is, as when one
-// process runs several replicas.
+// RegisterMetrics adds the resolver's metrics to a registry. A registry that has them already is left as it is, as when
+// one process runs several replicas.
 func RegisterMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{requests, duration} {
 		if err := registry.Register(collector); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {

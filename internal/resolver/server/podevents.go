@@ -25,10 +25,10 @@ const (
 	maxRecentEvents = 10_000
 )
 
-// PodEvents writes events about pods whose mounted volumes cannot be refreshed until somebody changes something, in the sentence
-// that the Connection's condition has, too. A volume that is mounted for the first time has the kubelet's own event. There is one
-// for each pod and reason in eventInterval, and none for what goes away by itself: an outage of Vault must not cost a write for each
-// pod.
+// PodEvents writes events about pods whose mounted volumes cannot be refreshed until somebody changes something, in the
+// sentence that the Connection's condition has, too. A volume that is mounted for the first time has the kubelet's own
+// event. There is one for each pod and reason in eventInterval, and none for what goes away by itself: an outage of
+// Vault must not cost a write for each pod.
 type PodEvents struct {
 	recorder events.EventRecorder
 
@@ -46,8 +46,8 @@ func NewPodEvents(recorder events.EventRecorder, clk clock.PassiveClock) *PodEve
 	return &PodEvents{recorder: recorder, recent: cache.NewLRUExpireCacheWithClock(maxRecentEvents, clk)}
 }
 
-// refreshed writes an event about the pod if err says that a mounted volume was not refreshed, unless there was the same one lately.
-// A request with a revision is for a volume that is mounted.
+// refreshed writes an event about the pod if err says that a mounted volume was not refreshed, unless there was the
+// same one lately. A request with a revision is for a volume that is mounted.
 func (e *PodEvents) refreshed(authorization *Authorization, request *resolverv1.ResolveRequest, err error) {
 	if err == nil || request.GetRevision() == "" {
 		return

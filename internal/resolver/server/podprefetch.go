@@ -20,13 +20,13 @@ type podPrefetch struct {
 	err  error
 }
 
-// prefetchPod begins to read the Pod that a token says it belongs to, so that this takes no time beside the token's review. Nobody
-// has checked yet what the token says: the Pod must not be used unless the review says the same. It returns nil for a token that
-// says nothing of a pod.
+// prefetchPod begins to read the Pod that a token says it belongs to, so that this takes no time beside the token's
+// review. Nobody has checked yet what the token says: the Pod must not be used unless the review says the same. It
+// returns nil for a token that says nothing of a pod.
 //
-// The API server answers from what it watches, without asking its storage. It looks there for the token's pod, too, when it reviews
-// the token, so that a deleted Pod is not taken for an existing one any longer than by the review; and nothing that is used of a Pod
-// changes once it has a node.
+// The API server answers from what it watches, without asking its storage. It looks there for the token's pod, too,
+// when it reviews the token, so that a deleted Pod is not taken for an existing one any longer than by the review; and
+// nothing that is used of a Pod changes once it has a node.
 func prefetchPod(ctx context.Context, pods client.Reader, token string) *podPrefetch {
 	key, ok := podNamedIn(token)
 	if !ok {
@@ -41,8 +41,8 @@ func prefetchPod(ctx context.Context, pods client.Reader, token string) *podPref
 	return prefetch
 }
 
-// readPod returns the Pod of a reviewed token: the prefetched one if it matches, and else the Pod as it is in the API server's
-// storage.
+// readPod returns the Pod of a reviewed token: the prefetched one if it matches, and else the Pod as it is in the API
+// server's storage.
 func readPod(ctx context.Context, pods client.Reader, claims *tokenClaims, prefetch *podPrefetch) (*corev1.Pod, error) {
 	key := types.NamespacedName{Namespace: claims.namespace, Name: claims.podName}
 	if prefetch != nil && prefetch.key == key {

@@ -43,8 +43,8 @@ func TestThePodThatATokenNames(t *testing.T) {
 	}
 }
 
-// cluster answers for an API server that reviews tokens and holds Pods. It stands in for a real one because that reviews no token whose claims
-// are not its own.
+// cluster answers for an API server that reviews tokens and holds Pods. It stands in for a real one because that
+// reviews no token whose claims are not its own.
 type cluster struct {
 	authenticationclient.TokenReviewInterface
 	client.Reader

@@ -18,15 +18,16 @@ import (
 )
 
 const (
-	// publishPeriod is the interval between two looks whether the replica is still published, and two steps of a rotation. A next
-	// certificate is therefore known to the nodes for this long before it is served.
+	// publishPeriod is the interval between two looks whether the replica is still published, and two steps of a
+	// rotation. A next certificate is therefore known to the nodes for this long before it is served.
 	publishPeriod = 30 * time.Second
 	// publishRetry is the pause after a failed attempt.
 	publishRetry = time.Second
 )
 
-// Publisher keeps the certificate of one replica in the ConfigMap that the nodes watch. Each replica owns its own key there, by
-// server-side apply under a field manager of its own; a ValidatingAdmissionPolicy sees to it that nobody writes another's.
+// Publisher keeps the certificate of one replica in the ConfigMap that the nodes watch. Each replica owns its own key
+// there, by server-side apply under a field manager of its own; a ValidatingAdmissionPolicy sees to it that nobody
+// writes another's.
 type Publisher struct {
 	configMaps  corev1client.ConfigMapInterface
 	certificate *ServingCertificate
@@ -37,7 +38,9 @@ type Publisher struct {
 }
 
 // NewPublisher returns a publisher that writes through configMaps, the client for Sallyport's own namespace.
-func NewPublisher(configMaps corev1client.ConfigMapInterface, certificate *ServingCertificate, log logr.Logger) *Publisher {
+func NewPublisher(
+	configMaps corev1client.ConfigMapInterface, certificate *ServingCertificate, log logr.Logger,
+) *Publisher {
 	return &Publisher{configMaps: configMaps, certificate: certificate, log: log}
 }
 
@@ -69,8 +72,8 @@ func (p *Publisher) Start(ctx context.Context) error {
 }
 
 func (p *Publisher) publish(ctx context.Context) error {
-	// A rotation moves on only when its last step is known to the nodes: during an outage of the API server a certificate that
-	// was never published would be served otherwise.
+	// A rotation moves on only when its last step is known to the nodes: during an outage of the API server a
+	// certificate that was never published would be served otherwise.
 	if !p.behind {
 		changed, err := p.certificate.Rotate()
 		if err != nil {

@@ -36,9 +36,11 @@ func (s *Server) Resolve(
 	if err != nil {
 		return nil, err
 	}
-	key, volume := client.ObjectKeyFromObject(connection), usage.NewVolumeID(authorization.PodUID, request.GetVolumeAttributes())
+	key := client.ObjectKeyFromObject(connection)
+	volume := usage.NewVolumeID(authorization.PodUID, request.GetVolumeAttributes())
 	resolved, err := s.engine.Resolve(ctx, connection, resolver.Volume{
-		Workload: workload, Overrides: authorization.Overrides, Revision: request.GetRevision(), LeaseNames: leases.NamesByKey(),
+		Workload: workload, Overrides: authorization.Overrides,
+		Revision: request.GetRevision(), LeaseNames: leases.NamesByKey(),
 	})
 	var encrypted []byte
 	if err == nil {
@@ -65,8 +67,8 @@ func (s *Server) Resolve(
 	return response, nil
 }
 
-// openLeases returns the leases that the volume brings, after what is due for them was done. That comes first of all, whatever
-// becomes of the rest: the pod goes on using what its volume holds.
+// openLeases returns the leases that the volume brings, after what is due for them was done. That comes first of all,
+// whatever becomes of the rest: the pod goes on using what its volume holds.
 func (s *Server) openLeases(
 	ctx context.Context, authorization *Authorization, request *resolverv1.ResolveRequest, workload *vault.Workload,
 ) (*lease.VolumeLeases, error) {
@@ -90,7 +92,8 @@ func (s *Server) connectionOf(ctx context.Context, authorization *Authorization)
 		if client.IgnoreNotFound(err) == nil {
 			return nil, fault.Waiting(v1alpha1.ReasonConnectionNotFound, "Connection %s does not exist", key)
 		}
-		return nil, fault.Transient(v1alpha1.ReasonInternal, "Connection %s cannot be read from the Kubernetes API: %v", key, err)
+		return nil, fault.Transient(v1alpha1.ReasonInternal,
+			"Connection %s cannot be read from the Kubernetes API: %v", key, err)
 	}
 	allowed := connection.Spec.AllowedServiceAccounts
 	if len(allowed) > 0 && !slices.Contains(allowed, authorization.ServiceAccount) {

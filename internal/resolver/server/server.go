@@ -63,7 +63,8 @@ type Options struct {
 // New returns a server, which serves once it is started.
 func New(o Options) *Server {
 	return &Server{
-		engine: o.Engine, authorizer: o.Authorizer, connections: o.Connections, leases: o.Leases, volumes: o.Volumes, events: o.Events,
+		engine: o.Engine, authorizer: o.Authorizer, connections: o.Connections,
+		leases: o.Leases, volumes: o.Volumes, events: o.Events,
 		certificate: o.Certificate, listener: o.Listener, log: o.Log, stopping: make(chan struct{}),
 	}
 }
@@ -124,7 +125,9 @@ func (s *Server) Changes(ctx context.Context, request *resolverv1.ChangesRequest
 }
 
 // intercept turns faults into gRPC errors and logs each refusal once, in the same words that the user sees.
-func (s *Server) intercept(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+func (s *Server) intercept(
+	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
+) (any, error) {
 	started := time.Now()
 	response, err := handler(ctx, request)
 	reason := v1alpha1.ReasonSucceeded

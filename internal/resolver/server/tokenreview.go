@@ -16,8 +16,8 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// Claims of a pod-bound service account token, as TokenReview returns them; the node claim is there from Kubernetes 1.32 on
-// (KEP-4193).
+// Claims of a pod-bound service account token, as TokenReview returns them; the node claim is there from Kubernetes
+// 1.32 on (KEP-4193).
 const (
 	extraPodName  = "authentication.kubernetes.io/pod-name"
 	extraPodUID   = "authentication.kubernetes.io/pod-uid"
@@ -41,8 +41,8 @@ type tokenClaims struct {
 	nodeName, nodeUID         string
 }
 
-// tokenReviewer has the API server review tokens. It remembers for a moment what was accepted, by the digest of the token, and only
-// in memory. Refusals are not remembered.
+// tokenReviewer has the API server review tokens. It remembers for a moment what was accepted, by the digest of the
+// token, and only in memory. Refusals are not remembered.
 type tokenReviewer struct {
 	reviews  authenticationclient.TokenReviewInterface
 	accepted *cache.LRUExpireCache
@@ -64,7 +64,8 @@ func (r *tokenReviewer) review(ctx context.Context, token, audience, whose strin
 		Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{audience}},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		// The error is the API server's and speaks of the request, not of the token; it is still not passed on, to be sure.
+		// The error is the API server's and speaks of the request, not of the token; it is still not passed on, to be
+		// sure.
 		return nil, fault.Transient(v1alpha1.ReasonInternal,
 			"%s cannot be reviewed: the Kubernetes API did not answer the TokenReview", whose)
 	}

@@ -12,10 +12,12 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
-// timeOnlyWritePause is the minimum interval between two writes of a status in which only the time of the last refresh is new.
+// timeOnlyWritePause is the minimum interval between two writes of a status in which only the time of the last refresh
+// is new.
 const timeOnlyWritePause = 10 * time.Minute
 
-// replicaState is whether a replica serves. A terminating one is gone, but its volumes may not have asked another replica yet.
+// replicaState is whether a replica serves. A terminating one is gone, but its volumes may not have asked another
+// replica yet.
 type replicaState int
 
 const (
@@ -24,8 +26,9 @@ const (
 	replicaGone
 )
 
-// mergeMounts returns the mounts with this replica's count, without the entries of replicas that are gone, and with the sum of all.
-// While one is terminating, its volumes turn up with the others: they are not counted twice, and the sum does not fall.
+// mergeMounts returns the mounts with this replica's count, without the entries of replicas that are gone, and with the
+// sum of all. While one is terminating, its volumes turn up with the others: they are not counted twice, and the sum
+// does not fall.
 func mergeMounts(
 	mounts *v1alpha1.ConnectionMounts, mine v1alpha1.ReplicaMounts, stateOf func(name string) replicaState,
 ) *v1alpha1.ConnectionMounts {

@@ -19,12 +19,12 @@ import (
 
 // +kubebuilder:rbac:groups=sallyport.dev,resources=connections/status,verbs=get;update;patch
 
-// reportInterval is the pause between two reports, and so bounds how often a Connection's status is written: once in it by each
-// replica, however many volumes come and go.
+// reportInterval is the pause between two reports, and so bounds how often a Connection's status is written: once in it
+// by each replica, however many volumes come and go.
 const reportInterval = 10 * time.Second
 
-// MountStatusReporter writes into the status of Connections how many volumes this replica serves. Each replica writes an entry of
-// its own, and the sum with it.
+// MountStatusReporter writes into the status of Connections how many volumes this replica serves. Each replica writes
+// an entry of its own, and the sum with it.
 type MountStatusReporter struct {
 	volumes    *VolumeTracker
 	client     client.Client
@@ -55,8 +55,8 @@ type ReporterOptions struct {
 // NewMountStatusReporter returns a reporter for one replica.
 func NewMountStatusReporter(o ReporterOptions) *MountStatusReporter {
 	return &MountStatusReporter{
-		volumes: o.Volumes, client: o.Client, configMaps: o.ConfigMaps, replica: o.Replica, refreshInterval: o.RefreshInterval,
-		clock: o.Clock, log: o.Log, missingSince: map[string]time.Time{},
+		volumes: o.Volumes, client: o.Client, configMaps: o.ConfigMaps, replica: o.Replica,
+		refreshInterval: o.RefreshInterval, clock: o.Clock, log: o.Log, missingSince: map[string]time.Time{},
 	}
 }
 
@@ -123,7 +123,8 @@ func (r *MountStatusReporter) write(
 	return err
 }
 
-// missingReplicas returns which of the replicas in the Connections' status are not published, and since when that is known.
+// missingReplicas returns which of the replicas in the Connections' status are not published, and since when that is
+// known.
 func missingReplicas(
 	before map[string]time.Time, connections []v1alpha1.Connection, published map[string]string, now time.Time,
 ) map[string]time.Time {

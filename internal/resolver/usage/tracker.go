@@ -12,13 +12,13 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
-// mountGrace is how long a volume still counts as mounted after the time at which it should have asked again. A node that restarts
-// asks again after 90 seconds at the latest. Nobody tells the resolver of a volume that goes away.
+// mountGrace is how long a volume still counts as mounted after the time at which it should have asked again. A node
+// that restarts asks again after 90 seconds at the latest. Nobody tells the resolver of a volume that goes away.
 const mountGrace = 2 * time.Minute
 
-// VolumeTracker records which volumes ask this replica, so that a Connection's status can say who uses it. It holds times and
-// version numbers, and forgets volumes that no longer ask. LRUExpireCache does not do: volumes are counted by Connection, and none
-// may be missing from the count because there are many.
+// VolumeTracker records which volumes ask this replica, so that a Connection's status can say who uses it. It holds
+// times and version numbers, and forgets volumes that no longer ask. LRUExpireCache does not do: volumes are counted by
+// Connection, and none may be missing from the count because there are many.
 type VolumeTracker struct {
 	clock clock.PassiveClock
 
@@ -48,7 +48,8 @@ func NewVolumeID(pod types.UID, attributes map[string]string) VolumeID {
 	return VolumeID{pod: pod, attributes: fmt.Sprint(attributes)} // maps are printed in the order of their keys
 }
 
-// Served records a volume that has, or keeps, files of these versions of secrets, by path, and asks again after refreshAfter.
+// Served records a volume that has, or keeps, files of these versions of secrets, by path, and asks again after
+// refreshAfter.
 func (t *VolumeTracker) Served(
 	connection types.NamespacedName, id VolumeID, versions map[string]int64, refreshAfter time.Duration,
 ) {
@@ -58,7 +59,9 @@ func (t *VolumeTracker) Served(
 		t.connections[connection] = map[VolumeID]*trackedVolume{}
 	}
 	now := t.clock.Now()
-	t.connections[connection][id] = &trackedVolume{refreshed: now, until: now.Add(refreshAfter + mountGrace), versions: versions}
+	t.connections[connection][id] = &trackedVolume{
+		refreshed: now, until: now.Add(refreshAfter + mountGrace), versions: versions,
+	}
 }
 
 // Failed records that a volume asked in vain: it keeps its files.
@@ -70,7 +73,8 @@ func (t *VolumeTracker) Failed(connection types.NamespacedName, id VolumeID) {
 	}
 }
 
-// counts returns what each Connection's volumes hold, as this replica's entry in status has it, and forgets volumes that are gone.
+// counts returns what each Connection's volumes hold, as this replica's entry in status has it, and forgets volumes
+// that are gone.
 func (t *VolumeTracker) counts(replica string) map[types.NamespacedName]v1alpha1.ReplicaMounts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
