@@ -19,7 +19,9 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/requeue"
 	"sallyport.dev/sallyport/internal/status"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
 // healthInterval is how often Vault's health, and with it the credential's Secret, is looked at while all is well.
@@ -32,14 +34,14 @@ const healthInterval = 30 * time.Second
 // Reconciler reconciles VaultConfigs.
 type Reconciler struct {
 	client   client.Client
-	sessions *vault.Sessions
+	sessions *session.Sessions
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
 }
 
 // NewReconciler returns a reconciler.
 func NewReconciler(
-	c client.Client, sessions *vault.Sessions, recorder events.EventRecorder, clk clock.PassiveClock,
+	c client.Client, sessions *session.Sessions, recorder events.EventRecorder, clk clock.PassiveClock,
 ) *Reconciler {
 	return &Reconciler{client: c, sessions: sessions, recorder: recorder, clock: clk}
 }
@@ -94,7 +96,7 @@ func (r *Reconciler) outcome(found observation) (ctrl.Result, error) {
 // observe looks at Vault and at the session, and renews the token when that is due.
 func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) observation {
 	found := observation{enabled: enabled(config.Spec.Enabled), autoRenew: enabled(config.Spec.AutoRenew),
-		workload: vault.IsWorkload(config)}
+		workload: auth.IsWorkload(config)}
 	if found.health, found.healthErr = r.health(ctx, config); found.healthErr != nil || found.workload {
 		return found
 	}
@@ -127,7 +129,7 @@ func (r *Reconciler) announce(before, after *v1alpha1.VaultConfig) {
 }
 
 // health asks Vault how it is. A Vault that answers but cannot serve is a fault too.
-func (r *Reconciler) health(ctx context.Context, config *v1alpha1.VaultConfig) (vault.Health, *fault.Fault) {
+func (r *Reconciler) health(ctx context.Context, config *v1alpha1.VaultConfig) (transport.Health, *fault.Fault) {
 	health, err := r.sessions.Health(ctx, config)
 	switch {
 	case err != nil:

@@ -10,7 +10,8 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/status"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
 // shortestTold is the shortest life of a token that is kept alive whose times are told in status. Of one that lives shorter, a renewal is
@@ -22,11 +23,11 @@ type observation struct {
 	enabled, autoRenew bool
 	// workload: pods log in themselves, and the controller does not.
 	workload    bool
-	health      vault.Health
+	health      transport.Health
 	healthErr   *fault.Fault
 	authErr     *fault.Fault
 	renewErr    *fault.Fault
-	token       vault.TokenInfo
+	token       auth.TokenInfo
 	nextRenewal time.Time
 }
 
@@ -44,7 +45,7 @@ func (o observation) fault() *fault.Fault {
 // unchanged status and no write.
 func (o observation) report(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
 	s.ObservedGeneration = config.Generation
-	s.AuthMethod = vault.MethodName(&config.Spec.Auth)
+	s.AuthMethod = auth.MethodName(&config.Spec.Auth)
 	o.reportReachable(s, config)
 	o.reportAuthenticated(s, config)
 	o.reportToken(s)

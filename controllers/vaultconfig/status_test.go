@@ -10,7 +10,8 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.UTC)
@@ -19,8 +20,8 @@ var now = time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.UTC)
 func good() observation {
 	return observation{
 		enabled: true, autoRenew: true,
-		health: vault.Health{Version: "1.21.1", ClusterName: "vault-main", Initialized: true},
-		token: vault.TokenInfo{
+		health: transport.Health{Version: "1.21.1", ClusterName: "vault-main", Initialized: true},
+		token: auth.TokenInfo{
 			ExpireTime: now.Add(time.Hour), CreationTTL: time.Hour, Renewable: true,
 			Policies: []string{"default", "shop"},
 		},
@@ -57,7 +58,7 @@ func TestReport(t *testing.T) {
 			ready:  "False", reason: v1alpha1.ReasonAuthFailed, renewing: "Unknown", renewReason: v1alpha1.ReasonAuthFailed,
 			present: v1alpha1.ConditionReconciling},
 		"a config whose pods log in themselves has no token to renew": {
-			mutate: func(o *observation) { o.workload, o.token = true, vault.TokenInfo{} },
+			mutate: func(o *observation) { o.workload, o.token = true, auth.TokenInfo{} },
 			ready:  "True", reason: v1alpha1.ReasonSucceeded},
 		"a login that will be repeated needs nobody's care": {
 			mutate: func(o *observation) { o.token.FromLogin, o.token.MaxTTLReached = true, true },
@@ -81,7 +82,7 @@ func TestReport(t *testing.T) {
 			mutate: func(o *observation) { o.token.ExpireTime = time.Time{} },
 			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "True", renewReason: v1alpha1.ReasonNeverExpires},
 		"a token that may not look itself up is not taken for one that never expires": {
-			mutate: func(o *observation) { o.token = vault.TokenInfo{Opaque: true} },
+			mutate: func(o *observation) { o.token = auth.TokenInfo{Opaque: true} },
 			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonLookupDenied},
 		"a token at its max TTL is ready until it dies, and says when": {
 			mutate: func(o *observation) { o.token.MaxTTLReached = true },

@@ -19,7 +19,7 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/requeue"
 	"sallyport.dev/sallyport/internal/resolver"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 // +kubebuilder:rbac:groups=sallyport.dev,resources=vaulttasks,verbs=get;list;watch;delete
@@ -34,7 +34,7 @@ type Reconciler struct {
 	client   client.Client
 	live     client.Reader
 	engine   *resolver.Engine
-	sessions *vault.Sessions
+	sessions *session.Sessions
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
 	claims   *claims.Store[outcome]
@@ -45,7 +45,7 @@ type Reconciler struct {
 // already must not be decided on what was true a moment ago. Only where status says that nothing ever was, and the
 // claim comes before anything else that leaves a trace, is the cache good enough.
 func NewReconciler(
-	c client.Client, live client.Reader, engine *resolver.Engine, sessions *vault.Sessions,
+	c client.Client, live client.Reader, engine *resolver.Engine, sessions *session.Sessions,
 	recorder events.EventRecorder,
 	clk clock.PassiveClock,
 ) *Reconciler {

@@ -11,6 +11,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/status"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 // maxSealed bounds a sealed result before it is encrypted, so that the object stays well below what the API server
@@ -84,7 +85,7 @@ func encrypt(to *bytes.Buffer, recipient *age.X25519Recipient, plain []byte) err
 }
 
 func (a *attempt) wrap(ctx context.Context, to *target, values map[string]any) (*v1alpha1.WrappedResult, error) {
-	wrapped, err := to.session.Wrap(ctx, values, a.task.Spec.Result.Wrap.TTL.Duration)
+	wrapped, err := secrets.Wrap(ctx, to.session, values, a.task.Spec.Result.Wrap.TTL.Duration)
 	if err != nil {
 		return nil, err
 	}

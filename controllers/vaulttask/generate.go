@@ -11,7 +11,8 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 const (
@@ -20,9 +21,9 @@ const (
 )
 
 // generate makes a value by chance, or has Vault make it by a password policy.
-func generate(ctx context.Context, session *vault.Session, spec *v1alpha1.GeneratedValue) (string, error) {
+func generate(ctx context.Context, session *session.Session, spec *v1alpha1.GeneratedValue) (string, error) {
 	if spec.PasswordPolicy != "" {
-		return session.GeneratePassword(ctx, spec.PasswordPolicy)
+		return secrets.GeneratePassword(ctx, session, spec.PasswordPolicy)
 	}
 	charset := spec.Charset
 	if charset == "" {

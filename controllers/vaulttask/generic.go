@@ -6,21 +6,21 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 // genericRead reads or lists any path of Vault.
 func (a *attempt) genericRead(ctx context.Context, to *target) (*outcome, error) {
 	a.called = true
 	if a.task.Spec.Operation == v1alpha1.OperationGenericList {
-		names, err := to.session.ListPath(ctx, to.path)
+		names, err := secrets.ListPath(ctx, to.session, to.path)
 		if err != nil {
 			return nil, err
 		}
 		return &outcome{result: secretResult(names),
 			message: fmt.Sprintf("listed %d names in %s", len(names.Data), names.Path)}, nil
 	}
-	secret, err := to.session.ReadPath(ctx, to.path)
+	secret, err := secrets.ReadPath(ctx, to.session, to.path)
 	if err != nil {
 		return nil, err
 	}
@@ -46,13 +46,13 @@ func (a *attempt) genericWrite(ctx context.Context, to *target) (*outcome, error
 		return nil, err
 	}
 	a.state.Calling(nil)
-	var response *vault.Secret
+	var response *secrets.Secret
 	verb := "wrote to "
 	if a.task.Spec.Operation == v1alpha1.OperationGenericDelete {
 		verb = "deleted "
-		response, err = to.session.DeletePath(ctx, to.path)
+		response, err = secrets.DeletePath(ctx, to.session, to.path)
 	} else {
-		response, err = to.session.WritePath(ctx, to.path, data)
+		response, err = secrets.WritePath(ctx, to.session, to.path, data)
 	}
 	if err != nil {
 		return nil, err

@@ -7,7 +7,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 // changeMetadata sets metadata to what the task says: doing that twice is doing it once.
@@ -17,11 +17,11 @@ func (a *attempt) changeMetadata(ctx context.Context, to *target) (*outcome, err
 		return nil, err
 	}
 	a.state.Calling(nil)
-	change := to.session.WriteMetadata
+	change := secrets.WriteMetadata
 	if a.task.Spec.Operation == v1alpha1.OperationPatchMetadata {
-		change = to.session.PatchMetadata
+		change = secrets.PatchMetadata
 	}
-	written, err := change(ctx, to.location, metadataChange(a.task.Spec.Metadata))
+	written, err := change(ctx, to.session, to.location, metadataChange(a.task.Spec.Metadata))
 	if err != nil {
 		return nil, err
 	}
@@ -31,8 +31,8 @@ func (a *attempt) changeMetadata(ctx context.Context, to *target) (*outcome, err
 	}, nil
 }
 
-func metadataChange(spec *v1alpha1.SecretMetadataSpec) vault.MetadataChange {
-	change := vault.MetadataChange{MaxVersions: spec.MaxVersions, CASRequired: spec.CASRequired}
+func metadataChange(spec *v1alpha1.SecretMetadataSpec) secrets.MetadataChange {
+	change := secrets.MetadataChange{MaxVersions: spec.MaxVersions, CASRequired: spec.CASRequired}
 	if spec.DeleteVersionAfter != nil {
 		change.DeleteVersionAfter = &spec.DeleteVersionAfter.Duration
 	}
@@ -53,20 +53,20 @@ func metadataChange(spec *v1alpha1.SecretMetadataSpec) vault.MetadataChange {
 // that somebody makes after it is gone is not taken for it.
 func (a *attempt) deleteMetadata(ctx context.Context, to *target) (*outcome, error) {
 	a.called = true
-	metadata, err := to.session.Metadata(ctx, to.location)
+	metadata, err := secrets.ReadMetadata(ctx, to.session, to.location)
 	claim := &v1alpha1.TaskClaim{}
 	if a.resumed {
 		claim.CreatedTime = a.task.Status.Claim.CreatedTime
 	}
 	switch {
 	case a.resumed && fault.Is(err, v1alpha1.ReasonSecretNotFound):
-		return deleted(&vault.Written{Path: to.shown()}), nil
+		return deleted(&secrets.Written{Path: to.shown()}), nil
 	case err != nil && fault.From(err).Class == fault.ClassTransient:
 		return nil, err
 	case a.resumed && (err != nil || claim.CreatedTime == nil):
 		return nil, unknown("an earlier attempt may have removed %s, and that cannot be looked up", to.shown())
 	case a.resumed && !created(metadata).Equal(claim.CreatedTime):
-		return deleted(&vault.Written{Path: metadata.Path}), nil // what is there now was made after it
+		return deleted(&secrets.Written{Path: metadata.Path}), nil // what is there now was made after it
 	case err != nil && !fault.Is(err, v1alpha1.ReasonPermissionDenied):
 		return nil, err
 	case !a.resumed && err == nil:
@@ -76,7 +76,7 @@ func (a *attempt) deleteMetadata(ctx context.Context, to *target) (*outcome, err
 		return nil, err
 	}
 	a.state.Calling(nil)
-	written, err := to.session.DeleteMetadata(ctx, to.location)
+	written, err := secrets.DeleteMetadata(ctx, to.session, to.location)
 	if err != nil {
 		return nil, err
 	}
@@ -84,6 +84,6 @@ func (a *attempt) deleteMetadata(ctx context.Context, to *target) (*outcome, err
 }
 
 // created is when a secret was made, as finely as the API stores it.
-func created(metadata *vault.Metadata) *metav1.MicroTime {
+func created(metadata *secrets.Metadata) *metav1.MicroTime {
 	return &metav1.MicroTime{Time: metadata.CreatedTime.Truncate(1000)}
 }

@@ -10,7 +10,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/status"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 // maxKeys and maxVersions bound what of a long list is put into status.
@@ -27,7 +27,7 @@ func (a *attempt) read(ctx context.Context, to *target) (*outcome, error) {
 		to.location.Version = *a.task.Spec.Version
 	}
 	a.called = true
-	secret, err := to.session.Read(ctx, to.location)
+	secret, err := secrets.Read(ctx, to.session, to.location)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (a *attempt) read(ctx context.Context, to *target) (*outcome, error) {
 
 func (a *attempt) list(ctx context.Context, to *target) (*outcome, error) {
 	a.called = true
-	names, err := to.session.List(ctx, to.location)
+	names, err := secrets.List(ctx, to.session, to.location)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (a *attempt) list(ctx context.Context, to *target) (*outcome, error) {
 
 func (a *attempt) readMetadata(ctx context.Context, to *target) (*outcome, error) {
 	a.called = true
-	metadata, err := to.session.Metadata(ctx, to.location)
+	metadata, err := secrets.ReadMetadata(ctx, to.session, to.location)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (a *attempt) readMetadata(ctx context.Context, to *target) (*outcome, error
 	}, nil
 }
 
-func secretResult(secret *vault.Secret) *v1alpha1.TaskResult {
+func secretResult(secret *secrets.Secret) *v1alpha1.TaskResult {
 	result := &v1alpha1.TaskResult{
 		Path: secret.Path, Version: secret.Version, CreatedTime: status.Time(secret.CreatedTime),
 		RequestID: secret.RequestID,
@@ -81,7 +81,7 @@ func keysOf(data map[string]any) (keys []string, omitted int32) {
 	return keys, 0
 }
 
-func metadataResult(metadata *vault.Metadata) *v1alpha1.SecretMetadata {
+func metadataResult(metadata *secrets.Metadata) *v1alpha1.SecretMetadata {
 	result := &v1alpha1.SecretMetadata{
 		CreatedTime:    status.Time(metadata.CreatedTime),
 		UpdatedTime:    status.Time(metadata.UpdatedTime),

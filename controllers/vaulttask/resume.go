@@ -9,7 +9,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/controllers/vaulttask/claims"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 // resume repeats a claimed write of KV version 2 with the same check-and-set version. If Vault refuses it, something
@@ -35,14 +35,14 @@ func (w *kvWrite) resume(ctx context.Context) (*outcome, error) {
 	}
 	location := w.to.location
 	location.Version = cas + 1
-	secret, err := w.to.session.Read(ctx, location)
+	secret, err := secrets.Read(ctx, w.to.session, location)
 	switch {
 	case err == nil:
 		return w.verify(ctx, secret, lost)
 	case fault.From(err).Class == fault.ClassTransient:
 		return nil, err
 	case lost && fault.Is(err, v1alpha1.ReasonSecretNotFound):
-		if current, currentErr := w.to.session.CurrentVersion(ctx, w.to.location); currentErr == nil && current == cas {
+		if current, currentErr := secrets.CurrentVersion(ctx, w.to.session, w.to.location); currentErr == nil && current == cas {
 			return nil, fault.Terminal(v1alpha1.ReasonOutcomeUnknown, "nothing was written, but an earlier attempt used the wrapping token up").
 				WithRemedy("have a new one made, then set the annotation %s to run the task again", v1alpha1.AnnotationRerun)
 		}
@@ -51,7 +51,7 @@ func (w *kvWrite) resume(ctx context.Context) (*outcome, error) {
 }
 
 // verify decides whether what stands in the claimed version is this task's.
-func (w *kvWrite) verify(ctx context.Context, secret *vault.Secret, lost bool) (*outcome, error) {
+func (w *kvWrite) verify(ctx context.Context, secret *secrets.Secret, lost bool) (*outcome, error) {
 	ours, err := w.wrote(ctx, secret)
 	switch {
 	case err != nil:
@@ -61,7 +61,7 @@ func (w *kvWrite) verify(ctx context.Context, secret *vault.Secret, lost bool) (
 		if w.patches() {
 			values = only(secret.Data, w.data)
 		}
-		return writeOutcome(&vault.Written{
+		return writeOutcome(&secrets.Written{
 			Version: secret.Version, CreatedTime: secret.CreatedTime, Path: secret.Path, RequestID: secret.RequestID,
 		}, values), nil
 	case (lost || volatile(w.task)) && !w.state.Ours():
@@ -72,7 +72,7 @@ func (w *kvWrite) verify(ctx context.Context, secret *vault.Secret, lost bool) (
 }
 
 // wrote tells whether a version holds what this attempt, or an earlier one of this process, sent.
-func (w *kvWrite) wrote(ctx context.Context, secret *vault.Secret) (bool, error) {
+func (w *kvWrite) wrote(ctx context.Context, secret *secrets.Secret) (bool, error) {
 	if !w.patches() {
 		return w.state.Sent(secret.Data) || claims.SameData(secret.Data, w.data), nil
 	}
@@ -80,7 +80,7 @@ func (w *kvWrite) wrote(ctx context.Context, secret *vault.Secret) (bool, error)
 	sent := w.state.Sent(only(secret.Data, w.data))
 	location := w.to.location
 	location.Version = secret.Version - 1
-	base, err := w.to.session.Read(ctx, location)
+	base, err := secrets.Read(ctx, w.to.session, location)
 	if err != nil {
 		if fault.From(err).Class == fault.ClassTransient {
 			return false, err

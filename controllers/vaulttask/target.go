@@ -9,13 +9,14 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/resolver"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 // target is the place in Vault that a task acts on, with a session that is logged in there.
 type target struct {
-	session  *vault.Session
-	location vault.Location
+	session  *session.Session
+	location secrets.Location
 	path     string // of the Generic operations
 	// config is the VaultConfig whose identity is used; nil if the task brings its own.
 	config *v1alpha1.VaultConfig
@@ -40,7 +41,7 @@ type access struct {
 func (a *access) target(ctx context.Context) (*target, error) {
 	spec := &a.task.Spec
 	to := &target{
-		location: vault.Location{EnginePath: spec.EnginePath, SecretPath: spec.SecretPath, KVVersion: spec.KVVersion,
+		location: secrets.Location{EnginePath: spec.EnginePath, SecretPath: spec.SecretPath, KVVersion: spec.KVVersion,
 			KVOnly: true},
 		path:  spec.Path,
 		close: func() {},
@@ -112,7 +113,7 @@ func (a *access) check(ctx context.Context, to *target) error {
 			WithRemedy("use result.sealTo, or have its owner set spec.allowWrappedResults: true")
 	}
 	use := resolver.Use{Namespace: a.task.Namespace, Path: strings.Trim(to.path, "/"), Operation: a.task.Spec.Operation}
-	if own := vault.SystemPath(use.Path); own != "" && !covered(use.Path, to.config.Spec.AllowedSystemPaths) {
+	if own := secrets.SystemPath(use.Path); own != "" && !covered(use.Path, to.config.Spec.AllowedSystemPaths) {
 		return fault.Waiting(v1alpha1.ReasonPathNotAllowed, "%s: VaultConfig %s does not let tasks act on what lies below %q, which may be Vault's own",
 			use.Path, name, own).WithRemedy("have its owner add the path to spec.allowedSystemPaths")
 	}
@@ -131,9 +132,9 @@ func (a *access) check(ctx context.Context, to *target) error {
 // confirm returns the path that an operation sends, and the engine if it is KV version 2.
 func confirm(ctx context.Context, to *target, operation v1alpha1.VaultTaskOperation) (path, engine string, err error) {
 	if operation == v1alpha1.OperationList {
-		return to.session.ConfirmFolder(ctx, to.location)
+		return secrets.ConfirmFolder(ctx, to.session, to.location)
 	}
-	path, engine, err = to.session.Confirm(ctx, to.location)
+	path, engine, err = secrets.Confirm(ctx, to.session, to.location)
 	if err != nil {
 		return "", "", err
 	}

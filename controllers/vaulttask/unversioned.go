@@ -5,7 +5,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 // unversioned writes a KV version 1 secret. Nothing in Vault keeps it from being written twice, so that it is sent
@@ -33,7 +33,7 @@ func (w *kvWrite) unversioned(ctx context.Context) (*outcome, error) {
 		return nil, err
 	}
 	w.state.Calling(w.data)
-	written, err := w.to.session.WriteUnversioned(ctx, w.to.location, w.data)
+	written, err := secrets.WriteUnversioned(ctx, w.to.session, w.to.location, w.data)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (w *kvWrite) vacant(ctx context.Context) error {
 	if !w.createsOnly() {
 		return nil
 	}
-	_, err := w.to.session.Read(ctx, w.to.location)
+	_, err := secrets.Read(ctx, w.to.session, w.to.location)
 	switch {
 	case err == nil:
 		return replacesNothing("there is a secret at %s already", w.to.shown()).
@@ -58,7 +58,7 @@ func (w *kvWrite) vacant(ctx context.Context) error {
 
 // verifyUnversioned decides by what stands there whether an earlier attempt wrote a KV version 1 secret.
 func (w *kvWrite) verifyUnversioned(ctx context.Context) (*outcome, error) {
-	secret, err := w.to.session.Read(ctx, w.to.location)
+	secret, err := secrets.Read(ctx, w.to.session, w.to.location)
 	switch {
 	case err != nil && fault.From(err).Class == fault.ClassTransient:
 		return nil, err
@@ -69,7 +69,7 @@ func (w *kvWrite) verifyUnversioned(ctx context.Context) (*outcome, error) {
 	if err != nil || !ours {
 		return nil, unknown("an earlier attempt may have written %s, and something else stands there now", secret.Path)
 	}
-	return writeOutcome(&vault.Written{Path: secret.Path, RequestID: secret.RequestID}, secret.Data), nil
+	return writeOutcome(&secrets.Written{Path: secret.Path, RequestID: secret.RequestID}, secret.Data), nil
 }
 
 // deleteUnversioned deletes a KV version 1 secret. A second try could delete what somebody wrote after the first, so
@@ -80,10 +80,10 @@ func (a *attempt) deleteUnversioned(ctx context.Context, to *target) (*outcome, 
 			to.location.EnginePath).WithRemedy("remove versions")
 	}
 	a.called = true
-	secret, err := to.session.Read(ctx, to.location)
+	secret, err := secrets.Read(ctx, to.session, to.location)
 	switch {
 	case a.resumed && fault.Is(err, v1alpha1.ReasonSecretNotFound):
-		return deleted(&vault.Written{Path: to.shown()}), nil
+		return deleted(&secrets.Written{Path: to.shown()}), nil
 	case a.resumed && err == nil:
 		return nil, unknown("an earlier attempt may have deleted %s, and there is a secret now", secret.Path)
 	case err != nil && !fault.Is(err, v1alpha1.ReasonPermissionDenied):
@@ -95,7 +95,7 @@ func (a *attempt) deleteUnversioned(ctx context.Context, to *target) (*outcome, 
 		return nil, err
 	}
 	a.state.Calling(nil)
-	written, err := to.session.DeleteUnversioned(ctx, to.location)
+	written, err := secrets.DeleteUnversioned(ctx, to.session, to.location)
 	if err != nil {
 		return nil, err
 	}

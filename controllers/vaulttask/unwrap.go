@@ -9,6 +9,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 // checkWrapped looks the wrapping token up, so that a dead one is told before anything is claimed.
@@ -17,7 +18,7 @@ func (a *attempt) checkWrapped(ctx context.Context, to *target) error {
 	if err != nil {
 		return err
 	}
-	return to.session.CheckWrapped(ctx, token)
+	return secrets.CheckWrapped(ctx, to.session, token)
 }
 
 // unwrap adds what the wrapping token holds to data, under the claim. The token is used up by it, so that its content
@@ -33,7 +34,7 @@ func (a *attempt) unwrap(ctx context.Context, to *target, data map[string]any) e
 			return err
 		}
 		a.state.Calling(nil) // whether the token is used up is as uncertain as a write
-		secret, err := to.session.Unwrap(ctx, token)
+		secret, err := secrets.Unwrap(ctx, to.session, token)
 		if err != nil {
 			return err
 		}

@@ -7,7 +7,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 // changeVersions deletes, undeletes or destroys versions whose numbers stand in the claim: doing that twice is doing it
@@ -15,7 +15,7 @@ import (
 func (a *attempt) changeVersions(ctx context.Context, to *target) (*outcome, error) {
 	operation := a.task.Spec.Operation
 	if operation == v1alpha1.OperationDelete {
-		version, err := to.session.KVVersion(ctx, to.location)
+		version, err := secrets.KVVersion(ctx, to.session, to.location)
 		if err != nil {
 			return nil, err
 		}
@@ -37,15 +37,15 @@ func (a *attempt) changeVersions(ctx context.Context, to *target) (*outcome, err
 		return nil, err
 	}
 	a.state.Calling(nil)
-	change, verb := to.session.DestroyVersions, "destroyed"
+	change, verb := secrets.DestroyVersions, "destroyed"
 	switch operation {
 	case v1alpha1.OperationDelete:
-		change, verb = to.session.DeleteVersions, "deleted"
+		change, verb = secrets.DeleteVersions, "deleted"
 	case v1alpha1.OperationUndelete:
-		change, verb = to.session.UndeleteVersions, "undeleted"
+		change, verb = secrets.UndeleteVersions, "undeleted"
 	default: // Destroy
 	}
-	written, err := change(ctx, to.location, versions)
+	written, err := change(ctx, to.session, to.location, versions)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (a *attempt) changeVersions(ctx context.Context, to *target) (*outcome, err
 // versions finds the numbers that the task means, and that they exist, where Vault lets it look.
 func (a *attempt) versions(ctx context.Context, to *target) ([]int64, error) {
 	spec := &a.task.Spec
-	metadata, err := to.session.Metadata(ctx, to.location)
+	metadata, err := secrets.ReadMetadata(ctx, to.session, to.location)
 	switch {
 	case err == nil && isTrue(spec.AllVersions):
 		numbers := make([]int64, len(metadata.Versions))
@@ -82,7 +82,7 @@ func (a *attempt) versions(ctx context.Context, to *target) ([]int64, error) {
 	case len(spec.Versions) > 0: // the policy does not let it look whether they exist
 		return spec.Versions, nil
 	}
-	current, err := to.session.CurrentVersion(ctx, to.location)
+	current, err := secrets.CurrentVersion(ctx, to.session, to.location)
 	if err == nil && current == 0 {
 		err = fault.Terminal(v1alpha1.ReasonSecretNotFound, "there is no secret at %s", to.shown()).
 			WithRemedy("correct secretPath")
@@ -90,7 +90,7 @@ func (a *attempt) versions(ctx context.Context, to *target) ([]int64, error) {
 	return []int64{current}, err
 }
 
-func deleted(written *vault.Written) *outcome {
+func deleted(written *secrets.Written) *outcome {
 	return &outcome{
 		result:  &v1alpha1.TaskResult{Path: written.Path, RequestID: written.RequestID},
 		message: "deleted " + written.Path,

@@ -6,7 +6,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/status"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 // maxCASFollowed bounds how often a write without a cas of its own follows other writers before the queue takes over.
@@ -27,7 +27,7 @@ func (a *attempt) write(ctx context.Context, to *target) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	version, err := to.session.KVVersion(ctx, to.location)
+	version, err := secrets.KVVersion(ctx, to.session, to.location)
 	if err != nil {
 		return nil, err
 	}
@@ -71,12 +71,12 @@ func (w *kvWrite) claimAndSend(ctx context.Context) (*outcome, error) {
 	}
 }
 
-func (w *kvWrite) send(ctx context.Context, cas int64) (*vault.Written, error) {
+func (w *kvWrite) send(ctx context.Context, cas int64) (*secrets.Written, error) {
 	w.state.Calling(w.data)
 	if w.patches() {
-		return w.to.session.Patch(ctx, w.to.location, w.data, cas)
+		return secrets.Patch(ctx, w.to.session, w.to.location, w.data, cas)
 	}
-	return w.to.session.Write(ctx, w.to.location, w.data, cas)
+	return secrets.Write(ctx, w.to.session, w.to.location, w.data, cas)
 }
 
 // checkAndSet finds the version that the write is to follow.
@@ -89,20 +89,20 @@ func (w *kvWrite) checkAndSet(ctx context.Context) (int64, error) {
 	case w.createsOnly():
 		return 0, nil
 	}
-	return w.to.session.CurrentVersion(ctx, w.to.location)
+	return secrets.CurrentVersion(ctx, w.to.session, w.to.location)
 }
 
 // checkAndSetOfPatch also makes sure that there is a secret to patch, without the keys that are generated.
 func (w *kvWrite) checkAndSetOfPatch(ctx context.Context) (int64, error) {
 	if !w.createsOnly() {
-		version, err := w.to.session.CurrentVersion(ctx, w.to.location)
+		version, err := secrets.CurrentVersion(ctx, w.to.session, w.to.location)
 		if err == nil && version == 0 {
 			err = fault.Terminal(v1alpha1.ReasonSecretNotFound, "there is no secret at %s to patch", w.to.shown()).
 				WithRemedy("use operation Write, or correct secretPath")
 		}
 		return version, err
 	}
-	secret, err := w.to.session.Read(ctx, w.to.location)
+	secret, err := secrets.Read(ctx, w.to.session, w.to.location)
 	if err != nil {
 		return 0, err
 	}
@@ -128,7 +128,7 @@ func replacesNothing(format string, args ...any) *fault.Fault {
 		"nothing was written: "+format+", and generated values replace nothing", args...)
 }
 
-func writeOutcome(written *vault.Written, data map[string]any) *outcome {
+func writeOutcome(written *secrets.Written, data map[string]any) *outcome {
 	result := &v1alpha1.TaskResult{
 		Path: written.Path, Version: written.Version, CreatedTime: status.Time(written.CreatedTime),
 		RequestID: written.RequestID,

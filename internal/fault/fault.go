@@ -234,7 +234,7 @@ func within(err error, outer place) *Fault {
 
 // From returns the fault in the chain of err, or one with reason Internal. The text of a foreign error is kept, so
 // callers make sure that only errors of our own and of the Kubernetes API come here; errors of Vault's client library
-// are turned into faults by internal/vault and never get out of it.
+// are turned into faults by internal/vault/transport and never get out of it.
 func From(err error) *Fault {
 	if f, ok := errors.AsType[*Fault](err); ok {
 		return f

@@ -15,7 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/test/builder"
 )
 
@@ -83,19 +84,19 @@ func (s *system) phase(t *testing.T, to *Report, calls, writes float64, do func(
 func (s *system) bare(t *testing.T, number int, prefix string) time.Duration {
 	t.Helper()
 	g := NewWithT(t)
-	sessions, err := vault.NewSessions(vault.Options{Reader: s.Client})
+	sessions, err := session.NewSessions(session.Options{Reader: s.Client})
 	g.Expect(err).NotTo(HaveOccurred())
 	config := &v1alpha1.VaultConfig{}
 	g.Expect(s.Client.Get(t.Context(), client.ObjectKey{Namespace: "bench-0", Name: "tasks"}, config)).To(Succeed())
 	session, err := sessions.For(t.Context(), config)
 	g.Expect(err).NotTo(HaveOccurred())
 	return s.each(t, number, func(ctx context.Context, i int) error {
-		location := vault.Location{EnginePath: "secret", SecretPath: fmt.Sprintf("%s-%d", prefix, i)}
-		version, err := session.CurrentVersion(ctx, location)
+		location := secrets.Location{EnginePath: "secret", SecretPath: fmt.Sprintf("%s-%d", prefix, i)}
+		version, err := secrets.CurrentVersion(ctx, session, location)
 		if err != nil {
 			return err
 		}
-		_, err = session.Write(ctx, location, map[string]any{"a": "b"}, version)
+		_, err = secrets.Write(ctx, session, location, map[string]any{"a": "b"}, version)
 		return err
 	})
 }

@@ -14,7 +14,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/controllers/vaulttask"
 	"sallyport.dev/sallyport/internal/resolver"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 var errInjected = errors.New("the API server went away")
@@ -73,7 +73,7 @@ func newProcess(base client.WithWatch, faults map[int64]statusFault, old *v1alph
 			return c.SubResource(name).Update(ctx, object, options...)
 		},
 	})
-	sessions, err := vault.NewSessions(vault.Options{Reader: base})
+	sessions, err := session.NewSessions(session.Options{Reader: base})
 	if err != nil {
 		panic(err)
 	}

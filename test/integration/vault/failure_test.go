@@ -15,7 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -27,8 +28,8 @@ var _ = Describe("Failing", func() {
 		server.PutKV("secret/data/db", map[string]any{"password": canary})
 	})
 
-	read := func(ctx context.Context, session *vault.Session) error {
-		_, err := session.Read(ctx, vault.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2})
+	read := func(ctx context.Context, session *session.Session) error {
+		_, err := secrets.Read(ctx, session, secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2})
 		return err
 	}
 	login := func(ctx context.Context) error {
@@ -84,7 +85,7 @@ var _ = Describe("Failing", func() {
 
 	DescribeTable("tells what something in front of Vault did",
 		func(ctx context.Context, fault env.Fault, reason, sentence string) {
-			f.newSessions(vault.Options{Timeout: 500 * time.Millisecond})
+			f.newSessions(session.Options{Timeout: 500 * time.Millisecond})
 			session := f.session(ctx)
 			fault.Path = "secret/"
 			proxy.Inject(fault)
@@ -149,7 +150,7 @@ var _ = Describe("Failing", func() {
 			_, port, err := net.SplitHostPort(strings.TrimPrefix(server.URL(), "https://"))
 			Expect(err).NotTo(HaveOccurred())
 			f.config.Spec.URL = "https://127.0.0.2:" + port
-			f.newSessions(vault.Options{})
+			f.newSessions(session.Options{})
 			// Vault listens on 127.0.0.1 only; any server with its certificate will do.
 			forward(ctx, "127.0.0.2:"+port, "127.0.0.1:"+port)
 			Expect(strings.ReplaceAll(failed(ctx), port, "PORT")).To(Equal(
@@ -171,7 +172,7 @@ var _ = Describe("Failing", func() {
 
 		It("says that a port speaks https", func(ctx context.Context) {
 			f.config.Spec.URL = strings.Replace(server.URL(), "https", "http", 1)
-			f.newSessions(vault.Options{AllowedURLs: []string{f.config.Spec.URL}})
+			f.newSessions(session.Options{AllowedURLs: []string{f.config.Spec.URL}})
 			Expect(f.said(login(ctx), v1alpha1.ReasonVaultUnreachable)).To(Equal(
 				"GET auth/token/lookup-self → no answer from " + f.config.Spec.URL + ": the server speaks https, not http " + as +
 					"; write https:// in spec.url"))

@@ -21,7 +21,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -37,7 +37,7 @@ var uids atomic.Int64
 type fixture struct {
 	kubernetes client.Client
 	clock      *clocktesting.FakePassiveClock
-	sessions   *vault.Sessions
+	sessions   *session.Sessions
 	config     *v1alpha1.VaultConfig
 	// secretReads counts how often a Secret or ConfigMap was read; kubernetesDown fails those reads.
 	secretReads    atomic.Int64
@@ -72,7 +72,7 @@ func newFixture(changes ...func(*v1alpha1.VaultConfig)) *fixture {
 	for _, change := range changes {
 		change(f.config)
 	}
-	f.newSessions(vault.Options{})
+	f.newSessions(session.Options{})
 	DeferCleanup(func() {
 		proxy.Heal()
 		proxy.Reset()
@@ -82,10 +82,10 @@ func newFixture(changes ...func(*v1alpha1.VaultConfig)) *fixture {
 	return f
 }
 
-func (f *fixture) newSessions(options vault.Options) {
+func (f *fixture) newSessions(options session.Options) {
 	options.Reader, options.Clock = f.kubernetes, f.clock
 	var err error
-	f.sessions, err = vault.NewSessions(options)
+	f.sessions, err = session.NewSessions(options)
 	Expect(err).NotTo(HaveOccurred())
 }
 
@@ -117,7 +117,7 @@ func (f *fixture) setConfigMap(name, key, value string) {
 
 func (f *fixture) later(d time.Duration) { f.clock.SetTime(f.clock.Now().Add(d)) }
 
-func (f *fixture) session(ctx context.Context) *vault.Session {
+func (f *fixture) session(ctx context.Context) *session.Session {
 	GinkgoHelper()
 	session, err := f.sessions.For(ctx, f.config)
 	Expect(err).NotTo(HaveOccurred())

@@ -13,7 +13,8 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -41,12 +42,12 @@ var _ = Describe("The environment", func() {
 		} {
 			GinkgoT().Setenv(name, value)
 		}
-		f.newSessions(vault.Options{})
+		f.newSessions(session.Options{})
 		server.PutKV("secret/data/db", map[string]any{"password": canary})
 
 		session := f.session(ctx)
 		Expect(session.Token().Policies).To(Equal([]string{"default", "reader"}), "not the root token of VAULT_TOKEN")
-		secret, err := session.Read(ctx, at("db"))
+		secret, err := secrets.Read(ctx, session, at("db"))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(secret.Data).To(HaveKeyWithValue("password", canary), "not wrapped")
 
@@ -61,7 +62,7 @@ var _ = Describe("The environment", func() {
 		f := newFixture()
 		session := f.session(ctx)
 		proxy.Inject(env.Fault{Path: "secret/", Status: 500, ContentType: "application/json", Body: `{"errors":[]}`})
-		_, err := session.Read(ctx, vault.Location{EnginePath: "secret", SecretPath: "db", KVVersion: "V2"})
+		_, err := secrets.Read(ctx, session, secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: "V2"})
 		Expect(err).To(HaveOccurred())
 		Expect(proxy.Counts()).To(HaveKeyWithValue("GET secret/data/db", 1))
 	})

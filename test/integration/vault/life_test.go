@@ -10,7 +10,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -144,7 +146,7 @@ var _ = Describe("A token obtained by login", func() {
 		w := newWay(ctx, "kubernetes", "", terms{})
 		Expect(w.read(ctx)).To(Succeed())
 		mine := w.sessions
-		w.newSessions(vault.Options{Kubernetes: theAPIServer().Clients})
+		w.newSessions(session.Options{Kubernetes: theAPIServer().Clients})
 		Expect(w.read(ctx)).To(Succeed())
 		Expect(w.living()).To(Equal(2))
 		mine.Forget(w.config.UID)
@@ -166,7 +168,7 @@ var _ = Describe("A token obtained by login", func() {
 		session := w.session(ctx)
 		w.sessions.Forget(w.config.UID)
 		Eventually(w.living).Should(BeZero())
-		_, err := session.Read(ctx, at("db"))
+		_, err := secrets.Read(ctx, session, at("db"))
 		Expect(err).NotTo(HaveOccurred())
 		Eventually(w.living).Should(BeZero())
 	})
@@ -181,7 +183,7 @@ var _ = Describe("A token obtained by login", func() {
 				"bound_service_account_names": "app", "bound_service_account_namespaces": "shop", "audience": "vault"})
 			session := w.session(ctx)
 			late := func() error {
-				_, err := session.Read(ctx, at("late"))
+				_, err := secrets.Read(ctx, session, at("late"))
 				return err
 			}
 			for range 5 {
@@ -272,13 +274,13 @@ var _ = Describe("A wrapped secret ID", func() {
 		w.setSecret("approle", "id", two)
 		Expect(w.read(ctx)).To(Succeed())
 		mine := w.sessions
-		w.newSessions(vault.Options{})
+		w.newSessions(session.Options{})
 		Expect(w.read(ctx)).To(Succeed())
 		Expect(proxy.Counts()).To(HaveKeyWithValue("POST sys/wrapping/unwrap", 2))
 
 		By("telling a third that there is none for it")
 		theirs := w.sessions
-		w.newSessions(vault.Options{})
+		w.newSessions(session.Options{})
 		sentence := "no wrapping token in " + source + " works: each was used or has expired " + w.as() + cure
 		Expect(w.said(w.read(ctx), v1alpha1.ReasonAuthFailed)).To(Equal(sentence))
 		proxy.Reset()
@@ -291,7 +293,7 @@ var _ = Describe("A wrapped secret ID", func() {
 		Expect(w.read(ctx)).To(Succeed())
 		third := w.sessions
 		proxy.Reset()
-		for _, sessions := range []*vault.Sessions{mine, theirs, third} {
+		for _, sessions := range []*session.Sessions{mine, theirs, third} {
 			w.sessions = sessions
 			w.later(2 * time.Minute)
 			Expect(w.read(ctx)).To(Succeed())
@@ -352,8 +354,8 @@ var _ = Describe("A workload's session", func() {
 		w := newWay(ctx, "jwt", "", terms{})
 		w.config.Spec.Auth.JWT.ServiceAccountName, w.config.Spec.Auth.JWT.Workload = "", new(true)
 		asked := 0
-		pod := func(account string) *vault.Workload {
-			return &vault.Workload{Namespace: "shop", ServiceAccount: account, Token: func(ctx context.Context, audience string) (string, error) {
+		pod := func(account string) *auth.Workload {
+			return &auth.Workload{Namespace: "shop", ServiceAccount: account, Token: func(ctx context.Context, audience string) (string, error) {
 				asked++
 				Expect(audience).To(Equal("vault"))
 				made, err := theAPIServer().Clients.CoreV1().ServiceAccounts("shop").CreateToken(ctx, account, &authenticationv1.TokenRequest{

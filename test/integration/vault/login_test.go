@@ -9,7 +9,8 @@ import (
 	. "github.com/onsi/gomega"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -21,8 +22,8 @@ var _ = Describe("Logging in", func() {
 		server.PutKV("secret/data/db", map[string]any{"password": canary})
 	})
 
-	read := func(ctx context.Context, session *vault.Session) error {
-		_, err := session.Read(ctx, at("db"))
+	read := func(ctx context.Context, session *session.Session) error {
+		_, err := secrets.Read(ctx, session, at("db"))
 		return err
 	}
 
@@ -227,7 +228,7 @@ var _ = Describe("Logging in", func() {
 
 		It("keeps the token when only the policy is missing", func(ctx context.Context) {
 			session := f.session(ctx)
-			_, err := session.Read(ctx, vault.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion1})
+			_, err := secrets.Read(ctx, session, secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion1})
 			f.said(err, v1alpha1.ReasonPermissionDenied)
 			Expect(read(ctx, session)).To(Succeed())
 			Expect(logins()).To(Equal(2)) // at login, and to tell the policy from the token

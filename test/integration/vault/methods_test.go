@@ -14,7 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -162,7 +163,7 @@ func newWay(ctx context.Context, kind, mount string, t terms) *way {
 	}
 	w.config.Spec.Auth = auth
 	if kind == "kubernetes" || kind == "jwt" {
-		w.newSessions(vault.Options{Kubernetes: theAPIServer().Clients})
+		w.newSessions(session.Options{Kubernetes: theAPIServer().Clients})
 	}
 	w.secretReads.Store(0)
 	return w
@@ -201,7 +202,7 @@ func (w *way) read(ctx context.Context) error {
 		return err
 	}
 	w.mute(session)
-	_, err = session.Read(ctx, at("db"))
+	_, err = secrets.Read(ctx, session, at("db"))
 	return err
 }
 

@@ -17,7 +17,9 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/internal/vault/transport"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -34,7 +36,7 @@ var _ = Describe("The way to Vault", func() {
 		if err != nil {
 			return err
 		}
-		_, err = session.Read(ctx, at("db"))
+		_, err = secrets.Read(ctx, session, at("db"))
 		return err
 	}
 	origins := func(sentence string) string {
@@ -56,12 +58,12 @@ var _ = Describe("The way to Vault", func() {
 	})
 
 	It("leads to addresses that are allowed, and no credential is read for any other", func(ctx context.Context) {
-		f.newSessions(vault.Options{AllowedURLs: []string{"https://vault.example.com"}})
+		f.newSessions(session.Options{AllowedURLs: []string{"https://vault.example.com"}})
 		Expect(origins(f.said(read(ctx), v1alpha1.ReasonInvalidSpec))).To(Equal(
 			"spec.url: ORIGIN is not in the controller's --allowed-vault-urls; use one that is, or have it listed (VaultConfig shop/prod)"))
 		Expect(f.secretReads.Load()).To(BeZero())
 		Expect(proxy.Counts()).To(BeEmpty())
-		f.newSessions(vault.Options{AllowedURLs: []string{"https://vault.example.com", f.config.Spec.URL}})
+		f.newSessions(session.Options{AllowedURLs: []string{"https://vault.example.com", f.config.Spec.URL}})
 		Expect(read(ctx)).To(Succeed())
 	})
 
@@ -98,9 +100,9 @@ var _ = Describe("The way to Vault", func() {
 		})
 
 		It("must be allowed where Vaults must be", func(ctx context.Context) {
-			f.newSessions(vault.Options{AllowedURLs: []string{f.config.Spec.URL}})
+			f.newSessions(session.Options{AllowedURLs: []string{f.config.Spec.URL}})
 			Expect(f.said(read(ctx), v1alpha1.ReasonInvalidSpec)).To(ContainSubstring("is not in the controller's --allowed-proxy-urls"))
-			f.newSessions(vault.Options{AllowedURLs: []string{f.config.Spec.URL}, AllowedProxyURLs: []string{tunnel.URL()}})
+			f.newSessions(session.Options{AllowedURLs: []string{f.config.Spec.URL}, AllowedProxyURLs: []string{tunnel.URL()}})
 			Expect(read(ctx)).To(Succeed())
 		})
 	})
@@ -191,7 +193,7 @@ var _ = Describe("The way to Vault", func() {
 			errs := make([]error, 12)
 			for i := range errs {
 				wait.Go(func() {
-					_, errs[i] = session.Read(ctx, vault.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2})
+					_, errs[i] = secrets.Read(ctx, session, secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2})
 				})
 			}
 			wait.Wait()
@@ -212,7 +214,7 @@ var _ = Describe("The way to Vault", func() {
 			f.config.Spec.Limits = &v1alpha1.VaultLimits{Timeout: &metav1.Duration{Duration: 300 * time.Millisecond}}
 			session := f.session(ctx)
 			proxy.Inject(env.Fault{Path: "secret/", Hang: true})
-			_, err := session.Read(ctx, at("db"))
+			_, err := secrets.Read(ctx, session, at("db"))
 			Expect(f.said(err, v1alpha1.ReasonVaultUnreachable)).To(ContainSubstring("time-out after 300ms"))
 		})
 	})
@@ -224,13 +226,13 @@ var _ = Describe("The way to Vault", func() {
 				Body: `{"errors":["request path: rate limit quota exceeded"]}`,
 			}
 		}
-		location := vault.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2}
+		location := secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2}
 
 		It("reads once more after the time that Vault names", func(ctx context.Context) {
 			session := f.session(ctx)
 			proxy.Inject(quota("1", 1))
 			started := time.Now()
-			_, err := session.Read(ctx, location)
+			_, err := secrets.Read(ctx, session, location)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(time.Since(started)).To(BeNumerically(">=", time.Second))
 			Expect(proxy.Counts()).To(HaveKeyWithValue("GET secret/data/db", 2))
@@ -239,9 +241,9 @@ var _ = Describe("The way to Vault", func() {
 		It("asks for nothing before that time", func(ctx context.Context) {
 			session := f.session(ctx)
 			proxy.Inject(quota("30", 1))
-			_, err := session.Read(ctx, location)
+			_, err := secrets.Read(ctx, session, location)
 			Expect(f.said(err, v1alpha1.ReasonRateLimited)).To(Equal("GET secret/data/db → 429 too many requests " + as + "; a quota in Vault is used up"))
-			_, err = session.Read(ctx, location)
+			_, err = secrets.Read(ctx, session, location)
 			Expect(f.said(err, v1alpha1.ReasonRateLimited)).To(MatchRegexp(
 				`^GET secret/data/db → not sent: a quota in Vault is used up, and Vault wants no request for (30|29)s \(VaultConfig shop/prod, auth token\); raise the quota$`))
 			Expect(proxy.Counts()).To(HaveKeyWithValue("GET secret/data/db", 1))
@@ -253,7 +255,7 @@ var _ = Describe("The way to Vault", func() {
 			usedUp := quota("1", 1)
 			usedUp.Method = http.MethodPost
 			proxy.Inject(usedUp)
-			_, err := session.Write(ctx, vault.Location{EnginePath: "secret", SecretPath: "quota"}, map[string]any{"a": "b"}, 0)
+			_, err := secrets.Write(ctx, session, secrets.Location{EnginePath: "secret", SecretPath: "quota"}, map[string]any{"a": "b"}, 0)
 			f.said(err, v1alpha1.ReasonRateLimited)
 			Expect(fault.OutcomeUnknown(err)).To(BeFalse())
 			Expect(proxy.Counts()).To(HaveKeyWithValue("POST secret/data/quota", 1))
@@ -264,13 +266,13 @@ var _ = Describe("The way to Vault", func() {
 		session := f.session(ctx)
 		back := env.Fault{Path: "secret/", Times: 2, Status: 307, Header: http.Header{"Location": {proxy.URL() + "/v1/secret/data/db"}}}
 		proxy.Inject(back)
-		location := vault.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2}
-		_, err := session.Read(ctx, location)
+		location := secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2}
+		_, err := secrets.Read(ctx, session, location)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(proxy.Counts()).To(HaveKeyWithValue("GET secret/data/db", 3))
 		back.Times = 0
 		proxy.Inject(back)
-		_, err = session.Read(ctx, location)
+		_, err = secrets.Read(ctx, session, location)
 		Expect(f.said(err, v1alpha1.ReasonVaultUnreachable)).To(ContainSubstring("307 redirect"))
 		Expect(proxy.Counts()).To(HaveKeyWithValue("GET secret/data/db", 6))
 	})
@@ -296,17 +298,17 @@ var _ = Describe("A standby", func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(health).To(And(HaveField("Standby", true), HaveField("Initialized", true), HaveField("Sealed", false), HaveField("Version", Not(BeEmpty()))))
 		session := f.session(ctx)
-		location := vault.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2}
-		_, err = session.Write(ctx, location, map[string]any{"password": canary}, 0)
+		location := secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2}
+		_, err = secrets.Write(ctx, session, location, map[string]any{"password": canary}, 0)
 		Expect(err).NotTo(HaveOccurred())
-		secret, err := session.Read(ctx, location)
+		secret, err := secrets.Read(ctx, session, location)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(secret.Data).To(HaveKeyWithValue("password", canary))
 		Expect(session.Renew(ctx)).To(Succeed())
 
 		active.Stop()
 		again := func() error {
-			_, failure := session.Read(ctx, location)
+			_, failure := secrets.Read(ctx, session, location)
 			f.mute(failure)
 			return failure
 		}
@@ -331,7 +333,7 @@ var _ = Describe("Vault's health", func() {
 		return many
 	}
 	// all asks for the health that each of them sees, all at once.
-	all := func(ctx context.Context, each func(*v1alpha1.VaultConfig, vault.Health, error)) {
+	all := func(ctx context.Context, each func(*v1alpha1.VaultConfig, transport.Health, error)) {
 		var wait sync.WaitGroup
 		for _, config := range configs() {
 			wait.Go(func() {
@@ -345,14 +347,14 @@ var _ = Describe("Vault's health", func() {
 	checks := func() int { return proxy.Counts()["GET sys/health"] }
 
 	It("is asked for once by all that reach Vault in the same way, and each is answered in its own name", func(ctx context.Context) {
-		all(ctx, func(_ *v1alpha1.VaultConfig, health vault.Health, err error) {
+		all(ctx, func(_ *v1alpha1.VaultConfig, health transport.Health, err error) {
 			Expect(err).NotTo(HaveOccurred())
 			Expect(health.Initialized).To(BeTrue())
 		})
 		Expect(checks()).To(Equal(1))
 		f.later(20 * time.Second)
 		proxy.Inject(env.Fault{Path: "sys/health", Status: 502, Body: "<html>"})
-		failed := func(config *v1alpha1.VaultConfig, _ vault.Health, err error) {
+		failed := func(config *v1alpha1.VaultConfig, _ transport.Health, err error) {
 			Expect(f.said(err, v1alpha1.ReasonVaultUnreachable)).To(ContainSubstring("(VaultConfig shop/" + config.Name + ")"))
 		}
 		all(ctx, failed)
@@ -360,23 +362,23 @@ var _ = Describe("Vault's health", func() {
 		Expect(checks()).To(Equal(2), "a failure is shared too")
 		proxy.Heal()
 		f.later(time.Second)
-		all(ctx, func(_ *v1alpha1.VaultConfig, _ vault.Health, err error) { Expect(err).NotTo(HaveOccurred()) })
+		all(ctx, func(_ *v1alpha1.VaultConfig, _ transport.Health, err error) { Expect(err).NotTo(HaveOccurred()) })
 		Expect(checks()).To(Equal(3), "the return of Vault is seen soon")
 	})
 
 	DescribeTable("is read from the body, whatever the status says of the node that answers",
-		func(ctx context.Context, status int, body string, want vault.Health) {
+		func(ctx context.Context, status int, body string, want transport.Health) {
 			proxy.Inject(env.Fault{Path: "sys/health", Status: status, ContentType: "application/json", Body: body})
 			health, err := f.sessions.Health(ctx, f.config)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(health).To(Equal(want))
 		},
 		Entry("a standby", 429, `{"initialized":true,"sealed":false,"standby":true,"version":"1.21.1","cluster_name":"c"}`,
-			vault.Health{Initialized: true, Standby: true, Version: "1.21.1", ClusterName: "c"}),
+			transport.Health{Initialized: true, Standby: true, Version: "1.21.1", ClusterName: "c"}),
 		Entry("a performance standby", 473, `{"initialized":true,"sealed":false,"standby":true,"performance_standby":true,"version":"1.21.1+ent","cluster_name":"c"}`,
-			vault.Health{Initialized: true, Standby: true, Version: "1.21.1+ent", ClusterName: "c"}),
+			transport.Health{Initialized: true, Standby: true, Version: "1.21.1+ent", ClusterName: "c"}),
 		Entry("a disaster recovery secondary", 472,
 			`{"initialized":true,"sealed":false,"standby":false,"replication_dr_mode":"secondary","version":"1.21.1+ent","cluster_name":"c"}`,
-			vault.Health{Initialized: true, Secondary: true, Version: "1.21.1+ent", ClusterName: "c"}),
+			transport.Health{Initialized: true, Secondary: true, Version: "1.21.1+ent", ClusterName: "c"}),
 	)
 })

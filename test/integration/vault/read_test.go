@@ -10,7 +10,8 @@ import (
 	. "github.com/onsi/gomega"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -29,8 +30,8 @@ var _ = Describe("Reading", func() {
 
 		DescribeTable("takes both spellings of the path",
 			func(ctx context.Context, path string, version v1alpha1.KVVersion) {
-				at := vault.Location{EnginePath: "/secret/", SecretPath: path, KVVersion: version}
-				secret, err := f.session(ctx).Read(ctx, at)
+				at := secrets.Location{EnginePath: "/secret/", SecretPath: path, KVVersion: version}
+				secret, err := secrets.Read(ctx, f.session(ctx), at)
 				Expect(err).NotTo(HaveOccurred())
 				Expect(secret.Data).To(Equal(map[string]any{
 					"password": canary + "1", "port": json.Number("1521"), "big": json.Number("123456789012345"), "nested": map[string]any{"a": []any{true, nil}},
@@ -39,10 +40,10 @@ var _ = Describe("Reading", func() {
 				Expect(secret.Version).To(Equal(int64(1)))
 				Expect(secret.CreatedTime).To(BeTemporally("~", time.Now(), time.Minute))
 				Expect(secret.RequestID).NotTo(BeEmpty())
-				Expect(f.session(ctx).APIPath(ctx, at)).To(Equal("secret/data/team/oracle"))
+				Expect(secrets.APIPath(ctx, f.session(ctx), at)).To(Equal("secret/data/team/oracle"))
 				f.mute(secret)
 				f.mute(*secret)
-				f.mute(map[string]any{"in": []any{secret, struct{ S vault.Secret }{*secret}}})
+				f.mute(map[string]any{"in": []any{secret, struct{ S secrets.Secret }{*secret}}})
 			},
 			Entry("as the command line has it", "team/oracle", v1alpha1.KVVersion("")),
 			Entry("as the API has it", "data/team/oracle", v1alpha1.KVVersion("")),
@@ -53,10 +54,10 @@ var _ = Describe("Reading", func() {
 
 		It("reads the latest version, or the one asked for", func(ctx context.Context) {
 			server.PutKV("secret/data/team/oracle", map[string]any{"password": canary + "2"})
-			latest, err := f.session(ctx).Read(ctx, at("team/oracle"))
+			latest, err := secrets.Read(ctx, f.session(ctx), at("team/oracle"))
 			Expect(err).NotTo(HaveOccurred())
 			Expect(latest.Version).To(Equal(int64(2)))
-			first, err := f.session(ctx).Read(ctx, atVersion("team/oracle", 1))
+			first, err := secrets.Read(ctx, f.session(ctx), atVersion("team/oracle", 1))
 			Expect(err).NotTo(HaveOccurred())
 			Expect(first.Version).To(Equal(int64(1)))
 			Expect(first.Data).To(HaveKeyWithValue("password", canary+"1"))
@@ -68,8 +69,8 @@ var _ = Describe("Reading", func() {
 			server.PutKV("secret/data/team/oracle", map[string]any{"password": canary + "3"})
 			write("secret/delete/team/oracle", map[string]any{"versions": []int{3}})
 			write("secret/destroy/team/oracle", map[string]any{"versions": []int{2}})
-			read := func(location vault.Location) string {
-				_, err := f.session(ctx).Read(ctx, location)
+			read := func(location secrets.Location) string {
+				_, err := secrets.Read(ctx, f.session(ctx), location)
 				return f.said(err, v1alpha1.ReasonSecretNotFound)
 			}
 			Expect(read(at("team/oracle"))).To(MatchRegexp(
@@ -86,7 +87,7 @@ var _ = Describe("Reading", func() {
 		It("escapes what has a meaning in URLs", func(ctx context.Context) {
 			for _, name := range []string{"a b", "a%2Fb", "what?x=1", "a#b", "ü", "a+b&c", "semi;colon", "[x]", "per%cent"} {
 				server.PutKV("secret/data/odd/"+name, map[string]any{"is": canary + name})
-				secret, err := f.session(ctx).Read(ctx, at("odd/"+name))
+				secret, err := secrets.Read(ctx, f.session(ctx), at("odd/"+name))
 				Expect(err).NotTo(HaveOccurred(), name)
 				Expect(secret.Data).To(HaveKeyWithValue("is", canary+name))
 				Expect(secret.Path).To(Equal("secret/data/odd/" + name))
@@ -95,7 +96,7 @@ var _ = Describe("Reading", func() {
 
 		It("asks for the engine's version once a minute at most", func(ctx context.Context) {
 			for range 3 {
-				_, err := f.session(ctx).Read(ctx, at("team/oracle"))
+				_, err := secrets.Read(ctx, f.session(ctx), at("team/oracle"))
 				Expect(err).NotTo(HaveOccurred())
 			}
 			Expect(proxy.Counts()).To(Equal(map[string]int{
@@ -104,7 +105,7 @@ var _ = Describe("Reading", func() {
 				"GET secret/data/team/oracle":       3,
 			}))
 			f.later(61 * time.Second)
-			_, err := f.session(ctx).Read(ctx, at("team/oracle"))
+			_, err := secrets.Read(ctx, f.session(ctx), at("team/oracle"))
 			Expect(err).NotTo(HaveOccurred())
 			Expect(proxy.Counts()).To(HaveKeyWithValue("GET sys/internal/ui/mounts/secret", 2))
 		})
@@ -118,7 +119,7 @@ var _ = Describe("Reading", func() {
 
 		DescribeTable("takes the path as it is",
 			func(ctx context.Context, path, value string, version v1alpha1.KVVersion) {
-				secret, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "kv", SecretPath: path, KVVersion: version})
+				secret, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "kv", SecretPath: path, KVVersion: version})
 				Expect(err).NotTo(HaveOccurred())
 				Expect(secret.Data).To(HaveKeyWithValue("password", canary+value))
 				Expect(secret.Path).To(Equal("kv/" + path))
@@ -131,7 +132,7 @@ var _ = Describe("Reading", func() {
 		)
 
 		It("has no versions", func(ctx context.Context) {
-			_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "kv", SecretPath: "oracle", Version: 2})
+			_, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "kv", SecretPath: "oracle", Version: 2})
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
 				"version 2 of kv/oracle: the engine is KV version 1, which keeps no versions " + as + "; leave out version"))
 		})
@@ -140,7 +141,7 @@ var _ = Describe("Reading", func() {
 	Context("with a wrong location", func() {
 		DescribeTable("refuses the path before anything is sent",
 			func(ctx context.Context, engine, path, sentence string) {
-				_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: engine, SecretPath: path})
+				_, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: engine, SecretPath: path})
 				Expect(f.said(err, v1alpha1.ReasonInvalidSpec)).To(Equal(sentence))
 				Expect(proxy.Counts()).To(HaveLen(1)) // the login
 			},
@@ -155,7 +156,7 @@ var _ = Describe("Reading", func() {
 
 		It("says that the engine is of another type", func(ctx context.Context) {
 			f.setToken(f.token(env.TokenOptions{Policies: []string{"root"}}))
-			_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "cubbyhole", SecretPath: "x"})
+			_, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "cubbyhole", SecretPath: "x"})
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
 				`the secrets engine at cubbyhole is of type "cubbyhole", not kv ` + as + "; set enginePath to a KV engine"))
 			Expect(proxy.Counts()).NotTo(HaveKey("GET cubbyhole/x"))
@@ -167,23 +168,23 @@ var _ = Describe("Reading", func() {
 			server.Create("transit/keys/app")
 			server.Policy("transit", `path "transit/*" { capabilities = ["read"] }`)
 			f.setToken(f.token(env.TokenOptions{Policies: []string{"transit"}}))
-			there := vault.Location{EnginePath: "transit", SecretPath: "keys/app"}
-			secret, err := f.session(ctx).Read(ctx, there)
+			there := secrets.Location{EnginePath: "transit", SecretPath: "keys/app"}
+			secret, err := secrets.Read(ctx, f.session(ctx), there)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(secret.Data).To(HaveKeyWithValue("name", "app"))
 			Expect(secret.Data).To(HaveKeyWithValue("type", "aes256-gcm96"))
 			Expect([]any{secret.Version, secret.Path, secret.CreatedTime.IsZero()}).To(Equal([]any{int64(0), "transit/keys/app", true}))
 
 			there.Version = 1
-			_, err = f.session(ctx).Read(ctx, there)
+			_, err = secrets.Read(ctx, f.session(ctx), there)
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
 				"version 1 of transit/keys/app: the engine is not KV, which keeps no versions " + as + "; leave out version"))
-			_, err = f.session(ctx).Read(ctx, vault.Location{EnginePath: "transit", SecretPath: "keys/app", KVVersion: v1alpha1.KVVersion1})
+			_, err = secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "transit", SecretPath: "keys/app", KVVersion: v1alpha1.KVVersion1})
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
 				"the secrets engine at transit is not KV " + as + "; leave out kvVersion, or correct enginePath"))
-			_, err = f.session(ctx).Read(ctx, vault.Location{EnginePath: "transit", SecretPath: "keys/none"})
+			_, err = secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "transit", SecretPath: "keys/none"})
 			Expect(f.said(err, v1alpha1.ReasonSecretNotFound)).To(ContainSubstring("GET transit/keys/none → 404 no secret at this path"))
-			_, err = f.session(ctx).CurrentVersion(ctx, vault.Location{EnginePath: "transit", SecretPath: "keys/app"})
+			_, err = secrets.CurrentVersion(ctx, f.session(ctx), secrets.Location{EnginePath: "transit", SecretPath: "keys/app"})
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(ContainSubstring("the engine at transit is not KV, and this needs version 2"))
 		})
 
@@ -193,13 +194,13 @@ var _ = Describe("Reading", func() {
 			server.Policy("transit", `path "transit/*" { capabilities = ["read"] }`)
 			f.setToken(f.token(env.TokenOptions{Policies: []string{"transit"}}))
 			proxy.Inject(env.Fault{Path: "transit/nothing", Status: 200, ContentType: "application/json", Body: `{"request_id":"r","data":null}`})
-			empty, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "transit", SecretPath: "nothing"})
+			empty, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "transit", SecretPath: "nothing"})
 			Expect(err).NotTo(HaveOccurred())
 			Expect(empty.Data).To(BeEmpty(), "an engine that answers without data has no keys")
 			proxy.Inject(env.Fault{Path: "transit/creds/app", Status: 200, ContentType: "application/json", Body: `{"request_id":"r","lease_id":"transit/creds/app/` +
 				canary + `","lease_duration":60,"data":{"password":"` + canary + `"}}`})
 			for range 2 {
-				_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "transit", SecretPath: "creds/app"})
+				_, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "transit", SecretPath: "creds/app"})
 				Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(ContainSubstring("GET transit/creds/app → a secret with a lease, made for each reader " + as))
 			}
 			Expect(proxy.Counts()).To(HaveKeyWithValue("GET transit/creds/app", 1))
@@ -209,10 +210,10 @@ var _ = Describe("Reading", func() {
 		DescribeTable("never reads what is Vault's own, even with a token that may",
 			func(ctx context.Context, engine, path string) {
 				f.setToken(f.token(env.TokenOptions{Policies: []string{"root"}}))
-				_, err := f.session(ctx).Read(ctx, at("nothing"))
+				_, err := secrets.Read(ctx, f.session(ctx), at("nothing"))
 				Expect(err).To(HaveOccurred())
 				proxy.Reset() // it is logged in now, and asks for nothing on its own account
-				_, err = f.session(ctx).Read(ctx, vault.Location{EnginePath: engine, SecretPath: path})
+				_, err = secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: engine, SecretPath: path})
 				Expect(err).To(HaveOccurred())
 				Expect(proxy.Counts()).NotTo(HaveKey("GET " + engine + "/" + path))
 			},
@@ -223,14 +224,14 @@ var _ = Describe("Reading", func() {
 		)
 
 		It("says where the engine really is", func(ctx context.Context) {
-			_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "secret/data", SecretPath: "oracle"})
+			_, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "secret/data", SecretPath: "oracle"})
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
 				"no secrets engine is mounted at secret/data, the nearest is secret " + as + "; set enginePath to that"))
 		})
 
 		It("says that there is no engine", func(ctx context.Context) {
 			f.setToken(f.token(env.TokenOptions{Policies: []string{"root"}}))
-			_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "nope", SecretPath: "oracle"})
+			_, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "nope", SecretPath: "oracle"})
 			Expect(f.said(err, v1alpha1.ReasonSecretNotFound)).To(Equal("GET nope/oracle → 404 no secrets engine is mounted at nope " + as + "; enable one there, or correct enginePath" +
 				"; Vault does not tell it the engine's KV version, so V1 was assumed: set kvVersion if that is wrong"))
 		})
@@ -240,12 +241,12 @@ var _ = Describe("Reading", func() {
 			server.Policy("all", `path "secret/*" { capabilities = ["read"] }
 path "kv/*" { capabilities = ["read"] }`)
 			f.setToken(f.token(env.TokenOptions{Policies: []string{"all"}}))
-			_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "secret", SecretPath: "oracle", KVVersion: v1alpha1.KVVersion1})
+			_, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "secret", SecretPath: "oracle", KVVersion: v1alpha1.KVVersion1})
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
 				"GET secret/oracle → 404 the engine at secret is KV version 2 " + as + "; leave out kvVersion, or set it to V2"))
 
 			server.PutKV("kv/data/oracle", map[string]any{"password": canary})
-			_, err = f.session(ctx).Read(ctx, vault.Location{EnginePath: "kv", SecretPath: "oracle", KVVersion: v1alpha1.KVVersion2})
+			_, err = secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "kv", SecretPath: "oracle", KVVersion: v1alpha1.KVVersion2})
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
 				"GET kv/data/oracle → 200 not a KV version 2 secret " + as + "; the engine at kv seems to be KV version 1"))
 		})
@@ -254,11 +255,11 @@ path "kv/*" { capabilities = ["read"] }`)
 	Context("what the policy does not allow", func() {
 		It("says which policy rule is missing, and that kvVersion may help", func(ctx context.Context) {
 			f.setToken(f.token(env.TokenOptions{}))
-			_, err := f.session(ctx).Read(ctx, at("data/db"))
+			_, err := secrets.Read(ctx, f.session(ctx), at("data/db"))
 			Expect(f.said(err, v1alpha1.ReasonPermissionDenied)).To(Equal(
 				`GET secret/data/db → 403 permission denied ` + as + `; its policy needs "read" on secret/data/db; ` +
 					"Vault does not tell it the engine's KV version, so V2 was assumed: set kvVersion if that is wrong"))
-			_, err = f.session(ctx).Read(ctx, vault.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2})
+			_, err = secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2})
 			Expect(f.said(err, v1alpha1.ReasonPermissionDenied)).To(Equal(
 				`GET secret/data/db → 403 permission denied ` + as + `; its policy needs "read" on secret/data/db`))
 		})
@@ -266,10 +267,10 @@ path "kv/*" { capabilities = ["read"] }`)
 		It("uses a token that may not look itself up", func(ctx context.Context) {
 			server.PutKV("kv/oracle", map[string]any{"password": canary})
 			f.setToken(f.token(env.TokenOptions{Policies: []string{"reader"}, NoDefaultPolicy: true}))
-			Expect(f.session(ctx).Token()).To(Equal(vault.TokenInfo{Opaque: true}))
+			Expect(f.session(ctx).Token()).To(Equal(auth.TokenInfo{Opaque: true}))
 			Expect(f.session(ctx).NextRenewal()).To(BeZero())
 			Expect(f.session(ctx).Renew(ctx)).To(Succeed())
-			_, err := f.session(ctx).Read(ctx, vault.Location{EnginePath: "kv", SecretPath: "oracle"})
+			_, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "kv", SecretPath: "oracle"})
 			Expect(err).NotTo(HaveOccurred())
 		})
 	})
@@ -277,15 +278,17 @@ path "kv/*" { capabilities = ["read"] }`)
 	It("bounds what it reads of an answer", func(ctx context.Context) {
 		session := f.session(ctx)
 		proxy.Inject(env.Fault{Path: "kv/", Status: 200, ContentType: "application/json", Body: fmt.Sprintf(`{"request_id":"x","data":{"a":%q}}`, make([]byte, 3<<20))})
-		_, err := session.Read(ctx, vault.Location{EnginePath: "kv", SecretPath: "x", KVVersion: v1alpha1.KVVersion1})
+		_, err := secrets.Read(ctx, session, secrets.Location{EnginePath: "kv", SecretPath: "x", KVVersion: v1alpha1.KVVersion1})
 		Expect(f.said(err, v1alpha1.ReasonVaultUnreachable)).To(ContainSubstring("answered, but not as Vault does: status 200 with more than 4 MiB"))
 	})
 })
 
-func at(path string) vault.Location { return vault.Location{EnginePath: "secret", SecretPath: path} }
+func at(path string) secrets.Location {
+	return secrets.Location{EnginePath: "secret", SecretPath: path}
+}
 
-func atVersion(path string, version int64) vault.Location {
-	return vault.Location{EnginePath: "secret", SecretPath: path, Version: version}
+func atVersion(path string, version int64) secrets.Location {
+	return secrets.Location{EnginePath: "secret", SecretPath: path, Version: version}
 }
 
 func write(path string, data map[string]any) {

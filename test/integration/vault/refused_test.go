@@ -9,7 +9,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -63,7 +63,7 @@ var _ = Describe("A login that cannot work", func() {
 		Entry("a service account that Sallyport may make no token for", "jwt", func(w *way) {
 			nobody, err := kubernetes.NewForConfig(forbidden(theAPIServer()))
 			Expect(err).NotTo(HaveOccurred())
-			w.newSessions(vault.Options{Kubernetes: nobody})
+			w.newSessions(session.Options{Kubernetes: nobody})
 		}, v1alpha1.ReasonCredentialMissing,
 			"Sallyport may not make a token for service account shop/app (VaultConfig shop/prod, auth jwt role app); "+
 				"bind the ClusterRole sallyport-credentials to its service account in namespace shop"),

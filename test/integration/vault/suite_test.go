@@ -1,4 +1,4 @@
-// Package vault_test runs internal/vault against a real Vault server. Kubernetes is an in-memory reader here: all that
+// Package vault_test runs the packages of internal/vault against a real Vault server. Kubernetes is an in-memory reader here: all that
 // sessions ask of it is to get a Secret or ConfigMap.
 package vault_test
 

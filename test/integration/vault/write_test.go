@@ -10,27 +10,28 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/test/env"
 )
 
 var _ = Describe("Writing", func() {
 	var (
-		f       *fixture
-		session *vault.Session
+		f *fixture
+		s *session.Session
 	)
 	data := map[string]any{"password": canary + "written", "port": json.Number("1521")}
 
 	BeforeEach(func(ctx context.Context) {
 		f = newFixture()
 		f.setToken(f.token(env.TokenOptions{Policies: []string{"writer"}}))
-		session = f.session(ctx)
+		s = f.session(ctx)
 		DeferCleanup(func() { remove("secret/metadata/new") })
 	})
 
 	It("creates and updates with the version it expects", func(ctx context.Context) {
-		Expect(session.CurrentVersion(ctx, at("new"))).To(Equal(int64(0)))
-		written, err := session.Write(ctx, at("data/new"), data, 0)
+		Expect(secrets.CurrentVersion(ctx, s, at("new"))).To(Equal(int64(0)))
+		written, err := secrets.Write(ctx, s, at("data/new"), data, 0)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(written.Version).To(Equal(int64(1)))
 		Expect(written.Path).To(Equal("secret/data/new"))
@@ -38,42 +39,42 @@ var _ = Describe("Writing", func() {
 		Expect(written.CreatedTime).To(BeTemporally("~", time.Now(), time.Minute))
 		f.mute(written)
 
-		secret, err := session.Read(ctx, at("new"))
+		secret, err := secrets.Read(ctx, s, at("new"))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(secret.Data).To(Equal(data))
 		Expect(secret.CreatedTime).To(BeTemporally("==", written.CreatedTime))
 
-		Expect(session.CurrentVersion(ctx, at("new"))).To(Equal(int64(1)))
-		written, err = session.Write(ctx, at("new"), data, 1)
+		Expect(secrets.CurrentVersion(ctx, s, at("new"))).To(Equal(int64(1)))
+		written, err = secrets.Write(ctx, s, at("new"), data, 1)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(written.Version).To(Equal(int64(2)))
 	})
 
 	It("refuses when somebody else was faster", func(ctx context.Context) {
-		_, err := session.Write(ctx, at("new"), data, 0)
+		_, err := secrets.Write(ctx, s, at("new"), data, 0)
 		Expect(err).NotTo(HaveOccurred())
-		_, err = session.Write(ctx, at("new"), data, 0)
+		_, err = secrets.Write(ctx, s, at("new"), data, 0)
 		Expect(f.said(err, v1alpha1.ReasonCASMismatch)).To(Equal(
 			"POST secret/data/new → 400 the secret's current version is another than the one expected " + as + "; somebody else wrote it"))
 		Expect(fault.OutcomeUnknown(err)).To(BeFalse())
-		Expect(session.CurrentVersion(ctx, at("new"))).To(Equal(int64(1)))
+		Expect(secrets.CurrentVersion(ctx, s, at("new"))).To(Equal(int64(1)))
 	})
 
 	DescribeTable("counts deleted and destroyed versions, with and without a right to the metadata",
 		func(ctx context.Context, policy string) {
 			f.setToken(f.token(env.TokenOptions{Policies: []string{policy}}))
 			f.later(2 * time.Minute)
-			Expect(session.CurrentVersion(ctx, at("new"))).To(Equal(int64(0)))
+			Expect(secrets.CurrentVersion(ctx, s, at("new"))).To(Equal(int64(0)))
 			for cas := range int64(3) {
-				_, err := session.Write(ctx, at("new"), data, cas)
+				_, err := secrets.Write(ctx, s, at("new"), data, cas)
 				Expect(err).NotTo(HaveOccurred())
 			}
-			Expect(session.CurrentVersion(ctx, at("new"))).To(Equal(int64(3)))
+			Expect(secrets.CurrentVersion(ctx, s, at("new"))).To(Equal(int64(3)))
 			write("secret/delete/new", map[string]any{"versions": []int{3}})
-			Expect(session.CurrentVersion(ctx, at("new"))).To(Equal(int64(3)))
+			Expect(secrets.CurrentVersion(ctx, s, at("new"))).To(Equal(int64(3)))
 			write("secret/destroy/new", map[string]any{"versions": []int{1, 2, 3}})
-			Expect(session.CurrentVersion(ctx, at("new"))).To(Equal(int64(3)))
-			_, err := session.Write(ctx, at("new"), data, 3)
+			Expect(secrets.CurrentVersion(ctx, s, at("new"))).To(Equal(int64(3)))
+			_, err := secrets.Write(ctx, s, at("new"), data, 3)
 			Expect(err).NotTo(HaveOccurred())
 		},
 		Entry("with", "writer"),
@@ -83,7 +84,7 @@ var _ = Describe("Writing", func() {
 	It("says which policy rule is missing", func(ctx context.Context) {
 		f.setToken(f.token(env.TokenOptions{Policies: []string{"reader"}}))
 		f.later(2 * time.Minute)
-		_, err := session.Write(ctx, at("new"), data, 0)
+		_, err := secrets.Write(ctx, s, at("new"), data, 0)
 		Expect(f.said(err, v1alpha1.ReasonPermissionDenied)).To(Equal(
 			"POST secret/data/new → 403 permission denied " + as + `; its policy needs "create" and "update" on secret/data/new`))
 		Expect(fault.OutcomeUnknown(err)).To(BeFalse())
@@ -92,7 +93,7 @@ var _ = Describe("Writing", func() {
 	It("uses at once the token that replaced a revoked one", func(ctx context.Context) {
 		server.Revoke(f.tokens[len(f.tokens)-1])
 		f.setToken(f.token(env.TokenOptions{Policies: []string{"writer"}}))
-		written, err := session.Write(ctx, at("new"), data, 0)
+		written, err := secrets.Write(ctx, s, at("new"), data, 0)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(written.Version).To(Equal(int64(1)))
 	})
@@ -101,7 +102,7 @@ var _ = Describe("Writing", func() {
 		func(ctx context.Context, version v1alpha1.KVVersion) {
 			f.setToken(f.token(env.TokenOptions{Policies: []string{"root"}}))
 			f.later(2 * time.Minute)
-			_, err := session.Write(ctx, vault.Location{EnginePath: "kv", SecretPath: "new", KVVersion: version}, data, 0)
+			_, err := secrets.Write(ctx, s, secrets.Location{EnginePath: "kv", SecretPath: "new", KVVersion: version}, data, 0)
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
 				"the engine at kv is KV version 1, and this needs version 2 " + as + "; upgrade it, or use another engine"))
 			Expect(fault.OutcomeUnknown(err)).To(BeFalse())
@@ -116,7 +117,7 @@ var _ = Describe("Writing", func() {
 		attempt := func(ctx context.Context, lost env.Fault) error {
 			lost.Method, lost.Path = "POST", "secret/data/new"
 			proxy.Inject(lost)
-			_, err := session.Write(ctx, at("new"), data, 0)
+			_, err := secrets.Write(ctx, s, at("new"), data, 0)
 			Expect(err).To(HaveOccurred())
 			Expect(proxy.Counts()).To(HaveKeyWithValue("POST secret/data/new", 1), "sent once")
 			return err
@@ -124,13 +125,13 @@ var _ = Describe("Writing", func() {
 
 		DescribeTable("says that the outcome is unknown",
 			func(ctx context.Context, lost env.Fault, reason, sentence string, happened int64) {
-				f.newSessions(vault.Options{Timeout: time.Second})
-				session = f.session(ctx)
+				f.newSessions(session.Options{Timeout: time.Second})
+				s = f.session(ctx)
 				proxy.Reset()
 				err := attempt(ctx, lost)
 				Expect(f.said(err, reason)).To(HavePrefix("POST secret/data/new → " + sentence))
 				Expect(fault.OutcomeUnknown(err)).To(BeTrue())
-				Expect(session.CurrentVersion(ctx, at("new"))).To(Equal(happened))
+				Expect(secrets.CurrentVersion(ctx, s, at("new"))).To(Equal(happened))
 			},
 			Entry("after Vault wrote it", env.Fault{CloseAfter: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ", int64(1)),
 			Entry("before Vault saw it", env.Fault{CloseBefore: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ", int64(0)),
@@ -153,15 +154,15 @@ var _ = Describe("Writing", func() {
 		It("is sure that nothing happened if no connection came about", func(ctx context.Context) {
 			f.config.Generation, f.config.Spec.URL = 2, server.URL()
 			direct := f.session(ctx)
-			_, err := direct.CurrentVersion(ctx, at("new")) // the engine's version is known from here
+			_, err := secrets.CurrentVersion(ctx, direct, at("new")) // the engine's version is known from here
 			Expect(err).NotTo(HaveOccurred())
 			server.Stop()
 			DeferCleanup(server.Start)
 			Eventually(func() string { // until the old connection is known to be dead
-				_, dead := direct.CurrentVersion(ctx, at("new"))
+				_, dead := secrets.CurrentVersion(ctx, direct, at("new"))
 				return dead.Error()
 			}).Should(ContainSubstring("connection refused"))
-			_, err = direct.Write(ctx, at("new"), data, 0)
+			_, err = secrets.Write(ctx, direct, at("new"), data, 0)
 			Expect(f.said(err, v1alpha1.ReasonVaultUnreachable)).To(Equal(
 				"POST secret/data/new → no answer from " + server.URL() + ": connection refused " + as))
 			Expect(fault.OutcomeUnknown(err)).To(BeFalse())

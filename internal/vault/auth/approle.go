@@ -1,0 +1,119 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault/transport"
+)
+
+const appRole = "appRole"
+
+var _ = register(registration{
+	name: appRole, build: newAppRoleMethod,
+	connection: &connectionForm{
+		rank: 4, keys: []string{"roleID", "secretID"}, mountable: true,
+		auth: func(text func(string) string, mount v1alpha1.MountPath, secret v1alpha1.SecretKeyReference) v1alpha1.VaultAuth {
+			return v1alpha1.VaultAuth{AppRole: &v1alpha1.AppRoleAuth{Mount: mount, RoleID: text("roleID"), SecretIDSecretKeyRef: secret}}
+		},
+	},
+})
+
+// appRoleMethod logs in with role ID and secret ID, by Vault's auth method approle.
+type appRoleMethod struct {
+	loginMount
+	roleID string
+	ref    v1alpha1.SecretKeyReference
+	// unwrapper opens the wrapping tokens that the Secret holds in place of a secret ID; nil: it holds one.
+	unwrapper *unwrapper
+}
+
+func newAppRoleMethod(input Input) (Method, error) {
+	auth := input.Config.Spec.Auth.AppRole
+	mount, err := newLoginMount(input.Source, appRole, appRole, "approle", auth.Mount, auth.VaultNamespace)
+	if err != nil {
+		return nil, err
+	}
+	if !isWord(auth.RoleID) {
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec, "roleID: is empty or holds white space").
+			WithRemedy("write the role ID alone (%s)", mount.actor)
+	}
+	m := &appRoleMethod{loginMount: mount, roleID: auth.RoleID, ref: auth.SecretIDSecretKeyRef}
+	if isTrue(auth.SecretIDWrapped) {
+		m.unwrapper = &unwrapper{mount: mount, ref: m.ref}
+	}
+	return m, nil
+}
+
+// Label implements Method.
+func (*appRoleMethod) Label() string { return appRole }
+
+// LimitsLogins is true: a secret ID can be good for a number of logins.
+func (*appRoleMethod) LimitsLogins() bool { return true }
+
+// Remedy implements Method.
+func (m *appRoleMethod) Remedy() string {
+	if m.unwrapper != nil {
+		return m.unwrapper.remedy()
+	}
+	return "put a new secret ID into " + m.source.key(m.ref)
+}
+
+// ReadCredential implements Method.
+func (m *appRoleMethod) ReadCredential(ctx context.Context, reader client.Reader) (Credential, error) {
+	if m.unwrapper != nil {
+		return m.unwrapper.readCredential(ctx, reader)
+	}
+	value, err := readWord(ctx, reader, m.source, m.ref, "secret ID")
+	if err != nil {
+		return Credential{}, err
+	}
+	// The mistake is an easy one, and Vault's answer to it says only that the login is wrong.
+	if strings.HasPrefix(value, "hvs.") {
+		f := fault.Waiting(v1alpha1.ReasonInvalidSpec, "%s holds a Vault token and no secret ID (%s)", m.source.key(m.ref), m.config())
+		if m.source.connection { // which cannot have wrapping tokens
+			return Credential{}, f.WithRemedy("put a secret ID there")
+		}
+		return Credential{}, f.WithRemedy("put a secret ID there, or set %s if it is a wrapping token", m.field("secretIDWrapped"))
+	}
+	return NewCredential(value), nil
+}
+
+// Login implements Method.
+func (m *appRoleMethod) Login(ctx context.Context, conn *transport.Conn, c Credential) (*LoginResult, error) {
+	secretID := c.Secret
+	if m.unwrapper != nil {
+		var err error
+		if secretID, err = m.unwrapper.unwrap(ctx, conn, c); err != nil {
+			return nil, err
+		}
+	}
+	result, err := m.send(ctx, conn, loginRequest{
+		path: "login", probe: "login",
+		body: func() map[string]string {
+			return map[string]string{"role_id": m.roleID, "secret_id": secretID.Reveal()}
+		},
+		// Vault locks a role ID after five wrong secret IDs.
+		retryable: false,
+		diagnose:  m.diagnose,
+	})
+	if rejected, ok := errors.AsType[*RejectedError](err); ok && !rejected.Retryable && m.unwrapper != nil {
+		m.unwrapper.forget()
+	}
+	return result, err
+}
+
+func (m *appRoleMethod) diagnose(response *transport.Response) (problem, remedy string) {
+	if response.Is(http.StatusForbidden) {
+		return "the role ID is locked after too many wrong secret IDs, or may not log in from here",
+			"unlock it (sys/locked-users) or wait; it is tried again now and then"
+	}
+	return "there is no such role ID, or the secret ID is wrong, used up or expired, or may not be used from here",
+		m.Remedy() + ", or correct " + m.field("roleID") + "; it is not tried again until one of them changes"
+}

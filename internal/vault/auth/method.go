@@ -1,0 +1,75 @@
+package auth
+
+import (
+	"context"
+	"crypto/sha256"
+
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault/transport"
+)
+
+// Method is one way to authenticate to Vault, with the settings of one VaultConfig.
+type Method interface {
+	// Label is how sentences call it: the method's name as in spec.auth, and who logs in.
+	Label() string
+	// ReadCredential reads from Kubernetes what the method logs in with, and what tells that from another.
+	ReadCredential(ctx context.Context, reader client.Reader) (Credential, error)
+	// Login turns a credential into a token and says what Vault knows of it. A fault AuthFailed means that Vault does not
+	// accept this credential; a RejectedError says when it may be offered again.
+	Login(ctx context.Context, conn *transport.Conn, c Credential) (*LoginResult, error)
+	// Remedy for a credential that Vault does not accept, for sentences.
+	Remedy() string
+	// IssuesToken is whether the token is made by a login, and so Sallyport's to replace and to revoke.
+	IssuesToken() bool
+	// LimitsLogins is whether a credential may be good for a number of logins only, so that none is spent on a guess.
+	LimitsLogins() bool
+	// Namespace of Vault that the token lives in.
+	Namespace() string
+}
+
+// Credential is what a method logs in with.
+type Credential struct {
+	Secret transport.Token
+	// Fingerprint tells whether it changed, and lets a rejected credential be remembered without being kept. It stays in
+	// memory.
+	Fingerprint [sha256.Size]byte
+}
+
+// NewCredential returns the credential that a secret text is.
+func NewCredential(secret string) Credential {
+	return Credential{Secret: transport.NewToken(secret), Fingerprint: sha256.Sum256([]byte(secret))}
+}
+
+// LoginResult is a token, and what Vault says of it.
+type LoginResult struct {
+	Token transport.Token
+	Info  TokenInfo
+	// Conn that the token is bound to; nil if any will do.
+	Conn *transport.Conn
+}
+
+// RejectedError is a login that Vault answered with no.
+type RejectedError struct {
+	*fault.Fault
+	// Retryable: it may be tried again now and then with the same credential, because somebody may put it right in Vault, and
+	// nobody is locked out by it.
+	Retryable bool
+}
+
+// Unwrap lets callers find the fault.
+func (r *RejectedError) Unwrap() error { return r.Fault }
+
+// Input is what a Method is made from.
+type Input struct {
+	Config *v1alpha1.VaultConfig
+	// Source says how sentences call where the settings and the credential come from.
+	Source Source
+	// Clients make and review tokens of service accounts; nil: methods that need one fail.
+	Clients kubernetes.Interface
+	// Workload to log in as; nil: the VaultConfig's own identity.
+	Workload *WorkloadIdentity
+}

@@ -1,0 +1,71 @@
+package auth
+
+import (
+	"context"
+	"sync"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// Workload is the pod that mounts a Connection, whose service account VaultConfigs with workload: true log in as.
+type Workload struct {
+	// Namespace and ServiceAccount of the pod, as the API server confirmed them.
+	Namespace, ServiceAccount string
+	// Token returns the pod's own token for an audience, after the API server confirmed it. It is asked for only when a login is due.
+	// Its errors are faults. It is nil if the pod is gone: then only a session that is logged in already can be used.
+	Token func(ctx context.Context, audience string) (string, error)
+}
+
+// WorkloadIdentity is the service account behind a workload's session, which all its pods share.
+type WorkloadIdentity struct {
+	namespace, serviceAccount string
+
+	mu sync.Mutex
+	// latest is the pod that came last. Its token is the freshest: the kubelet renews it for as long as the pod lives.
+	latest *Workload
+}
+
+// NewWorkloadIdentity returns the identity of a workload, whose tokens it has only after Update.
+func NewWorkloadIdentity(workload *Workload) *WorkloadIdentity {
+	return &WorkloadIdentity{namespace: workload.Namespace, serviceAccount: workload.ServiceAccount}
+}
+
+// String is namespace/name of the service account.
+func (w *WorkloadIdentity) String() string { return w.namespace + "/" + w.serviceAccount }
+
+// ServiceAccount is its name.
+func (w *WorkloadIdentity) ServiceAccount() string { return w.serviceAccount }
+
+// Update notes the pod that came last.
+func (w *WorkloadIdentity) Update(workload *Workload) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.latest == nil || workload.Token != nil { // a pod that is gone has none, but can still use the session
+		w.latest = workload
+	}
+}
+
+// token returns the token of the pod that came last.
+func (w *WorkloadIdentity) token(ctx context.Context, audience string) (string, error) {
+	w.mu.Lock()
+	latest := w.latest
+	w.mu.Unlock()
+	if latest.Token == nil {
+		return "", fault.Waiting(v1alpha1.ReasonCredentialMissing,
+			"the pods of service account %s are gone, and with them the tokens to log in with", w)
+	}
+	return latest.Token(ctx, audience)
+}
+
+// IsWorkload tells whether a VaultConfig logs in as the pod that mounts a Connection.
+func IsWorkload(config *v1alpha1.VaultConfig) bool {
+	for _, auth := range []*v1alpha1.ServiceAccountAuth{config.Spec.Auth.Kubernetes, config.Spec.Auth.JWT} {
+		if auth != nil {
+			return isTrue(auth.Workload)
+		}
+	}
+	return false
+}
+
+func isTrue(flag *bool) bool { return flag != nil && *flag }

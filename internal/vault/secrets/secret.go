@@ -1,0 +1,40 @@
+package secrets
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Secret is what was read from a KV engine. It redacts itself: however it is printed, encoded or logged, only path and version
+// show. Data itself, taken out of it, is the caller's to guard.
+type Secret struct {
+	// Data holds the keys and values as JSON has them; numbers are json.Number.
+	Data map[string]any
+	// Version of the secret; zero for KV version 1.
+	Version int64
+	// CreatedTime is when the version was written, by Vault's clock; zero for KV version 1.
+	CreatedTime time.Time
+	// Path as Vault's API has it, engine included: secret/data/oracle.
+	Path string
+	// RequestID is Vault's ID of the request, to be found in its audit log.
+	RequestID string
+}
+
+// String returns path and version.
+func (s Secret) String() string {
+	return fmt.Sprintf("%s version %d [values redacted]", s.Path, s.Version)
+}
+
+// GoString is String, for %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// Format prints String for every verb: without it %x and the like would reach the values.
+func (s Secret) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, s.String()) }
+
+// MarshalLog is String, for logr.
+func (s Secret) MarshalLog() any { return s.String() }
+
+// MarshalJSON is String, for whatever encodes it without thinking.
+func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) }

@@ -1,0 +1,111 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault/transport"
+)
+
+// Conn makes requests with a session's token, which it does not show. It is good for the call of Do that it was made for.
+type Conn struct {
+	session *Session
+	login   *login
+}
+
+// Do makes requests with the session's token. If Vault denies them, it finds out why: with a new token they are tried once more;
+// otherwise the token is dead, or the policy does not allow it. Faults of the login are about the object that says how to log in.
+func (s *Session) Do(ctx context.Context, requests func(context.Context, *Conn) error) error {
+	defer s.leave()
+	current, err := s.ready(ctx)
+	if err != nil {
+		return err
+	}
+	err = s.with(ctx, current, requests)
+	switch {
+	case fault.Is(err, v1alpha1.ReasonTLSFailed):
+		s.invalidateAll()
+	case fault.Is(err, v1alpha1.ReasonPermissionDenied):
+		next, dead := s.handleForbidden(ctx, current)
+		if dead != nil {
+			return dead
+		}
+		if next != current {
+			return s.with(ctx, next, requests)
+		}
+	}
+	return err
+}
+
+// with makes requests with a login; while they are under way its token is not revoked.
+func (s *Session) with(ctx context.Context, current *login, requests func(context.Context, *Conn) error) error {
+	release := current.ref.Acquire()
+	defer release()
+	return requests(ctx, &Conn{session: s, login: current})
+}
+
+// invalidateAll has the certificates and the credential read again before the next request.
+func (s *Session) invalidateAll() {
+	s.connector.invalidate()
+	s.invalidate()
+}
+
+// Call makes one request with the session's token: see transport.Conn.Call. Who asks is filled in.
+func (c *Conn) Call(ctx context.Context, r transport.Request) (*transport.Response, error) {
+	r.Token, r.Actor = &c.login.token, c.Actor()
+	return c.login.conn.Call(ctx, r)
+}
+
+// Session that the requests belong to.
+func (c *Conn) Session() *Session { return c.session }
+
+// Actor is how sentences call who asks: VaultConfig shop/prod, auth token.
+func (c *Conn) Actor() string { return c.session.Actor() }
+
+// Now is the time by the clock that decides what is due.
+func (c *Conn) Now() time.Time { return c.session.now() }
+
+// TokenTerm is which token the requests are made with, and how long it lives.
+func (c *Conn) TokenTerm() TokenTerm { return c.login.term() }
+
+// DetachToken leaves the token to its own end, because something that was made with it lives no longer than it.
+func (c *Conn) DetachToken() { c.login.ref.Detach() }
+
+// Renew extends the token's life, concurrent callers together. It asks auth/token/renew-self for the token's creation TTL once
+// more. If Vault grants less, the token's max TTL caps it: MaxTTLReached is set, and the token dies at ExpireTime.
+//
+// A token that was obtained by login is renewed by every use of the session that comes when NextRenewal has passed, or replaced by
+// a new login if renewal cannot extend its life. Renew is such a use; it tells why that failed. Without anything to do it does
+// nothing. Errors are faults; AuthFailed if the token is dead already.
+func (s *Session) Renew(ctx context.Context) error {
+	if s.method.IssuesToken() {
+		if _, err := s.ready(ctx); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.about(s.renewBackoff.err)
+	}
+	return s.Do(ctx, func(ctx context.Context, c *Conn) error {
+		if !c.login.info.Extendable() {
+			return nil
+		}
+		_, err := s.share(ctx, "renew", func(ctx context.Context) (*login, error) { return s.renew(ctx, c.login) })
+		return err
+	})
+}
+
+// Health is what sys/health says, which needs no token: see Sessions.Health.
+func (s *Session) Health(ctx context.Context) (transport.Health, error) {
+	conn, err := s.connector.connect(ctx, false)
+	if err != nil {
+		return transport.Health{}, s.about(err)
+	}
+	health, err := conn.Health(ctx, s.subject.String())
+	if fault.Is(err, v1alpha1.ReasonTLSFailed) {
+		s.invalidateAll()
+	}
+	return health, err
+}

@@ -1,0 +1,51 @@
+package session
+
+import (
+	"crypto/sha256"
+	"testing"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/transport"
+	"sallyport.dev/sallyport/test/redaction"
+)
+
+func TestNothingPrintsSecrets(t *testing.T) {
+	const secret = redaction.Secret
+	token := transport.NewToken(secret)
+	config := &v1alpha1.VaultConfig{}
+	config.Spec.Auth.Token = &v1alpha1.TokenAuth{}
+	config.Spec.URL = "https://vault"
+	sessions := newSessions(&environment{clock: clock.RealClock{}, source: auth.FromSpec})
+	session, err := newSession(sessions.environment, config, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session.login = &login{
+		token: token, credential: auth.NewCredential(secret), info: auth.TokenInfo{ExpireTime: time.Now()}, ref: newTokenRef(),
+	}
+	rejected := &auth.RejectedError{Fault: fault.Transient("AuthFailed", "no"), Retryable: true}
+	session.loginBackoff.fail(time.Now(), [sha256.Size]byte{}, rejected)
+	reader := inMemory(func() map[string]string { return map[string]string{"password": secret} })
+	pool := newEphemeralPool(sessions.environment)
+	pool.byKey[[sha256.Size]byte{}] = &entry{
+		own: newSessions(&environment{reader: reader, clock: clock.RealClock{}}), session: session, users: 1,
+	}
+	pool.rejected.Add("x", session.loginBackoff, time.Hour)
+	redaction.Check(t, map[string]any{
+		"login":                 session.login,
+		"login by value":        *session.login,
+		"session":               session,
+		"sessions":              sessions,
+		"conn":                  &Conn{session: session, login: session.login},
+		"backoff":               session.loginBackoff,
+		"revocation":            revocation{token: token},
+		"revocations":           &revocationQueue{queue: []revocation{{token: token}}},
+		"ephemeral sessions":    pool,
+		"credentials in memory": reader,
+	})
+}

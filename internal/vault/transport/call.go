@@ -1,0 +1,89 @@
+package transport
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// Call makes one request. It returns the response if Vault gave one, and a fault unless that is a success: with a refusal both are
+// returned. Errors say by OutcomeUnknown whether a request with an effect may have had it. A fault of the way to Vault (address, TLS,
+// seal) has the Conn's subject.
+//
+// The request is sent once, except where Vault itself says that it did nothing and wants it sent again: see mayResend.
+func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
+	for sends := 1; ; sends++ {
+		if err := c.limiter.wait(ctx, c.timeout, r); err != nil {
+			return nil, err
+		}
+		var response Response
+		meta, sent, err := c.roundTrip(ctx, r, &response)
+		if err != nil {
+			return nil, c.unanswered(ctx, r, sent, err)
+		}
+		if c.mayResend(ctx, r, meta, sends) {
+			continue
+		}
+		response.Status = meta.status
+		switch {
+		case meta.status == http.StatusServiceUnavailable && r.Path != "sys/health":
+			return &response, c.unavailable(ctx, r, &response)
+		case meta.status >= 300 && meta.status < 400:
+			return &response, c.aboutSubject(responseFault(r, &response))
+		case meta.status >= 300:
+			return &response, responseFault(r, &response)
+		}
+		return &response, nil
+	}
+}
+
+// maxSends bounds how often Vault may send a request back to its own address: behind a load balancer, one of its nodes can be
+// the active one that all others point at.
+const maxSends = 3
+
+// mayResend tells whether a response asks for the same request once more: a standby that cannot forward sends it to the address that
+// it was sent to already, or a quota names the time after which a read may come again, and the caller wants to wait that long.
+func (c *Conn) mayResend(ctx context.Context, r Request, meta responseMeta, sends int) bool {
+	switch meta.status {
+	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return sends < maxSends && c.leadsBack(meta.location, r)
+	case http.StatusTooManyRequests:
+		if meta.retryAfter == 0 {
+			return false
+		}
+		c.limiter.pauseFor(meta.retryAfter)
+		return sends == 1 && !r.hasEffect() && meta.retryAfter <= maxWait(ctx, c.timeout)
+	}
+	return false
+}
+
+// leadsBack tells whether a redirect leads to the same path of the same origin. Any other could take the token elsewhere.
+func (c *Conn) leadsBack(location string, r Request) bool {
+	u, err := url.Parse(location)
+	if err != nil || u.Path != "/v1/"+r.Path {
+		return false
+	}
+	u.Path, u.RawPath, u.RawQuery = "", "", ""
+	origin, problem := parseOrigin(u.String())
+	return problem.text == "" && origin == c.transport.Origin
+}
+
+// unavailable tells a sealed Vault from one that is broken. Both say 503; only sys/health says which without having to trust the
+// wording.
+func (c *Conn) unavailable(ctx context.Context, r Request, response *Response) error {
+	sealed := func(problem, remedy string) error {
+		return c.aboutSubject(fault.Transient(v1alpha1.ReasonVaultSealed, "%s → 503 Vault is %s (%s)", r, problem, r.Actor).
+			WithRemedy("%s", remedy).WithOutcomeUnknown(r.hasEffect()))
+	}
+	switch health, err := c.Health(ctx, r.Actor); {
+	case err != nil: // the first response stands
+	case !health.Initialized:
+		return sealed("not initialized", "initialize and unseal it")
+	case health.Sealed:
+		return sealed("sealed", "unseal it")
+	}
+	return responseFault(r, response)
+}

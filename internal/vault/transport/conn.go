@@ -1,0 +1,68 @@
+package transport
+
+import (
+	"time"
+
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// Conn is one session's way to Vault, without a token: a Transport, and what the VaultConfig says of the requests on it.
+type Conn struct {
+	transport *Transport
+	// namespace of Vault that requests go to; empty: the root.
+	namespace string
+	// timeout of one request, its response included.
+	timeout time.Duration
+	limiter *RequestLimiter
+	pool    *Pool
+	// subject is the object that says how to reach Vault.
+	subject fault.Subject
+}
+
+// Settings say what a VaultConfig wants of the requests on a Conn.
+type Settings struct {
+	// Namespace of Vault that requests go to; empty: the root.
+	Namespace string
+	// Timeout of one request, its response included.
+	Timeout time.Duration
+	Limiter *RequestLimiter
+	// Subject is the object that says how to reach Vault. Faults of the way there are about it.
+	Subject fault.Subject
+}
+
+// NewConn returns a Conn over one of the pool's transports.
+func (p *Pool) NewConn(t *Transport, s Settings) *Conn {
+	return &Conn{transport: t, namespace: s.Namespace, timeout: s.Timeout, limiter: s.Limiter, pool: p, subject: s.Subject}
+}
+
+// Transport that the Conn uses.
+func (c *Conn) Transport() *Transport { return c.transport }
+
+// WithClientCertificate returns a Conn that shows this client certificate, and is the same otherwise.
+func (c *Conn) WithClientCertificate(certificate *ClientCertificate) (*Conn, error) {
+	config := c.transport.Config
+	config.ClientCertificate = certificate
+	t, err := c.pool.Get(config)
+	if err != nil {
+		return nil, err
+	}
+	other := *c
+	other.transport = t
+	return &other, nil
+}
+
+// Now is the time by the clock that decides what is due.
+func (c *Conn) Now() time.Time { return c.transport.clock.Now() }
+
+// anonymous is the same way as nobody's: without namespace, limits and time-out of a VaultConfig.
+func (c *Conn) anonymous() *Conn {
+	return &Conn{transport: c.transport, timeout: c.transport.healthTimeout, subject: c.subject}
+}
+
+// aboutSubject says that a fault is about the object that names this Vault.
+func (c *Conn) aboutSubject(f *fault.Fault) error {
+	if c.subject == (fault.Subject{}) {
+		return f
+	}
+	return fault.About(f, c.subject)
+}

@@ -1,0 +1,141 @@
+package transport
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/clock"
+)
+
+const (
+	// healthyTTL is how long a result stands while Vault is well.
+	healthyTTL = 10 * time.Second
+	// minUnhealthyTTL and maxUnhealthyTTL bound it for a Vault that is not, so that its return is seen within seconds.
+	minUnhealthyTTL = 500 * time.Millisecond
+	maxUnhealthyTTL = 4 * time.Second
+)
+
+// unhealthyTTLs are how long the results stand that follow each other while Vault is not well.
+var unhealthyTTLs = wait.Backoff{Duration: minUnhealthyTTL, Factor: 2, Cap: maxUnhealthyTTL, Steps: 8}
+
+// healthCache is the last result of sys/health, shared by all that use the same Transport. Nobody watches: who wants to know and
+// finds no result that still stands asks for everybody. An LRUExpireCache has no way to let many callers join one look.
+type healthCache struct {
+	flights singleflight.Group
+
+	mu      sync.Mutex
+	last    *healthResult
+	until   time.Time
+	ttls    wait.Backoff // of the failures to come; the zero value: none has been yet
+	version versionDebounce
+}
+
+// healthResult is one answer of sys/health, or why there is none. It is never changed.
+type healthResult struct {
+	response healthResponse
+	status   int
+	sent     bool
+	err      error
+}
+
+// healthResponse is the body of sys/health. Initialized is a pointer to see that it is there: the endpoint has no request ID.
+type healthResponse struct {
+	Initialized       *bool  `json:"initialized"`
+	Sealed            bool   `json:"sealed"`
+	Standby           bool   `json:"standby"`
+	Version           string `json:"version"`
+	ClusterName       string `json:"cluster_name"`
+	ReplicationDRMode string `json:"replication_dr_mode"`
+	// Errors are there in place of all else when Vault refuses to answer.
+	Errors []string `json:"errors"`
+}
+
+func (r *healthResult) healthy() bool {
+	return r.err == nil && r.response.Initialized != nil && *r.response.Initialized && !r.response.Sealed
+}
+
+// get returns the last result if that still stands, and else asks. The error is the caller's own giving up.
+func (c *healthCache) get(
+	ctx context.Context, clk clock.PassiveClock, ask func(context.Context) *healthResult,
+) (*healthResult, error) {
+	if known := c.fresh(clk.Now()); known != nil {
+		return known, nil
+	}
+	done := c.flights.DoChan("", func() (any, error) {
+		if known := c.fresh(clk.Now()); known != nil { // another caller was faster
+			return known, nil
+		}
+		// Detached, because the caller who asks may leave while others still wait. It has its own bound.
+		return c.put(ask(context.WithoutCancel(ctx)), clk.Now()), nil
+	})
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case shared := <-done:
+		result, _ := shared.Val.(*healthResult)
+		return result, nil
+	}
+}
+
+func (c *healthCache) fresh(now time.Time) *healthResult {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.last == nil || !now.Before(c.until) {
+		return nil
+	}
+	return c.last
+}
+
+// put remembers a result and decides how long it stands.
+func (c *healthCache) put(result *healthResult, now time.Time) *healthResult {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ttl := healthyTTL
+	if result.healthy() {
+		former := ""
+		if c.last != nil && c.last.healthy() {
+			former = c.last.response.Version
+		}
+		result.response.Version = c.version.accept(former, result.response.Version)
+		c.ttls = wait.Backoff{}
+	} else {
+		if c.ttls.Duration == 0 {
+			c.ttls = unhealthyTTLs
+		}
+		ttl = c.ttls.Step()
+		c.version = versionDebounce{}
+	}
+	// Half a fifth less or more, so that replicas do not come at the same moment.
+	c.last, c.until = result, now.Add(ttl*9/10+rand.N(ttl/5)) //nolint:gosec // jitter
+	return result
+}
+
+// debounceRuns is how often in a row a Vault that was well all the time must show another version before it is believed. Behind a
+// load balancer the nodes of a cluster that is being upgraded answer in turn, and each change of status is a write.
+const debounceRuns = 3
+
+// versionDebounce keeps the version that is shown until another one was seen often enough in a row.
+type versionDebounce struct {
+	candidate string
+	seen      int
+}
+
+// accept returns the version to show, given the former one, empty if there is none, and the one that was seen now.
+func (d *versionDebounce) accept(former, version string) string {
+	if former == "" || former == version {
+		*d = versionDebounce{}
+		return version
+	}
+	if d.candidate != version {
+		*d = versionDebounce{candidate: version}
+	}
+	if d.seen++; d.seen < debounceRuns {
+		return former
+	}
+	*d = versionDebounce{}
+	return version
+}

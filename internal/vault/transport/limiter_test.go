@@ -1,0 +1,75 @@
+package transport
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+func TestRequestLimiter(t *testing.T) {
+	read := Request{Method: http.MethodGet, Path: "secret/data/db", Actor: "VaultConfig shop/prod, auth token"}
+	renewal := Request{Method: http.MethodPost, Path: "auth/token/renew-self", Actor: "VaultConfig shop/prod, auth token"}
+	one := int32(1)
+	limited := func() *RequestLimiter { return NewRequestLimiter(&v1alpha1.VaultLimits{RequestsPerSecond: &one}) }
+	expired, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+
+	t.Run("sets no bound of its own", func(t *testing.T) {
+		g := NewWithT(t)
+		for _, l := range []*RequestLimiter{nil, NewRequestLimiter(nil), NewRequestLimiter(&v1alpha1.VaultLimits{})} {
+			for range 1000 {
+				g.Expect(l.wait(expired, time.Second, read)).To(Succeed())
+			}
+		}
+	})
+	t.Run("lets a burst through at once", func(t *testing.T) {
+		g := NewWithT(t)
+		burst := int32(3)
+		l := NewRequestLimiter(&v1alpha1.VaultLimits{RequestsPerSecond: &one, Burst: &burst})
+		for range 3 {
+			g.Expect(l.wait(expired, time.Second, read)).To(Succeed())
+		}
+		g.Expect(l.wait(expired, time.Second, read)).NotTo(Succeed())
+	})
+	t.Run("refuses what would wait longer than its time-out, and does not count it", func(t *testing.T) {
+		g := NewWithT(t)
+		l := limited()
+		g.Expect(l.wait(t.Context(), time.Second, read)).To(Succeed())
+		for range 3 {
+			g.Expect(l.wait(t.Context(), 100*time.Millisecond, read)).To(Equal(fault.Transient(v1alpha1.ReasonRateLimited,
+				"GET secret/data/db → not sent: its turn comes only in 1s, for more is asked of Vault than spec.limits allows, "+
+					"1 requests a second (VaultConfig shop/prod, auth token)").WithRemedy("raise spec.limits.requestsPerSecond")))
+		}
+		started := time.Now()
+		g.Expect(l.wait(t.Context(), 5*time.Second, read)).To(Succeed())
+		g.Expect(time.Since(started)).To(BeNumerically(">", 500*time.Millisecond))
+	})
+	t.Run("does not let a token die", func(t *testing.T) {
+		g := NewWithT(t)
+		l := limited()
+		g.Expect(l.wait(expired, 0, read)).To(Succeed())
+		g.Expect(l.wait(expired, 0, renewal)).To(Succeed())
+	})
+	t.Run("ends its wait with the caller", func(t *testing.T) {
+		g := NewWithT(t)
+		l := limited()
+		g.Expect(l.wait(t.Context(), time.Second, read)).To(Succeed())
+		leaving, leave := context.WithCancel(t.Context())
+		leave()
+		g.Expect(fault.Is(l.wait(leaving, 5*time.Second, read), v1alpha1.ReasonInternal)).To(BeTrue())
+	})
+	t.Run("keeps the time that Vault names", func(t *testing.T) {
+		g := NewWithT(t)
+		l := NewRequestLimiter(nil)
+		l.pauseFor(20 * time.Second)
+		l.pauseFor(time.Second) // does not shorten it
+		g.Expect(l.wait(t.Context(), 10*time.Second, read)).To(Equal(fault.Transient(v1alpha1.ReasonRateLimited,
+			"GET secret/data/db → not sent: a quota in Vault is used up, and Vault wants no request for 20s (VaultConfig shop/prod, auth token)").WithRemedy("raise the quota")))
+	})
+}

@@ -1,0 +1,124 @@
+package transport
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	vaultapi "github.com/hashicorp/vault/api"
+	"k8s.io/utils/clock"
+)
+
+// Config is all that makes one Transport another than the next.
+type Config struct {
+	Origin     string
+	Trust      Trust
+	ServerName string
+	// ClientCertificate that is shown; nil: none.
+	ClientCertificate *ClientCertificate
+	// Proxy is the proxy's origin; empty if there is none.
+	Proxy string
+}
+
+type configKey struct {
+	origin, serverName, proxy string
+	trust, clientCertificate  [sha256.Size]byte
+}
+
+func (c Config) key() configKey {
+	key := configKey{origin: c.Origin, serverName: c.ServerName, proxy: c.Proxy, trust: c.Trust.key}
+	if c.ClientCertificate != nil {
+		key.clientCertificate = c.ClientCertificate.key
+	}
+	return key
+}
+
+// Transport is the shared part of Conns that go the same way: their connections, and what is known of Vault's health. One with
+// another client certificate is another Transport: Vault binds tokens to connections that showed it.
+type Transport struct {
+	Config
+	healthTimeout time.Duration
+	clock         clock.PassiveClock
+	http          *http.Client
+	api           *vaultapi.Client
+	health        healthCache
+}
+
+// Pool holds the transports in use, one for each Config.
+type Pool struct {
+	timeout time.Duration
+	clock   clock.PassiveClock
+	mu      sync.Mutex
+	byKey   map[configKey]*Transport
+}
+
+// NewPool returns an empty Pool. The time-out is that of looks at sys/health, the clock says how old their results are.
+func NewPool(timeout time.Duration, clk clock.PassiveClock) *Pool {
+	return &Pool{timeout: timeout, clock: clk, byKey: map[configKey]*Transport{}}
+}
+
+// Get returns the Transport for a Config.
+func (p *Pool) Get(config Config) (*Transport, error) {
+	key := config.key()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byKey[key] == nil {
+		client := newHTTPClient(config)
+		api, err := newAPI(config.Origin, client)
+		if err != nil {
+			return nil, err
+		}
+		p.byKey[key] = &Transport{Config: config, healthTimeout: p.timeout, clock: p.clock, http: client, api: api}
+	}
+	return p.byKey[key], nil
+}
+
+// Keep drops the transports that are not in use and closes their idle connections. A request that still runs on one is not disturbed.
+func (p *Pool) Keep(used map[*Transport]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, t := range p.byKey {
+		if !used[t] {
+			delete(p.byKey, key)
+			t.http.CloseIdleConnections()
+		}
+	}
+}
+
+// newHTTPClient returns a client that takes nothing from the environment: no proxy, no certificate file, no cookie.
+func newHTTPClient(c Config) *http.Client {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.Trust.pool, ServerName: c.ServerName}
+	if c.ClientCertificate != nil {
+		config.Certificates = []tls.Certificate{c.ClientCertificate.certificate}
+	}
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+	transport := &boundedTransport{http.Transport{
+		Proxy:               nil,
+		DialContext:         dialer.DialContext,
+		TLSClientConfig:     config,
+		TLSHandshakeTimeout: 10 * time.Second,
+		ForceAttemptHTTP2:   true,
+		// Without pings, requests would go on being sent, and time out, on a connection whose other end vanished.
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+		MaxIdleConnsPerHost:    8,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}}
+	if proxy, err := url.Parse(c.Proxy); err == nil && c.Proxy != "" {
+		transport.Proxy = http.ProxyURL(proxy)
+		transport.OnProxyConnectResponse = checkTunnel
+		// The connection with the proxy itself: neither server name nor client certificate are meant for it.
+		transport.DialTLSContext = (&tls.Dialer{
+			NetDialer: dialer, Config: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.Trust.pool},
+		}).DialContext
+	}
+	return &http.Client{
+		Transport: transport,
+		// A redirect could carry the token to another address. Vault redirects only where a standby cannot forward.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}

@@ -1,0 +1,33 @@
+package transport
+
+import (
+	"fmt"
+	"testing"
+
+	vaultapi "github.com/hashicorp/vault/api"
+	. "github.com/onsi/gomega"
+
+	"sallyport.dev/sallyport/test/redaction"
+)
+
+func TestNothingPrintsSecrets(t *testing.T) {
+	const secret = redaction.Secret
+	token := NewToken(secret)
+	redaction.Check(t, map[string]any{
+		"token":               token,
+		"pointer to token":    &token,
+		"unexported field":    struct{ hidden Token }{token},
+		"map key":             map[string]Token{"t": token},
+		"key pair":            KeyPair{PEM: token},
+		"request":             Request{Path: "x", Token: &token},
+		"request with a body": Request{Path: "x", Body: map[string]string{"password": secret}},
+		"response": &Response{
+			Secret: vaultapi.Secret{Data: map[string]any{"a": secret}, Auth: &vaultapi.SecretAuth{ClientToken: secret}},
+		},
+		"response to a login": &Response{Auth: &TokenGranted{SecretAuth: vaultapi.SecretAuth{ClientToken: secret}}},
+	})
+	g := NewWithT(t)
+	g.Expect(fmt.Sprint(token)).To(Equal("[redacted]"))
+	g.Expect(token.Reveal()).To(Equal(secret))
+	g.Expect(Token{}.Reveal()).To(BeEmpty())
+}

@@ -1,0 +1,144 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	vaultapi "github.com/hashicorp/vault/api"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// responseMeta is what a response says beside its body.
+type responseMeta struct {
+	status     int
+	location   string
+	retryAfter time.Duration
+}
+
+// errNotVault is a response that Vault does not give: HTML from something in front of it, JSON that ends too early.
+type errNotVault struct {
+	status int
+	detail string
+}
+
+// Error says what was found, never the body itself.
+func (e *errNotVault) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.detail) }
+
+// roundTrip sends the request and decodes the response into out. It also tells whether any of it may have reached Vault.
+func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta responseMeta, sent bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+
+	apiRequest, err := c.build(r)
+	if err != nil {
+		return responseMeta{}, false, err
+	}
+	// The methods of Logical() that are recommended in its place hide the status code, which every sentence names.
+	response, err := c.client(r).RawRequestWithContext(ctx, apiRequest) //nolint:staticcheck // see above
+	if response == nil {
+		return responseMeta{}, connected.Load(), err
+	}
+	defer func() { _ = response.Body.Close() }()
+	// A refusal comes as an error too, which quotes the response; the response itself says all that is needed. Anything else is a
+	// response that broke off.
+	if _, refused := errors.AsType[*vaultapi.ResponseError](err); err != nil && !refused {
+		return responseMeta{}, true, err
+	}
+	meta = newResponseMeta(response.Response)
+	if meta.status >= 300 && meta.status < 400 {
+		return meta, true, nil // a redirect, whatever the body says
+	}
+	if meta.status == http.StatusNoContent {
+		return meta, true, nil
+	}
+	body, err := io.ReadAll(response.Body)
+	switch {
+	case err != nil:
+		return responseMeta{}, true, err
+	case len(body) > maxResponse:
+		return responseMeta{}, true, &errNotVault{meta.status, fmt.Sprintf("with more than %d MiB", maxResponse>>20)}
+	}
+	return meta, true, decode(response.Response, body, out)
+}
+
+func newResponseMeta(response *http.Response) responseMeta {
+	meta := responseMeta{status: response.StatusCode, location: response.Header.Get("Location")}
+	// Vault gives seconds. The other form, a date, would rest on two clocks being the same.
+	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 {
+		meta.retryAfter = min(time.Duration(min(seconds, 3600))*time.Second, maxPause)
+	}
+	return meta
+}
+
+// client returns the library for the namespace that a request goes to. The library takes it from the client and no other place, so
+// that there is a copy for each: a small one, which shares the connections.
+func (c *Conn) client(r Request) *vaultapi.Client {
+	namespace := r.Namespace
+	if namespace == "" {
+		namespace = c.namespace
+	}
+	if namespace == "" {
+		return c.transport.api
+	}
+	return c.transport.api.WithNamespace(namespace)
+}
+
+func (c *Conn) build(r Request) (*vaultapi.Request, error) {
+	// The library escapes the path; segments that would change its meaning were refused when the path was made.
+	built := c.client(r).NewRequest(r.Method, "/v1/"+r.Path)
+	built.WrapTTL = r.WrapTTL // the library would take one from the environment
+	if r.Method == http.MethodPatch {
+		built.Headers.Set("Content-Type", "application/merge-patch+json")
+	}
+	built.Params = r.Query
+	if r.Token != nil {
+		built.ClientToken = r.Token.Reveal()
+	}
+	if r.Body != nil {
+		if err := built.SetJSONBody(r.Body); err != nil {
+			return nil, fault.Terminal(v1alpha1.ReasonInternal, "%s: the data cannot be encoded as JSON", r) // the error may quote a value
+		}
+	}
+	return built, nil
+}
+
+// decode reads a response of Vault: JSON, with numbers kept as they are written, and with one of the keys that all of its responses have.
+func decode(response *http.Response, body []byte, out any) error {
+	notVault := func(detail string) error { return &errNotVault{response.StatusCode, detail} }
+	if kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); kind != "application/json" {
+		if plainHTTPToTLS(response, body) {
+			return errSpeaksTLS
+		}
+		return notVault("with something that is not JSON")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	if err := decoder.Decode(out); err != nil {
+		return notVault("with JSON that cannot be read")
+	}
+	switch decoded := out.(type) {
+	case *Response:
+		if decoded.RequestID == "" && decoded.Errors == nil && decoded.WrapInfo == nil { // a wrapped response has no ID
+			return notVault("with JSON that is not Vault's")
+		}
+	case *healthResponse:
+		if decoded.Initialized == nil && decoded.Errors == nil {
+			return notVault("with JSON that is not Vault's")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package transport
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"sync"
+
+	"golang.org/x/crypto/x509roots/fallback/bundle"
+)
+
+// publicRoots are Mozilla's root certificates, compiled in. They are named explicitly instead of being registered as
+// Go's fallback, so that neither the image's files nor SSL_CERT_FILE decide whom Sallyport trusts.
+var publicRoots = sync.OnceValue(func() *x509.CertPool {
+	pool := x509.NewCertPool()
+	for root := range bundle.Roots() {
+		certificate, err := x509.ParseCertificate(root.Certificate)
+		switch {
+		case err != nil: // one that this Go version cannot read is one that it does not trust
+		case root.Constraint != nil:
+			pool.AddCertWithConstraint(certificate, root.Constraint)
+		default:
+			pool.AddCert(certificate)
+		}
+	}
+	return pool
+})
+
+// Trust is a set of certificate authorities, and a key that is the same for the same set.
+type Trust struct {
+	pool *x509.CertPool
+	key  [sha256.Size]byte
+}
+
+// NewTrust reads a PEM bundle. It fails, with what is wrong, if there is no certificate in it or one that cannot be parsed:
+// skipping that one, as crypto/x509 does, would only show later, as an unknown authority.
+func NewTrust(certificates string) (Trust, string) {
+	pool, found := x509.NewCertPool(), false
+	for rest := []byte(certificates); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return Trust{}, "holds a certificate that cannot be parsed"
+		}
+		pool.AddCert(certificate)
+		found = true
+	}
+	if !found {
+		return Trust{}, "holds no PEM certificate"
+	}
+	return Trust{pool: pool, key: sha256.Sum256([]byte(certificates))}, ""
+}
+
+// PublicTrust is in the public authorities.
+func PublicTrust() Trust { return Trust{pool: publicRoots()} }
+
+// ClientCertificate is one that is shown on the way to Vault, and a key that is the same for the same one.
+type ClientCertificate struct {
+	certificate tls.Certificate
+	key         [sha256.Size]byte
+}
+
+// NewClientCertificate reads a certificate with its chain, and its key. It says what is wrong, without quoting either.
+func NewClientCertificate(certificate, key []byte) (*ClientCertificate, string) {
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return nil, "holds no PEM certificate with the key that belongs to it"
+	}
+	digest := sha256.New()
+	_, _ = digest.Write(certificate)
+	_, _ = digest.Write([]byte{0}) // no PEM file holds one
+	_, _ = digest.Write(key)
+	return &ClientCertificate{certificate: pair, key: [sha256.Size]byte(digest.Sum(nil))}, ""
+}
