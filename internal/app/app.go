@@ -40,7 +40,7 @@ const (
 	exitUsage = 2
 )
 
-// maxVerbosity is the most talkative log level. From level 8 on client-go logs the bodies of answers, and with them
+// maxVerbosity is the most talkative log level. From level 8 on client-go logs the bodies of responses, and with them
 // Secrets.
 const maxVerbosity = 5
 

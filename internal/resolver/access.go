@@ -64,7 +64,7 @@ func (a access) admit(ctx context.Context, config *v1alpha1.VaultConfig, namespa
 		return tenancy.NotAdmitted(key, namespace)
 	}
 	if vault.IsWorkload(config) {
-		// Whoever may change its url would be sent the tokens of another namespace's pods.
+		// A user who may change its url would be sent the tokens of another namespace's pods.
 		return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s: "+
 			"with workload: true it serves the pods of its own namespace only", key, namespace).
 			WithRemedy("create one in %s", namespace)

@@ -13,7 +13,7 @@ import (
 type contentVersion string
 
 // numberedVersion is that of a secret with versions. The time is there for secrets that are deleted with all their
-// versions and made anew: their versions begin at 1 again.
+// versions and created anew: their versions begin at 1 again.
 func numberedVersion(secret *vault.Secret) contentVersion {
 	return contentVersion(fmt.Sprintf("%d.%d", secret.Version, secret.CreatedTime.UnixNano()))
 }

@@ -4,6 +4,6 @@
 // these files in this order and none calls upward.
 //
 // It keeps no secret value: values live in memory while requests are in flight, and for two seconds at most in a burst
-// of them. It never speaks Vault's protocol itself (that is package vault), decides nothing about who may ask (package
+// of them. It never speaks Vault's protocol itself (that is package vault), authorises nobody (package
 // server), and knows nothing of volumes on nodes and mounts (package node).
 package resolver

@@ -54,7 +54,7 @@ func (r *secretReader) readAll(ctx context.Context, p *plan) {
 	})
 }
 
-// read reads a secret from Vault, sharing the result with everybody who asks while the request is under way, and for
+// read reads a secret from Vault, sharing the result with all callers while the request is under way, and for
 // volumes with those of the same burst. The version cache remembers when it was read and which version it had.
 func (r *secretReader) read(ctx context.Context, s *source, forVolume bool) {
 	id := r.versions.BeginRead(s.key, s.path)

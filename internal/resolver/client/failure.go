@@ -18,7 +18,7 @@ import (
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
-// faultOf turns an answer's error into the fault that the resolver found. It returns nil, the interface, for nil.
+// faultOf turns the error of a call into the fault that the resolver found. It returns nil, the interface, for nil.
 func faultOf(err error) error {
 	if err == nil {
 		return nil

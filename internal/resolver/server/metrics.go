@@ -14,7 +14,7 @@ var (
 
 	duration = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "sallyport_resolver_request_duration_seconds",
-		Help:    "Time that this replica's resolver took to answer a request.",
+		Help:    "Time that this replica's resolver took for a request.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
 	})
 )

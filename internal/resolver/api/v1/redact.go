@@ -56,7 +56,7 @@ func (x *ChangesResponse) String() string {
 	return fmt.Sprintf("ChangesResponse{cursor: %q, topics: %q}", x.GetCursor(), x.GetTopics())
 }
 
-// String says that there are leases, which are sealed.
+// String says that there are leases, which are encrypted.
 func (x *ReleaseRequest) String() string {
 	return fmt.Sprintf("ReleaseRequest{leases: %d bytes}", len(x.GetLeases()))
 }
