@@ -39,7 +39,7 @@ import (
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/internal/resolver/server"
 	"sallyport.dev/sallyport/internal/resolver/usage"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get
@@ -138,7 +138,7 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 	if err != nil {
 		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
 	}
-	sessions, err := vault.NewSessions(vault.Options{
+	sessions, err := session.NewSessions(session.Options{
 		Reader: mgr.GetAPIReader(), Kubernetes: clients, Clock: clk,
 		AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs,
 	})
@@ -224,7 +224,7 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 
 // watchKinds starts the informers that the resolver reads from. The controllers start theirs only in the leader; the
 // resolver needs them in every replica.
-func watchKinds(ctx context.Context, mgr manager.Manager, sessions *vault.Sessions) error {
+func watchKinds(ctx context.Context, mgr manager.Manager, sessions *session.Sessions) error {
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.Connection{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watching Connections: %w", err)
 	}
@@ -273,7 +273,7 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 // addResolver adds what serves and publishes this replica's resolver.
 func addResolver(
 	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface,
-	sessions *vault.Sessions, engine *resolver.Engine, log logr.Logger,
+	sessions *session.Sessions, engine *resolver.Engine, log logr.Logger,
 ) error {
 	clk := clock.RealClock{}
 	if err := errors.Join(server.RegisterMetrics(metrics.Registry), lease.RegisterMetrics(metrics.Registry)); err != nil {

@@ -17,7 +17,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 // The fake client stands only where outages and races of the API server are needed at one exact moment.
@@ -28,7 +28,7 @@ func keyStore() (*fake.Clientset, corev1client.SecretInterface) {
 
 func volumeLeases() *VolumeLeases {
 	l := &VolumeLeases{Volume: Volume{ID: "csi-1", PodUID: "uid", Node: "node"}}
-	l.Update([]string{"s"}, []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, vault.TokenTerm{})}, noon)
+	l.Update([]string{"s"}, []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{})}, noon)
 	return l
 }
 

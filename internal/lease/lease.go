@@ -9,7 +9,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 // Lease is one dynamic secret of a volume, with what must be known to renew, replace and revoke it. It redacts itself.
@@ -58,7 +59,7 @@ type DynamicSecret struct {
 	Name, SecretKey string
 	Config          *v1alpha1.VaultConfig
 	ServiceAccount  string
-	Issued          *vault.Issued
+	Issued          *secrets.Issued
 }
 
 // Format prints none of it, for every verb.
@@ -114,7 +115,7 @@ func (l Lease) expired(now time.Time) bool {
 }
 
 // withToken is the lease with what is known of its token now, which may live longer than was known.
-func (l Lease) withToken(token vault.TokenTerm, now time.Time) Lease {
+func (l Lease) withToken(token session.TokenTerm, now time.Time) Lease {
 	if token.ID != l.TokenID || l.TokenExpires.IsZero() {
 		return l
 	}
@@ -129,7 +130,7 @@ func twoThirds(since, expires time.Time, owner string) time.Time {
 	if expires.IsZero() {
 		return time.Time{}
 	}
-	return since.Add(vault.RenewAfter(expires.Sub(since), owner))
+	return since.Add(session.RenewAfter(expires.Sub(since), owner))
 }
 
 // earliest of the times that are not zero.

@@ -14,14 +14,15 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 // Manager renews, replaces and revokes the leases of volumes. It is safe for concurrent use.
 type Manager struct {
 	objects    client.Reader
 	pods       client.Reader
-	sessions   *vault.Sessions
+	sessions   *session.Sessions
 	encryption encryption
 	clock      clock.PassiveClock
 	log        logr.Logger
@@ -37,7 +38,7 @@ type Options struct {
 	// Pods finds pods as they are, which no cache does.
 	Pods client.Reader
 	// Sessions with Vault.
-	Sessions *vault.Sessions
+	Sessions *session.Sessions
 	// Secrets of Sallyport's own namespace, where the key is.
 	Secrets corev1client.SecretInterface
 	Clock   clock.PassiveClock
@@ -106,8 +107,8 @@ func (m *Manager) NextRefresh(v *VolumeLeases, after time.Duration) time.Duratio
 // session returns the session that a lease is renewed and revoked with. A VaultConfig that is disabled serves what it
 // has issued.
 func (m *Manager) session(
-	ctx context.Context, l *Lease, namespace string, workload *vault.Workload,
-) (*vault.Session, error) {
+	ctx context.Context, l *Lease, namespace string, workload *auth.Workload,
+) (*session.Session, error) {
 	config := &v1alpha1.VaultConfig{}
 	err := m.objects.Get(ctx, l.Config, config)
 	switch {
@@ -119,7 +120,7 @@ func (m *Manager) session(
 			"VaultConfig %s, which the lease was made through, does not exist any more, or is about another Vault", l.Config)
 	}
 	if workload == nil && l.ServiceAccount != "" {
-		workload = &vault.Workload{Namespace: namespace, ServiceAccount: l.ServiceAccount}
+		workload = &auth.Workload{Namespace: namespace, ServiceAccount: l.ServiceAccount}
 	}
 	return m.sessions.ForWorkload(ctx, config, workload)
 }

@@ -17,7 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 // A revocation is followed as far as the VaultConfig, which does not exist here: from there on it is Vault's, as in
@@ -34,7 +35,7 @@ func TestWhatNoVolumeCameWithIsRevokedWhenItsPodIsGone(t *testing.T) {
 	volume := Volume{ID: "csi-1", PodUID: "uid", PodName: "web", Namespace: "shop"}
 	waiting := func() int { return len(m.pending.before(clk.Now().Add(time.Hour))) }
 	track := func(id string, duration time.Duration) {
-		m.TrackPending(&VolumeLeases{Volume: volume}, []DynamicSecret{dynamicSecret(id, "s", duration, true, vault.TokenTerm{})})
+		m.TrackPending(&VolumeLeases{Volume: volume}, []DynamicSecret{dynamicSecret(id, "s", duration, true, session.TokenTerm{})})
 	}
 
 	track("a", time.Hour)
@@ -56,7 +57,7 @@ func TestWhatNoVolumeCameWithIsRevokedWhenItsPodIsGone(t *testing.T) {
 	m.sweep(t.Context())
 	g.Expect(waiting()).To(BeZero(), "what has run out is forgotten, whatever the pod")
 
-	m.TrackPending(&VolumeLeases{Volume: volume}, []DynamicSecret{{Name: "c", Config: config, Issued: &vault.Issued{}}})
+	m.TrackPending(&VolumeLeases{Volume: volume}, []DynamicSecret{{Name: "c", Config: config, Issued: &secrets.Issued{}}})
 	g.Expect(waiting()).To(BeZero(), "there is nothing to revoke of what has no lease")
 }
 
@@ -65,7 +66,7 @@ func TestAVolumeThatComesWithItClaimsIt(t *testing.T) {
 	objects := fake.NewClientBuilder().Build()
 	m := NewManager(Options{Objects: objects, Pods: objects, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
 	l := volumeLeases()
-	m.TrackPending(l, []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, vault.TokenTerm{})})
+	m.TrackPending(l, []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{})})
 	all := func(Lease) bool { return true }
 	g.Expect(m.pending.take(Volume{ID: "csi-2", PodUID: "uid"}, all)).To(BeEmpty(), "another volume of the same pod")
 	g.Expect(m.pending.take(Volume{ID: "csi-1", PodUID: "later"}, all)).To(BeEmpty(), "the same volume of a later pod")
@@ -87,7 +88,7 @@ func TestWhatCouldNotBeRevokedIsQueued(t *testing.T) {
 		},
 	})
 	m := NewManager(Options{Objects: objects, Pods: objects, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
-	m.RevokeUndelivered(t.Context(), "shop", []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, vault.TokenTerm{}), dynamicSecret("b", "s", time.Hour, true, vault.TokenTerm{})})
+	m.RevokeUndelivered(t.Context(), "shop", []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{}), dynamicSecret("b", "s", time.Hour, true, session.TokenTerm{})})
 	g.Expect(m.queue.queued).To(HaveLen(2))
 	m.sweep(t.Context())
 	g.Expect(m.queue.queued).To(HaveLen(2), "it is tried again and again")
@@ -100,7 +101,7 @@ func TestRenewalsOutliveAResponseThatDidNotArrive(t *testing.T) {
 	g := NewWithT(t)
 	clk := testingclock.NewFakePassiveClock(noon)
 	r := newRenewedTerms(clk)
-	h := dynamicSecret("a", "s", time.Hour, true, vault.TokenTerm{}).lease(noon)
+	h := dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{}).lease(noon)
 	renewed := h
 	renewed.Since, renewed.Expires = noon.Add(40*time.Minute), noon.Add(100*time.Minute)
 	r.record(&renewed)
@@ -126,7 +127,7 @@ func TestALeaseThatEndedLongAgoIsNotQueuedForEver(t *testing.T) {
 	})
 	clk := testingclock.NewFakePassiveClock(noon)
 	m := NewManager(Options{Objects: away, Pods: away, Clock: clk, Log: logr.Discard()})
-	m.RevokeUndelivered(t.Context(), "shop", []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, vault.TokenTerm{})})
+	m.RevokeUndelivered(t.Context(), "shop", []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{})})
 	clk.SetTime(noon.Add(time.Hour + clockTolerance - time.Second))
 	m.sweep(t.Context())
 	g.Expect(m.queue.queued).To(HaveLen(1), "clocks differ")

@@ -6,12 +6,14 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 // Renew renews what is due, revokes what was replaced, and finds out what must be replaced: see
 // VolumeLeases.NamesByKey. It does what it can; what fails is tried at the next request.
-func (m *Manager) Renew(ctx context.Context, v *VolumeLeases, workload *vault.Workload) {
+func (m *Manager) Renew(ctx context.Context, v *VolumeLeases, workload *auth.Workload) {
 	kept := v.Leases[:0]
 	for _, l := range v.Leases {
 		if m.maintain(ctx, &l, workload, v.Volume.Namespace) {
@@ -23,7 +25,7 @@ func (m *Manager) Renew(ctx context.Context, v *VolumeLeases, workload *vault.Wo
 
 // maintain does what is due for one lease and tells whether it is still there. That is for Vault to say: the volume's
 // state may be behind, because a response with a newer one did not reach the node, and clocks differ.
-func (m *Manager) maintain(ctx context.Context, l *Lease, workload *vault.Workload, namespace string) bool {
+func (m *Manager) maintain(ctx context.Context, l *Lease, workload *auth.Workload, namespace string) bool {
 	now := m.clock.Now()
 	if l.LeaseID == "" {
 		l.replaceNow = passed(l.replaceAt(), now)
@@ -47,14 +49,14 @@ func (m *Manager) maintain(ctx context.Context, l *Lease, workload *vault.Worklo
 		return m.renew(ctx, session, l)
 	}
 	l.replaceNow = passed(l.replaceAt(), now)
-	_, err = session.LookUpLease(ctx, vault.NewLeaseID(l.LeaseID))
-	return !errors.Is(err, vault.ErrLeaseGone) // any other failure says nothing about the lease
+	_, err = secrets.LookUpLease(ctx, session, secrets.NewLeaseID(l.LeaseID))
+	return !errors.Is(err, secrets.ErrLeaseGone) // any other failure says nothing about the lease
 }
 
 // renew renews a lease and tells whether it is still there. What cannot be renewed, or not for long, is to be replaced.
-func (m *Manager) renew(ctx context.Context, session *vault.Session, l *Lease) bool {
-	id := vault.NewLeaseID(l.LeaseID)
-	renewed, err := session.RenewLease(ctx, id, l.Duration)
+func (m *Manager) renew(ctx context.Context, session *session.Session, l *Lease) bool {
+	id := secrets.NewLeaseID(l.LeaseID)
+	renewed, err := secrets.RenewLease(ctx, session, id, l.Duration)
 	now := m.clock.Now()
 	switch {
 	case err == nil:
@@ -62,8 +64,8 @@ func (m *Manager) renew(ctx context.Context, session *vault.Session, l *Lease) b
 		l.Since, l.Expires = now, now.Add(renewed.Duration)
 		m.renewed.record(l)
 		l.replaceNow = renewed.Duration < l.Duration/2 || passed(l.replaceAt(), now)
-	case errors.Is(err, vault.ErrLeaseGone):
-		if _, err = session.LookUpLease(ctx, id); errors.Is(err, vault.ErrLeaseGone) {
+	case errors.Is(err, secrets.ErrLeaseGone):
+		if _, err = secrets.LookUpLease(ctx, session, id); errors.Is(err, secrets.ErrLeaseGone) {
 			return false
 		}
 		l.replaceNow = true

@@ -7,7 +7,8 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 const (
@@ -93,7 +94,7 @@ func (m *Manager) revokeQueued(ctx context.Context) {
 
 // revokeReplaced revokes what was replaced and tells whether there is nothing left to do. What the policy does not let
 // be revoked is left to expire.
-func (m *Manager) revokeReplaced(ctx context.Context, session *vault.Session, l *Lease) bool {
+func (m *Manager) revokeReplaced(ctx context.Context, session *session.Session, l *Lease) bool {
 	err := revoke(ctx, session, l)
 	switch {
 	case err == nil:
@@ -126,8 +127,8 @@ func (m *Manager) revokeLease(ctx context.Context, l *Lease, namespace string) e
 	return err
 }
 
-func revoke(ctx context.Context, session *vault.Session, l *Lease) error {
-	err := session.RevokeLease(ctx, vault.NewLeaseID(l.LeaseID))
+func revoke(ctx context.Context, session *session.Session, l *Lease) error {
+	err := secrets.RevokeLease(ctx, session, secrets.NewLeaseID(l.LeaseID))
 	if err == nil {
 		leases.WithLabelValues(actionReleased).Inc()
 	}

@@ -12,7 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -21,16 +22,16 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 var config = &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "main", UID: "config"}}
 
 // dynamicSecret is a secret with a lease, issued with a token.
-func dynamicSecret(name, key string, duration time.Duration, renewable bool, token vault.TokenTerm) DynamicSecret {
-	return DynamicSecret{Name: name, SecretKey: key, Config: config, Issued: &vault.Issued{
-		Lease: vault.Lease{ID: vault.NewLeaseID("database/creds/app/" + name), Duration: duration, Renewable: renewable}, Token: token,
+func dynamicSecret(name, key string, duration time.Duration, renewable bool, token session.TokenTerm) DynamicSecret {
+	return DynamicSecret{Name: name, SecretKey: key, Config: config, Issued: &secrets.Issued{
+		Lease: secrets.Lease{ID: secrets.NewLeaseID("database/creds/app/" + name), Duration: duration, Renewable: renewable}, Token: token,
 	}}
 }
 
 func TestALeaseIsRenewedOrReplacedAtTwoThirds(t *testing.T) {
-	never := vault.TokenTerm{ID: "t"}
-	dies := func(in time.Duration) vault.TokenTerm { return vault.TokenTerm{ID: "t", ExpireTime: noon.Add(in)} }
-	certificate := DynamicSecret{Name: "a", SecretKey: "s", Config: config, Issued: &vault.Issued{ExpireTime: noon.Add(time.Hour), Token: dies(time.Minute)}}
+	never := session.TokenTerm{ID: "t"}
+	dies := func(in time.Duration) session.TokenTerm { return session.TokenTerm{ID: "t", ExpireTime: noon.Add(in)} }
+	certificate := DynamicSecret{Name: "a", SecretKey: "s", Config: config, Issued: &secrets.Issued{ExpireTime: noon.Add(time.Hour), Token: dies(time.Minute)}}
 	for name, c := range map[string]struct {
 		secret         DynamicSecret
 		renew, replace time.Duration
@@ -42,7 +43,7 @@ func TestALeaseIsRenewedOrReplacedAtTwoThirds(t *testing.T) {
 		"not renewable, a token that dies sooner": {dynamicSecret("a", "s", time.Hour, false, dies(30*time.Minute)), 0, 30 * time.Minute},
 		"without an end":                            {dynamicSecret("a", "s", 0, false, never), 0, 0},
 		"without a lease: it outlives its token":    {certificate, 0, time.Hour},
-		"neither lease nor end, whatever the token": {DynamicSecret{Name: "a", SecretKey: "s", Config: config, Issued: &vault.Issued{Token: dies(time.Minute)}}, 0, 0},
+		"neither lease nor end, whatever the token": {DynamicSecret{Name: "a", SecretKey: "s", Config: config, Issued: &secrets.Issued{Token: dies(time.Minute)}}, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -74,13 +75,13 @@ func TestVolumesThatCameTogetherDoNotStayTogether(t *testing.T) {
 
 func TestALeaseFollowsItsToken(t *testing.T) {
 	g := NewWithT(t)
-	h := dynamicSecret("a", "s", time.Hour, true, vault.TokenTerm{ID: "t", ExpireTime: noon.Add(10 * time.Minute)}).lease(noon)
+	h := dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{ID: "t", ExpireTime: noon.Add(10 * time.Minute)}).lease(noon)
 	later := noon.Add(5 * time.Minute)
-	renewed := h.withToken(vault.TokenTerm{ID: "t", ExpireTime: later.Add(10 * time.Minute)}, later)
+	renewed := h.withToken(session.TokenTerm{ID: "t", ExpireTime: later.Add(10 * time.Minute)}, later)
 	g.Expect(renewed.replaceAt()).To(BeTemporally(">", h.replaceAt()), "the token was renewed")
-	another := h.withToken(vault.TokenTerm{ID: "u", ExpireTime: later.Add(time.Hour)}, later)
+	another := h.withToken(session.TokenTerm{ID: "u", ExpireTime: later.Add(time.Hour)}, later)
 	g.Expect(another.replaceAt()).To(Equal(h.replaceAt()), "the session has another token, and the lease ends with the former")
-	g.Expect(h.withToken(vault.TokenTerm{ID: "t", ExpireTime: noon.Add(10*time.Minute + time.Millisecond)}, later).replaceAt()).
+	g.Expect(h.withToken(session.TokenTerm{ID: "t", ExpireTime: noon.Add(10*time.Minute + time.Millisecond)}, later).replaceAt()).
 		To(Equal(h.replaceAt()), "a rounding error is no renewal")
 	g.Expect(h.expired(noon.Add(10*time.Minute))).To(BeTrue(), "a lease ends with its token")
 	g.Expect(renewed.expired(noon.Add(10 * time.Minute))).To(BeFalse())
@@ -88,7 +89,7 @@ func TestALeaseFollowsItsToken(t *testing.T) {
 
 func TestWhatIsReplacedStaysForAWhile(t *testing.T) {
 	g := NewWithT(t)
-	never := vault.TokenTerm{ID: "t"}
+	never := session.TokenTerm{ID: "t"}
 	l := VolumeLeases{}
 	l.Update([]string{"a", "b"}, []DynamicSecret{dynamicSecret("a1", "a", time.Hour, true, never), dynamicSecret("b1", "b", time.Hour, true, never)}, noon)
 	g.Expect(l.NamesByKey()).To(Equal(map[string]string{"a": "a1", "b": "b1"}))
@@ -130,7 +131,7 @@ func TestWhatIsReplacedStaysForAWhile(t *testing.T) {
 	g.Expect(l.NamesByKey()).To(Equal(map[string]string{"a": fmt.Sprint("even more", 2*maxUnrevoked-1)}))
 
 	l = VolumeLeases{}
-	plain := DynamicSecret{Name: "c1", SecretKey: "c", Config: config, Issued: &vault.Issued{}}
+	plain := DynamicSecret{Name: "c1", SecretKey: "c", Config: config, Issued: &secrets.Issued{}}
 	l.Update([]string{"c"}, []DynamicSecret{plain}, noon)
 	l.Update(nil, nil, noon)
 	g.Expect(l.Leases).To(BeEmpty(), "there is nothing to revoke")
@@ -138,8 +139,8 @@ func TestWhatIsReplacedStaysForAWhile(t *testing.T) {
 
 func TestNothingPrintsLeases(t *testing.T) {
 	const canary = "database/creds/app/canary"
-	d := DynamicSecret{Name: "a", SecretKey: "s", Config: config, Issued: &vault.Issued{
-		Secret: vault.Secret{Path: "database/creds/app", Data: map[string]any{"password": canary}}, Lease: vault.Lease{ID: vault.NewLeaseID(canary)},
+	d := DynamicSecret{Name: "a", SecretKey: "s", Config: config, Issued: &secrets.Issued{
+		Secret: secrets.Secret{Path: "database/creds/app", Data: map[string]any{"password": canary}}, Lease: secrets.Lease{ID: secrets.NewLeaseID(canary)},
 	}}
 	h := d.lease(noon)
 	l := VolumeLeases{Volume: Volume{ID: "csi-1"}, Leases: []Lease{h}}

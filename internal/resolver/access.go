@@ -11,7 +11,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/tenancy"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
 )
 
 // Namespaces are watched for their labels, which a VaultConfig's allowedNamespaces may select by; only their metadata
@@ -63,7 +63,7 @@ func (a access) admit(ctx context.Context, config *v1alpha1.VaultConfig, namespa
 	if !tenancy.Admits(config, namespace, labels) {
 		return tenancy.NotAdmitted(key, namespace)
 	}
-	if vault.IsWorkload(config) {
+	if auth.IsWorkload(config) {
 		// A user who may change its url would be sent the tokens of another namespace's pods.
 		return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s: "+
 			"with workload: true it serves the pods of its own namespace only", key, namespace).

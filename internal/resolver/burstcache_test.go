@@ -8,7 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/utils/clock"
 
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 func newTestEngine() *Engine { return NewEngine(nil, nil, clock.RealClock{}) }
@@ -16,7 +16,7 @@ func newTestEngine() *Engine { return NewEngine(nil, nil, clock.RealClock{}) }
 // readNow does what a read of the secret at path does with its result, and returns the read's name.
 func readNow(e *Engine, path string) string {
 	read := e.reader.versions.BeginRead("config "+path, path)
-	e.reader.burst.Put(read, path, readResult{secret: &vault.Secret{Version: 1}}, e.reader.clock.Now())
+	e.reader.burst.Put(read, path, readResult{secret: &secrets.Secret{Version: 1}}, e.reader.clock.Now())
 	return read
 }
 
@@ -82,7 +82,7 @@ func TestAReadGetsNoOlderThanPromised(t *testing.T) {
 		began := e.reader.clock.Now()
 		read := e.reader.versions.BeginRead("k", "secret/data/a")
 		time.Sleep(time.Second) // the read itself
-		e.reader.burst.Put(read, "secret/data/a", readResult{secret: &vault.Secret{Version: 1}}, began)
+		e.reader.burst.Put(read, "secret/data/a", readResult{secret: &secrets.Secret{Version: 1}}, began)
 		time.Sleep(burstTTL - time.Second - time.Millisecond)
 		g.Expect(shared(e, read)).To(BeTrue())
 		time.Sleep(time.Millisecond)
@@ -90,7 +90,7 @@ func TestAReadGetsNoOlderThanPromised(t *testing.T) {
 		synctest.Wait()
 		g.Expect(e.reader.burst.byRead).To(BeEmpty(), "and not in memory any more, although a volume is being served all the time")
 
-		e.reader.burst.Put(read, "secret/data/a", readResult{secret: &vault.Secret{Version: 1}}, began)
+		e.reader.burst.Put(read, "secret/data/a", readResult{secret: &secrets.Secret{Version: 1}}, began)
 		g.Expect(e.reader.burst.byRead).To(BeEmpty(), "a read that took so long is not shared at all")
 	})
 }
@@ -121,7 +121,7 @@ func TestAChangeEndsTheSharing(t *testing.T) {
 		g.Expect(shared(e, other)).To(BeTrue())
 		after := e.reader.versions.BeginRead("config secret/data/a", "secret/data/a")
 		g.Expect(after).NotTo(Equal(underWay), "nobody joins a read that may have come too early")
-		e.reader.burst.Put(underWay, "secret/data/a", readResult{secret: &vault.Secret{Version: 1}}, e.reader.clock.Now())
+		e.reader.burst.Put(underWay, "secret/data/a", readResult{secret: &secrets.Secret{Version: 1}}, e.reader.clock.Now())
 		g.Expect(shared(e, after)).To(BeFalse())
 	})
 }
@@ -133,7 +133,7 @@ func TestAChangeIsNoticedBeforeTheFirstReadHasEnded(t *testing.T) {
 	started := clk.Now()
 	clk.SetTime(clk.Now().Add(time.Millisecond))
 	c.Invalidate("secret/data/s")
-	c.Record("s", &vault.Secret{Version: 1}, started)
+	c.Record("s", &secrets.Secret{Version: 1}, started)
 	_, fresh, _ := c.Get("s", interval)
 	g.Expect(fresh).To(BeFalse(), "the read may have come too early, so its version does not count")
 }

@@ -7,7 +7,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 func TestAChangeWakesThoseWhoWait(t *testing.T) {
@@ -72,7 +72,7 @@ func TestAChangeInvalidatesTheVersionsOfItsPath(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
 	for _, key := range []string{"one", "two", "other"} {
-		c.Record(key, &vault.Secret{Version: 1}, clk.Now())
+		c.Record(key, &secrets.Secret{Version: 1}, clk.Now())
 		c.BeginRead(key, "secret/data/"+map[string]string{"one": "a", "two": "a", "other": "b"}[key])
 	}
 	started := clk.Now()
@@ -83,10 +83,10 @@ func TestAChangeInvalidatesTheVersionsOfItsPath(t *testing.T) {
 		g.Expect(fresh).To(Equal(expected), key)
 	}
 
-	c.Record("one", &vault.Secret{Version: 1}, started)
+	c.Record("one", &secrets.Secret{Version: 1}, started)
 	_, fresh, _ := c.Get("one", interval)
 	g.Expect(fresh).To(BeFalse(), "a read that began before the change proves nothing")
-	c.Record("one", &vault.Secret{Version: 2}, clk.Now())
+	c.Record("one", &secrets.Secret{Version: 2}, clk.Now())
 	_, fresh, _ = c.Get("one", interval)
 	g.Expect(fresh).To(BeTrue())
 }

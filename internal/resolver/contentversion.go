@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 // contentVersion names the content of a secret: its version in Vault, a sequence number of this replica for engines
@@ -14,7 +14,7 @@ type contentVersion string
 
 // numberedVersion is that of a secret with versions. The time is there for secrets that are deleted with all their
 // versions and created anew: their versions begin at 1 again.
-func numberedVersion(secret *vault.Secret) contentVersion {
+func numberedVersion(secret *secrets.Secret) contentVersion {
 	return contentVersion(fmt.Sprintf("%d.%d", secret.Version, secret.CreatedTime.UnixNano()))
 }
 
@@ -38,6 +38,6 @@ func (v contentVersion) number() int64 {
 
 // readResult is one read of a secret, shared by all who asked while it was under way.
 type readResult struct {
-	secret  *vault.Secret
+	secret  *secrets.Secret
 	version contentVersion
 }

@@ -10,7 +10,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 // DefaultRefreshInterval applies to Connections that name none.
@@ -26,14 +26,14 @@ const minRefreshAfter = 100 * time.Millisecond
 // replica, so that they share reads.
 type Engine struct {
 	access   access
-	sessions *vault.Sessions
+	sessions *session.Sessions
 	reader   *secretReader
 	changes  *changeBroadcaster
 	backoff  *issueBackoff
 }
 
 // NewEngine returns an engine that finds VaultConfigs, and the metadata of namespaces, with objects, a cached reader.
-func NewEngine(objects client.Reader, sessions *vault.Sessions, clk clock.PassiveClock) *Engine {
+func NewEngine(objects client.Reader, sessions *session.Sessions, clk clock.PassiveClock) *Engine {
 	reader := newSecretReader(clk)
 	return &Engine{
 		access: access{objects: objects}, sessions: sessions, reader: reader, backoff: newIssueBackoff(clk),

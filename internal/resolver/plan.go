@@ -13,7 +13,9 @@ import (
 	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/status"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 // plan is the set of secrets that one value needs. A source that cannot be had carries its error until a reference
@@ -84,7 +86,7 @@ func (p *plan) addDirect(ref expression.Reference) {
 	}
 	p.direct[id] = &source{
 		configRef: v1alpha1.VaultConfigReference{Name: ref.Config},
-		location:  vault.Location{SecretPath: ref.Path},
+		location:  secrets.Location{SecretPath: ref.Path},
 		label:     ref.Config + ":" + ref.Path,
 	}
 	p.sources = append(p.sources, p.direct[id])
@@ -100,13 +102,13 @@ func (p *plan) findConfigs(ctx context.Context, access access) {
 // deferWorkloads leaves out what only a pod can read, so that all else can be checked without one.
 func (p *plan) deferWorkloads() {
 	for _, s := range p.sources {
-		s.deferred = s.err == nil && vault.IsWorkload(s.config)
+		s.deferred = s.err == nil && auth.IsWorkload(s.config)
 	}
 }
 
 // open gives every source its session and its canonical path, and refuses what the VaultConfig does not let the
 // namespace have.
-func (p *plan) open(ctx context.Context, sessions *vault.Sessions, access access, workload *vault.Workload) {
+func (p *plan) open(ctx context.Context, sessions *session.Sessions, access access, workload *auth.Workload) {
 	inParallel(p.sources, func(s *source) { s.open(ctx, sessions, access, p.namespace, workload) })
 }
 

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sync/singleflight"
 	"k8s.io/utils/clock"
 
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 // readTimeout bounds one shared read; it outlives the caller who happened to start it.
@@ -38,7 +38,7 @@ func (r *secretReader) poll(ctx context.Context, p *plan, interval time.Duration
 			r.read(ctx, s, p.forVolume)
 			return
 		}
-		if vault.MadeLease(s.err) {
+		if secrets.MadeLease(s.err) {
 			s.dynamic, s.version, s.err = true, "", nil
 		}
 	})
@@ -82,7 +82,7 @@ func (r *secretReader) read(ctx context.Context, s *source, forVolume bool) {
 	case <-ctx.Done():
 		s.err = ctx.Err()
 	case shared := <-result:
-		if vault.MadeLease(shared.Err) {
+		if secrets.MadeLease(shared.Err) {
 			s.dynamic, s.version = true, ""
 			return
 		}

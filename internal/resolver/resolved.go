@@ -6,13 +6,13 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/lease"
 	"sallyport.dev/sallyport/internal/projection"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
 )
 
 // Volume is for whom a Connection is resolved.
 type Volume struct {
 	// Workload is the pod, as which some VaultConfigs log in.
-	Workload *vault.Workload
+	Workload *auth.Workload
 	// Overrides of the pod.
 	Overrides map[string]string
 	// Revision of the files that the volume holds; empty if it holds none.
@@ -30,7 +30,7 @@ func (v *Volume) overrides() map[string]string {
 	return v.Overrides
 }
 
-func (v *Volume) workload() *vault.Workload {
+func (v *Volume) workload() *auth.Workload {
 	if v == nil {
 		return nil
 	}

@@ -9,7 +9,9 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 // maxParallel bounds the requests that one Connection sends to Vault at a time.
@@ -19,14 +21,14 @@ const maxParallel = 8
 // asked in this file.
 type source struct {
 	configRef v1alpha1.VaultConfigReference
-	location  vault.Location
+	location  secrets.Location
 	label     string // how a sentence calls it
 
 	config  *v1alpha1.VaultConfig
-	session *vault.Session
+	session *session.Session
 	path    string // as Vault's API has it, with the engine
 	key     string // under which reads are shared; empty until the session is open
-	secret  *vault.Secret
+	secret  *secrets.Secret
 	version contentVersion
 	err     error
 	// deferred: only a pod can read it, and here is none.
@@ -34,15 +36,17 @@ type source struct {
 
 	// dynamic: Vault issues it for each reader, and nobody else gets it.
 	dynamic bool
-	issued  *vault.Issued
+	issued  *secrets.Issued
 }
 
 // newSource is the source of an attached secret.
 func newSource(namespace string, secret *v1alpha1.VaultSecret) (*source, error) {
 	s := &source{
 		configRef: secret.VaultConfigRef,
-		location:  vault.Location{EnginePath: secret.EnginePath, SecretPath: secret.SecretPath, KVVersion: secret.KVVersion},
 		label:     secret.Name,
+		location: secrets.Location{
+			EnginePath: secret.EnginePath, SecretPath: secret.SecretPath, KVVersion: secret.KVVersion,
+		},
 	}
 	if secret.Version != nil {
 		s.location.Version = *secret.Version
@@ -84,7 +88,7 @@ func (s *source) findConfig(ctx context.Context, access access, namespace string
 
 // open finds out session and canonical path, and refuses what the VaultConfig does not let the namespace have.
 func (s *source) open(
-	ctx context.Context, sessions *vault.Sessions, access access, namespace string, workload *vault.Workload,
+	ctx context.Context, sessions *session.Sessions, access access, namespace string, workload *auth.Workload,
 ) {
 	if s.err != nil || s.deferred {
 		return
@@ -95,7 +99,7 @@ func (s *source) open(
 	if s.path, s.err = s.permittedPath(ctx, access, namespace); s.err != nil {
 		return
 	}
-	if s.dynamic, s.err = s.session.IssuedPerReader(ctx, s.location); s.err != nil {
+	if s.dynamic, s.err = secrets.IsDynamic(ctx, s.session, s.location); s.err != nil {
 		return
 	}
 	// What one token may read is not for another, and neither is what is read as another KV version than the engine
@@ -110,9 +114,9 @@ func (s *source) open(
 // permittedPath returns the path as Vault's API has it, if the namespace may read there.
 func (s *source) permittedPath(ctx context.Context, access access, namespace string) (string, error) {
 	if namespace == s.config.Namespace {
-		return s.session.APIPath(ctx, s.location)
+		return secrets.APIPath(ctx, s.session, s.location)
 	}
-	path, engine, err := s.session.Confirm(ctx, s.location)
+	path, engine, err := secrets.Confirm(ctx, s.session, s.location)
 	if err != nil {
 		return "", err
 	}
@@ -124,19 +128,21 @@ func (s *source) permittedPath(ctx context.Context, access access, namespace str
 }
 
 // fetch reads the secret from Vault.
-func (s *source) fetch(ctx context.Context) (*vault.Secret, error) {
-	return s.session.Read(ctx, s.location)
+func (s *source) fetch(ctx context.Context) (*secrets.Secret, error) {
+	return secrets.Read(ctx, s.session, s.location)
 }
 
 // issue has Vault issue the dynamic secret.
 func (s *source) issue(ctx context.Context) {
-	if s.issued, s.err = s.session.Issue(ctx, s.location); s.err == nil {
+	if s.issued, s.err = secrets.Issue(ctx, s.session, s.location); s.err == nil {
 		s.secret = &s.issued.Secret
 	}
 }
 
 // checkIssuable finds out whether Vault would issue the dynamic secret; it does not.
-func (s *source) checkIssuable(ctx context.Context) { s.err = s.session.MayIssue(ctx, s.location) }
+func (s *source) checkIssuable(ctx context.Context) {
+	s.err = secrets.MayIssue(ctx, s.session, s.location)
+}
 
 // secretKey says which secret of which Vault it is, whatever else of the Connection or the VaultConfig changes. Nodes
 // keep it with the leases, so its form stays.
@@ -148,7 +154,7 @@ func (s *source) secretKey() string {
 
 // serviceAccount of the pod that logged in, if a pod did.
 func (s *source) serviceAccount() string {
-	if !vault.IsWorkload(s.config) {
+	if !auth.IsWorkload(s.config) {
 		return ""
 	}
 	return s.session.ServiceAccount()

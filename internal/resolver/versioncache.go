@@ -12,7 +12,7 @@ import (
 
 	"k8s.io/utils/clock"
 
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 const (
@@ -93,7 +93,7 @@ func (c *versionCache) BeginRead(key, path string) string {
 }
 
 // Record remembers a read that was started at the given time and returns the version of its content.
-func (c *versionCache) Record(key string, secret *vault.Secret, started time.Time) contentVersion {
+func (c *versionCache) Record(key string, secret *secrets.Secret, started time.Time) contentVersion {
 	version, digest := numberedVersion(secret), []byte(nil)
 	if secret.Version == 0 {
 		digest = c.digest(secret)
@@ -171,7 +171,7 @@ func (c *versionCache) sweep() {
 	}
 }
 
-func (c *versionCache) digest(secret *vault.Secret) []byte {
+func (c *versionCache) digest(secret *secrets.Secret) []byte {
 	mac := hmac.New(sha256.New, c.key)
 	// Maps are encoded in the order of their keys, so equal secrets have equal encodings.
 	_ = json.NewEncoder(mac).Encode(secret.Data)

@@ -8,7 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 	testingclock "k8s.io/utils/clock/testing"
 
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
 const interval = 10 * time.Second
@@ -24,7 +24,7 @@ func TestOneReadServesAnInterval(t *testing.T) {
 	_, fresh, _ := c.Get("s", interval)
 	g.Expect(fresh).To(BeFalse(), "a secret that was never read is not known")
 
-	three := c.Record("s", &vault.Secret{Version: 3}, clk.Now())
+	three := c.Record("s", &secrets.Secret{Version: 3}, clk.Now())
 	version, fresh, _ := c.Get("s", interval)
 	g.Expect(fresh).To(BeTrue())
 	g.Expect(version).To(Equal(three))
@@ -43,19 +43,19 @@ func TestOneReadServesAnInterval(t *testing.T) {
 func TestASecretWithoutVersionsGetsANewVersionOnlyWhenItChanges(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
-	first := c.Record("s", &vault.Secret{Data: map[string]any{"a": "1", "b": "2"}}, clk.Now())
-	g.Expect(c.Record("s", &vault.Secret{Data: map[string]any{"b": "2", "a": "1"}}, clk.Now())).To(Equal(first))
-	g.Expect(c.Record("s", &vault.Secret{Data: map[string]any{"a": "1", "b": "3"}}, clk.Now())).NotTo(Equal(first))
+	first := c.Record("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "2"}}, clk.Now())
+	g.Expect(c.Record("s", &secrets.Secret{Data: map[string]any{"b": "2", "a": "1"}}, clk.Now())).To(Equal(first))
+	g.Expect(c.Record("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "3"}}, clk.Now())).NotTo(Equal(first))
 
 	other, _ := newTestVersionCache()
-	g.Expect(other.Record("s", &vault.Secret{Data: map[string]any{"a": "1", "b": "2"}}, clk.Now())).NotTo(Equal(first),
+	g.Expect(other.Record("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "2"}}, clk.Now())).NotTo(Equal(first),
 		"another replica's versions say nothing about this one's")
 }
 
 func TestAFailureIsSharedForAMomentOnly(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
-	one := c.Record("s", &vault.Secret{Version: 1}, clk.Now())
+	one := c.Record("s", &secrets.Secret{Version: 1}, clk.Now())
 	down := errors.New("down")
 	c.RecordFailure("s", down)
 	_, fresh, failure := c.Get("s", interval)
@@ -71,8 +71,8 @@ func TestAFailureIsSharedForAMomentOnly(t *testing.T) {
 func TestAReadThatOverlapsALaterOneDoesNotTurnTheClockBack(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
-	two := c.Record("s", &vault.Secret{Version: 2}, clk.Now())
-	c.Record("s", &vault.Secret{Version: 1}, clk.Now().Add(-time.Second))
+	two := c.Record("s", &secrets.Secret{Version: 2}, clk.Now())
+	c.Record("s", &secrets.Secret{Version: 1}, clk.Now().Add(-time.Second))
 	version, _, _ := c.Get("s", interval)
 	g.Expect(version).To(Equal(two))
 }
@@ -80,23 +80,23 @@ func TestAReadThatOverlapsALaterOneDoesNotTurnTheClockBack(t *testing.T) {
 func TestASecretThatIsMadeAnewIsAnotherOne(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
-	first := c.Record("s", &vault.Secret{Version: 1, CreatedTime: clk.Now()}, clk.Now())
-	g.Expect(c.Record("s", &vault.Secret{Version: 1, CreatedTime: clk.Now().Add(time.Minute)}, clk.Now())).NotTo(Equal(first),
+	first := c.Record("s", &secrets.Secret{Version: 1, CreatedTime: clk.Now()}, clk.Now())
+	g.Expect(c.Record("s", &secrets.Secret{Version: 1, CreatedTime: clk.Now().Add(time.Minute)}, clk.Now())).NotTo(Equal(first),
 		"after its metadata was deleted, versions begin at 1 again")
 
-	first = c.Record("v1", &vault.Secret{Data: map[string]any{"a": "1"}}, clk.Now())
+	first = c.Record("v1", &secrets.Secret{Data: map[string]any{"a": "1"}}, clk.Now())
 	clk.SetTime(clk.Now().Add(idleTTL))
-	c.Record("other", &vault.Secret{Version: 1}, clk.Now())
+	c.Record("other", &secrets.Secret{Version: 1}, clk.Now())
 	g.Expect(c.entries).NotTo(HaveKey("v1"))
-	g.Expect(c.Record("v1", &vault.Secret{Data: map[string]any{"a": "2"}}, clk.Now())).NotTo(Equal(first), "also after it was forgotten")
+	g.Expect(c.Record("v1", &secrets.Secret{Data: map[string]any{"a": "2"}}, clk.Now())).NotTo(Equal(first), "also after it was forgotten")
 }
 
 func TestForgottenSecretsLeaveNoTrace(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
-	c.Record("old", &vault.Secret{Version: 1}, clk.Now())
+	c.Record("old", &secrets.Secret{Version: 1}, clk.Now())
 	clk.SetTime(clk.Now().Add(idleTTL))
-	c.Record("new", &vault.Secret{Version: 1}, clk.Now())
+	c.Record("new", &secrets.Secret{Version: 1}, clk.Now())
 	g.Expect(c.entries).To(HaveLen(1))
 }
 

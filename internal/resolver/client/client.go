@@ -29,11 +29,11 @@ func (c *Client) Run(ctx context.Context) error { return c.replicas.run(ctx) }
 // error is an answer. Errors are always faults: the resolver's own, or ReasonNoResolver if none answered.
 func (c *Client) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
 	var response *resolverv1.ResolveResponse
-	err := c.callInOrder(ctx, func(ctx context.Context, replica resolverv1.ResolverClient, token grpc.CallOption) (err error) {
+	resolve := func(ctx context.Context, replica resolverv1.ResolverClient, token grpc.CallOption) (err error) {
 		response, err = replica.Resolve(ctx, request, token)
 		return err
-	})
-	if err != nil {
+	}
+	if err := c.callInOrder(ctx, resolve); err != nil {
 		return nil, err
 	}
 	return response, nil

@@ -11,7 +11,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
 )
 
 // Authorizer decides whether a node may have the files of one volume of one pod. It trusts nothing that the request
@@ -78,8 +78,8 @@ func (a *Authorizer) Authorize(
 // Workload is who logs in to Vault where a VaultConfig says that the mounting pod does. Of the tokens, by audience,
 // that came with the request, the one that is wanted is reviewed when it is wanted: it must be of the very pod that the
 // authorization is for.
-func (a *Authorizer) Workload(authorization *Authorization, tokens map[string]string) *vault.Workload {
-	return &vault.Workload{
+func (a *Authorizer) Workload(authorization *Authorization, tokens map[string]string) *auth.Workload {
+	return &auth.Workload{
 		Namespace: authorization.Pod.Namespace, ServiceAccount: authorization.ServiceAccount,
 		Token: func(ctx context.Context, audience string) (string, error) {
 			token := tokens[audience]

@@ -13,7 +13,7 @@ import (
 	"sallyport.dev/sallyport/internal/resolver"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/internal/resolver/usage"
-	"sallyport.dev/sallyport/internal/vault"
+	"sallyport.dev/sallyport/internal/vault/auth"
 )
 
 // Resolve implements the gRPC service.
@@ -70,7 +70,7 @@ func (s *Server) Resolve(
 // openLeases returns the leases that the volume brings, after what is due for them was done. That comes first of all,
 // whatever becomes of the rest: the pod goes on using what its volume holds.
 func (s *Server) openLeases(
-	ctx context.Context, authorization *Authorization, request *resolverv1.ResolveRequest, workload *vault.Workload,
+	ctx context.Context, authorization *Authorization, request *resolverv1.ResolveRequest, workload *auth.Workload,
 ) (*lease.VolumeLeases, error) {
 	leases, err := s.leases.Open(ctx, request.GetLeases(), lease.Volume{
 		ID: request.GetVolumeId(), PodUID: authorization.PodUID, PodName: authorization.Pod.Name,
