@@ -1,5 +1,3 @@
-// Package connection reconciles Connections: it resolves each one now and then, as a pod without overrides would, and
-// says in one sentence what is wrong and where. It stores no value.
 package connection
 
 import (
