@@ -34,7 +34,8 @@ var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it
 		func(reason, sentence string, spoil func(*v1alpha1.VaultConfig)) {
 			vault.PutKV("secret/data/"+namespace+"/db", map[string]any{"user": "scott"})
 			config := vault.Config(namespace, "main", spoil)
-			connection := builder.Connection(namespace, "db", map[string]any{"user": "vault.secret(user)"}, builder.WithSecret(namespace+"/db"))
+			connection := builder.Connection(namespace, "db", map[string]any{"user": "vault.secret(user)"},
+				builder.WithSecret(namespace+"/db"))
 			write := builder.VaultTask(namespace, "write", v1alpha1.OperationWrite, namespace+"/written",
 				builder.WithData(map[string]v1alpha1.TaskValue{"a": "b"}))
 			read := builder.VaultTask(namespace, "read", v1alpha1.OperationRead, namespace+"/db")
@@ -77,7 +78,8 @@ var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it
 		token := vault.Token(env.TokenOptions{Policies: []string{"all-secrets"}})
 		remember(token)
 		value := map[string]any{
-			"url": vault.URL(), "caCertificate": "garbage", "enginePath": "secret", "token": token, "note": "vault.secret(",
+			"url": vault.URL(), "caCertificate": "garbage", "enginePath": "secret", "token": token,
+			"note": "vault.secret(",
 		}
 		connection := builder.Connection(namespace, "vault", value, builder.WithType("VAULT"))
 		task := builder.VaultTask(namespace, "write", v1alpha1.OperationWrite, namespace+"/written",
@@ -96,11 +98,14 @@ var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it
 
 	It("but not what is wrong with the Vault that stands in the task itself", func() {
 		spec := vault.Config(namespace, "x").Spec
-		task := builder.VaultTask(namespace, "inline", v1alpha1.OperationRead, namespace+"/db", func(t *v1alpha1.VaultTask) {
-			t.Spec.TaskTarget = v1alpha1.TaskTarget{Vault: &v1alpha1.InlineVault{URL: spec.URL, CACertificate: "garbage", Auth: spec.Auth}}
-			t.Spec.EnginePath = "secret"
-		})
+		task := builder.VaultTask(namespace, "inline", v1alpha1.OperationRead, namespace+"/db",
+			func(t *v1alpha1.VaultTask) {
+				t.Spec.TaskTarget = v1alpha1.TaskTarget{Vault: &v1alpha1.InlineVault{URL: spec.URL,
+					CACertificate: "garbage", Auth: spec.Auth}}
+				t.Spec.EnginePath = "secret"
+			})
 		create(task)
-		expectCondition(task, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonInvalidSpec, ContainSubstring("spec.caCertificate"))
+		expectCondition(task, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonInvalidSpec,
+			ContainSubstring("spec.caCertificate"))
 	})
 })
