@@ -148,8 +148,8 @@ func readyMessage(resolved *resolver.Resolved) string {
 		message = "syntax and references are right; each pod reads with its own identity, so whether it may shows there (VaultConfig " +
 			strings.Join(resolved.Deferred, ", ") + ")"
 	}
-	if len(resolved.PerVolume) > 0 {
-		message += "; made for each volume when it is mounted: " + strings.Join(resolved.PerVolume, ", ")
+	if len(resolved.Dynamic) > 0 {
+		message += "; made for each volume when it is mounted: " + strings.Join(resolved.Dynamic, ", ")
 	}
 	return message
 }

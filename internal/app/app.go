@@ -21,7 +21,7 @@ import (
 // version is set by the linker.
 var version = "devel"
 
-const usage = `Sallyport lets the secrets of HashiCorp Vault reach the pods that may use them, and leaves no copy behind.
+const usageText = `Sallyport lets the secrets of HashiCorp Vault reach the pods that may use them, and leaves no copy behind.
 
 Usage:
   sallyport controller [flags]   reconcile VaultConfigs, Connections and VaultTasks, and serve the resolver
@@ -38,7 +38,7 @@ const (
 	exitUsage = 2
 )
 
-// maxVerbosity is the most talkative log level. From level 8 on client-go logs the bodies of answers, and with them
+// maxVerbosity is the most talkative log level. From level 8 on client-go logs the bodies of responses, and with them
 // Secrets.
 const maxVerbosity = 5
 
@@ -52,7 +52,7 @@ type mode interface {
 // Main runs the mode that the arguments name and returns the exit code.
 func Main(args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
-		_, _ = fmt.Fprint(stderr, usage)
+		_, _ = fmt.Fprint(stderr, usageText)
 		return exitUsage
 	}
 	var m mode
@@ -65,10 +65,10 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stdout, version)
 		return exitOK
 	case "help", "--help", "-h":
-		_, _ = fmt.Fprint(stdout, usage)
+		_, _ = fmt.Fprint(stdout, usageText)
 		return exitOK
 	default:
-		_, _ = fmt.Fprintf(stderr, "sallyport: there is no mode %q\n\n%s", args[0], usage)
+		_, _ = fmt.Fprintf(stderr, "sallyport: there is no mode %q\n\n%s", args[0], usageText)
 		return exitUsage
 	}
 	return start(m, args[0], args[1:], stderr)

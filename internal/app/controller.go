@@ -34,6 +34,8 @@ import (
 	"sallyport.dev/sallyport/controllers/vaulttask"
 	"sallyport.dev/sallyport/internal/lease"
 	"sallyport.dev/sallyport/internal/resolver"
+	"sallyport.dev/sallyport/internal/resolver/server"
+	"sallyport.dev/sallyport/internal/resolver/usage"
 	"sallyport.dev/sallyport/internal/vault/session"
 )
 
@@ -67,7 +69,8 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
 	}
 	sessions, err := session.NewSessions(session.Options{
-		Reader: mgr.GetAPIReader(), Kubernetes: clients, AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs, Clock: clk,
+		Reader: mgr.GetAPIReader(), Kubernetes: clients, Clock: clk,
+		AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs,
 	})
 	if err != nil {
 		return nil, err
@@ -134,21 +137,23 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsAddress},
 		HealthProbeBindAddress:        options.ProbeAddress,
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &options.SkipNameValidation},
-		// Only our own kinds and the metadata of namespaces and workloads are cached, those of which there are many without the part that may be
-		// larger than all the rest. Everything else is read when it is needed: a forgotten Get must fail rather than start an informer that holds every
-		// Secret of the cluster in memory.
+		// Only our own kinds and the metadata of namespaces and workloads are cached, those of which there are many
+		// without the part that may be larger than all the rest. Everything else is read when it is needed: a forgotten
+		// Get must fail rather than start an informer that holds every Secret of the cluster in memory.
 		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.Connection{}: {Transform: cache.TransformStripManagedFields()},
 			&appsv1.Deployment{}:   {Transform: cache.TransformStripManagedFields()},
 			&appsv1.StatefulSet{}:  {Transform: cache.TransformStripManagedFields()},
 			&appsv1.DaemonSet{}:    {Transform: cache.TransformStripManagedFields()},
 		}},
-		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}}}},
+		Client: client.Options{Cache: &client.CacheOptions{
+			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}},
+		}},
 	})
 }
 
-// watchKinds starts the informers that the resolver reads from. The controllers start theirs only in the leader; the resolver
-// needs them in every replica.
+// watchKinds starts the informers that the resolver reads from. The controllers start theirs only in the leader; the
+// resolver needs them in every replica.
 func watchKinds(ctx context.Context, mgr manager.Manager, sessions *session.Sessions) error {
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.Connection{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watching Connections: %w", err)
@@ -185,7 +190,10 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 			return
 		}
 		task, ok := after.(*v1alpha1.VaultTask)
-		if ok && task.Spec.Operation.HasEffect() && task.Status.Result != nil && !equality.Semantic.DeepEqual(old.Status.Result, task.Status.Result) {
+		if !ok || !task.Spec.Operation.HasEffect() || task.Status.Result == nil {
+			return
+		}
+		if !equality.Semantic.DeepEqual(old.Status.Result, task.Status.Result) {
 			engine.Changed(task.Status.Result.Path)
 		}
 	}})
@@ -194,13 +202,14 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 
 // addResolver adds what serves and publishes this replica's resolver.
 func addResolver(
-	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface, sessions *session.Sessions, engine *resolver.Engine, log logr.Logger,
+	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface,
+	sessions *session.Sessions, engine *resolver.Engine, log logr.Logger,
 ) error {
 	clk := clock.RealClock{}
-	if err := errors.Join(resolver.RegisterMetrics(metrics.Registry), lease.RegisterMetrics(metrics.Registry)); err != nil {
+	if err := errors.Join(server.RegisterMetrics(metrics.Registry), lease.RegisterMetrics(metrics.Registry)); err != nil {
 		return fmt.Errorf("registering the resolver's metrics: %w", err)
 	}
-	identity, err := resolver.NewIdentity(options.PodName, net.ParseIP(options.PodIP), clk)
+	certificate, err := server.NewServingCertificate(options.PodName, net.ParseIP(options.PodIP), clk)
 	if err != nil {
 		return err
 	}
@@ -209,24 +218,28 @@ func addResolver(
 		return fmt.Errorf("listening for nodes: %w", err)
 	}
 	log = log.WithName("resolver")
-	authorizer := resolver.NewAuthorizer(clients.AuthenticationV1().TokenReviews(), mgr.GetAPIReader(),
+	authorizer := server.NewAuthorizer(clients.AuthenticationV1().TokenReviews(), mgr.GetAPIReader(),
 		types.NamespacedName{Namespace: options.PodNamespace, Name: options.NodeServiceAccount})
 	configMaps := clients.CoreV1().ConfigMaps(options.PodNamespace)
-	publisher := resolver.NewPublisher(configMaps, identity, log)
-	mounts := resolver.NewMounts(clk)
-	leases := lease.NewKeeper(lease.Options{
-		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions, Secrets: clients.CoreV1().Secrets(options.PodNamespace),
-		Clock: clk, Log: log,
+	publisher := server.NewPublisher(configMaps, certificate, log)
+	volumes := usage.NewVolumeTracker(clk)
+	leases := lease.NewManager(lease.Options{
+		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions,
+		Secrets: clients.CoreV1().Secrets(options.PodNamespace), Clock: clk, Log: log,
 	})
 	for _, runnable := range []manager.Runnable{
-		resolver.NewServer(resolver.ServerOptions{
-			Engine: engine, Authorizer: authorizer, Leases: leases, Mounts: mounts, Identity: identity, Listener: listener, Log: log,
-			Events: resolver.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk),
+		server.New(server.Options{
+			Engine: engine, Connections: mgr.GetClient(), Authorizer: authorizer, Leases: leases, Volumes: volumes,
+			Events:      server.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk),
+			Certificate: certificate, Listener: listener, Log: log,
 		}),
 		leases,
-		resolver.NewReporter(mounts, mgr.GetClient(), configMaps, options.PodName, clk, log),
+		usage.NewMountStatusReporter(usage.ReporterOptions{
+			Volumes: volumes, Client: mgr.GetClient(), ConfigMaps: configMaps, Replica: options.PodName,
+			RefreshInterval: resolver.RefreshInterval, Clock: clk, Log: log,
+		}),
 		publisher,
-		resolver.NewPruner(configMaps, clients.CoreV1().Pods(options.PodNamespace), log),
+		server.NewPruner(configMaps, clients.CoreV1().Pods(options.PodNamespace), log),
 	} {
 		if err := mgr.Add(runnable); err != nil {
 			return fmt.Errorf("adding the resolver: %w", err)
