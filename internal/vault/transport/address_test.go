@@ -81,7 +81,10 @@ func TestAllowedProxies(t *testing.T) {
 		{name: "listed", proxies: proxies, proxy: "http://proxy:3128", origin: "http://proxy:3128"},
 		{name: "not listed", proxies: proxies, proxy: "http://other", sentence: "http://other is not in the controller's --allowed-proxy-urls; use one that is, or have it listed"},
 		{name: "none where Vaults are listed", vaults: vaults, proxy: "http://proxy:3128", sentence: "http://proxy:3128 is not in the controller's --allowed-proxy-urls; use one that is, or have it listed"},
-		{name: "listed where Vaults are", vaults: vaults, proxies: proxies, proxy: "http://proxy:3128", origin: "http://proxy:3128"},
+		{
+			name: "listed where Vaults are", vaults: vaults, proxies: proxies, proxy: "http://proxy:3128",
+			origin: "http://proxy:3128",
+		},
 		{name: "in front of http", vaults: []string{"http://vault"}, proxies: proxies, url: "http://vault", proxy: "http://proxy:3128", sentence: "a proxy would see all that is sent to an http address; use https in spec.url, or leave out the proxy"},
 		{name: "a path", proxy: "http://proxy/x", sentence: `has the path "/x"; leave it out`},
 		{name: "another scheme", proxy: "socks5://proxy", sentence: "is no http or https URL" + write},
