@@ -37,12 +37,16 @@ func TestFromConnection(t *testing.T) {
 			auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{SecretKeyRef: ref("token")}}},
 		{name: "a password", texts: texts{"username": "bob", "password": "s"}, secret: "password",
 			auth: v1alpha1.VaultAuth{UserPass: password}},
-		{name: "userpass at a mount", texts: texts{"username": "bob", "password": "s", "authMethod": "userpass", "authMount": "m"},
+		{name: "userpass at a mount", texts: texts{
+			"username": "bob", "password": "s", "authMethod": "userpass", "authMount": "m",
+		},
 			secret: "password", auth: v1alpha1.VaultAuth{UserPass: mounted}},
 		{name: "ldap", texts: texts{"username": "bob", "password": "s", "authMethod": "ldap"}, secret: "password",
 			auth: v1alpha1.VaultAuth{LDAP: password}},
 		{name: "a secret ID", texts: texts{"roleID": "r", "secretID": "s", "authMount": "m"}, secret: "secretID",
-			auth: v1alpha1.VaultAuth{AppRole: &v1alpha1.AppRoleAuth{Mount: "m", RoleID: "r", SecretIDSecretKeyRef: ref("secretID")}}},
+			auth: v1alpha1.VaultAuth{
+				AppRole: &v1alpha1.AppRoleAuth{Mount: "m", RoleID: "r", SecretIDSecretKeyRef: ref("secretID")},
+			}},
 		{name: "nothing", sentence: "value has no credentials, which a Connection of type VAULT needs" + giveOne},
 		{name: "two kinds", texts: texts{"token": "s", "password": "s"},
 			sentence: "value has credentials of more than one kind (token, password)" + giveOne},
@@ -110,7 +114,10 @@ func TestSentencesNameWhereALoginComesFrom(t *testing.T) {
 			words{"spec.auth.appRole.mount", "authMount"}},
 		{"a token", texts{"token": "s"}, Method.Remedy,
 			words{`put a new token into Secret shop/x, key "token"`, `put a new token into Connection shop/x, key "token"`}},
-		{"a user name", texts{"username": "bob", "password": "s", "authMethod": "ldap"}, Method.Label, words{"ldap user bob", "ldap"}},
+		{
+			"a user name", texts{"username": "bob", "password": "s", "authMethod": "ldap"}, Method.Label,
+			words{"ldap user bob", "ldap"},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -11,7 +11,8 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// TestFaultsOfAVaultConfigAreAboutIt: whoever uses the VaultConfig waits until it is corrected, and does not end for its sake.
+// TestFaultsOfAVaultConfigAreAboutIt: whoever uses the VaultConfig waits until it is corrected, and does not end for
+// its sake.
 func TestFaultsOfAVaultConfigAreAboutIt(t *testing.T) {
 	object := fault.Subject{Kind: fault.KindVaultConfig, Namespace: "shop", Name: "prod"}
 	task := fault.Subject{Kind: fault.KindVaultTask, Namespace: "shop", Name: "rotate"}
