@@ -3,7 +3,7 @@
 #
 #   hack/bench.sh                    everything
 #   hack/bench.sh TestVaultConfigs   the measurements whose names match
-#   hack/bench.sh TestPublish        mounting volumes, compared with a floor in the same run; as root, with mounts of its own
+#   hack/bench.sh TestPublish        mounting volumes, compared with a floor in the same run (root)
 #   hack/bench.sh TestConnections    10,000 Connections at rest
 #
 # Each prints a table and writes a JSON file to BENCH_OUTPUT (bin/bench), with the logs of controller and node plugin
