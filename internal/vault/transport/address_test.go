@@ -4,10 +4,10 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 func TestAllowedVaults(t *testing.T) {
@@ -50,8 +50,7 @@ func TestAllowedVaults(t *testing.T) {
 			g := NewWithT(t)
 			allowed, err := NewAllowedOrigins(test.allowed, nil)
 			g.Expect(err).NotTo(HaveOccurred())
-			config := &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "prod"}}
-			config.Spec.URL = test.url
+			config := builder.VaultConfig("shop", "prod", builder.WithURL(test.url))
 			origin, err := allowed.Vault(config)
 			g.Expect(origin).To(Equal(test.origin))
 			if test.sentence == "" {
@@ -95,8 +94,8 @@ func TestAllowedProxies(t *testing.T) {
 			g := NewWithT(t)
 			allowed, err := NewAllowedOrigins(test.vaults, test.proxies)
 			g.Expect(err).NotTo(HaveOccurred())
-			config := &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "prod"}}
-			config.Spec.URL, config.Spec.Proxy = "https://vault", &v1alpha1.VaultProxy{URL: test.proxy}
+			config := builder.VaultConfig("shop", "prod", builder.WithURL("https://vault"))
+			config.Spec.Proxy = &v1alpha1.VaultProxy{URL: test.proxy}
 			if test.url != "" {
 				config.Spec.URL = test.url
 			}
