@@ -1,5 +1,3 @@
-// Package connection reconciles Connections: it resolves each one now and then, as a pod without overrides would, and
-// says in one sentence what is wrong and where. It stores no value.
 package connection
 
 import (
@@ -150,8 +148,8 @@ func readyMessage(resolved *resolver.Resolved) string {
 		message = "syntax and references are right; each pod reads with its own identity, so whether it may shows there (VaultConfig " +
 			strings.Join(resolved.Deferred, ", ") + ")"
 	}
-	if len(resolved.PerVolume) > 0 {
-		message += "; made for each volume when it is mounted: " + strings.Join(resolved.PerVolume, ", ")
+	if len(resolved.Dynamic) > 0 {
+		message += "; made for each volume when it is mounted: " + strings.Join(resolved.Dynamic, ", ")
 	}
 	return message
 }

@@ -1,6 +1,3 @@
-// Package restart rolls Deployments, StatefulSets and DaemonSets that ask for it when a Connection that their pods mount changes. What it
-// rolled them for is noted on the workloads themselves, so that a restart of the controller rolls nothing. It knows generations and
-// versions, and never a value.
 package restart
 
 import (
@@ -41,27 +38,26 @@ type kind struct {
 
 func kinds() []kind {
 	return []kind{
-		{"Deployment", func() client.Object { return &appsv1.Deployment{} },
-			func(o client.Object) *corev1.PodTemplateSpec {
-				if workload, ok := o.(*appsv1.Deployment); ok {
-					return &workload.Spec.Template
-				}
-				return nil
-			}},
-		{"StatefulSet", func() client.Object { return &appsv1.StatefulSet{} },
-			func(o client.Object) *corev1.PodTemplateSpec {
-				if workload, ok := o.(*appsv1.StatefulSet); ok {
-					return &workload.Spec.Template
-				}
-				return nil
-			}},
-		{"DaemonSet", func() client.Object { return &appsv1.DaemonSet{} },
-			func(o client.Object) *corev1.PodTemplateSpec {
-				if workload, ok := o.(*appsv1.DaemonSet); ok {
-					return &workload.Spec.Template
-				}
-				return nil
-			}},
+		kindOf("Deployment", func(w *appsv1.Deployment) *corev1.PodTemplateSpec { return &w.Spec.Template }),
+		kindOf("StatefulSet", func(w *appsv1.StatefulSet) *corev1.PodTemplateSpec { return &w.Spec.Template }),
+		kindOf("DaemonSet", func(w *appsv1.DaemonSet) *corev1.PodTemplateSpec { return &w.Spec.Template }),
+	}
+}
+
+// kindOf is the kind whose objects are of type *T.
+func kindOf[T any, P interface {
+	*T
+	client.Object
+}](name string, template func(P) *corev1.PodTemplateSpec) kind {
+	return kind{
+		name: name,
+		new:  func() client.Object { return P(new(T)) },
+		template: func(o client.Object) *corev1.PodTemplateSpec {
+			if workload, ok := o.(P); ok {
+				return template(workload)
+			}
+			return nil
+		},
 	}
 }
 
@@ -73,8 +69,8 @@ type Reconciler struct {
 	recorder events.EventRecorder
 }
 
-// NewReconcilers returns a reconciler for each kind of workload. Only the metadata of workloads are cached; live reads the few that ask for
-// restarts from the API server.
+// NewReconcilers returns a reconciler for each kind of workload. Only the metadata of workloads are cached; live reads
+// the few that ask for restarts from the API server.
 func NewReconcilers(c client.Client, live client.Reader, recorder events.EventRecorder) []*Reconciler {
 	reconcilers := make([]*Reconciler, 0, len(kinds()))
 	for _, k := range kinds() {
@@ -87,24 +83,26 @@ func NewReconcilers(c client.Client, live client.Reader, recorder events.EventRe
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("restart-"+strings.ToLower(r.kind.name)).
-		For(r.kind.new(), builder.OnlyMetadata, builder.WithPredicates(predicate.NewPredicateFuncs(asks))).
-		Watches(&v1alpha1.Connection{}, handler.EnqueueRequestsFromMapFunc(r.askersIn), builder.WithPredicates(moved)).
+		For(r.kind.new(), builder.OnlyMetadata, builder.WithPredicates(predicate.NewPredicateFuncs(optedIn))).
+		Watches(&v1alpha1.Connection{}, handler.EnqueueRequestsFromMapFunc(r.workloadsFor),
+			builder.WithPredicates(connectionChanged)).
 		WithOptions(requeue.Options()).
 		Complete(r)
 }
 
-// moved lets a Connection wake workloads only when what is seen of it may have changed, not whenever its status is written.
-var moved = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+// connectionChanged lets a Connection wake workloads only when what is seen of it may have changed, not whenever its
+// status is written.
+var connectionChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, ok := e.ObjectOld.(*v1alpha1.Connection)
 	if !ok {
 		return false
 	}
 	after, ok := e.ObjectNew.(*v1alpha1.Connection)
-	return ok && (settled(before) != settled(after) || digest(before) != digest(after))
+	return ok && (currentAndReady(before) != currentAndReady(after) || digest(before) != digest(after))
 }}
 
-// asks tells whether a workload asks for restarts.
-func asks(workload client.Object) bool {
+// optedIn tells whether a workload asks for restarts, by its annotation.
+func optedIn(workload client.Object) bool {
 	return workload.GetAnnotations()[v1alpha1.AnnotationRestartOnChange] == "true"
 }
 
@@ -115,9 +113,9 @@ func (r *Reconciler) metadata() *metav1.PartialObjectMetadata {
 	return object
 }
 
-// askersIn maps a Connection to the workloads of its namespace that ask for restarts. Which of them mount it stands in their specs, which
-// are not cached; they are few.
-func (r *Reconciler) askersIn(ctx context.Context, connection client.Object) []ctrl.Request {
+// workloadsFor maps a Connection to the workloads of its namespace that ask for restarts. Which of them mount it stands
+// in their specs, which are not cached; they are few.
+func (r *Reconciler) workloadsFor(ctx context.Context, connection client.Object) []ctrl.Request {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind(r.kind.name + "List"))
 	if err := r.client.List(ctx, list, client.InNamespace(connection.GetNamespace())); err != nil {
@@ -126,21 +124,21 @@ func (r *Reconciler) askersIn(ctx context.Context, connection client.Object) []c
 	}
 	var requests []ctrl.Request
 	for i := range list.Items {
-		if asks(&list.Items[i]) {
+		if optedIn(&list.Items[i]) {
 			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 		}
 	}
 	return requests
 }
 
-// Reconcile compares what the workload's pods were last rolled for with the Connections as they are, and rolls them once if one of
-// those has changed.
+// Reconcile compares what the workload's pods were last rolled for with the Connections as they are, and rolls them
+// once if one of those has changed.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	metadata := r.metadata()
 	if err := r.client.Get(ctx, request.NamespacedName, metadata); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if !asks(metadata) {
+	if !optedIn(metadata) {
 		return ctrl.Result{}, nil
 	}
 	workload := r.kind.new()
@@ -148,7 +146,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	template := r.kind.template(workload)
-	if !asks(workload) || !workload.GetDeletionTimestamp().IsZero() || template == nil {
+	if !optedIn(workload) || !workload.GetDeletionTimestamp().IsZero() || template == nil {
 		return ctrl.Result{}, nil
 	}
 	before := parseSeen(workload.GetAnnotations()[v1alpha1.AnnotationSeen])
@@ -159,17 +157,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return ctrl.Result{}, client.IgnoreNotFound(r.apply(ctx, workload, template, before, now))
 }
 
-// look returns what is seen of the Connections now. One that is not there or not Ready says nothing about its secrets, so what was seen
-// before stays: a Vault that is down must roll nothing.
-func (r *Reconciler) look(ctx context.Context, namespace string, names []string, before seen) (sight, error) {
-	now := sight{seen: seen{}}
+// look returns what is seen of the Connections now. One that is not there or not Ready says nothing about its secrets,
+// so what was seen before stays: a Vault that is down must roll nothing.
+func (r *Reconciler) look(ctx context.Context, namespace string, names []string, before seen) (observation, error) {
+	now := observation{seen: seen{}}
 	for _, name := range names {
 		connection := &v1alpha1.Connection{}
 		err := r.client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, connection)
 		if client.IgnoreNotFound(err) != nil {
-			return sight{}, err
+			return observation{}, err
 		}
-		if err != nil || !settled(connection) {
+		if err != nil || !currentAndReady(connection) {
 			if digest, known := before[name]; known {
 				now.seen[name] = digest
 			}
@@ -181,10 +179,10 @@ func (r *Reconciler) look(ctx context.Context, namespace string, names []string,
 	return now, nil
 }
 
-// apply notes what was seen, and rolls the pods in the same write if that differs from what they were rolled for. A Connection that is new
-// to the workload rolls nothing: the edit of the template that brought it did.
+// apply notes what was seen, and rolls the pods in the same write if that differs from what they were rolled for. A
+// Connection that is new to the workload rolls nothing: the edit of the template that brought it did.
 func (r *Reconciler) apply(
-	ctx context.Context, workload client.Object, template *corev1.PodTemplateSpec, before seen, now sight,
+	ctx context.Context, workload client.Object, template *corev1.PodTemplateSpec, before seen, now observation,
 ) error {
 	text := now.seen.String()
 	if text == before.String() {
@@ -209,9 +207,10 @@ func (r *Reconciler) apply(
 			status.Note("rolled, because a Connection that its pods mount changed: "+strings.Join(changed, ", ")))
 	}
 	if len(now.unversioned) > 0 {
+		message := v1alpha1.AnnotationRestartOnChange + " does not see changes of secrets without versions, only KV version 2 has them: " +
+			strings.Join(now.unversioned, ", ")
 		r.recorder.Eventf(workload, nil, corev1.EventTypeWarning, v1alpha1.ReasonNoVersions, "Restart", "%s",
-			status.Note(
-				v1alpha1.AnnotationRestartOnChange+" does not see changes of secrets without versions, only KV version 2 has them: "+strings.Join(now.unversioned, ", ")))
+			status.Note(message))
 	}
 	return nil
 }

@@ -14,11 +14,12 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
-// seen are digests of Connections by name. A digest is of names, a generation and versions; nothing of a value goes into it.
+// seen are digests of Connections by name. A digest is of names, a generation and versions; nothing of a value goes
+// into it.
 type seen map[string]string
 
-// sight is what was seen at one moment.
-type sight struct {
+// observation is what was seen at one moment.
+type observation struct {
 	seen seen
 	// unversioned are the secrets whose changes cannot be seen.
 	unversioned []string
@@ -67,14 +68,14 @@ func mounted(template *corev1.PodTemplateSpec) []string {
 	return slices.Compact(names)
 }
 
-// settled tells whether the Connection's status speaks of its present spec and of secrets that were read.
-func settled(connection *v1alpha1.Connection) bool {
+// currentAndReady tells whether the Connection's status speaks of its present spec and of secrets that were read.
+func currentAndReady(connection *v1alpha1.Connection) bool {
 	return connection.Status.ObservedGeneration == connection.Generation &&
 		meta.IsStatusConditionTrue(connection.Status.Conditions, v1alpha1.ConditionReady)
 }
 
-// digest changes with the Connection's spec and with the versions of its secrets. The time is that of the version in Vault: a secret
-// that was deleted with all its versions begins at 1 again.
+// digest changes with the Connection's spec and with the versions of its secrets. The time is that of the version in
+// Vault: a secret that was deleted with all its versions begins at 1 again.
 func digest(connection *v1alpha1.Connection) string {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%s/%d\n", connection.UID, connection.Generation)

@@ -83,13 +83,13 @@ func TestMountedConnectionsAreThoseOfOurDriver(t *testing.T) {
 	NewWithT(t).Expect(mounted(template)).To(Equal([]string{"a", "z"}))
 }
 
-func TestSettledNeedsAStatusOfThisSpec(t *testing.T) {
+func TestCurrentAndReadyNeedsAStatusOfThisSpec(t *testing.T) {
 	g := NewWithT(t)
-	g.Expect(settled(sample())).To(BeTrue())
+	g.Expect(currentAndReady(sample())).To(BeTrue())
 	stale := sample()
 	stale.Generation++
-	g.Expect(settled(stale)).To(BeFalse())
+	g.Expect(currentAndReady(stale)).To(BeFalse())
 	down := sample()
 	down.Status.Conditions[0].Status = metav1.ConditionFalse
-	g.Expect(settled(down)).To(BeFalse())
+	g.Expect(currentAndReady(down)).To(BeFalse())
 }

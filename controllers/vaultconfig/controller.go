@@ -1,5 +1,3 @@
-// Package vaultconfig reconciles VaultConfigs: it looks after the session with Vault, renews its token before it expires and
-// reports Vault's health. It runs in the leader; every replica has sessions of its own for resolving.
 package vaultconfig
 
 import (
@@ -68,18 +66,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	found := r.observe(ctx, config)
 	found.report(&config.Status, config)
 	if !equality.Semantic.DeepEqual(before.Status, config.Status) {
-		// Other controllers do not write this status, but a deposed leader may still be about to: the lock makes it fail.
+		// Other controllers do not write this status, but a deposed leader may still be about to: the lock makes it
+		// fail.
 		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 		if err := r.client.Status().Patch(ctx, config, patch); err != nil {
 			return ctrl.Result{}, client.IgnoreNotFound(err)
 		}
-		r.announce(before, config)
+		r.recordTransitions(before, config)
 	}
-	return r.outcome(found)
+	return r.nextLook(found)
 }
 
-// outcome decides when to come back.
-func (r *Reconciler) outcome(found observation) (ctrl.Result, error) {
+// nextLook decides when to come back.
+func (r *Reconciler) nextLook(found observation) (ctrl.Result, error) {
 	if f := found.fault(); f != nil {
 		return requeue.For(f)
 	}
@@ -95,8 +94,10 @@ func (r *Reconciler) outcome(found observation) (ctrl.Result, error) {
 
 // observe looks at Vault and at the session, and renews the token when that is due.
 func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) observation {
-	found := observation{enabled: enabled(config.Spec.Enabled), autoRenew: enabled(config.Spec.AutoRenew),
-		workload: auth.IsWorkload(config)}
+	found := observation{
+		enabled: enabled(config.Spec.Enabled), autoRenew: enabled(config.Spec.AutoRenew),
+		workload: auth.IsWorkload(config),
+	}
 	if found.health, found.healthErr = r.health(ctx, config); found.healthErr != nil || found.workload {
 		return found
 	}
@@ -119,8 +120,8 @@ func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) 
 	return found
 }
 
-// announce tells the story in events, on transitions only and after the status is stored.
-func (r *Reconciler) announce(before, after *v1alpha1.VaultConfig) {
+// recordTransitions records an event for each condition that changed. It is called after the status is stored.
+func (r *Reconciler) recordTransitions(before, after *v1alpha1.VaultConfig) {
 	for _, conditionType := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionRenewing} {
 		if event, ok := transition(before.Status.Conditions, after.Status.Conditions, conditionType); ok {
 			r.recorder.Eventf(after, nil, event.kind, event.reason, event.action, "%s", status.Note(event.note))
@@ -135,12 +136,15 @@ func (r *Reconciler) health(ctx context.Context, config *v1alpha1.VaultConfig) (
 	case err != nil:
 		return health, fault.From(err)
 	case !health.Initialized:
-		return health, fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is not initialized; initialize and unseal it", config.Spec.URL)
+		return health, fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is not initialized", config.Spec.URL).
+			WithRemedy("initialize and unseal it")
 	case health.Sealed:
-		return health, fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is sealed; unseal it", config.Spec.URL)
+		return health, fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is sealed", config.Spec.URL).
+			WithRemedy("unseal it")
 	case health.Secondary:
-		return health, fault.Transient(v1alpha1.ReasonVaultError, "Vault at %s is a disaster recovery secondary, which serves nobody until it is promoted; "+
-			"point spec.url at the primary", config.Spec.URL)
+		return health, fault.Transient(v1alpha1.ReasonVaultError,
+			"Vault at %s is a disaster recovery secondary, which serves nobody until it is promoted", config.Spec.URL).
+			WithRemedy("point spec.url at the primary")
 	}
 	return health, nil
 }

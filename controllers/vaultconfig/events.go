@@ -9,10 +9,11 @@ import (
 	"sallyport.dev/sallyport/internal/status"
 )
 
-// event is one entry of the object's story; its reason and note are those of the condition.
+// event is an event about a transition; its reason and note are those of the condition.
 type event struct{ kind, reason, action, note string }
 
-// transition returns the event that is due when a condition changed. A token that starts its life being renewed is no news.
+// transition returns the event that is due when a condition changed. A token that starts its life being renewed is no
+// news.
 func transition(before, after []metav1.Condition, conditionType string) (event, bool) {
 	now := meta.FindStatusCondition(after, conditionType)
 	if now == nil || !status.Changed(before, after, conditionType) {

@@ -14,9 +14,9 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// shortestTold is the shortest life of a token that is kept alive whose times are told in status. Of one that lives shorter, a renewal is
-// told now and then, so that status shows that there are any, and not more often than of the others.
-const shortestTold = 10 * time.Minute
+// minReportedTTL is the minimum TTL of a renewed token whose times status tells. Of one that lives shorter, a renewal
+// is told now and then, so that status shows that there are any, and not more often than of the others.
+const minReportedTTL = 10 * time.Minute
 
 // observation is what one look at Vault and at the session found.
 type observation struct {
@@ -41,8 +41,8 @@ func (o observation) fault() *fault.Fault {
 	return nil
 }
 
-// report writes the observation into a status. It is a pure function of its arguments, so that an unchanged world gives an
-// unchanged status and no write.
+// report writes the observation into a status. It is a pure function of its arguments, so that an unchanged world gives
+// an unchanged status and no write.
 func (o observation) report(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
 	s.ObservedGeneration = config.Generation
 	s.AuthMethod = auth.MethodName(&config.Spec.Auth)
@@ -71,8 +71,8 @@ func (o observation) reportReachable(s *v1alpha1.VaultConfigStatus, config *v1al
 func (o observation) reportAuthenticated(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
 	switch {
 	case o.healthErr != nil:
-		// Whether the token is still good cannot be known; what was known last is kept, so that a blip does not look like a
-		// rejected credential.
+		// Whether the token is still good cannot be known; what was known last is kept, so that a blip does not look
+		// like a rejected credential.
 		if meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionAuthenticated) == nil {
 			status.Unknown(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, o.healthErr)
 		}
@@ -103,7 +103,7 @@ func (o observation) reportToken(s *v1alpha1.VaultConfigStatus) {
 	former := s.Token
 	s.Token = &v1alpha1.TokenStatus{Renewable: o.token.Renewable, Policies: o.token.Policies}
 	if o.shortLived() {
-		s.Token.LastRenewalTime = toldRenewal(former, status.Time(o.token.LastRenewal))
+		s.Token.LastRenewalTime = reportedRenewal(former, status.Time(o.token.LastRenewal))
 		return
 	}
 	s.Token.ExpireTime = status.Time(o.token.ExpireTime)
@@ -114,70 +114,78 @@ func (o observation) reportToken(s *v1alpha1.VaultConfigStatus) {
 	}
 }
 
-// toldRenewal is the renewal that status tells of a short-lived token: the latest if none is told yet, or that one is old by now.
-func toldRenewal(former *v1alpha1.TokenStatus, latest *metav1.Time) *metav1.Time {
+// reportedRenewal is the time of renewal in status for a short-lived token: the latest if there is none yet, or that
+// one is old by now.
+func reportedRenewal(former *v1alpha1.TokenStatus, latest *metav1.Time) *metav1.Time {
 	if former == nil || former.LastRenewalTime == nil {
 		return latest
 	}
-	if told := former.LastRenewalTime; latest == nil || latest.Sub(told.Time) < shortestTold {
-		return told
+	if reported := former.LastRenewalTime; latest == nil || latest.Sub(reported.Time) < minReportedTTL {
+		return reported
 	}
 	return latest
 }
 
-// shortLived: a token that is kept alive, and lives so short that telling its times would mean a write to the API server every few
-// minutes, for a time that is past when somebody reads it.
+// shortLived tells whether a token is kept alive and lives so short that its times are not reported: that would be a
+// write to the API server every few minutes, of a time that is past when somebody reads it.
 func (o observation) shortLived() bool {
 	keptAlive := o.autoRenew && o.renewErr == nil && (o.token.FromLogin || o.token.Renewable && !o.token.MaxTTLReached)
-	return keptAlive && !o.token.ExpireTime.IsZero() && o.token.CreationTTL < shortestTold
+	return keptAlive && !o.token.ExpireTime.IsZero() && o.token.CreationTTL < minReportedTTL
 }
 
 func (o observation) reportRenewing(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
-	if o.healthErr != nil {
+	switch {
+	case o.healthErr != nil:
 		return
-	}
-	if o.authErr != nil {
+	case o.authErr != nil:
 		status.Unknown(&s.Conditions, config.Generation, v1alpha1.ConditionRenewing, o.authErr)
 		return
-	}
-	renewing := func(ok bool, reason, format string, args ...any) {
-		f := fault.Waiting(reason, format, args...)
-		if ok {
-			status.True(&s.Conditions, config.Generation, v1alpha1.ConditionRenewing, f.Reason, f.Message())
-		} else {
-			status.False(&s.Conditions, config.Generation, v1alpha1.ConditionRenewing, f)
-		}
-	}
-	if o.workload {
+	case o.workload:
 		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionRenewing)
 		return
 	}
+	if renewing, f := o.renewing(config); renewing {
+		status.True(&s.Conditions, config.Generation, v1alpha1.ConditionRenewing, f.Reason, f.Message())
+	} else {
+		status.False(&s.Conditions, config.Generation, v1alpha1.ConditionRenewing, f)
+	}
+}
+
+// renewing tells whether the token is kept alive, and why or why not.
+func (o observation) renewing(config *v1alpha1.VaultConfig) (bool, *fault.Fault) {
+	because := func(reason, format string, args ...any) *fault.Fault { return fault.Waiting(reason, format, args...) }
 	death := o.token.ExpireTime.UTC().Format(time.RFC3339)
 	switch {
 	case o.token.Opaque:
-		renewing(false, v1alpha1.ReasonLookupDenied, "the token is not renewed, and when it dies is not known: its policies do not let it look itself up; "+
-			"give it Vault's policy \"default\", or put another token into %s", credential(config))
+		return false, because(v1alpha1.ReasonLookupDenied,
+			"the token is not renewed, and when it dies is not known: its policies do not let it look itself up").
+			WithRemedy("give it Vault's policy \"default\", or put another token into %s", credential(config))
 	case o.token.NumUses > 0 && !o.token.FromLogin:
-		renewing(false, v1alpha1.ReasonUseLimited, "the token dies when its uses are used up, and every request is one: put one without num_uses into %s", credential(config))
+		return false, because(v1alpha1.ReasonUseLimited,
+			"the token dies when its uses are used up, and every request is one: put one without num_uses into %s", credential(config))
 	case o.token.ExpireTime.IsZero():
-		renewing(true, v1alpha1.ReasonNeverExpires, "the token never expires, so nothing needs to be renewed")
+		return true, because(v1alpha1.ReasonNeverExpires, "the token never expires, so nothing needs to be renewed")
 	case o.renewErr != nil && o.token.FromLogin:
-		renewing(false, v1alpha1.ReasonRenewalFailed, "the token dies at %s if it cannot be renewed or replaced: %s", death, o.renewErr.Message())
+		return false, because(v1alpha1.ReasonRenewalFailed, "the token dies at %s if it cannot be renewed or replaced: %s",
+			death, o.renewErr.Message())
 	case o.token.FromLogin && !o.autoRenew:
-		renewing(false, v1alpha1.ReasonRenewalDisabled, "a new login follows when the token is dead: spec.autoRenew is false")
+		return false, because(v1alpha1.ReasonRenewalDisabled,
+			"a new login follows when the token is dead: spec.autoRenew is false")
 	case o.token.FromLogin:
-		renewing(true, v1alpha1.ReasonRenewed, "the token is renewed, or replaced by a new login, before it expires")
+		return true, because(v1alpha1.ReasonRenewed, "the token is renewed, or replaced by a new login, before it expires")
 	case o.token.MaxTTLReached:
-		renewing(false, v1alpha1.ReasonMaxTTLReached, "the token dies at %s: its max TTL allows no further renewal; put a new token into %s before that", death, credential(config))
+		return false, because(v1alpha1.ReasonMaxTTLReached, "the token dies at %s: its max TTL allows no further renewal", death).
+			WithRemedy("put a new token into %s before that", credential(config))
 	case !o.token.Renewable:
-		renewing(false, v1alpha1.ReasonNotRenewable, "the token dies at %s: Vault made it not renewable; put a new token into %s before that", death, credential(config))
+		return false, because(v1alpha1.ReasonNotRenewable, "the token dies at %s: Vault made it not renewable", death).
+			WithRemedy("put a new token into %s before that", credential(config))
 	case !o.autoRenew:
-		renewing(false, v1alpha1.ReasonRenewalDisabled, "the token dies at %s: spec.autoRenew is false", death)
+		return false, because(v1alpha1.ReasonRenewalDisabled, "the token dies at %s: spec.autoRenew is false", death)
 	case o.renewErr != nil:
-		renewing(false, v1alpha1.ReasonRenewalFailed, "the token dies at %s if it cannot be renewed: %s", death, o.renewErr.Message())
-	default:
-		renewing(true, v1alpha1.ReasonRenewed, "the token is renewed before it expires")
+		return false, because(v1alpha1.ReasonRenewalFailed, "the token dies at %s if it cannot be renewed: %s",
+			death, o.renewErr.Message())
 	}
+	return true, because(v1alpha1.ReasonRenewed, "the token is renewed before it expires")
 }
 
 func (o observation) reportReady(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {

@@ -139,16 +139,10 @@ func (a *attempt) givenUp(f *fault.Fault) error {
 // ends tells whether a fault is the end of the run.
 func (a *attempt) ends(f *fault.Fault) bool {
 	switch {
-	case f.Reason == v1alpha1.ReasonCASMismatch, f.Reason == v1alpha1.ReasonOutcomeUnknown:
+	case f.Conclusive():
 		return true
 	case f.OutcomeUnknown, a.resumed && a.task.Spec.Operation.HasEffect():
 		return false
-	case f.Class == fault.ClassTerminal:
-		return true
 	}
-	switch f.Reason {
-	case v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonInvalidRequest:
-		return a.called
-	}
-	return false
+	return f.Class == fault.ClassTerminal || a.called && f.Refusal()
 }

@@ -17,7 +17,8 @@ import (
 // connectionType is the type of a Connection that says how to reach a Vault.
 const connectionType = "VAULT"
 
-// byConnection takes url, credentials and paths from a Connection. What it resolves stays in memory, and only for this attempt.
+// byConnection takes url, credentials and paths from a Connection. What it resolves stays in memory, and only for this
+// attempt.
 func (a *access) byConnection(ctx context.Context, to *target) error {
 	name := client.ObjectKey{Namespace: a.task.Namespace, Name: a.task.Spec.ConnectionRef.Name}
 	connection := &v1alpha1.Connection{}
@@ -30,10 +31,11 @@ func (a *access) byConnection(ctx context.Context, to *target) error {
 	switch {
 	case connection.Spec.Type != connectionType:
 		return fault.Waiting(v1alpha1.ReasonInvalidSpec,
-			"Connection %s is of type %q; refer to one of type %s", name, connection.Spec.Type, connectionType)
+			"Connection %s is of type %q", name, connection.Spec.Type).WithRemedy("refer to one of type %s", connectionType)
 	case len(connection.Spec.AllowedServiceAccounts) > 0:
 		return fault.Waiting(v1alpha1.ReasonNotAllowed,
-			"Connection %s is for the pods of its allowedServiceAccounts only; use a Connection that every pod of the namespace may have", name)
+			"Connection %s is for the pods of its allowedServiceAccounts only", name).
+			WithRemedy("use a Connection that every pod of the namespace may have")
 	}
 	if err := refersInCredentialsOnly(connection, name); err != nil {
 		return err
@@ -60,7 +62,8 @@ func (a *access) byConnection(ctx context.Context, to *target) error {
 		TypeMeta:   metav1.TypeMeta{Kind: fault.KindConnection},
 		ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, UID: connection.UID},
 		Spec: v1alpha1.VaultConfigSpec{
-			URL: texts.of("url"), VaultNamespace: texts.of("vaultNamespace"), CACertificate: texts.of("caCertificate"), Auth: login,
+			URL: texts.of("url"), VaultNamespace: texts.of("vaultNamespace"), CACertificate: texts.of("caCertificate"),
+			Auth: login,
 		},
 	}, credentials)
 	return err
@@ -69,7 +72,8 @@ func (a *access) byConnection(ctx context.Context, to *target) error {
 // mayRefer returns the keys whose values no status and no sentence shows.
 func mayRefer() []string { return append(auth.ConnectionCredentials(), "caCertificate") }
 
-// refersInCredentialsOnly refuses references where what they become would show: in the task's status, or in a sentence that names an address.
+// refersInCredentialsOnly refuses references where what they become would show: in the task's status, or in a sentence
+// that names an address.
 func refersInCredentialsOnly(connection *v1alpha1.Connection, name client.ObjectKey) error {
 	value, err := expression.ParseValue(connection.Spec.Value)
 	if err != nil {

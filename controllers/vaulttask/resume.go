@@ -42,7 +42,8 @@ func (w *kvWrite) resume(ctx context.Context) (*outcome, error) {
 	case fault.From(err).Class == fault.ClassTransient:
 		return nil, err
 	case lost && fault.Is(err, v1alpha1.ReasonSecretNotFound):
-		if current, currentErr := secrets.CurrentVersion(ctx, w.to.session, w.to.location); currentErr == nil && current == cas {
+		if current, currentErr := secrets.CurrentVersion(ctx, w.to.session, w.to.location); currentErr == nil &&
+			current == cas {
 			return nil, fault.Terminal(v1alpha1.ReasonOutcomeUnknown, "nothing was written, but an earlier attempt used the wrapping token up").
 				WithRemedy("have a new one made, then set the annotation %s to run the task again", v1alpha1.AnnotationRerun)
 		}

@@ -92,12 +92,8 @@ func (a *access) byConfig(ctx context.Context, to *target) error {
 	if to.location.EnginePath == "" {
 		to.location.EnginePath = config.Spec.EnginePath
 	}
-	if to.session, err = a.sessions.For(ctx, config); err != nil {
-		return fault.About(err, fault.Subject{
-			Kind: fault.KindVaultConfig, Namespace: config.Namespace, Name: config.Name,
-		})
-	}
-	return nil
+	to.session, err = a.sessions.For(ctx, config)
+	return err
 }
 
 // check asks whether the VaultConfig lets the task do this there, before anything is sent.

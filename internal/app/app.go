@@ -1,5 +1,3 @@
-// Package app is the modes of the program: their flags and how the packages are wired together in each. It decides nothing
-// that another package could decide.
 package app
 
 import (
@@ -23,7 +21,7 @@ import (
 // version is set by the linker.
 var version = "devel"
 
-const usage = `Sallyport lets the secrets of HashiCorp Vault reach the pods that may use them, and leaves no copy behind.
+const usageText = `Sallyport lets the secrets of HashiCorp Vault reach the pods that may use them, and leaves no copy behind.
 
 Usage:
   sallyport controller [flags]   reconcile VaultConfigs, Connections and VaultTasks, and serve the resolver
@@ -40,7 +38,8 @@ const (
 	exitUsage = 2
 )
 
-// maxVerbosity is the most talkative log level. From level 8 on client-go logs the bodies of answers, and with them Secrets.
+// maxVerbosity is the most talkative log level. From level 8 on client-go logs the bodies of responses, and with them
+// Secrets.
 const maxVerbosity = 5
 
 // mode is one way to run the program: it declares its flags and then runs until ctx ends.
@@ -53,7 +52,7 @@ type mode interface {
 // Main runs the mode that the arguments name and returns the exit code.
 func Main(args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
-		_, _ = fmt.Fprint(stderr, usage)
+		_, _ = fmt.Fprint(stderr, usageText)
 		return exitUsage
 	}
 	var m mode
@@ -66,17 +65,18 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stdout, version)
 		return exitOK
 	case "help", "--help", "-h":
-		_, _ = fmt.Fprint(stdout, usage)
+		_, _ = fmt.Fprint(stdout, usageText)
 		return exitOK
 	default:
-		_, _ = fmt.Fprintf(stderr, "sallyport: there is no mode %q\n\n%s", args[0], usage)
+		_, _ = fmt.Fprintf(stderr, "sallyport: there is no mode %q\n\n%s", args[0], usageText)
 		return exitUsage
 	}
 	return start(m, args[0], args[1:], stderr)
 }
 
-// gcPercent is how much garbage the heap may hold, in percent of what is in use, unless GOGC says so. Most of the controller's heap is its
-// cache, which is as large as there are objects, so that half of Go's default saves more memory than it costs time.
+// gcPercent is how much garbage the heap may hold, in percent of what is in use, unless GOGC says so. Most of the
+// controller's heap is its cache, which is as large as there are objects, so that half of Go's default saves more
+// memory than it costs time.
 const gcPercent = 50
 
 func start(m mode, name string, args []string, stderr io.Writer) int {

@@ -3,10 +3,8 @@ package app
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net"
-	"strings"
 
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
@@ -36,7 +34,8 @@ import (
 	"sallyport.dev/sallyport/controllers/vaulttask"
 	"sallyport.dev/sallyport/internal/lease"
 	"sallyport.dev/sallyport/internal/resolver"
-	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/internal/resolver/server"
+	"sallyport.dev/sallyport/internal/resolver/usage"
 	"sallyport.dev/sallyport/internal/vault/session"
 )
 
@@ -49,72 +48,6 @@ import (
 
 // leaderElectionID names the Lease of the controllers.
 const leaderElectionID = "sallyport-controller"
-
-// ControllerOptions configure the controller mode. The integration tests use them too, so that what they test is what runs.
-type ControllerOptions struct {
-	// Config reaches the Kubernetes API; if it is nil, the usual places are looked at (in-cluster, KUBECONFIG).
-	Config *rest.Config
-	// PodName, PodNamespace and PodIP say who this replica is; nodes reach its resolver at PodIP.
-	PodName, PodNamespace, PodIP string
-	// NodeServiceAccount is the node plugin's service account in PodNamespace.
-	NodeServiceAccount string
-	// AllowedVaultURLs are the origins to which credentials may be sent; empty allows every https origin.
-	AllowedVaultURLs []string
-	// AllowedProxyURLs are the origins of proxies that may stand on the way to Vault; empty allows every one, or none if
-	// AllowedVaultURLs is set.
-	AllowedProxyURLs []string
-	// LeaderElect is whether the replicas elect a leader for the controllers.
-	LeaderElect bool
-	// MetricsAddress and ProbeAddress are where metrics and health probes are served; "0" serves none.
-	MetricsAddress, ProbeAddress string
-	// ResolverAddress is where the resolver listens.
-	ResolverAddress string
-	// SkipNameValidation lets one process run several replicas, as tests do.
-	SkipNameValidation bool
-}
-
-type controllerMode struct {
-	options                       ControllerOptions
-	allowedVaults, allowedProxies string
-}
-
-func (m *controllerMode) flags(set *flag.FlagSet) {
-	o := &m.options
-	set.StringVar(&o.PodName, "pod-name", fromEnvironment("POD_NAME"), "name of this replica's pod")
-	set.StringVar(&o.PodNamespace, "pod-namespace", fromEnvironment("POD_NAMESPACE"), "namespace of this replica's pod")
-	set.StringVar(&o.PodIP, "pod-ip", fromEnvironment("POD_IP"), "address at which nodes reach this replica's resolver")
-	set.StringVar(&o.NodeServiceAccount, "node-service-account", "sallyport-node", "service account of the node plugin, in the same namespace")
-	set.StringVar(&m.allowedVaults, "allowed-vault-urls", "", "comma-separated origins (https://vault.example.com:8200) to which credentials may be sent; "+
-		"empty allows every https origin. Plain http is allowed only for origins listed here")
-	set.StringVar(&m.allowedProxies, "allowed-proxy-urls", "", "comma-separated origins (http://proxy.example.com:3128) of the proxies that VaultConfigs may name; "+
-		"empty allows every proxy, or none if --allowed-vault-urls is set")
-	set.BoolVar(&o.LeaderElect, "leader-elect", true, "elect a leader among the replicas for the controllers; every replica resolves")
-	set.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the metrics endpoint; 0 serves none")
-	set.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address of the endpoints /healthz and /readyz")
-	set.StringVar(&o.ResolverAddress, "resolver-bind-address", fmt.Sprintf(":%d", resolverv1.Port), "address of the resolver's gRPC service")
-}
-
-func (m *controllerMode) validate() error {
-	m.options.AllowedVaultURLs, m.options.AllowedProxyURLs = split(m.allowedVaults), split(m.allowedProxies)
-	switch {
-	case m.options.PodName == "" || m.options.PodNamespace == "":
-		return errors.New("--pod-name and --pod-namespace (or POD_NAME and POD_NAMESPACE) must be set")
-	case net.ParseIP(m.options.PodIP) == nil:
-		return fmt.Errorf("--pod-ip (or POD_IP) must be an IP address, and is %q", m.options.PodIP)
-	}
-	return nil
-}
-
-// split returns the parts of a comma-separated list.
-func split(list string) []string {
-	var parts []string
-	for part := range strings.SplitSeq(list, ",") {
-		if part = strings.TrimSpace(part); part != "" {
-			parts = append(parts, part)
-		}
-	}
-	return parts
-}
 
 func (m *controllerMode) run(ctx context.Context, log logr.Logger) error {
 	mgr, err := NewController(ctx, m.options, log)
@@ -136,7 +69,8 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
 	}
 	sessions, err := session.NewSessions(session.Options{
-		Reader: mgr.GetAPIReader(), Kubernetes: clients, AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs, Clock: clk,
+		Reader: mgr.GetAPIReader(), Kubernetes: clients, Clock: clk,
+		AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs,
 	})
 	if err != nil {
 		return nil, err
@@ -203,21 +137,23 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsAddress},
 		HealthProbeBindAddress:        options.ProbeAddress,
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &options.SkipNameValidation},
-		// Only our own kinds and the metadata of namespaces and workloads are cached, those of which there are many without the part that may be
-		// larger than all the rest. Everything else is read when it is needed: a forgotten Get must fail rather than start an informer that holds every
-		// Secret of the cluster in memory.
+		// Only our own kinds and the metadata of namespaces and workloads are cached, those of which there are many
+		// without the part that may be larger than all the rest. Everything else is read when it is needed: a forgotten
+		// Get must fail rather than start an informer that holds every Secret of the cluster in memory.
 		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.Connection{}: {Transform: cache.TransformStripManagedFields()},
 			&appsv1.Deployment{}:   {Transform: cache.TransformStripManagedFields()},
 			&appsv1.StatefulSet{}:  {Transform: cache.TransformStripManagedFields()},
 			&appsv1.DaemonSet{}:    {Transform: cache.TransformStripManagedFields()},
 		}},
-		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}}}},
+		Client: client.Options{Cache: &client.CacheOptions{
+			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}},
+		}},
 	})
 }
 
-// watchKinds starts the informers that the resolver reads from. The controllers start theirs only in the leader; the resolver
-// needs them in every replica.
+// watchKinds starts the informers that the resolver reads from. The controllers start theirs only in the leader; the
+// resolver needs them in every replica.
 func watchKinds(ctx context.Context, mgr manager.Manager, sessions *session.Sessions) error {
 	if _, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.Connection{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watching Connections: %w", err)
@@ -254,7 +190,10 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 			return
 		}
 		task, ok := after.(*v1alpha1.VaultTask)
-		if ok && task.Spec.Operation.HasEffect() && task.Status.Result != nil && !equality.Semantic.DeepEqual(old.Status.Result, task.Status.Result) {
+		if !ok || !task.Spec.Operation.HasEffect() || task.Status.Result == nil {
+			return
+		}
+		if !equality.Semantic.DeepEqual(old.Status.Result, task.Status.Result) {
 			engine.Changed(task.Status.Result.Path)
 		}
 	}})
@@ -263,13 +202,14 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 
 // addResolver adds what serves and publishes this replica's resolver.
 func addResolver(
-	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface, sessions *session.Sessions, engine *resolver.Engine, log logr.Logger,
+	mgr manager.Manager, options ControllerOptions, clients kubernetes.Interface,
+	sessions *session.Sessions, engine *resolver.Engine, log logr.Logger,
 ) error {
 	clk := clock.RealClock{}
-	if err := errors.Join(resolver.RegisterMetrics(metrics.Registry), lease.RegisterMetrics(metrics.Registry)); err != nil {
+	if err := errors.Join(server.RegisterMetrics(metrics.Registry), lease.RegisterMetrics(metrics.Registry)); err != nil {
 		return fmt.Errorf("registering the resolver's metrics: %w", err)
 	}
-	identity, err := resolver.NewIdentity(options.PodName, net.ParseIP(options.PodIP), clk)
+	certificate, err := server.NewServingCertificate(options.PodName, net.ParseIP(options.PodIP), clk)
 	if err != nil {
 		return err
 	}
@@ -278,24 +218,28 @@ func addResolver(
 		return fmt.Errorf("listening for nodes: %w", err)
 	}
 	log = log.WithName("resolver")
-	authorizer := resolver.NewAuthorizer(clients.AuthenticationV1().TokenReviews(), mgr.GetAPIReader(),
+	authorizer := server.NewAuthorizer(clients.AuthenticationV1().TokenReviews(), mgr.GetAPIReader(),
 		types.NamespacedName{Namespace: options.PodNamespace, Name: options.NodeServiceAccount})
 	configMaps := clients.CoreV1().ConfigMaps(options.PodNamespace)
-	publisher := resolver.NewPublisher(configMaps, identity, log)
-	mounts := resolver.NewMounts(clk)
-	leases := lease.NewKeeper(lease.Options{
-		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions, Secrets: clients.CoreV1().Secrets(options.PodNamespace),
-		Clock: clk, Log: log,
+	publisher := server.NewPublisher(configMaps, certificate, log)
+	volumes := usage.NewVolumeTracker(clk)
+	leases := lease.NewManager(lease.Options{
+		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions,
+		Secrets: clients.CoreV1().Secrets(options.PodNamespace), Clock: clk, Log: log,
 	})
 	for _, runnable := range []manager.Runnable{
-		resolver.NewServer(resolver.ServerOptions{
-			Engine: engine, Authorizer: authorizer, Leases: leases, Mounts: mounts, Identity: identity, Listener: listener, Log: log,
-			Events: resolver.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk),
+		server.New(server.Options{
+			Engine: engine, Connections: mgr.GetClient(), Authorizer: authorizer, Leases: leases, Volumes: volumes,
+			Events:      server.NewPodEvents(mgr.GetEventRecorder("sallyport"), clk),
+			Certificate: certificate, Listener: listener, Log: log,
 		}),
 		leases,
-		resolver.NewReporter(mounts, mgr.GetClient(), configMaps, options.PodName, clk, log),
+		usage.NewMountStatusReporter(usage.ReporterOptions{
+			Volumes: volumes, Client: mgr.GetClient(), ConfigMaps: configMaps, Replica: options.PodName,
+			RefreshInterval: resolver.RefreshInterval, Clock: clk, Log: log,
+		}),
 		publisher,
-		resolver.NewPruner(configMaps, clients.CoreV1().Pods(options.PodNamespace), log),
+		server.NewPruner(configMaps, clients.CoreV1().Pods(options.PodNamespace), log),
 	} {
 		if err := mgr.Add(runnable); err != nil {
 			return fmt.Errorf("adding the resolver: %w", err)

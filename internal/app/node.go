@@ -57,7 +57,8 @@ func (m *nodeMode) run(ctx context.Context, log logr.Logger) error {
 		return fmt.Errorf("making a Kubernetes client: %w", err)
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	resolver := client.New(client.Config{
 		Kubernetes: clients,
 		Namespace:  m.namespace,

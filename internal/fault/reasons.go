@@ -16,6 +16,10 @@ type entry struct {
 	code codes.Code
 	// classes that faults with this reason can be of; none if no fault has it, but a condition or event only.
 	classes []Class
+	// refusal: it is Vault's definite answer to a request, which asking once more does not change.
+	refusal bool
+	// conclusive: it says what became of an effect, or that this cannot be found out. Nothing is left to wait for.
+	conclusive bool
 	// meaning, cure and retry are its row in docs/reference/reasons.md. A test compares them.
 	meaning, cure, retry string
 }
@@ -69,6 +73,7 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonPermissionDenied: {
 		code:    codes.PermissionDenied,
 		classes: []Class{ClassWaiting},
+		refusal: true,
 		meaning: "the token is good, its policies do not allow the request; the sentence names capability and path",
 		cure:    "extend the policy, or correct the path",
 		retry:   "when changed",
@@ -76,6 +81,7 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonSecretNotFound: {
 		code:    codes.NotFound,
 		classes: []Class{ClassWaiting, ClassTerminal},
+		refusal: true,
 		meaning: "nothing at the path, no such version, the version is deleted or destroyed, or no engine is mounted there",
 		cure:    "correct `enginePath`, `secretPath`, `version`; or write the secret",
 		retry:   "when changed",
@@ -83,6 +89,7 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonInvalidRequest: {
 		code:    codes.FailedPrecondition,
 		classes: []Class{ClassWaiting, ClassTerminal},
+		refusal: true,
 		meaning: "Vault rejects the request (400), the engine is Vault's own or not of the kind that the request needs, or a secret that is made for each reader is wanted where no volume would keep it",
 		cure:    "correct `enginePath`, `secretPath`, `kvVersion`, `method` or `parameters`",
 		retry:   "when changed",
@@ -270,14 +277,16 @@ var reasons = map[string]entry{
 
 	// Of VaultTasks
 	v1alpha1.ReasonCASMismatch: {
-		classes: []Class{ClassTerminal},
-		meaning: "the secret's version is another than expected: somebody else wrote it; nothing was written",
-		cure:    "look at the secret; run the task again, or create one with the right `cas`",
+		classes:    []Class{ClassTerminal},
+		conclusive: true,
+		meaning:    "the secret's version is another than expected: somebody else wrote it; nothing was written",
+		cure:       "look at the secret; run the task again, or create one with the right `cas`",
 	},
 	v1alpha1.ReasonOutcomeUnknown: {
-		classes: []Class{ClassTerminal},
-		meaning: "Vault's answer was lost, and whether the effect happened cannot be told: a generic operation, a version that cannot be read, or data that may have been another at the earlier attempt",
-		cure:    "look at what is in Vault, then run the task again",
+		classes:    []Class{ClassTerminal},
+		conclusive: true,
+		meaning:    "Vault's answer was lost, and whether the effect happened cannot be told: a generic operation, a version that cannot be read, or data that may have been another at the earlier attempt",
+		cure:       "look at what is in Vault, then run the task again",
 	},
 	v1alpha1.ReasonWrappingTokenInvalid: {
 		classes: []Class{ClassTerminal},
@@ -320,3 +329,10 @@ func Code(reason string) codes.Code {
 
 // Allows tells whether a fault with this reason can be of this class.
 func Allows(reason string, class Class) bool { return slices.Contains(reasons[reason].classes, class) }
+
+// Refusal tells whether the fault is Vault's definite answer to a request: what was asked for is not done, and asking once
+// more does not change that.
+func (f *Fault) Refusal() bool { return reasons[f.Reason].refusal }
+
+// Conclusive tells whether the fault says what became of an effect, or that this cannot be found out.
+func (f *Fault) Conclusive() bool { return reasons[f.Reason].conclusive }

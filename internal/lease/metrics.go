@@ -15,11 +15,12 @@ const (
 
 var leases = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "sallyport_leases_total",
-	Help: "What this replica did with the leases of volumes: made, renewed, released, or left to their own end.",
+	Help: "What this replica did with the leases of volumes: issued (made), renewed, " +
+		"revoked (released), or left to expire (left).",
 }, []string{"action"})
 
-// RegisterMetrics adds the metrics of leases to a registry. A registry that has them already is left as it is, as when one process runs several
-// replicas.
+// RegisterMetrics adds the metrics of leases to a registry. A registry that has them already is left as it is, as when
+// one process runs several replicas.
 func RegisterMetrics(registry prometheus.Registerer) error {
 	if err := registry.Register(leases); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
 		return err

@@ -53,7 +53,7 @@ type Config struct {
 	// DefaultMemoryBudget. A refresh holds the old and the new files of a volume for a moment: leave room for that in
 	// the container's memory limit.
 	MemoryBudget int64
-	// ResolveTimeout bounds one question to the resolver; 0 means 55 seconds. The kubelet gives up after two minutes.
+	// ResolveTimeout bounds one request to the resolver; 0 means 55 seconds. The kubelet gives up after two minutes.
 	ResolveTimeout time.Duration
 	// Clock is the real one by default.
 	Clock clock.WithTicker
@@ -84,7 +84,6 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.Clock, clock.WithTicker(clock.RealClock{}))
 	setDefault(&c.Mounter, mount.System())
 	setDefault(&c.filesystem, volume.Filesystem(volume.OSFilesystem{}))
-	c.Resolver = boundedResolver{Resolver: c.Resolver, timeout: c.ResolveTimeout}
 	for _, dir := range []*string{&c.KubeletDir, &c.PluginDir, &c.RegistrationDir} {
 		if !filepath.IsAbs(*dir) {
 			return c, fmt.Errorf("the path %s is not absolute", *dir)

@@ -37,6 +37,7 @@ func New(config Config) (*Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node plugin: %w", err)
 	}
+	config.Resolver = boundedResolver{Resolver: config.Resolver, timeout: config.ResolveTimeout}
 	d := &Driver{
 		config:  config,
 		volumes: volume.NewTable(),

@@ -115,7 +115,7 @@ func TestPluginThatIsKilledLeavesThePodItsFiles(t *testing.T) {
 	h.setFiles(map[string]string{"password": "new"})
 
 	h.start(plugin{})
-	h.g.Expect(h.mounts("self")).To(Equal(before), "adopted, not mounted anew")
+	h.g.Expect(h.mounts("self")).To(Equal(before), "recovered, not mounted anew")
 	h.g.Expect(h.publish()).To(Succeed())
 
 	h.g.Eventually(func() (string, error) {

@@ -1,4 +1,3 @@
-// Package requeue decides when a controller looks at an object again, in one place for every kind.
 package requeue
 
 import (
@@ -13,15 +12,16 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// MaxBackoff and minBackoff bound the pauses while Vault does not answer: it is found again within seconds, without a busy loop.
-const MaxBackoff = 15 * time.Second
-
 const (
-	// waiting is how often to look again when somebody must change another object or Vault's content first. Secrets are not
-	// watched, so that nothing else would tell.
-	waiting    = 10 * time.Second
+	// MaxBackoff and minBackoff bound the backoff while Vault does not answer: it is found again within seconds,
+	// without a busy loop.
+	MaxBackoff = 15 * time.Second
 	minBackoff = time.Second
-	// concurrency bounds how many objects of a kind are worked on at a time: one whose Vault hangs must not hold up the others.
+	// waitingInterval is the interval of retries while somebody must change another object or Vault's content first.
+	// Secrets are not watched, so that nothing else would tell.
+	waitingInterval = 10 * time.Second
+	// concurrency bounds how many objects of a kind are reconciled at a time: one whose Vault hangs must not hold up
+	// the others.
 	concurrency = 10
 )
 
@@ -33,26 +33,29 @@ func Options() controller.Options {
 	}
 }
 
-// jittered takes up to a third off each pause: objects that failed together, because one Vault went down, do not all come
-// back at the moment when it is up again.
+// jittered takes up to a third off each backoff of a rate limiter: objects that failed together, because one Vault went
+// down, do not all come back at the moment when it is up again. The limiters of workqueue have no jitter; wait.Backoff
+// has, but is of one caller and not of each item, and flowcontrol.Backoff is no rate limiter of a queue and exceeds its
+// maximum by the jitter.
 type jittered struct {
 	workqueue.TypedRateLimiter[reconcile.Request]
 }
 
 // When implements workqueue.TypedRateLimiter.
 func (j jittered) When(request reconcile.Request) time.Duration {
-	pause := j.TypedRateLimiter.When(request)
-	return pause - rand.N(pause/3+1) //nolint:gosec // jitter
+	backoff := j.TypedRateLimiter.When(request)
+	return backoff - rand.N(backoff/3+1) //nolint:gosec // jitter
 }
 
-// For returns what Reconcile returns for a fault: the queue backs off after what may go away by itself, looks again at a steady
-// pace for what somebody must provide, and lets be what only an edit of the object can cure.
+// For returns what Reconcile returns for a fault: backoff of the queue for a transient one, a fixed interval for one
+// that waits for somebody, and no retry for a terminal one, which only an edit of the object can cure. The fault's
+// class must be the one that the object sees; see fault.For.
 func For(f *fault.Fault) (ctrl.Result, error) {
 	switch f.Class {
 	case fault.ClassTerminal:
 		return ctrl.Result{}, reconcile.TerminalError(f)
 	case fault.ClassWaiting:
-		return ctrl.Result{RequeueAfter: waiting}, nil
+		return ctrl.Result{RequeueAfter: waitingInterval}, nil
 	case fault.ClassTransient:
 	}
 	return ctrl.Result{}, f

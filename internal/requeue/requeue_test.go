@@ -23,7 +23,7 @@ func TestWhenToComeBack(t *testing.T) {
 
 	result, err = For(fault.Waiting(v1alpha1.ReasonCredentialMissing, "none"))
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(result.RequeueAfter).To(Equal(waiting))
+	g.Expect(result.RequeueAfter).To(Equal(waitingInterval))
 
 	result, err = For(fault.Terminal(v1alpha1.ReasonInvalidSpec, "bad"))
 	g.Expect(errors.Is(err, reconcile.TerminalError(nil))).To(BeTrue())

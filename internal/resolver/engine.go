@@ -1,24 +1,15 @@
-// Package resolver turns a Connection into the files of one pod's volume: it authorises the request, reads the secrets from
-// Vault, coalescing concurrent reads, watches their versions for all volumes that use them, and serves the result to the node
-// plugin over gRPC.
-//
-// It keeps no secret value: values live in memory while requests are in flight. It never talks to Vault itself (that is
-// package vault) and knows nothing of volumes and mounts (that is package node).
 package resolver
 
 import (
 	"context"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/lease"
-	"sallyport.dev/sallyport/internal/projection"
 	"sallyport.dev/sallyport/internal/vault/session"
 )
 
@@ -28,153 +19,54 @@ const DefaultRefreshInterval = 60 * time.Second
 // MinRefreshInterval is the shortest interval that the API accepts.
 const MinRefreshInterval = 5 * time.Second
 
-// Engine resolves Connections. It is safe for concurrent use; one serves the gRPC service and the controllers of a replica,
-// so that they share reads.
+// minRefreshAfter bounds how soon a volume is told to ask again.
+const minRefreshAfter = 100 * time.Millisecond
+
+// Engine resolves Connections. It is safe for concurrent use; one serves the gRPC service and the controllers of a
+// replica, so that they share reads.
 type Engine struct {
-	objects  client.Reader
+	access   access
 	sessions *session.Sessions
-	clock    clock.PassiveClock
-	reads    singleflight.Group
-	answers  answers
-	rounds   rounds
-	notices  notices
-	brakes   brakes
+	reader   *secretReader
+	changes  *changeBroadcaster
+	backoff  *issueBackoff
 }
 
 // NewEngine returns an engine that finds VaultConfigs, and the metadata of namespaces, with objects, a cached reader.
 func NewEngine(objects client.Reader, sessions *session.Sessions, clk clock.PassiveClock) *Engine {
-	e := &Engine{
-		objects: objects, sessions: sessions, clock: clk, answers: newAnswers(clk), rounds: newRounds(clk),
-		brakes: brakes{clock: clk, known: map[string]*brake{}},
+	reader := newSecretReader(clk)
+	return &Engine{
+		access: access{objects: objects}, sessions: sessions, reader: reader, backoff: newIssueBackoff(clk),
+		changes: newChangeBroadcaster(reader.versions.instance, reader.versions.key),
 	}
-	e.notices = newNotices(e.rounds.instance, e.rounds.key)
-	return e
 }
 
-// Changed tells the engine that Sallyport has changed the secret at a path of Vault's API: mounted volumes get it at once.
-func (e *Engine) Changed(path string) {
-	e.rounds.changed(path)
-	e.answers.changed(path)
-	e.notices.add(path) // afterwards, or a quick node would find the old round
-}
-
-// Resolved is what a Connection is at one moment.
-type Resolved struct {
-	// Revision names the content: it changes when the Connection, a VaultConfig or the version of a secret does.
-	Revision string
-	// Unchanged is true when the caller's revision is still current; Files and Secrets are empty then.
-	Unchanged bool
-	// Files of the volume.
-	Files []projection.File
-	// Secrets that were read, in order of path.
-	Secrets []v1alpha1.ObservedSecret
-	// RefreshAfter is when to ask again.
-	RefreshAfter time.Duration
-	// Deferred are the VaultConfigs, in order of name, that only a pod can log in to. Without one, what they hold was not read; all else
-	// was checked, and there are no Files.
-	Deferred []string
-	// PerVolume are the paths, in order, of secrets that are made for each volume. Without a volume none was made, and there are no Files.
-	PerVolume []string
-	// Made are the secrets that Vault made for the volume. They are the caller's to give back if they do not reach it.
-	Made []lease.Made
-	// slots of all secrets that are made for the volume, also if Unchanged.
-	slots []string
-	// versions of the secrets by path, also if Unchanged; only those that have versions.
-	versions map[string]int64
-	// topics of the secrets, also if Unchanged; only for a volume.
-	topics []string
-}
-
-// Check resolves a Connection on behalf of nobody, as its controller does: what is made for each volume, or read as the pod, is only checked
-// as far as that goes without. With an empty revision every secret is read from Vault; with one, Vault is asked at most once per secret and
-// refresh interval, whatever the number of callers. The error is a *fault.Fault whose sentence begins with the Connection's name.
+// Check resolves a Connection without a pod, as its controller does: dynamic secrets, and what only a pod can read, are
+// checked as far as that goes without. With an empty revision every secret is read from Vault; with one, Vault is asked
+// at most once per secret and refresh interval, whatever the number of callers. The error is a *fault.Fault whose
+// sentence begins with the Connection's name.
 func (e *Engine) Check(ctx context.Context, connection *v1alpha1.Connection, revision string) (*Resolved, error) {
-	return e.located(ctx, connection, revision, nil)
+	resolved, err := e.resolve(ctx, connection, revision, nil)
+	return resolved, seenFrom(connection, err)
 }
 
-// Resolve resolves a Connection for a volume. It is Check otherwise. What it had Vault make for the volume is in Made also if it fails.
+// Resolve resolves a Connection for a volume. It is Check otherwise. The dynamic secrets that it had Vault issue for
+// the volume are in Issued also if it fails.
 func (e *Engine) Resolve(ctx context.Context, connection *v1alpha1.Connection, volume Volume) (*Resolved, error) {
-	return e.located(ctx, connection, volume.Revision, &volume)
+	resolved, err := e.resolve(ctx, connection, volume.Revision, &volume)
+	return resolved, seenFrom(connection, err)
 }
 
-func (e *Engine) located(ctx context.Context, connection *v1alpha1.Connection, revision string, volume *Volume) (*Resolved, error) {
-	resolved, err := e.resolve(ctx, connection, revision, volume)
+// Values resolves a Connection's value for use inside the controller, without a pod. Every secret is read from Vault.
+// The result holds secrets and is the caller's to forget. The error is a *fault.Fault whose sentence begins with the
+// Connection's name.
+func (e *Engine) Values(ctx context.Context, connection *v1alpha1.Connection) (map[string]any, error) {
+	value, err := expression.ParseValue(connection.Spec.Value)
 	if err != nil {
-		return resolved, located(connection, err)
+		return nil, seenFrom(connection, err)
 	}
-	return resolved, nil
-}
-
-func (e *Engine) resolve(ctx context.Context, connection *v1alpha1.Connection, revision string, volume *Volume) (*Resolved, error) {
-	var overrides map[string]string
-	if volume != nil {
-		overrides = volume.Overrides
-	}
-	doc, err := newDocument(connection, overrides)
-	if err != nil {
-		return &Resolved{}, err
-	}
-	plan, err := e.plan(ctx, connection.Namespace, connection.Spec.VaultSecrets, doc.references())
-	if err != nil {
-		return &Resolved{}, err
-	}
-	interval := refreshInterval(connection)
-	base := revisionBase(connection, overrides)
-
-	if volume == nil {
-		plan.deferWorkloads()
-		e.open(ctx, plan, nil)
-	} else {
-		plan.forVolume = true
-		e.open(ctx, plan, volume.Workload)
-	}
-	if revision != "" {
-		e.poll(ctx, plan, interval)
-		if volume != nil {
-			plan.hold(volume.Held) // only now is it known of every source whether it is made for each volume
-		}
-		if current, ok := plan.revision(base); ok && current == revision {
-			return &Resolved{
-				Revision: current, Unchanged: true, RefreshAfter: e.refreshAfter(plan, interval), versions: plan.versions(), topics: e.topics(plan),
-				slots: plan.slots(),
-			}, nil
-		}
-	}
-	e.read(ctx, plan)
-	// Without what is made for the volume: nothing is made where something else is wrong.
-	if err := doc.check(plan.lookup); err != nil {
-		return &Resolved{}, err
-	}
-	if volume == nil {
-		e.mayIssue(ctx, plan)
-		if incomplete := plan.incomplete(); len(incomplete) > 0 {
-			if err := doc.check(plan.lookup); err != nil {
-				return &Resolved{}, err
-			}
-			return &Resolved{Secrets: plan.observed(), RefreshAfter: e.refreshAfter(plan, interval), Deferred: plan.deferred(), PerVolume: plan.paths()}, nil
-		}
-	}
-	resolved := &Resolved{}
-	if volume != nil && len(plan.perVolume()) > 0 {
-		if err := e.brakes.on(base); err != nil {
-			return resolved, err
-		}
-		resolved.Made = e.issue(ctx, plan)
-	}
-	if resolved.Files, err = doc.files(plan.lookup); err != nil {
-		resolved.Files = nil
-		if len(resolved.Made) > 0 {
-			e.brakes.wasted(base, err)
-		}
-		return resolved, err
-	}
-	if len(resolved.Made) > 0 {
-		e.brakes.used(base)
-	}
-	resolved.Revision, _ = plan.revision(base)
-	resolved.Secrets, resolved.RefreshAfter = plan.observed(), e.refreshAfter(plan, interval)
-	resolved.versions, resolved.topics, resolved.slots = plan.versions(), e.topics(plan), plan.slots()
-	return resolved, nil
+	values, err := e.evaluate(ctx, connection.Namespace, connection.Spec.VaultSecrets, value)
+	return values, seenFrom(connection, err)
 }
 
 // Evaluate resolves the references in a value that has no attached secrets, such as a VaultTask's data; every reference
@@ -183,40 +75,167 @@ func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expressi
 	return e.evaluate(ctx, namespace, nil, value)
 }
 
-// topics of the secrets, for a volume.
-func (e *Engine) topics(plan *plan) []string {
-	if !plan.forVolume {
-		return nil
+// Begin says that a volume is being served, until done is called: volumes that are served at the same time share reads.
+func (e *Engine) Begin() (done func()) { return e.reader.burst.Begin() }
+
+// Undelivered says that the dynamic secrets of a volume did not reach it, so that they are not issued again at once.
+func (e *Engine) Undelivered(resolved *Resolved, err error) {
+	if len(resolved.Issued) > 0 {
+		e.backoff.Failed(resolved.base, err)
 	}
-	topics := make([]string, 0, len(plan.sources))
-	for _, source := range plan.sources {
-		if !source.perVolume {
-			topics = append(topics, e.notices.topic(source.path))
-		}
-	}
-	return topics
 }
 
-func (e *Engine) refreshAfter(plan *plan, interval time.Duration) time.Duration {
+// Changed tells the engine that Sallyport has changed the secret at a path of Vault's API: mounted volumes get it at
+// once.
+func (e *Engine) Changed(path string) {
+	e.reader.forget(path)
+	e.changes.Announce(path) // afterwards, or a quick node would find the version of before
+}
+
+// WaitForChanges waits for secrets that Sallyport has changed after the cursor, until ctx ends or stop is closed, and
+// returns their change keys and the cursor of the newest.
+func (e *Engine) WaitForChanges(
+	ctx context.Context, stop <-chan struct{}, cursor string,
+) (newest string, keys []string) {
+	return e.changes.Wait(ctx, stop, cursor)
+}
+
+// Config returns the VaultConfig that a reference from the given namespace means, if that namespace may use it now for
+// anything at all. For what, Permit says: for a VaultConfig of another namespace it must be asked before each use.
+func (e *Engine) Config(
+	ctx context.Context, namespace string, ref v1alpha1.VaultConfigReference,
+) (*v1alpha1.VaultConfig, error) {
+	return e.access.config(ctx, namespace, ref)
+}
+
+// Permit returns nil if the namespace may use the VaultConfig so, and else a fault NamespaceNotAllowed. A VaultConfig's
+// own namespace may use it for everything. The path must be the one that is sent to Vault; Session.Confirm finds out
+// path and engine.
+func (e *Engine) Permit(ctx context.Context, config *v1alpha1.VaultConfig, use Use) error {
+	return e.access.permit(ctx, config, use)
+}
+
+func (e *Engine) resolve(
+	ctx context.Context, connection *v1alpha1.Connection, revision string, volume *Volume,
+) (*Resolved, error) {
+	doc, err := newDocument(connection, volume.overrides())
+	if err != nil {
+		return &Resolved{}, err
+	}
+	p, err := newPlan(connection.Namespace, connection.Spec.VaultSecrets, doc.references())
+	if err != nil {
+		return &Resolved{}, err
+	}
+	p.base, p.forVolume = revisionBase(connection, volume.overrides()), volume != nil
+	p.findConfigs(ctx, e.access)
+	if volume == nil {
+		p.deferWorkloads()
+	}
+	p.open(ctx, e.sessions, e.access, volume.workload())
+	interval := RefreshInterval(connection)
+	if revision != "" {
+		e.reader.poll(ctx, p, interval)
+		p.keepIssued(volume.leaseNames()) // only now is it known of every source whether it is dynamic
+		if current, ok := p.revision(); ok && current == revision {
+			resolved := &Resolved{Revision: current, Unchanged: true}
+			return e.describe(resolved, p, interval), nil
+		}
+	}
+	e.reader.readAll(ctx, p)
+	// Without dynamic secrets: none is issued where something else is wrong.
+	if err := doc.check(p.lookup); err != nil {
+		return &Resolved{}, err
+	}
+	if volume == nil {
+		p.checkIssuable(ctx)
+		if p.incomplete() {
+			return e.checked(doc, p, interval)
+		}
+	}
+	return e.files(ctx, doc, p, interval)
+}
+
+// checked is what Check can say of a Connection whose files only a pod gets.
+func (e *Engine) checked(doc *document, p *plan, interval time.Duration) (*Resolved, error) {
+	if err := doc.check(p.lookup); err != nil {
+		return &Resolved{}, err
+	}
+	return &Resolved{
+		Secrets: p.observed(), RefreshAfter: e.refreshAfter(p, interval), Deferred: p.deferred(), Dynamic: p.dynamicPaths(),
+	}, nil
+}
+
+// files issues the dynamic secrets of a volume and makes the files.
+func (e *Engine) files(ctx context.Context, doc *document, p *plan, interval time.Duration) (*Resolved, error) {
+	resolved := &Resolved{base: p.base}
+	if p.forVolume && len(p.dynamic()) > 0 {
+		if err := e.backoff.Blocked(p.base); err != nil {
+			return resolved, err
+		}
+		resolved.Issued = p.issue(ctx)
+	}
+	files, err := doc.files(p.lookup)
+	if err != nil {
+		e.Undelivered(resolved, err)
+		return resolved, err
+	}
+	if len(resolved.Issued) > 0 {
+		e.backoff.Reset(p.base)
+	}
+	resolved.Files, resolved.Secrets = files, p.observed()
+	resolved.Revision, _ = p.revision()
+	return e.describe(resolved, p, interval), nil
+}
+
+// describe adds what is told of the secrets also if the files are unchanged.
+func (e *Engine) describe(resolved *Resolved, p *plan, interval time.Duration) *Resolved {
+	resolved.RefreshAfter = e.refreshAfter(p, interval)
+	resolved.Versions, resolved.SecretKeys = p.versions(), p.secretKeys()
+	if p.forVolume {
+		resolved.ChangeKeys = e.changes.keysOf(p.sharedPaths())
+	}
+	return resolved
+}
+
+// refreshAfter is when the next read of one of the secrets is due.
+func (e *Engine) refreshAfter(p *plan, interval time.Duration) time.Duration {
 	after := interval
-	for _, source := range plan.sources {
-		if source.key == "" || source.perVolume {
-			continue
-		}
-		after = min(after, e.rounds.due(source.key, interval))
+	for _, key := range p.readKeys() {
+		after = min(after, e.reader.versions.NextRead(key, interval))
 	}
-	return max(after, 100*time.Millisecond)
+	return max(after, minRefreshAfter)
 }
 
-func refreshInterval(connection *v1alpha1.Connection) time.Duration {
+// evaluate resolves the references in a value without a pod.
+func (e *Engine) evaluate(
+	ctx context.Context, namespace string, attached []v1alpha1.VaultSecret, value *expression.Value,
+) (map[string]any, error) {
+	p, err := newPlan(namespace, attached, value.References())
+	if err != nil {
+		return nil, err
+	}
+	p.findConfigs(ctx, e.access)
+	p.open(ctx, e.sessions, e.access, nil)
+	e.reader.readAll(ctx, p)
+	p.refuseDynamic()
+	return value.Evaluate(p.lookup)
+}
+
+// RefreshInterval is how often the volumes of a Connection look for changes.
+func RefreshInterval(connection *v1alpha1.Connection) time.Duration {
 	if connection.Spec.RefreshInterval == nil {
 		return DefaultRefreshInterval
 	}
 	return max(connection.Spec.RefreshInterval.Duration, MinRefreshInterval)
 }
 
-// located puts the Connection's name in front of a fault: Connection shop/db, key "password": …
-func located(connection *v1alpha1.Connection, err error) *fault.Fault {
+// seenFrom returns the fault as the Connection sees it, with the Connection's name in front (Connection shop/db, key
+// "password": …): what only an edit of a VaultConfig cures, the Connection waits for. It returns nil, the interface,
+// for nil.
+func seenFrom(connection *v1alpha1.Connection, err error) error {
+	if err == nil {
+		return nil
+	}
 	subject := fault.Subject{Kind: fault.KindConnection, Namespace: connection.Namespace, Name: connection.Name}
-	return fault.InObject(err, subject)
+	return fault.InObject(err, subject).For(subject)
 }

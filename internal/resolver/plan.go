@@ -18,10 +18,11 @@ import (
 	"sallyport.dev/sallyport/internal/vault/session"
 )
 
-// plan is the set of secrets that one value needs. A source that cannot be had carries its error until a reference needs it, so
-// that the sentence names the place in value.
+// plan is the set of secrets that one value needs. A source that cannot be had carries its error until a reference
+// needs it, so that the sentence names the place in value.
 type plan struct {
-	namespace string // that asks
+	namespace string // of the Connection or VaultTask
+	base      string // of the revision
 	forVolume bool   // may share what other volumes were given a moment ago
 	sources   []*source
 	attached  []*source          // those that bare references search
@@ -29,51 +30,18 @@ type plan struct {
 	direct    map[string]*source // config:path references, by config and path
 }
 
-// source is one secret in Vault, and what is known of it during one request.
-type source struct {
-	configRef v1alpha1.VaultConfigReference
-	location  secrets.Location
-	label     string // how a sentence calls it
-
-	config  *v1alpha1.VaultConfig
-	session *session.Session
-	path    string // as Vault's API has it, with the engine
-	key     string // coalescing key; empty until the session is open
-	secret  *secrets.Secret
-	marker  string // names the content: a version, or a sequence number for engines without versions
-	err     error
-	// deferred: only a pod can read it, and here is none.
-	deferred bool
-
-	// perVolume: it is made for each volume, and nobody else gets it.
-	perVolume bool
-	issued    *secrets.Issued
-}
-
-// absent: nobody gets it here, so that a reference to it is checked only as far as that goes.
-func (s *source) absent() bool { return s.deferred || s.perVolume && s.secret == nil }
-
-// plan finds out which secrets the references need; nothing is read yet. Attached secrets that no reference can mean are
-// left out. A reference that can mean nothing is an error at once.
-func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1.VaultSecret, references []expression.Placed) (*plan, error) {
+// newPlan finds out which secrets the references need; nothing is read yet. Attached secrets that no reference can mean
+// are left out. A reference that can mean nothing is an error at once.
+func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []expression.Placed) (*plan, error) {
 	p := &plan{namespace: namespace, named: map[string]*source{}, direct: map[string]*source{}}
 	all := make([]*source, len(attached))
-	for i, secret := range attached {
-		all[i] = &source{
-			configRef: secret.VaultConfigRef,
-			location:  secrets.Location{EnginePath: secret.EnginePath, SecretPath: secret.SecretPath, KVVersion: secret.KVVersion},
-			label:     secret.Name,
-		}
-		if secret.Version != nil {
-			all[i].location.Version = *secret.Version
-		}
-		if err := all[i].write(secret); err != nil {
+	for i := range attached {
+		var err error
+		if all[i], err = newSource(namespace, &attached[i]); err != nil {
 			return nil, err
 		}
-		if secret.Name != "" {
-			p.named[secret.Name] = all[i]
-		} else {
-			all[i].label = configKey(namespace, secret.VaultConfigRef).Name + ":" + secret.SecretPath
+		if attached[i].Name != "" {
+			p.named[attached[i].Name] = all[i]
 		}
 	}
 	needed := map[*source]bool{}
@@ -81,15 +49,7 @@ func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1
 		ref := placed.Reference
 		switch {
 		case ref.Config != "":
-			id := ref.Config + "\x00" + ref.Path
-			if p.direct[id] == nil {
-				p.direct[id] = &source{
-					configRef: v1alpha1.VaultConfigReference{Name: ref.Config},
-					location:  secrets.Location{SecretPath: ref.Path},
-					label:     ref.Config + ":" + ref.Path,
-				}
-				p.sources = append(p.sources, p.direct[id])
-			}
+			p.addDirect(ref)
 		case ref.Secret != "":
 			if p.named[ref.Secret] == nil {
 				return nil, placed.In(fault.Terminal(v1alpha1.ReasonInvalidExpression,
@@ -98,158 +58,109 @@ func (e *Engine) plan(ctx context.Context, namespace string, attached []v1alpha1
 			needed[p.named[ref.Secret]] = true
 		case len(all) == 0:
 			return nil, placed.In(fault.Terminal(v1alpha1.ReasonInvalidExpression,
-				"%s needs an attached secret, and there is none; attach one, or name config and path: vault.secret(config:path.key)", ref))
+				"%s needs an attached secret, and there is none", ref).
+				WithRemedy("attach one, or name config and path: vault.secret(config:path.key)"))
 		default:
 			p.attached = all
-			for _, source := range all {
-				needed[source] = true
+			for _, s := range all {
+				needed[s] = true
 			}
 		}
 	}
-	for _, source := range all {
-		if needed[source] {
-			p.sources = append(p.sources, source)
+	for _, s := range all {
+		if needed[s] {
+			p.sources = append(p.sources, s)
 		}
 	}
-	for _, source := range p.sources {
-		source.configRef.Namespace = configKey(namespace, source.configRef).Namespace
+	for _, s := range p.sources {
+		s.configRef.Namespace = configKey(namespace, s.configRef).Namespace
 	}
-	e.findConfigs(ctx, p)
 	return p, nil
 }
 
+// addDirect adds the secret of a reference that names config and path.
+func (p *plan) addDirect(ref expression.Reference) {
+	id := ref.Config + "\x00" + ref.Path
+	if p.direct[id] != nil {
+		return
+	}
+	p.direct[id] = &source{
+		configRef: v1alpha1.VaultConfigReference{Name: ref.Config},
+		location:  secrets.Location{SecretPath: ref.Path},
+		label:     ref.Config + ":" + ref.Path,
+	}
+	p.sources = append(p.sources, p.direct[id])
+}
+
 // findConfigs finds the VaultConfig of every source.
-func (e *Engine) findConfigs(ctx context.Context, p *plan) {
-	for _, source := range p.sources {
-		config, err := e.Config(ctx, p.namespace, source.configRef)
-		if err != nil {
-			source.err = err
-			continue
-		}
-		source.config = config
-		if source.location.EnginePath == "" {
-			source.location.EnginePath = config.Spec.EnginePath
-		}
-		if source.location.EnginePath == "" {
-			source.err = fault.Terminal(v1alpha1.ReasonInvalidSpec,
-				"no engine is named for %s: set enginePath with the secret or in VaultConfig %s/%s", source.label, config.Namespace, config.Name)
-		}
+func (p *plan) findConfigs(ctx context.Context, access access) {
+	for _, s := range p.sources {
+		s.findConfig(ctx, access, p.namespace)
 	}
 }
 
 // deferWorkloads leaves out what only a pod can read, so that all else can be checked without one.
 func (p *plan) deferWorkloads() {
-	for _, source := range p.sources {
-		source.deferred = source.err == nil && auth.IsWorkload(source.config)
+	for _, s := range p.sources {
+		s.deferred = s.err == nil && auth.IsWorkload(s.config)
 	}
+}
+
+// open gives every source its session and its canonical path, and refuses what the VaultConfig does not let the
+// namespace have.
+func (p *plan) open(ctx context.Context, sessions *session.Sessions, access access, workload *auth.Workload) {
+	inParallel(p.sources, func(s *source) { s.open(ctx, sessions, access, p.namespace, workload) })
 }
 
 // deferred names the VaultConfigs of what was left out.
 func (p *plan) deferred() []string {
 	var names []string
-	for _, source := range p.sources {
-		if source.deferred {
-			names = append(names, source.config.Namespace+"/"+source.config.Name)
+	for _, s := range p.sources {
+		if s.deferred {
+			names = append(names, s.config.Namespace+"/"+s.config.Name)
 		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
 }
 
-// incomplete are the sources that nobody gets here.
-func (p *plan) incomplete() []*source {
-	return slices.DeleteFunc(slices.Clone(p.sources), func(s *source) bool { return !s.absent() })
-}
+// incomplete tells whether a source is absent, so that there are no files.
+func (p *plan) incomplete() bool { return slices.ContainsFunc(p.sources, (*source).absent) }
 
-// paths of what is made for each volume, in order.
-func (p *plan) paths() []string {
-	var paths []string
-	for _, s := range p.perVolume() {
-		paths = append(paths, s.path)
-	}
-	slices.Sort(paths)
-	return slices.Compact(paths)
-}
-
-// lookup answers one reference from the secrets that were read. It is the only place where values leave a secret.
-func (p *plan) lookup(ref expression.Reference) (any, error) {
-	switch {
-	case ref.Config != "":
-		return p.direct[ref.Config+"\x00"+ref.Path].value(ref.Key)
-	case ref.Secret != "":
-		return p.named[ref.Secret].value(ref.Key)
-	}
-	var found []*source
-	for _, source := range p.attached {
-		if source.err != nil {
-			return nil, source.err
-		}
-		if source.absent() {
-			continue
-		}
-		if _, ok := source.secret.Data[ref.Key]; ok {
-			found = append(found, source)
+// sharedPaths are the paths of what is read once for all volumes.
+func (p *plan) sharedPaths() []string {
+	paths := make([]string, 0, len(p.sources))
+	for _, s := range p.sources {
+		if !s.dynamic {
+			paths = append(paths, s.path)
 		}
 	}
-	if len(found) <= 1 && slices.ContainsFunc(p.attached, (*source).absent) {
-		return "", nil // the key may be in there, and there will be no files from this
-	}
-	switch len(found) {
-	case 1:
-		return found[0].value(ref.Key)
-	case 0:
-		paths := make([]string, len(p.attached))
-		for i, source := range p.attached {
-			paths[i] = source.path
+	return paths
+}
+
+// readKeys are the keys under which the version cache has the secrets.
+func (p *plan) readKeys() []string {
+	var keys []string
+	for _, s := range p.sources {
+		if s.key != "" && !s.dynamic {
+			keys = append(keys, s.key)
 		}
-		return nil, fault.Waiting(v1alpha1.ReasonKeyMissing, "no attached secret has the key %q (looked in %s)", ref.Key, strings.Join(paths, ", "))
 	}
-	candidates := make([]string, len(found))
-	for i, source := range found {
-		candidates[i] = candidate(source, ref.Key)
-	}
-	return nil, fault.Waiting(v1alpha1.ReasonAmbiguousKey, "%d attached secrets have the key %q; say which: %s", len(found), ref.Key, strings.Join(candidates, " or "))
-}
-
-// candidate spells the reference that means exactly this source.
-func candidate(s *source, key string) string {
-	if !strings.Contains(s.label, ":") {
-		return expression.Reference{Secret: s.label, Key: key}.String()
-	}
-	return expression.Reference{Config: s.configRef.Name, Path: s.location.SecretPath, Key: key}.String()
-}
-
-func (s *source) value(key string) (any, error) {
-	if s.err != nil {
-		return nil, s.err
-	}
-	if s.absent() {
-		return "", nil // there will be no files from this
-	}
-	value, ok := s.secret.Data[key]
-	if !ok {
-		return nil, fault.Waiting(v1alpha1.ReasonKeyMissing, "the secret %s has no key %q", s.path, key)
-	}
-	return value, nil
+	return keys
 }
 
 // observed describes the secrets that were read, without what is in them.
 func (p *plan) observed() []v1alpha1.ObservedSecret {
 	var observed []v1alpha1.ObservedSecret
-	for _, source := range p.sources {
-		if source.secret == nil && !source.perVolume || source.path == "" {
+	for _, s := range p.sources {
+		if s.secret == nil && !s.dynamic || s.path == "" {
 			continue
 		}
-		if source.perVolume {
-			observed = append(observed, v1alpha1.ObservedSecret{VaultConfig: source.configRef.Namespace + "/" + source.configRef.Name, Path: source.path})
-			continue
+		entry := v1alpha1.ObservedSecret{VaultConfig: s.configRef.Namespace + "/" + s.configRef.Name, Path: s.path}
+		if !s.dynamic {
+			entry.Version, entry.CreatedTime = s.secret.Version, status.Time(s.secret.CreatedTime)
 		}
-		observed = append(observed, v1alpha1.ObservedSecret{
-			VaultConfig: source.configRef.Namespace + "/" + source.configRef.Name,
-			Path:        source.path,
-			Version:     source.secret.Version,
-			CreatedTime: status.Time(source.secret.CreatedTime),
-		})
+		observed = append(observed, entry)
 	}
 	slices.SortFunc(observed, func(a, b v1alpha1.ObservedSecret) int {
 		return strings.Compare(a.VaultConfig+" "+a.Path, b.VaultConfig+" "+b.Path)
@@ -260,28 +171,29 @@ func (p *plan) observed() []v1alpha1.ObservedSecret {
 // versions returns the versions of those secrets that have any, by path.
 func (p *plan) versions() map[string]int64 {
 	versions := map[string]int64{}
-	for _, source := range p.sources {
-		if version := versionIn(source.marker); version > 0 {
-			versions[source.path] = version
+	for _, s := range p.sources {
+		if version := s.version.number(); version > 0 {
+			versions[s.path] = version
 		}
 	}
 	return versions
 }
 
-// revision names the content of the plan's secrets together; false if that of one is not known. It is a digest of object
-// generations and version numbers, never of a value.
-func (p *plan) revision(base string) (string, bool) {
+// revision names the content of the plan's secrets together; false if that of one is not known. It is a digest of
+// object generations and version numbers, never of a value.
+func (p *plan) revision() (string, bool) {
 	digest := sha256.New()
-	fmt.Fprintf(digest, "%s\n", base)
-	for _, source := range p.sources {
-		if source.err != nil || source.marker == "" {
+	fmt.Fprintf(digest, "%s\n", p.base)
+	for _, s := range p.sources {
+		if s.err != nil || s.version == "" {
 			return "", false
 		}
-		fmt.Fprintf(digest, "%s@%s\n", source.key, source.marker)
+		fmt.Fprintf(digest, "%s@%s\n", s.key, s.version)
 	}
 	return base64.RawURLEncoding.EncodeToString(digest.Sum(nil)), true
 }
 
+// revisionBase names a Connection as it is, with a volume's overrides.
 func revisionBase(connection *v1alpha1.Connection, overrides map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s/%d", connection.UID, connection.Generation)

@@ -1,5 +1,3 @@
-// Package status turns outcomes into conditions, in one place for every kind, as kstatus reads them: Ready is derived,
-// Reconciling and Stalled are present only while true, transition times move only on transitions.
 package status
 
 import (
@@ -13,10 +11,10 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// maxNote is the API's limit on the note of an event (events.k8s.io/v1); a longer one is rejected and lost.
+// maxNote is the API's limit on the note of an event (events.k8s.io/v1) in bytes; a longer one is rejected and lost.
 const maxNote = 1024
 
-// maxMessage keeps a condition well below the API's limit of 32768 bytes.
+// maxMessage bounds the message of a condition in bytes, well below the API's limit of 32768.
 const maxMessage = 2048
 
 // True sets a condition to True.
@@ -41,8 +39,8 @@ func Ready(conditions *[]metav1.Condition, generation int64, message string) {
 	meta.RemoveStatusCondition(conditions, v1alpha1.ConditionStalled)
 }
 
-// NotReady sets Ready to False, and Stalled where only an edit of the object can help, Reconciling where it may come right
-// without one.
+// NotReady sets Ready to False, and Stalled for a terminal fault, which only an edit of the object cures, Reconciling
+// for any other. The fault's class must be the one that the object sees; see fault.For.
 func NotReady(conditions *[]metav1.Condition, generation int64, f *fault.Fault) {
 	False(conditions, generation, v1alpha1.ConditionReady, f)
 	present, absent := v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled
@@ -60,7 +58,8 @@ func Off(conditions *[]metav1.Condition, generation int64, f *fault.Fault) {
 	meta.RemoveStatusCondition(conditions, v1alpha1.ConditionStalled)
 }
 
-// Changed tells whether a condition's status or reason differs between two lists; that is when an event is due.
+// Changed tells whether a condition's status or reason differs between two lists: a transition, which is when an event
+// is due.
 func Changed(before, after []metav1.Condition, conditionType string) bool {
 	b, a := meta.FindStatusCondition(before, conditionType), meta.FindStatusCondition(after, conditionType)
 	if b == nil || a == nil {
@@ -69,15 +68,18 @@ func Changed(before, after []metav1.Condition, conditionType string) bool {
 	return b.Status != a.Status || b.Reason != a.Reason
 }
 
-func set(conditions *[]metav1.Condition, generation int64, conditionType string, value metav1.ConditionStatus, reason, message string) {
+func set(
+	conditions *[]metav1.Condition, generation int64, conditionType string, value metav1.ConditionStatus,
+	reason, message string,
+) {
 	message = shorten(message, maxMessage)
 	meta.SetStatusCondition(conditions, metav1.Condition{
 		Type: conditionType, Status: value, Reason: reason, Message: message, ObservedGeneration: generation,
 	})
 }
 
-// Time returns a moment as status holds it, nil for the zero time. It is cut to seconds, as the API stores times: anything finer
-// would look like a change.
+// Time returns a moment as status holds it, nil for the zero time. It is cut to seconds, as the API stores times:
+// anything finer would look like a change.
 func Time(t time.Time) *metav1.Time {
 	if t.IsZero() {
 		return nil

@@ -17,7 +17,8 @@ import (
 func TestTransitionTimesMoveOnlyOnTransitions(t *testing.T) {
 	g := NewWithT(t)
 	long := metav1.NewTime(time.Unix(1_700_000_000, 0))
-	conditions := []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Old", LastTransitionTime: long}}
+	conditions := []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Old",
+		LastTransitionTime: long}}
 	Ready(&conditions, 2, "still well")
 	g.Expect(meta.FindStatusCondition(conditions, v1alpha1.ConditionReady).LastTransitionTime).To(Equal(long))
 	NotReady(&conditions, 2, fault.Transient(v1alpha1.ReasonVaultUnreachable, "gone"))

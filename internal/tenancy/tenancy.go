@@ -1,7 +1,3 @@
-// Package tenancy decides whether a namespace may use a VaultConfig of another one: what spec.allowedNamespaces says, and
-// nothing else. It is pure: labels, paths and KV versions are found out by the caller.
-//
-// A namespace that no entry admits must not learn anything from the answer, not even whether the VaultConfig exists.
 package tenancy
 
 import (
@@ -18,7 +14,7 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// placeholder stands in a path prefix for the namespace that asks.
+// placeholder stands in a path prefix for the requesting namespace.
 const placeholder = "{{namespace}}"
 
 // parts are what KV version 2 puts between engine and path, one for each thing that can be done with a secret.
@@ -26,48 +22,52 @@ var parts = []string{"data", "metadata", "delete", "undelete", "destroy", "subke
 
 // Use is what a namespace wants to do with a VaultConfig of another one.
 type Use struct {
-	// Namespace that asks.
+	// Namespace of the Connection or VaultTask.
 	Namespace string
 	// Path that is to be reached, as Vault's API has it, engine included: secret/data/oracle. Not escaped.
 	Path string
-	// KV2Engine is the mount path of the engine if it is KV version 2, on Vault's own word; empty for all other engines. It must not
-	// be what whoever asks says of the engine: prefixes are compared with what stands behind it.
+	// KV2Engine is the mount path of the engine if it is KV version 2, on Vault's own word; empty for all other
+	// engines. It must not be what the caller says of the engine: prefixes are compared with what stands behind it.
 	KV2Engine string
 	// Operation of a VaultTask; empty for a read by a Connection.
 	Operation v1alpha1.VaultTaskOperation
 }
 
-// Selects tells whether the answer may depend on the labels of the namespace that asks.
+// Selects tells whether the decision may depend on the labels of the requesting namespace.
 func Selects(config *v1alpha1.VaultConfig) bool {
-	return slices.ContainsFunc(config.Spec.AllowedNamespaces, func(g v1alpha1.NamespaceGrant) bool { return g.Selector != nil })
+	return slices.ContainsFunc(config.Spec.AllowedNamespaces, func(grant v1alpha1.NamespaceGrant) bool {
+		return grant.Selector != nil
+	})
 }
 
 // Admits tells whether a namespace may use the VaultConfig for anything at all.
 func Admits(config *v1alpha1.VaultConfig, namespace string, labels map[string]string) bool {
-	return namespace == config.Namespace || len(grants(config, namespace, labels)) > 0
+	return namespace == config.Namespace || len(admittingGrants(config, namespace, labels)) > 0
 }
 
-// Stranger is the answer to a namespace that is not admitted. It is the same whether the VaultConfig exists or not.
-func Stranger(config types.NamespacedName, namespace string) error {
+// NotAdmitted is the fault for a namespace that is not admitted. It is the same whether the VaultConfig exists or not.
+func NotAdmitted(config types.NamespacedName, namespace string) error {
 	return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed,
-		"VaultConfig %s does not exist, or may not be used from namespace %s; correct vaultConfigRef, or have the VaultConfig's owner "+
-			"let %s use it in spec.allowedNamespaces", config, namespace, namespace)
+		"VaultConfig %s does not exist, or may not be used from namespace %s", config, namespace).
+		WithRemedy("correct vaultConfigRef, or have the VaultConfig's owner let %s use it in spec.allowedNamespaces",
+			namespace)
 }
 
-// Permit returns nil if a namespace with these labels may use the VaultConfig so, and else a fault NamespaceNotAllowed that says
-// what is missing and how it can be had. The VaultConfig's own namespace may do everything.
+// Permit returns nil if a namespace with these labels may use the VaultConfig so, and else a fault NamespaceNotAllowed
+// that says what is missing and how it can be had. The VaultConfig's own namespace may do everything.
 func Permit(config *v1alpha1.VaultConfig, labels map[string]string, use Use) error {
 	if use.Namespace == config.Namespace {
 		return nil
 	}
 	name := types.NamespacedName{Namespace: config.Namespace, Name: config.Name}
-	admitting := grants(config, use.Namespace, labels)
+	admitting := admittingGrants(config, use.Namespace, labels)
 	if len(admitting) == 0 {
-		return Stranger(name, use.Namespace)
+		return NotAdmitted(name, use.Namespace)
 	}
 	if problem := ambiguity(use.Path); problem != "" {
-		return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s for %q: the path %s; "+
-			"paths of another namespace's VaultConfig must be plain", name, use.Namespace, use.Path, problem)
+		return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed,
+			"VaultConfig %s may not be used from namespace %s for %q: the path %s", name, use.Namespace, use.Path, problem).
+			WithRemedy("paths of another namespace's VaultConfig must be plain")
 	}
 	var prefixes, operations []string
 	for _, grant := range admitting {
@@ -90,15 +90,20 @@ func Permit(config *v1alpha1.VaultConfig, labels map[string]string, use Use) err
 		}
 	}
 	if len(operations) > 0 {
-		return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s for operation %s on %s: it allows %s "+
-			"there; have its owner add the operation to taskOperations in spec.allowedNamespaces", name, use.Namespace, use.Operation, use.Path, list(operations))
+		return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed,
+			"VaultConfig %s may not be used from namespace %s for operation %s on %s: it allows %s there",
+			name, use.Namespace, use.Operation, use.Path, list(operations)).
+			WithRemedy("have its owner add the operation to taskOperations in spec.allowedNamespaces")
 	}
-	return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s for %s: it allows what lies below %s; "+
-		"use such a path, or have its owner add one to pathPrefixes in spec.allowedNamespaces", name, use.Namespace, use.Path, list(prefixes))
+	return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed,
+		"VaultConfig %s may not be used from namespace %s for %s: it allows what lies below %s",
+		name, use.Namespace, use.Path, list(prefixes)).
+		WithRemedy("use such a path, or have its owner add one to pathPrefixes in spec.allowedNamespaces")
 }
 
-// grants are the entries that admit a namespace. An entry that names nobody, or whose selector cannot be read, admits nobody.
-func grants(config *v1alpha1.VaultConfig, namespace string, of map[string]string) []v1alpha1.NamespaceGrant {
+// admittingGrants are the entries that admit a namespace. An entry that names nobody, or whose selector cannot be read,
+// admits nobody.
+func admittingGrants(config *v1alpha1.VaultConfig, namespace string, of map[string]string) []v1alpha1.NamespaceGrant {
 	var admitting []v1alpha1.NamespaceGrant
 	for _, grant := range config.Spec.AllowedNamespaces {
 		if slices.Contains(grant.Names, v1alpha1.NamespaceName(namespace)) || selected(grant.Selector, of) {
@@ -112,7 +117,9 @@ func selected(by *v1alpha1.NamespaceSelector, of map[string]string) bool {
 	if by == nil || of == nil {
 		return false
 	}
-	selector, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchLabels: by.MatchLabels, MatchExpressions: by.MatchExpressions})
+	selector, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{
+		MatchLabels: by.MatchLabels, MatchExpressions: by.MatchExpressions,
+	})
 	return err == nil && selector.Matches(labels.Set(of))
 }
 
@@ -120,9 +127,9 @@ func expand(prefix v1alpha1.PathPrefix, namespace string) string {
 	return strings.Trim(strings.ReplaceAll(string(prefix), placeholder, namespace), "/")
 }
 
-// coveredBy compares whole parts. A prefix that leads into a KV version 2 engine is read as Vault's command line writes paths, without
-// data/ and the like, unless its author named such a part. A namespace that is called data does not name one: secret/{{namespace}} would give
-// it every secret of the engine.
+// coveredBy compares whole parts. A prefix that leads into a KV version 2 engine is read as Vault's command line writes
+// paths, without data/ and the like, unless its author named such a part. A namespace that is called data does not name
+// one: secret/{{namespace}} would give it every secret of the engine.
 func (u Use) coveredBy(of v1alpha1.PathPrefix) bool {
 	prefix := expand(of, u.Namespace)
 	if prefix == "" || ambiguity(prefix) != "" {
@@ -134,7 +141,8 @@ func (u Use) coveredBy(of v1alpha1.PathPrefix) bool {
 		return within(u.Path, prefix) && !becomesPart(authored, u.Namespace)
 	}
 	inside, into := strings.CutPrefix(prefix, u.KV2Engine+"/")
-	// A namespace's name holds no slash, so that a part of the prefix stands at the same place before and after it was put in.
+	// A namespace's name holds no slash, so that a part of the prefix stands at the same place before and after it was
+	// put in.
 	if !into || slices.Contains(parts, authored[strings.Count(u.KV2Engine, "/")+1]) {
 		return within(u.Path, prefix)
 	}
@@ -143,7 +151,8 @@ func (u Use) coveredBy(of v1alpha1.PathPrefix) bool {
 	return below && deeper && slices.Contains(parts, part) && within(secret, inside)
 }
 
-// becomesPart tells whether the namespace's name makes a part of the prefix what KV version 2 puts between engine and path.
+// becomesPart tells whether the namespace's name makes a part of the prefix what KV version 2 puts between engine and
+// path.
 func becomesPart(authored []string, namespace string) bool {
 	return slices.ContainsFunc(authored, func(part string) bool {
 		return strings.Contains(part, placeholder) && slices.Contains(parts, strings.ReplaceAll(part, placeholder, namespace))

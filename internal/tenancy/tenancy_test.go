@@ -61,7 +61,7 @@ func TestPermit_WhichNamespaces(t *testing.T) {
 			g.Expect(err == nil).To(Equal(test.ok), "%v", err)
 			g.Expect(Admits(test.config, test.from, test.labels)).To(Equal(test.ok))
 			if !test.ok {
-				g.Expect(err).To(Equal(Stranger(types.NamespacedName{Namespace: "platform", Name: "shared"}, test.from)),
+				g.Expect(err).To(Equal(NotAdmitted(types.NamespacedName{Namespace: "platform", Name: "shared"}, test.from)),
 					"the answer must not tell whether the VaultConfig exists")
 			}
 		})

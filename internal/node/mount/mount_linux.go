@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountFlags hold for every mount of the driver: nothing in it is a program, a device or a way to another identity.
+// mountFlags hold for every mount of the driver: nothing in it is a program, a device or a way to the rights of another
+// user.
 const mountFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
 // kernelMounter uses system calls: the image holds no mount(8).

@@ -22,7 +22,7 @@ const (
 	backoffMin = 5 * time.Second
 	backoffMax = 20 * time.Second
 
-	// firstTokenWithin spreads the questions of all volumes that get their first token after a restart of the plugin.
+	// firstTokenWithin spreads the requests of all volumes that get their first token after a restart of the plugin.
 	firstTokenWithin = 5 * time.Second
 )
 

@@ -48,7 +48,7 @@ func TestAnswers(t *testing.T) {
 			for _, r := range s.replicas {
 				r.answer = test.answer
 			}
-			response, err := s.client(t).Resolve(t.Context(), question())
+			response, err := s.client(t).Resolve(t.Context(), request())
 
 			if test.fault == nil {
 				g.Expect(err).NotTo(HaveOccurred())
@@ -66,10 +66,10 @@ func TestPresentsTheTokenOfTheMoment(t *testing.T) {
 	s := newSite(t, "127.0.0.1")
 	c := s.client(t)
 
-	_, err := c.Resolve(t.Context(), question())
+	_, err := c.Resolve(t.Context(), request())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(os.WriteFile(s.tokenFile, []byte("rotated\n"), 0o600)).To(Succeed())
-	_, err = c.Resolve(t.Context(), question())
+	_, err = c.Resolve(t.Context(), request())
 	g.Expect(err).NotTo(HaveOccurred())
 
 	g.Expect(s.replicas[0].tokens).To(Equal([]string{"Bearer node-token", "Bearer rotated"}))
@@ -81,7 +81,7 @@ func TestWithoutItsOwnTokenNothingIsAsked(t *testing.T) {
 	c := s.client(t)
 	g.Expect(os.WriteFile(s.tokenFile, nil, 0o600)).To(Succeed())
 
-	_, err := c.Resolve(t.Context(), question())
+	_, err := c.Resolve(t.Context(), request())
 
 	g.Expect(err).To(MatchError("the node plugin's own token cannot be read: it is empty"))
 	g.Expect(s.asked()).To(BeZero())
@@ -92,7 +92,7 @@ func TestNodeStaysWithOneReplicaAndMovesWhenItIsGone(t *testing.T) {
 	s := newSite(t, "127.0.0.1", "127.0.0.2", "127.0.0.3")
 	c := s.client(t)
 	for range 5 {
-		_, err := c.Resolve(t.Context(), question())
+		_, err := c.Resolve(t.Context(), request())
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 	first := s.theOneAsked(g)
@@ -100,19 +100,19 @@ func TestNodeStaysWithOneReplicaAndMovesWhenItIsGone(t *testing.T) {
 
 	first.server.Stop()
 	for range 3 {
-		_, err := c.Resolve(t.Context(), question())
+		_, err := c.Resolve(t.Context(), request())
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 
 	first.asked = 0
-	g.Expect(s.theOneAsked(g).asked).To(Equal(3), "all questions must meet in the same second choice")
+	g.Expect(s.theOneAsked(g).asked).To(Equal(3), "all calls must meet in the same second choice")
 }
 
-func TestLeasesAreGivenBackToTheReplicaThatIsAskedOrTheNext(t *testing.T) {
+func TestLeasesAreRevokedByTheReplicaThatIsAskedOrTheNext(t *testing.T) {
 	g := NewWithT(t)
 	s := newSite(t, "127.0.0.1", "127.0.0.2")
 	c := s.client(t)
-	_, err := c.Resolve(t.Context(), question())
+	_, err := c.Resolve(t.Context(), request())
 	g.Expect(err).NotTo(HaveOccurred())
 	first := s.theOneAsked(g)
 
@@ -138,7 +138,7 @@ func TestNodesSpreadOverReplicas(t *testing.T) {
 	s := newSite(t, "127.0.0.1", "127.0.0.2", "127.0.0.3")
 	for i := range 24 {
 		s.node = fmt.Sprintf("node-%d", i)
-		_, err := s.client(t).Resolve(t.Context(), question())
+		_, err := s.client(t).Resolve(t.Context(), request())
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 	for _, r := range s.replicas {
@@ -196,7 +196,7 @@ func TestNoResolver(t *testing.T) {
 			sentence: "no resolver is published in ConfigMap sallyport-system/sallyport-resolvers: is Sallyport's controller running?",
 		},
 		{
-			name:      "it accepts the question and never answers",
+			name:      "it accepts the call and never answers",
 			addresses: []string{"127.0.0.1"},
 			breakIt: func(s *site) {
 				s.replicas[0].hang = true
@@ -209,7 +209,7 @@ func TestNoResolver(t *testing.T) {
 			s := newSite(t, test.addresses...)
 			test.breakIt(s)
 
-			_, err := s.client(t).Resolve(t.Context(), question())
+			_, err := s.client(t).Resolve(t.Context(), request())
 
 			g.Expect(fault.Is(err, v1alpha1.ReasonNoResolver)).To(BeTrue(), "%v", err)
 			g.Expect(err.Error()).To(HavePrefix(test.sentence))
@@ -221,15 +221,15 @@ func TestHungReplicaDoesNotKeepOthersFromAnswering(t *testing.T) {
 	g := NewWithT(t)
 	s := newSite(t, "127.0.0.1", "127.0.0.2")
 	c := s.client(t)
-	_, err := c.Resolve(t.Context(), question())
+	_, err := c.Resolve(t.Context(), request())
 	g.Expect(err).NotTo(HaveOccurred())
 	s.theOneAsked(g).hang = true
 
-	_, err = c.Resolve(t.Context(), question())
+	_, err = c.Resolve(t.Context(), request())
 	g.Expect(err).NotTo(HaveOccurred())
 
 	started := time.Now()
-	_, err = c.Resolve(t.Context(), question())
+	_, err = c.Resolve(t.Context(), request())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(time.Since(started)).To(BeNumerically("<", attemptTimeout), "the hung replica must be remembered")
 }
@@ -238,7 +238,7 @@ func TestFollowsTheConfigMap(t *testing.T) {
 	g := NewWithT(t)
 	s := newSite(t, "127.0.0.1")
 	c := s.client(t)
-	_, err := c.Resolve(t.Context(), question())
+	_, err := c.Resolve(t.Context(), request())
 	g.Expect(err).NotTo(HaveOccurred())
 
 	// The replica renews: the next certificate is published beside the current one, and served later.
@@ -246,10 +246,10 @@ func TestFollowsTheConfigMap(t *testing.T) {
 	next, bundle := certificate("127.0.0.1", time.Hour)
 	s.publish(map[string]string{"sallyport-0": r.bundle + bundle})
 	r.serve(t, s.port, next)
-	g.Eventually(func() error { _, err := c.Resolve(t.Context(), question()); return err }).Should(Succeed())
+	g.Eventually(func() error { _, err := c.Resolve(t.Context(), request()); return err }).Should(Succeed())
 
 	s.publish(nil)
-	g.Eventually(func() error { _, err := c.Resolve(t.Context(), question()); return err }).
+	g.Eventually(func() error { _, err := c.Resolve(t.Context(), request()); return err }).
 		Should(MatchError(ContainSubstring("no resolver is published")))
 }
 
@@ -260,7 +260,7 @@ func TestGivenUpRequestIsNotBlamedOnTheResolver(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
 
-	_, err := s.client(t).Resolve(ctx, question())
+	_, err := s.client(t).Resolve(ctx, request())
 
 	g.Expect(fault.Is(err, v1alpha1.ReasonInternal)).To(BeTrue())
 }
@@ -272,7 +272,7 @@ func TestBeforeTheFirstLookAtTheConfigMap(t *testing.T) {
 	config.SyncTimeout = 50 * time.Millisecond
 	c := client.New(config) // never run
 
-	_, err := c.Resolve(t.Context(), question())
+	_, err := c.Resolve(t.Context(), request())
 
 	g.Expect(fault.Is(err, v1alpha1.ReasonNoResolver)).To(BeTrue())
 	g.Expect(err.Error()).To(ContainSubstring("could not read ConfigMap sallyport-system/sallyport-resolvers"))

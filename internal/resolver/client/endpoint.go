@@ -21,6 +21,13 @@ import (
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
+const (
+	// deadAfter is how long a peer may leave data unacknowledged.
+	deadAfter = 5 * time.Second
+	// failureMemory is how long an endpoint that failed is asked after the others.
+	failureMemory = 15 * time.Second
+)
+
 // endpoint is one replica with what it published, and the connection to it.
 type endpoint struct {
 	name       string
@@ -42,7 +49,8 @@ type published struct {
 	roots   *x509.CertPool
 }
 
-// parseBundle reads the value of one key of the ConfigMap: the certificate that the replica serves, and maybe the next one.
+// parseBundle reads the value of one key of the ConfigMap: the certificate that the replica serves, and maybe the next
+// one.
 func parseBundle(bundle string, now time.Time) (published, error) {
 	p := published{roots: x509.NewCertPool()}
 	rest := []byte(bundle)
@@ -75,9 +83,9 @@ func parseBundle(bundle string, now time.Time) (published, error) {
 	return p, nil
 }
 
-// newEndpoint prepares the connection; it is made when the first question comes.
-func (c *Client) newEndpoint(name, bundle string) (*endpoint, error) {
-	p, err := parseBundle(bundle, c.config.Clock.Now())
+// newEndpoint prepares the connection; it is made by the first call.
+func newEndpoint(config *Config, name, bundle string) (*endpoint, error) {
+	p, err := parseBundle(bundle, config.Clock.Now())
 	if err != nil {
 		return nil, fmt.Errorf("resolver %s: %w", name, err)
 	}
@@ -89,12 +97,12 @@ func (c *Client) newEndpoint(name, bundle string) (*endpoint, error) {
 		ServerName: p.address.String(),
 	}), endpoint: e}
 	pause := backoff.DefaultConfig
-	pause.MaxDelay = memory
-	e.connection, err = grpc.NewClient("passthrough:///"+net.JoinHostPort(p.address.String(), strconv.Itoa(c.config.Port)),
+	pause.MaxDelay = failureMemory
+	e.connection, err = grpc.NewClient("passthrough:///"+net.JoinHostPort(p.address.String(), strconv.Itoa(config.Port)),
 		grpc.WithTransportCredentials(transport),
 		grpc.WithContextDialer(e.dial),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: pause, MinConnectTimeout: c.config.ConnectTimeout}),
-		// Also sets TCP_USER_TIMEOUT: a node that vanished without a word is noticed while a question waits. The resolver
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: pause, MinConnectTimeout: config.ConnectTimeout}),
+		// Also sets TCP_USER_TIMEOUT: a node that vanished without a word is noticed while a call waits. The resolver
 		// accepts a ping every 20 seconds.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: deadAfter}),
 		grpc.WithDefaultCallOptions(
@@ -122,7 +130,10 @@ type observedTLS struct {
 	endpoint *endpoint
 }
 
-func (o *observedTLS) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+// ClientHandshake is that of the credentials.
+func (o *observedTLS) ClientHandshake(
+	ctx context.Context, authority string, raw net.Conn,
+) (net.Conn, credentials.AuthInfo, error) {
 	secured, info, err := o.TransportCredentials.ClientHandshake(ctx, authority, raw)
 	if err != nil {
 		o.endpoint.failure.Store(handshakeFailure(err))
@@ -136,13 +147,13 @@ func (o *observedTLS) Clone() credentials.TransportCredentials {
 	return &observedTLS{TransportCredentials: o.TransportCredentials.Clone(), endpoint: o.endpoint}
 }
 
-func (e *endpoint) works() {
+func (e *endpoint) markWorking() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.broken = time.Time{}
 }
 
-func (e *endpoint) fails(now time.Time) {
+func (e *endpoint) markFailed(now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.broken = now
@@ -152,10 +163,10 @@ func (e *endpoint) fails(now time.Time) {
 func (e *endpoint) isBroken(now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return !e.broken.IsZero() && now.Sub(e.broken) < memory
+	return !e.broken.IsZero() && now.Sub(e.broken) < failureMemory
 }
 
-// acquire and release count the questions under way: the connection of an endpoint that is no longer published is closed
+// acquire and release count the calls under way: the connection of an endpoint that is no longer published is closed
 // after the last one.
 func (e *endpoint) acquire() {
 	e.mu.Lock()
@@ -171,7 +182,8 @@ func (e *endpoint) release() {
 	}
 }
 
-func (e *endpoint) retire() {
+// closeWhenIdle closes the connection after the last call.
+func (e *endpoint) closeWhenIdle() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.gone = true; e.users == 0 {

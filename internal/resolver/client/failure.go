@@ -18,8 +18,8 @@ import (
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
-// asFault turns an answer's error into the fault that the resolver found. It returns nil, the interface, for nil.
-func asFault(err error) error {
+// faultOf turns the error of a call into the fault that the resolver found. It returns nil, the interface, for nil.
+func faultOf(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -31,11 +31,22 @@ func asFault(err error) error {
 		return givenUp()
 	}
 	// The message is not the resolver's sentence, so nobody vouches for what it holds.
-	return fault.Transient(v1alpha1.ReasonInternal, "the resolver's answer is not one: gRPC status %s without a reason", code)
+	return fault.Transient(v1alpha1.ReasonInternal,
+		"the resolver's answer is not one: gRPC status %s without a reason", code)
 }
 
 func givenUp() *fault.Fault {
 	return fault.Transient(v1alpha1.ReasonInternal, "the request was given up before an answer came")
+}
+
+// unanswered tells whether err means that no resolver saw the call to its end, so that another may be asked. Asking
+// twice does no harm: what a resolver does for a call it does again for the next one.
+func unanswered(err error) bool {
+	if resolverv1.DecodeFault(err) != nil {
+		return false
+	}
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.DeadlineExceeded
 }
 
 // attempts is what happened at the endpoints that were asked in vain.
@@ -44,24 +55,25 @@ type attempts struct {
 	last  string
 }
 
-func (a *attempts) add(e *endpoint, err error) {
+func (a *attempts) add(name string, cause *connectFailure, err error) {
 	a.count++
-	a.last = fmt.Sprintf("%s (%s)", kind(e, err), e.name)
+	a.last = fmt.Sprintf("%s (%s)", kind(cause, err), name)
 }
 
 func (a *attempts) fault(known int, ended error) error {
 	if errors.Is(ended, context.Canceled) {
 		return givenUp()
 	}
-	return fault.Transient(v1alpha1.ReasonNoResolver, "no resolver answers: %d of %d tried, the last failure: %s", a.count, known, a.last)
+	return fault.Transient(v1alpha1.ReasonNoResolver,
+		"no resolver answers: %d of %d tried, the last failure: %s", a.count, known, a.last)
 }
 
 // kind names a failure in our own words: gRPC's texts change, and nobody vouches for what they quote.
-func kind(e *endpoint, err error) string {
+func kind(cause *connectFailure, err error) string {
 	if status.Code(err) == codes.DeadlineExceeded {
 		return "no answer in time"
 	}
-	if cause := e.lastFailure(); cause != nil {
+	if cause != nil {
 		return cause.kind
 	}
 	return "the connection broke"
@@ -77,7 +89,8 @@ func dialFailure(err error) *connectFailure {
 		return &connectFailure{"connection refused"}
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return &connectFailure{"no route to it"}
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded),
+		errors.As(err, &timeout) && timeout.Timeout():
 		return &connectFailure{"time-out while connecting"}
 	default:
 		return &connectFailure{"it cannot be connected to"}

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// FuzzBundle: whatever a key of the ConfigMap holds, reading it ends in an address with something to trust, or in an error.
+// FuzzBundle: whatever a key of the ConfigMap holds, reading it ends in an address with something to trust, or in an
+// error.
 func FuzzBundle(f *testing.F) {
 	f.Add("")
 	f.Add("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")

@@ -170,7 +170,7 @@ func (r *replica) Resolve(ctx context.Context, _ *resolverv1.ResolveRequest) (*r
 	return &resolverv1.ResolveResponse{Revision: "r1"}, nil
 }
 
-func question() *resolverv1.ResolveRequest {
+func request() *resolverv1.ResolveRequest {
 	return &resolverv1.ResolveRequest{PodToken: "pod-token", VolumeAttributes: map[string]string{v1alpha1.AttributeConnection: "db"}}
 }
 

@@ -2,9 +2,10 @@ package resolverv1
 
 // What node and resolver agree on besides the messages.
 const (
-	// ConfigMapName is the ConfigMap, in Sallyport's own namespace, in which the replicas of the resolver publish themselves.
-	// Each replica owns one key, its pod's name. The value is a PEM bundle: the self-signed certificate that the replica serves
-	// now, and around a renewal the next one. The replica's IP address is the IP SAN of the first certificate.
+	// ConfigMapName is the ConfigMap, in Sallyport's own namespace, in which the replicas of the resolver publish
+	// themselves. Each replica owns one key, its pod's name. The value is a PEM bundle: the self-signed certificate
+	// that the replica serves now, and around a renewal the next one. The replica's IP address is the IP SAN of the
+	// first certificate.
 	ConfigMapName = "sallyport-resolvers"
 
 	// Port is the TCP port on which every replica serves the resolver.

@@ -1,7 +1,8 @@
 // Package resolverv1 is the protocol between the node plugin and the resolver. Apart from this file it is generated.
 //
-// Its messages carry a token and the content of secrets, so none of them prints it: hack/generate.sh takes the generated
-// String methods out, and the ones below stand in their place. Format covers every verb of package fmt, %#v included.
+// Its messages carry a token and the content of secrets, so none of them prints it: hack/generate.sh takes the
+// generated String methods out, and the ones below stand in their place. Format covers every verb of package fmt, %#v
+// included.
 package resolverv1
 
 import (
@@ -55,7 +56,7 @@ func (x *ChangesResponse) String() string {
 	return fmt.Sprintf("ChangesResponse{cursor: %q, topics: %q}", x.GetCursor(), x.GetTopics())
 }
 
-// String says that there are leases, which are sealed.
+// String says that there are leases, which are encrypted.
 func (x *ReleaseRequest) String() string {
 	return fmt.Sprintf("ReleaseRequest{leases: %d bytes}", len(x.GetLeases()))
 }

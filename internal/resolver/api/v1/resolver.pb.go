@@ -289,7 +289,7 @@ type ResolveResponse struct {
 	RefreshAfterMs int64 `protobuf:"varint,4,opt,name=refresh_after_ms,json=refreshAfterMs,proto3" json:"refresh_after_ms,omitempty"`
 	// Names for the secrets that the files come from, as Changes has them. Opaque to the node, and different in each replica.
 	Topics []string `protobuf:"bytes,5,rep,name=topics,proto3" json:"topics,omitempty"`
-	// The leases that the volume has from now on, in place of all that it had, sealed with a key that nodes do not have; also if
+	// The leases that the volume has from now on, in place of all that it had, encrypted with a key that nodes do not have; also if
 	// unchanged is true. The node keeps them beside the volume before it touches the files, sends them with the next request, and gives them back by Release when the
 	// volume is gone. Empty: it has none.
 	Leases        []byte `protobuf:"bytes,6,opt,name=leases,proto3" json:"leases,omitempty"`

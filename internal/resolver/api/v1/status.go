@@ -18,7 +18,9 @@ const (
 // EncodeFault returns the gRPC error that carries a fault: its sentence as message, and reason, class and subject in a
 // google.rpc.ErrorInfo.
 func EncodeFault(f *fault.Fault) error {
-	info := &errdetails.ErrorInfo{Reason: f.Reason, Domain: ErrorDomain, Metadata: map[string]string{keyClass: f.Class.String()}}
+	info := &errdetails.ErrorInfo{
+		Reason: f.Reason, Domain: ErrorDomain, Metadata: map[string]string{keyClass: f.Class.String()},
+	}
 	if f.Subject != (fault.Subject{}) {
 		info.Metadata[keySubjectKind] = f.Subject.Kind
 		info.Metadata[keySubjectNamespace] = f.Subject.Namespace

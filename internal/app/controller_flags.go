@@ -1,0 +1,81 @@
+package app
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"strings"
+
+	"k8s.io/client-go/rest"
+
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+)
+
+// ControllerOptions configure the controller mode. The integration tests use them too, so that what they test is what
+// runs.
+type ControllerOptions struct {
+	// Config reaches the Kubernetes API; if it is nil, the usual places are looked at (in-cluster, KUBECONFIG).
+	Config *rest.Config
+	// PodName, PodNamespace and PodIP say who this replica is; nodes reach its resolver at PodIP.
+	PodName, PodNamespace, PodIP string
+	// NodeServiceAccount is the node plugin's service account in PodNamespace.
+	NodeServiceAccount string
+	// AllowedVaultURLs are the origins to which credentials may be sent; empty allows every https origin.
+	AllowedVaultURLs []string
+	// AllowedProxyURLs are the origins of proxies that may stand on the way to Vault; empty allows every one, or none
+	// if AllowedVaultURLs is set.
+	AllowedProxyURLs []string
+	// LeaderElect is whether the replicas elect a leader for the controllers.
+	LeaderElect bool
+	// MetricsAddress and ProbeAddress are where metrics and health probes are served; "0" serves none.
+	MetricsAddress, ProbeAddress string
+	// ResolverAddress is where the resolver listens.
+	ResolverAddress string
+	// SkipNameValidation lets one process run several replicas, as tests do.
+	SkipNameValidation bool
+}
+
+type controllerMode struct {
+	options                       ControllerOptions
+	allowedVaults, allowedProxies string
+}
+
+func (m *controllerMode) flags(set *flag.FlagSet) {
+	o := &m.options
+	set.StringVar(&o.PodName, "pod-name", fromEnvironment("POD_NAME"), "name of this replica's pod")
+	set.StringVar(&o.PodNamespace, "pod-namespace", fromEnvironment("POD_NAMESPACE"), "namespace of this replica's pod")
+	set.StringVar(&o.PodIP, "pod-ip", fromEnvironment("POD_IP"), "address at which nodes reach this replica's resolver")
+	set.StringVar(&o.NodeServiceAccount, "node-service-account", "sallyport-node", "service account of the node plugin, in the same namespace")
+	set.StringVar(&m.allowedVaults, "allowed-vault-urls", "", "comma-separated origins (https://vault.example.com:8200) to which credentials may be sent; "+
+		"empty allows every https origin. Plain http is allowed only for origins listed here")
+	set.StringVar(&m.allowedProxies, "allowed-proxy-urls", "", "comma-separated origins (http://proxy.example.com:3128) of the proxies that VaultConfigs may name; "+
+		"empty allows every proxy, or none if --allowed-vault-urls is set")
+	set.BoolVar(&o.LeaderElect, "leader-elect", true, "elect a leader among the replicas for the controllers; every replica resolves")
+	set.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the metrics endpoint; 0 serves none")
+	set.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address of the endpoints /healthz and /readyz")
+	set.StringVar(&o.ResolverAddress, "resolver-bind-address", fmt.Sprintf(":%d", resolverv1.Port),
+		"address of the resolver's gRPC service")
+}
+
+func (m *controllerMode) validate() error {
+	m.options.AllowedVaultURLs, m.options.AllowedProxyURLs = split(m.allowedVaults), split(m.allowedProxies)
+	switch {
+	case m.options.PodName == "" || m.options.PodNamespace == "":
+		return errors.New("--pod-name and --pod-namespace (or POD_NAME and POD_NAMESPACE) must be set")
+	case net.ParseIP(m.options.PodIP) == nil:
+		return fmt.Errorf("--pod-ip (or POD_IP) must be an IP address, and is %q", m.options.PodIP)
+	}
+	return nil
+}
+
+// split returns the parts of a comma-separated list.
+func split(list string) []string {
+	var parts []string
+	for part := range strings.SplitSeq(list, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}

@@ -1,0 +1,136 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/session"
+)
+
+// Manager renews, replaces and revokes the leases of volumes. It is safe for concurrent use.
+type Manager struct {
+	objects    client.Reader
+	pods       client.Reader
+	sessions   *session.Sessions
+	encryption encryption
+	clock      clock.PassiveClock
+	log        logr.Logger
+	pending    pendingLeases
+	queue      revocationQueue
+	renewed    *renewedTerms
+}
+
+// Options are what a Manager needs, all of it.
+type Options struct {
+	// Objects finds VaultConfigs, a cached reader.
+	Objects client.Reader
+	// Pods finds pods as they are, which no cache does.
+	Pods client.Reader
+	// Sessions with Vault.
+	Sessions *session.Sessions
+	// Secrets of Sallyport's own namespace, where the key is.
+	Secrets corev1client.SecretInterface
+	Clock   clock.PassiveClock
+	Log     logr.Logger
+}
+
+// NewManager returns a manager, whose Start revokes what no volume came back with.
+func NewManager(o Options) *Manager {
+	return &Manager{
+		objects: o.Objects, pods: o.Pods, sessions: o.Sessions, clock: o.Clock, log: o.Log,
+		encryption: encryption{secrets: o.Secrets},
+		pending:    pendingLeases{volumes: map[string]*pendingVolume{}},
+		renewed:    newRenewedTerms(o.Clock),
+	}
+}
+
+// Open decrypts the leases that a volume brings. Leases that were encrypted with a key which is gone are nobody's any
+// more: the volume gets others. Errors are faults.
+func (m *Manager) Open(ctx context.Context, encrypted []byte, of Volume) (*VolumeLeases, error) {
+	none := &VolumeLeases{Volume: of}
+	if len(encrypted) == 0 {
+		return none, nil
+	}
+	v, err := m.encryption.decrypt(ctx, encrypted)
+	switch {
+	case errors.Is(err, errUndecryptable):
+		m.log.Info("leases that cannot be read are left to their own end", "namespace", of.Namespace, "pod", of.PodName)
+		return none, nil
+	case err != nil:
+		return nil, err
+	case v.Volume.key() != of.key() || v.Volume.Node != of.Node:
+		return nil, fault.Waiting(v1alpha1.ReasonNotAllowed,
+			"the leases belong to another volume than that of pod %s/%s", of.Namespace, of.PodName)
+	}
+	return v, nil
+}
+
+// HandOver brings the leases to what the volume's files will hold, see VolumeLeases.Update, and encrypts them for the
+// node; empty if the volume has none. What was issued is pending from then on.
+func (m *Manager) HandOver(
+	ctx context.Context, v *VolumeLeases, wanted []string, issued []DynamicSecret,
+) ([]byte, error) {
+	v.Update(wanted, issued, m.clock.Now())
+	var encrypted []byte
+	if len(v.Leases) > 0 {
+		var err error
+		if encrypted, err = m.encryption.encrypt(ctx, v); err != nil {
+			return nil, err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // nobody waits for the response
+	}
+	m.TrackPending(v, issued)
+	return encrypted, nil
+}
+
+// NextRefresh is the time after which the volume should ask again: after, or when its leases need it if that is sooner.
+func (m *Manager) NextRefresh(v *VolumeLeases, after time.Duration) time.Duration {
+	if next := v.NextAction(); !next.IsZero() {
+		after = min(after, next.Sub(m.clock.Now()))
+	}
+	return max(after, time.Second)
+}
+
+// session returns the session that a lease is renewed and revoked with. A VaultConfig that is disabled serves what it
+// has issued.
+func (m *Manager) session(
+	ctx context.Context, l *Lease, namespace string, workload *auth.Workload,
+) (*session.Session, error) {
+	config := &v1alpha1.VaultConfig{}
+	err := m.objects.Get(ctx, l.Config, config)
+	switch {
+	case client.IgnoreNotFound(err) != nil:
+		return nil, fault.Transient(v1alpha1.ReasonInternal,
+			"VaultConfig %s cannot be read from the Kubernetes API", l.Config)
+	case err != nil || config.UID != l.ConfigUID || vaultOf(config) != l.Vault:
+		return nil, fault.Waiting(v1alpha1.ReasonConfigNotFound,
+			"VaultConfig %s, which the lease was made through, does not exist any more, or is about another Vault", l.Config)
+	}
+	if workload == nil && l.ServiceAccount != "" {
+		workload = &auth.Workload{Namespace: namespace, ServiceAccount: l.ServiceAccount}
+	}
+	return m.sessions.ForWorkload(ctx, config, workload)
+}
+
+// podGone tells whether a volume's pod does not exist any more.
+func (m *Manager) podGone(ctx context.Context, v Volume) bool {
+	pod := &corev1.Pod{}
+	err := m.pods.Get(ctx, types.NamespacedName{Namespace: v.Namespace, Name: v.PodName}, pod)
+	if err != nil {
+		return client.IgnoreNotFound(err) == nil
+	}
+	return pod.UID != v.PodUID
+}

@@ -1,0 +1,137 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	testingclock "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
+)
+
+// A revocation is followed as far as the VaultConfig, which does not exist here: from there on it is Vault's, as in
+// test/integration.
+func TestWhatNoVolumeCameWithIsRevokedWhenItsPodIsGone(t *testing.T) {
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(corev1.AddToScheme(scheme)).To(Succeed())
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "uid"}}
+	objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(pod).Build()
+	clk := testingclock.NewFakePassiveClock(noon)
+	m := NewManager(Options{Objects: objects, Pods: objects, Clock: clk, Log: logr.Discard()})
+	volume := Volume{ID: "csi-1", PodUID: "uid", PodName: "web", Namespace: "shop"}
+	waiting := func() int { return len(m.pending.before(clk.Now().Add(time.Hour))) }
+	track := func(id string, duration time.Duration) {
+		m.TrackPending(&VolumeLeases{Volume: volume}, []DynamicSecret{dynamicSecret(id, "s", duration, true, session.TokenTerm{})})
+	}
+
+	track("a", time.Hour)
+	m.sweep(t.Context())
+	g.Expect(waiting()).To(Equal(1), "it may come yet")
+	clk.SetTime(noon.Add(3 * time.Minute))
+	m.sweep(t.Context())
+	g.Expect(waiting()).To(Equal(1), "the pod is there, and may use it")
+	pod.UID = "another"
+	g.Expect(objects.Delete(t.Context(), pod.DeepCopy())).To(Succeed())
+	pod.ResourceVersion = ""
+	g.Expect(objects.Create(t.Context(), pod.DeepCopy())).To(Succeed())
+	m.sweep(t.Context())
+	g.Expect(waiting()).To(BeZero(), "that is another pod of the same name")
+
+	volume.PodUID = "another"
+	track("b", time.Minute)
+	clk.SetTime(clk.Now().Add(3 * time.Minute))
+	m.sweep(t.Context())
+	g.Expect(waiting()).To(BeZero(), "what has run out is forgotten, whatever the pod")
+
+	m.TrackPending(&VolumeLeases{Volume: volume}, []DynamicSecret{{Name: "c", Config: config, Issued: &secrets.Issued{}}})
+	g.Expect(waiting()).To(BeZero(), "there is nothing to revoke of what has no lease")
+}
+
+func TestAVolumeThatComesWithItClaimsIt(t *testing.T) {
+	g := NewWithT(t)
+	objects := fake.NewClientBuilder().Build()
+	m := NewManager(Options{Objects: objects, Pods: objects, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
+	l := volumeLeases()
+	m.TrackPending(l, []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{})})
+	all := func(Lease) bool { return true }
+	g.Expect(m.pending.take(Volume{ID: "csi-2", PodUID: "uid"}, all)).To(BeEmpty(), "another volume of the same pod")
+	g.Expect(m.pending.take(Volume{ID: "csi-1", PodUID: "later"}, all)).To(BeEmpty(), "the same volume of a later pod")
+	m.RevokeUnclaimed(t.Context(), l)
+	g.Expect(m.pending.volumes).To(BeEmpty())
+}
+
+func TestWhatCouldNotBeRevokedIsQueued(t *testing.T) {
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	away := true
+	objects := interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme).Build(), interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+			if away {
+				return errors.New("the API server is away")
+			}
+			return c.Get(ctx, key, object, options...) // the VaultConfig is gone
+		},
+	})
+	m := NewManager(Options{Objects: objects, Pods: objects, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
+	m.RevokeUndelivered(t.Context(), "shop", []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{}), dynamicSecret("b", "s", time.Hour, true, session.TokenTerm{})})
+	g.Expect(m.queue.queued).To(HaveLen(2))
+	m.sweep(t.Context())
+	g.Expect(m.queue.queued).To(HaveLen(2), "it is tried again and again")
+	away = false
+	m.sweep(t.Context())
+	g.Expect(m.queue.queued).To(BeEmpty())
+}
+
+func TestRenewalsOutliveAResponseThatDidNotArrive(t *testing.T) {
+	g := NewWithT(t)
+	clk := testingclock.NewFakePassiveClock(noon)
+	r := newRenewedTerms(clk)
+	h := dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{}).lease(noon)
+	renewed := h
+	renewed.Since, renewed.Expires = noon.Add(40*time.Minute), noon.Add(100*time.Minute)
+	r.record(&renewed)
+	brought := h // as the node still has it
+	r.apply(&brought)
+	g.Expect(brought.Expires).To(Equal(renewed.Expires))
+	newer := h // as another replica has it
+	newer.Since, newer.Expires = noon.Add(80*time.Minute), noon.Add(140*time.Minute)
+	r.apply(&newer)
+	g.Expect(newer.Expires).To(Equal(noon.Add(140 * time.Minute)))
+	clk.SetTime(noon.Add(99 * time.Minute))
+	g.Expect(r.byName.Keys()).To(HaveLen(1))
+	clk.SetTime(noon.Add(100*time.Minute + 1))
+	g.Expect(r.byName.Keys()).To(BeEmpty())
+}
+
+func TestALeaseThatEndedLongAgoIsNotQueuedForEver(t *testing.T) {
+	g := NewWithT(t)
+	away := interceptor.NewClient(fake.NewClientBuilder().Build(), interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return errors.New("the API server is away")
+		},
+	})
+	clk := testingclock.NewFakePassiveClock(noon)
+	m := NewManager(Options{Objects: away, Pods: away, Clock: clk, Log: logr.Discard()})
+	m.RevokeUndelivered(t.Context(), "shop", []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{})})
+	clk.SetTime(noon.Add(time.Hour + clockTolerance - time.Second))
+	m.sweep(t.Context())
+	g.Expect(m.queue.queued).To(HaveLen(1), "clocks differ")
+	clk.SetTime(noon.Add(time.Hour + clockTolerance))
+	m.sweep(t.Context())
+	g.Expect(m.queue.queued).To(BeEmpty())
+}

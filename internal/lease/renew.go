@@ -1,0 +1,78 @@
+package lease
+
+import (
+	"context"
+	"errors"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/session"
+)
+
+// Renew renews what is due, revokes what was replaced, and finds out what must be replaced: see
+// VolumeLeases.NamesByKey. It does what it can; what fails is tried at the next request.
+func (m *Manager) Renew(ctx context.Context, v *VolumeLeases, workload *auth.Workload) {
+	kept := v.Leases[:0]
+	for _, l := range v.Leases {
+		if m.maintain(ctx, &l, workload, v.Volume.Namespace) {
+			kept = append(kept, l)
+		}
+	}
+	v.Leases = kept
+}
+
+// maintain does what is due for one lease and tells whether it is still there. That is for Vault to say: the volume's
+// state may be behind, because a response with a newer one did not reach the node, and clocks differ.
+func (m *Manager) maintain(ctx context.Context, l *Lease, workload *auth.Workload, namespace string) bool {
+	now := m.clock.Now()
+	if l.LeaseID == "" {
+		l.replaceNow = passed(l.replaceAt(), now)
+		return true
+	}
+	m.renewed.apply(l)
+	session, err := m.session(ctx, l, namespace, workload)
+	if err != nil {
+		l.replaceNow = passed(l.replaceAt(), now)
+		if fault.Is(err, v1alpha1.ReasonConfigNotFound) && (l.expired(now) || !l.RevokeAt.IsZero()) {
+			leases.WithLabelValues(actionLeft).Inc()
+			return false
+		}
+		return true
+	}
+	*l = l.withToken(session.TokenTerm(), now)
+	switch {
+	case !l.RevokeAt.IsZero():
+		return !passed(l.RevokeAt, now) || !m.revokeReplaced(ctx, session, l)
+	case passed(l.renewAt(), now):
+		return m.renew(ctx, session, l)
+	}
+	l.replaceNow = passed(l.replaceAt(), now)
+	_, err = secrets.LookUpLease(ctx, session, secrets.NewLeaseID(l.LeaseID))
+	return !errors.Is(err, secrets.ErrLeaseGone) // any other failure says nothing about the lease
+}
+
+// renew renews a lease and tells whether it is still there. What cannot be renewed, or not for long, is to be replaced.
+func (m *Manager) renew(ctx context.Context, session *session.Session, l *Lease) bool {
+	id := secrets.NewLeaseID(l.LeaseID)
+	renewed, err := secrets.RenewLease(ctx, session, id, l.Duration)
+	now := m.clock.Now()
+	switch {
+	case err == nil:
+		leases.WithLabelValues(actionRenewed).Inc()
+		l.Since, l.Expires = now, now.Add(renewed.Duration)
+		m.renewed.record(l)
+		l.replaceNow = renewed.Duration < l.Duration/2 || passed(l.replaceAt(), now)
+	case errors.Is(err, secrets.ErrLeaseGone):
+		if _, err = secrets.LookUpLease(ctx, session, id); errors.Is(err, secrets.ErrLeaseGone) {
+			return false
+		}
+		l.replaceNow = true
+	case fault.Is(err, v1alpha1.ReasonPermissionDenied):
+		l.replaceNow = true
+	default:
+		l.replaceNow = passed(l.replaceAt(), now)
+	}
+	return true
+}

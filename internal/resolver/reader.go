@@ -1,0 +1,101 @@
+package resolver
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+	"k8s.io/utils/clock"
+
+	"sallyport.dev/sallyport/internal/vault/secrets"
+)
+
+// readTimeout bounds one shared read; it outlives the caller who happened to start it.
+const readTimeout = 15 * time.Second
+
+// secretReader reads secrets from Vault so that the number of requests follows that of secrets: concurrent callers
+// share one read, and so do the volumes of a burst and those that refresh within the same interval.
+type secretReader struct {
+	clock    clock.PassiveClock
+	flights  singleflight.Group
+	versions *versionCache
+	burst    *burstCache
+}
+
+func newSecretReader(clk clock.PassiveClock) *secretReader {
+	return &secretReader{clock: clk, versions: newVersionCache(clk), burst: newBurstCache(clk)}
+}
+
+// poll learns the version of every source, from the cache where a read of the current interval has been seen. A source
+// that it had to read keeps the secret for the rest of the request.
+func (r *secretReader) poll(ctx context.Context, p *plan, interval time.Duration) {
+	inParallel(p.sources, func(s *source) {
+		if s.err != nil || s.absent() {
+			return
+		}
+		var fresh bool
+		if s.version, fresh, s.err = r.versions.Get(s.key, interval); !fresh {
+			r.read(ctx, s, p.forVolume)
+			return
+		}
+		if secrets.MadeLease(s.err) {
+			s.dynamic, s.version, s.err = true, "", nil
+		}
+	})
+}
+
+// readAll reads every source that the request does not hold already. One that turns out to be dynamic is left to
+// plan.issue.
+func (r *secretReader) readAll(ctx context.Context, p *plan) {
+	inParallel(p.sources, func(s *source) {
+		if s.err == nil && s.secret == nil && !s.absent() {
+			r.read(ctx, s, p.forVolume)
+		}
+	})
+}
+
+// read reads a secret from Vault, sharing the result with all callers while the request is under way, and for
+// volumes with those of the same burst. The version cache remembers when it was read and which version it had.
+func (r *secretReader) read(ctx context.Context, s *source, forVolume bool) {
+	id := r.versions.BeginRead(s.key, s.path)
+	if forVolume {
+		if got, ok := r.burst.Get(id); ok {
+			s.secret, s.version = got.secret, got.version
+			return
+		}
+	}
+	result := r.flights.DoChan(id, func() (any, error) {
+		// Detached, because the caller who starts the read may leave while others still wait for it.
+		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
+		defer cancel()
+		started := r.clock.Now()
+		secret, err := s.fetch(shared)
+		if err != nil {
+			r.versions.RecordFailure(s.key, err)
+			return nil, err
+		}
+		got := readResult{secret: secret, version: r.versions.Record(s.key, secret, started)}
+		r.burst.Put(id, s.path, got, started)
+		return got, nil
+	})
+	select {
+	case <-ctx.Done():
+		s.err = ctx.Err()
+	case shared := <-result:
+		if secrets.MadeLease(shared.Err) {
+			s.dynamic, s.version = true, ""
+			return
+		}
+		if s.err = shared.Err; s.err == nil {
+			if got, ok := shared.Val.(readResult); ok {
+				s.secret, s.version = got.secret, got.version
+			}
+		}
+	}
+}
+
+// forget drops what is known of the secret at a path, because it was changed.
+func (r *secretReader) forget(path string) {
+	r.versions.Invalidate(path)
+	r.burst.Invalidate(path)
+}

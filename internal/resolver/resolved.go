@@ -1,0 +1,76 @@
+package resolver
+
+import (
+	"time"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/lease"
+	"sallyport.dev/sallyport/internal/projection"
+	"sallyport.dev/sallyport/internal/vault/auth"
+)
+
+// Volume is for whom a Connection is resolved.
+type Volume struct {
+	// Workload is the pod, as which some VaultConfigs log in.
+	Workload *auth.Workload
+	// Overrides of the pod.
+	Overrides map[string]string
+	// Revision of the files that the volume holds; empty if it holds none.
+	Revision string
+	// LeaseNames are the names of the dynamic secrets that the volume holds, by secret key.
+	LeaseNames map[string]string
+}
+
+// A nil volume is one that has nothing: Check resolves without a pod.
+
+func (v *Volume) overrides() map[string]string {
+	if v == nil {
+		return nil
+	}
+	return v.Overrides
+}
+
+func (v *Volume) workload() *auth.Workload {
+	if v == nil {
+		return nil
+	}
+	return v.Workload
+}
+
+func (v *Volume) leaseNames() map[string]string {
+	if v == nil {
+		return nil
+	}
+	return v.LeaseNames
+}
+
+// Resolved is what a Connection is at one moment.
+type Resolved struct {
+	// Revision names the content: it changes when the Connection, a VaultConfig or the version of a secret does.
+	Revision string
+	// Unchanged is true when the caller's revision is still current; Files and Secrets are empty then.
+	Unchanged bool
+	// Files of the volume.
+	Files []projection.File
+	// Secrets that were read, in order of path.
+	Secrets []v1alpha1.ObservedSecret
+	// RefreshAfter is when to ask again.
+	RefreshAfter time.Duration
+	// Deferred are the VaultConfigs, in order of name, that only a pod can log in to. Without one, what they hold was
+	// not read; all else was checked, and there are no Files.
+	Deferred []string
+	// Dynamic are the paths, in order, of dynamic secrets. Without a volume none was issued, and there are no Files.
+	Dynamic []string
+	// Issued are the dynamic secrets that Vault issued for the volume. They are the caller's to revoke if they do not
+	// reach it.
+	Issued []lease.DynamicSecret
+	// SecretKeys of all dynamic secrets of the volume, also if Unchanged.
+	SecretKeys []string
+	// Versions of the secrets by path, also if Unchanged; only those that have versions.
+	Versions map[string]int64
+	// ChangeKeys of the secrets, also if Unchanged; only for a volume.
+	ChangeKeys []string
+
+	// base of the revision: the Connection as it is, with the volume's overrides.
+	base string
+}

@@ -1,0 +1,31 @@
+package server
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var (
+	requests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_resolver_requests_total",
+		Help: "Requests from nodes to this replica's resolver, by the reason of their outcome.",
+	}, []string{"reason"})
+
+	duration = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "sallyport_resolver_request_duration_seconds",
+		Help:    "Time that this replica's resolver took for a request.",
+		Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
+	})
+)
+
+// RegisterMetrics adds the resolver's metrics to a registry. A registry that has them already is left as it is, as when
+// one process runs several replicas.
+func RegisterMetrics(registry prometheus.Registerer) error {
+	for _, collector := range []prometheus.Collector{requests, duration} {
+		if err := registry.Register(collector); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
+			return err
+		}
+	}
+	return nil
+}

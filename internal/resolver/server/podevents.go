@@ -1,0 +1,81 @@
+package server
+
+import (
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/cache"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+
+	"sallyport.dev/sallyport/internal/fault"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/internal/status"
+)
+
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+const (
+	// eventInterval is the minimum interval between two events of the same pod and reason.
+	eventInterval = 30 * time.Minute
+	// maxRecentEvents bounds the memory for that. Beyond it no event is written, rather than all again and again.
+	maxRecentEvents = 10_000
+)
+
+// PodEvents writes events about pods whose mounted volumes cannot be refreshed until somebody changes something, in the
+// sentence that the Connection's condition has, too. A volume that is mounted for the first time has the kubelet's own
+// event. There is one for each pod and reason in eventInterval, and none for what goes away by itself: an outage of
+// Vault must not cost a write for each pod.
+type PodEvents struct {
+	recorder events.EventRecorder
+
+	mu     sync.Mutex // from the look into recent to the entry
+	recent *cache.LRUExpireCache
+}
+
+type podReason struct {
+	uid    types.UID
+	reason string
+}
+
+// NewPodEvents returns PodEvents that have written none yet.
+func NewPodEvents(recorder events.EventRecorder, clk clock.PassiveClock) *PodEvents {
+	return &PodEvents{recorder: recorder, recent: cache.NewLRUExpireCacheWithClock(maxRecentEvents, clk)}
+}
+
+// refreshed writes an event about the pod if err says that a mounted volume was not refreshed, unless there was the
+// same one lately. A request with a revision is for a volume that is mounted.
+func (e *PodEvents) refreshed(authorization *Authorization, request *resolverv1.ResolveRequest, err error) {
+	if err == nil || request.GetRevision() == "" {
+		return
+	}
+	f := fault.From(err)
+	if f.Class == fault.ClassTransient || !e.due(podReason{uid: authorization.PodUID, reason: f.Reason}) {
+		return
+	}
+	pod := &corev1.Pod{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: authorization.Pod.Namespace, Name: authorization.Pod.Name, UID: authorization.PodUID,
+		},
+	}
+	e.recorder.Eventf(pod, nil, corev1.EventTypeWarning, f.Reason, "Refresh", "%s",
+		status.Note("the files of the volume stay as they are: "+f.Message()))
+}
+
+// due tells whether to write an event, and that it is written.
+func (e *PodEvents) due(key podReason) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, known := e.recent.Get(key); known {
+		return false
+	}
+	if len(e.recent.Keys()) >= maxRecentEvents { // the cache would drop one that is still valid
+		return false
+	}
+	e.recent.Add(key, nil, eventInterval-1) // the cache has it at the end of the interval, too
+	return true
+}

@@ -1,0 +1,65 @@
+package server
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	testingclock "k8s.io/utils/clock/testing"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+)
+
+func TestPodsAreToldOnceForEachReason(t *testing.T) {
+	g := NewWithT(t)
+	clk := testingclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	recorder := events.NewFakeRecorder(10)
+	e := NewPodEvents(recorder, clk)
+	mounted := &resolverv1.ResolveRequest{Revision: "r"}
+	pod := func(uid string) *Authorization {
+		return &Authorization{Pod: types.NamespacedName{Namespace: "shop", Name: "web"}, PodUID: types.UID(uid)}
+	}
+	told := func() []string {
+		var told []string
+		for len(recorder.Events) > 0 {
+			told = append(told, <-recorder.Events)
+		}
+		return told
+	}
+	missing := fault.Waiting(v1alpha1.ReasonKeyMissing, "no such key")
+
+	e.refreshed(pod("a"), mounted, nil)
+	e.refreshed(pod("a"), &resolverv1.ResolveRequest{}, missing)
+	g.Expect(told()).To(BeEmpty(), "neither a success, nor a first mount, which the kubelet tells of")
+	e.refreshed(pod("a"), mounted, fault.Transient(v1alpha1.ReasonVaultSealed, "Vault is sealed"))
+	g.Expect(told()).To(BeEmpty(), "it goes away by itself, and all pods have it")
+
+	e.refreshed(pod("a"), mounted, missing)
+	g.Expect(told()).To(ConsistOf("Warning KeyMissing the files of the volume stay as they are: no such key"))
+	e.refreshed(pod("a"), mounted, missing)
+	g.Expect(told()).To(BeEmpty())
+	e.refreshed(pod("a"), mounted, fault.Terminal(v1alpha1.ReasonInvalidTemplate, "line 1"))
+	e.refreshed(pod("b"), mounted, missing)
+	g.Expect(told()).To(HaveLen(2), "another reason, and another pod")
+	clk.SetTime(clk.Now().Add(eventInterval))
+	e.refreshed(pod("a"), mounted, missing)
+	g.Expect(told()).To(HaveLen(1), "it is said again after a while")
+}
+
+func TestWhatWasToldIsBounded(t *testing.T) {
+	g := NewWithT(t)
+	clk := testingclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	e := NewPodEvents(events.NewFakeRecorder(1), clk)
+	for i := range maxRecentEvents {
+		g.Expect(e.due(podReason{uid: types.UID(fmt.Sprint(i))})).To(BeTrue())
+	}
+	g.Expect(e.due(podReason{uid: "one more"})).To(BeFalse(), "rather nothing than everything again and again")
+	clk.SetTime(clk.Now().Add(eventInterval))
+	g.Expect(e.due(podReason{uid: "one more"})).To(BeTrue())
+	g.Expect(e.recent.Keys()).To(HaveLen(1))
+}

@@ -1,0 +1,152 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"sync"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// unsigned is a token with these claims, which nobody signed.
+func unsigned(claims string) string {
+	return "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2lnbmF0dXJl"
+}
+
+func TestThePodThatATokenNames(t *testing.T) {
+	for token, expected := range map[string]string{
+		unsigned(`{"kubernetes.io":{"namespace":"shop","pod":{"name":"web-1","uid":"u"}}}`): "shop/web-1",
+		unsigned(`{"kubernetes.io":{"namespace":"shop","pod":{}}}`):                         "",
+		unsigned(`{"kubernetes.io":{"pod":{"name":"web-1"}}}`):                              "",
+		unsigned(`{"kubernetes.io":[]}`):                                                    "",
+		unsigned(`{`):                                                                       "",
+		"a.%.c":                                                                             "",
+		"a.b":                                                                               "",
+		"":                                                                                  "",
+	} {
+		key, ok := podNamedIn(token)
+		NewWithT(t).Expect(ok).To(Equal(expected != ""), token)
+		if ok {
+			NewWithT(t).Expect(key.String()).To(Equal(expected))
+		}
+	}
+}
+
+// cluster answers for an API server that reviews tokens and holds Pods. It stands in for a real one because that
+// reviews no token whose claims are not its own.
+type cluster struct {
+	authenticationclient.TokenReviewInterface
+	client.Reader
+	// says is what a review says of the pod's token; nil: it is not valid.
+	says *tokenClaims
+
+	mu sync.Mutex
+	// old is what the API server remembers instead of the Pods as they are.
+	old *corev1.Pod
+	// read are the Pods that were read, by their names, with a question mark where that may be old.
+	read []string
+}
+
+func (c *cluster) Create(_ context.Context, review *authenticationv1.TokenReview, _ metav1.CreateOptions) (*authenticationv1.TokenReview, error) {
+	who := c.says
+	if review.Spec.Audiences[0] == v1alpha1.AudienceNode {
+		who = &tokenClaims{namespace: "sallyport-system", serviceAccount: "sallyport-node", podName: "sallyport-node-1", podUID: "p", nodeName: "node-a", nodeUID: "uid-a"}
+	}
+	if who == nil {
+		return review, nil
+	}
+	review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, Audiences: review.Spec.Audiences, User: authenticationv1.UserInfo{
+		Username: "system:serviceaccount:" + who.namespace + ":" + who.serviceAccount,
+		Extra: map[string]authenticationv1.ExtraValue{
+			extraPodName: {who.podName}, extraPodUID: {who.podUID}, extraNodeName: {who.nodeName}, extraNodeUID: {who.nodeUID},
+		},
+	}}
+	return review, nil
+}
+
+func (c *cluster) Get(_ context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	how := (&client.GetOptions{}).ApplyOptions(options)
+	mayBeOld := how.Raw != nil && how.Raw.ResourceVersion == "0"
+	c.mu.Lock()
+	c.read = append(c.read, key.String()+map[bool]string{true: "?"}[mayBeOld])
+	c.mu.Unlock()
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return errors.New("not a Pod")
+	}
+	if mayBeOld && c.old != nil {
+		c.old.DeepCopyInto(pod)
+		return nil
+	}
+	pod.Name, pod.Namespace, pod.UID = key.Name, key.Namespace, types.UID("uid of "+key.Name)
+	pod.Spec.NodeName, pod.Spec.ServiceAccountName = "node-a", "web"
+	pod.Spec.Volumes = []corev1.Volume{{VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{
+		Driver: v1alpha1.DriverName, VolumeAttributes: map[string]string{v1alpha1.AttributeConnection: "of " + key.String()},
+	}}}}
+	return nil
+}
+
+func TestAPrefetchedPodCountsOnlyIfTheReviewSaysTheSame(t *testing.T) {
+	one := &tokenClaims{namespace: "shop", serviceAccount: "web", podName: "one", podUID: "uid of one", nodeName: "node-a", nodeUID: "uid-a"}
+	ask := func(c *cluster, token string) (*Authorization, error) {
+		a := NewAuthorizer(c, c, types.NamespacedName{Namespace: "sallyport-system", Name: "sallyport-node"})
+		return a.Authorize(t.Context(), "node's", token, map[string]string{v1alpha1.AttributeConnection: "of shop/one"})
+	}
+	same := unsigned(`{"kubernetes.io":{"namespace":"shop","pod":{"name":"one"}}}`)
+	for name, token := range map[string]string{
+		"the same pod":                 same,
+		"another pod":                  unsigned(`{"kubernetes.io":{"namespace":"shop","pod":{"name":"two"}}}`),
+		"a pod of the name, elsewhere": unsigned(`{"kubernetes.io":{"namespace":"other","pod":{"name":"one"}}}`),
+		"no pod":                       unsigned(`{}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			c := &cluster{says: one}
+			authorization, err := ask(c, token)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(authorization.Pod.String()).To(Equal("shop/one"))
+			g.Expect(authorization.Connection).To(Equal("of shop/one"))
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if token == same {
+				g.Expect(c.read).To(Equal([]string{"shop/one?"}), "once")
+			}
+		})
+	}
+	for name, old := range map[string]*corev1.Pod{
+		"an earlier pod of the name":   {ObjectMeta: metav1.ObjectMeta{UID: "earlier"}, Spec: corev1.PodSpec{NodeName: "node-a"}},
+		"the pod before it had a node": {ObjectMeta: metav1.ObjectMeta{UID: "uid of one"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			c := &cluster{says: one, old: old}
+			authorization, err := ask(c, same)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(authorization.Connection).To(Equal("of shop/one"))
+			g.Expect(c.read).To(Equal([]string{"shop/one?", "shop/one"}))
+		})
+	}
+	t.Run("a token that was reviewed a moment ago", func(t *testing.T) {
+		g := NewWithT(t)
+		c := &cluster{says: one}
+		a := NewAuthorizer(c, c, types.NamespacedName{Namespace: "sallyport-system", Name: "sallyport-node"})
+		for range 2 {
+			_, err := a.Authorize(t.Context(), "node's", same, map[string]string{v1alpha1.AttributeConnection: "of shop/one"})
+			g.Expect(err).NotTo(HaveOccurred())
+		}
+		g.Expect(c.read).To(Equal([]string{"shop/one?", "shop/one"}), "the second time as it is")
+	})
+	_, err := ask(&cluster{}, same)
+	NewWithT(t).Expect(fault.Is(err, v1alpha1.ReasonNotAllowed)).To(BeTrue(), "%v", err)
+}

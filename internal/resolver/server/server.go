@@ -1,0 +1,158 @@
+package server
+
+import (
+	"context"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/lease"
+	"sallyport.dev/sallyport/internal/resolver"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/internal/resolver/usage"
+)
+
+// gracePeriod is how long requests under way may still take when the replica stops.
+const gracePeriod = 10 * time.Second
+
+// changesWait bounds a long poll for changes. It is less than what a client allows for an attempt.
+const changesWait = 15 * time.Second
+
+// Server is the gRPC service of one replica. Every replica serves; resolving needs no leader.
+type Server struct {
+	resolverv1.UnimplementedResolverServer
+
+	engine      *resolver.Engine
+	authorizer  *Authorizer
+	connections client.Reader
+	leases      *lease.Manager
+	volumes     *usage.VolumeTracker
+	events      *PodEvents
+	certificate *ServingCertificate
+	listener    net.Listener
+	log         logr.Logger
+	// stopping is closed when the replica stops, so that nobody waits for changes that would not come.
+	stopping chan struct{}
+}
+
+// Options are what a Server needs, all of it.
+type Options struct {
+	Engine *resolver.Engine
+	// Connections is where Connections are found, a cached reader.
+	Connections client.Reader
+	Authorizer  *Authorizer
+	Leases      *lease.Manager
+	// Volumes is told who asks, and Events what fails.
+	Volumes *usage.VolumeTracker
+	Events  *PodEvents
+	// Certificate is shown to nodes.
+	Certificate *ServingCertificate
+	Listener    net.Listener
+	Log         logr.Logger
+}
+
+// New returns a server, which serves once it is started.
+func New(o Options) *Server {
+	return &Server{
+		engine: o.Engine, authorizer: o.Authorizer, connections: o.Connections,
+		leases: o.Leases, volumes: o.Volumes, events: o.Events,
+		certificate: o.Certificate, listener: o.Listener, log: o.Log, stopping: make(chan struct{}),
+	}
+}
+
+// NeedLeaderElection tells the manager to run the server in every replica.
+func (s *Server) NeedLeaderElection() bool { return false }
+
+// Start serves until ctx ends and then lets requests under way finish.
+func (s *Server) Start(ctx context.Context) error {
+	server := grpc.NewServer(
+		grpc.Creds(credentials.NewTLS(s.certificate.TLSConfig())),
+		grpc.UnaryInterceptor(s.intercept),
+		grpc.MaxRecvMsgSize(512<<10), // two tokens, a pod's volume attributes, and the leases of the volume
+		grpc.MaxSendMsgSize(resolverv1.MaxMessageBytes),
+		grpc.MaxConcurrentStreams(256),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 10 * time.Minute, Time: time.Minute}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 20 * time.Second, PermitWithoutStream: true}),
+	)
+	resolverv1.RegisterResolverServer(server, s)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		close(s.stopping)
+		timer := time.AfterFunc(gracePeriod, server.Stop)
+		defer timer.Stop()
+		server.GracefulStop()
+	}()
+	s.log.Info("serving the resolver", "address", s.listener.Addr().String())
+	if err := server.Serve(s.listener); err != nil {
+		return err
+	}
+	<-stopped
+	return nil
+}
+
+// Release implements the gRPC service.
+func (s *Server) Release(ctx context.Context, request *resolverv1.ReleaseRequest) (*resolverv1.ReleaseResponse, error) {
+	node, err := s.authorizer.authorizeNode(ctx, bearer(ctx))
+	if err != nil {
+		return nil, err
+	}
+	if err := s.leases.RevokeVolume(ctx, request.GetLeases(), node.nodeName); err != nil {
+		return nil, err
+	}
+	return &resolverv1.ReleaseResponse{}, nil
+}
+
+// Changes implements the gRPC service.
+func (s *Server) Changes(ctx context.Context, request *resolverv1.ChangesRequest) (*resolverv1.ChangesResponse, error) {
+	if _, err := s.authorizer.authorizeNode(ctx, bearer(ctx)); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, changesWait)
+	defer cancel()
+	cursor, keys := s.engine.WaitForChanges(ctx, s.stopping, request.GetAfter())
+	return &resolverv1.ChangesResponse{Cursor: cursor, Topics: keys}, nil
+}
+
+// intercept turns faults into gRPC errors and logs each refusal once, in the same words that the user sees.
+func (s *Server) intercept(
+	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
+) (any, error) {
+	started := time.Now()
+	response, err := handler(ctx, request)
+	reason := v1alpha1.ReasonSucceeded
+	if err != nil {
+		f := fault.From(err)
+		reason = f.Reason
+		s.log.Info("request failed", "method", info.FullMethod, "reason", f.Reason, "message", f.Message())
+		err = resolverv1.EncodeFault(f)
+	}
+	if info.FullMethod != resolverv1.Resolver_Resolve_FullMethodName {
+		return response, err // to wait is no work
+	}
+	requests.WithLabelValues(reason).Inc()
+	duration.Observe(time.Since(started).Seconds())
+	return response, err
+}
+
+func bearer(ctx context.Context) string {
+	values := metadata.ValueFromIncomingContext(ctx, resolverv1.AuthorizationKey)
+	if len(values) != 1 {
+		return ""
+	}
+	token, ok := strings.CutPrefix(values[0], "Bearer ")
+	if !ok {
+		return ""
+	}
+	return token
+}

@@ -1,0 +1,111 @@
+package resolver
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	testingclock "k8s.io/utils/clock/testing"
+
+	"sallyport.dev/sallyport/internal/vault/secrets"
+)
+
+const interval = 10 * time.Second
+
+func newTestVersionCache() (*versionCache, *testingclock.FakePassiveClock) {
+	clk := testingclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	return newVersionCache(clk), clk
+}
+
+func TestOneReadServesAnInterval(t *testing.T) {
+	g := NewWithT(t)
+	c, clk := newTestVersionCache()
+	_, fresh, _ := c.Get("s", interval)
+	g.Expect(fresh).To(BeFalse(), "a secret that was never read is not known")
+
+	three := c.Record("s", &secrets.Secret{Version: 3}, clk.Now())
+	version, fresh, _ := c.Get("s", interval)
+	g.Expect(fresh).To(BeTrue())
+	g.Expect(version).To(Equal(three))
+	g.Expect(c.NextRead("s", interval)).To(Equal(interval))
+
+	clk.SetTime(clk.Now().Add(6 * time.Second))
+	g.Expect(c.NextRead("s", interval)).To(Equal(4*time.Second), "all volumes are told the same moment, whenever they ask")
+	_, fresh, _ = c.Get("s", 5*time.Second)
+	g.Expect(fresh).To(BeFalse(), "a volume with a shorter interval reads sooner")
+
+	clk.SetTime(clk.Now().Add(4 * time.Second))
+	_, fresh, _ = c.Get("s", interval)
+	g.Expect(fresh).To(BeFalse(), "the interval has ended")
+}
+
+func TestASecretWithoutVersionsGetsANewVersionOnlyWhenItChanges(t *testing.T) {
+	g := NewWithT(t)
+	c, clk := newTestVersionCache()
+	first := c.Record("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "2"}}, clk.Now())
+	g.Expect(c.Record("s", &secrets.Secret{Data: map[string]any{"b": "2", "a": "1"}}, clk.Now())).To(Equal(first))
+	g.Expect(c.Record("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "3"}}, clk.Now())).NotTo(Equal(first))
+
+	other, _ := newTestVersionCache()
+	g.Expect(other.Record("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "2"}}, clk.Now())).NotTo(Equal(first),
+		"another replica's versions say nothing about this one's")
+}
+
+func TestAFailureIsSharedForAMomentOnly(t *testing.T) {
+	g := NewWithT(t)
+	c, clk := newTestVersionCache()
+	one := c.Record("s", &secrets.Secret{Version: 1}, clk.Now())
+	down := errors.New("down")
+	c.RecordFailure("s", down)
+	_, fresh, failure := c.Get("s", interval)
+	g.Expect(fresh).To(BeTrue())
+	g.Expect(failure).To(Equal(down))
+
+	clk.SetTime(clk.Now().Add(failureTTL))
+	version, _, failure := c.Get("s", interval)
+	g.Expect(failure).NotTo(HaveOccurred())
+	g.Expect(version).To(Equal(one), "what was read before the failure is still this interval's")
+}
+
+func TestAReadThatOverlapsALaterOneDoesNotTurnTheClockBack(t *testing.T) {
+	g := NewWithT(t)
+	c, clk := newTestVersionCache()
+	two := c.Record("s", &secrets.Secret{Version: 2}, clk.Now())
+	c.Record("s", &secrets.Secret{Version: 1}, clk.Now().Add(-time.Second))
+	version, _, _ := c.Get("s", interval)
+	g.Expect(version).To(Equal(two))
+}
+
+func TestASecretThatIsMadeAnewIsAnotherOne(t *testing.T) {
+	g := NewWithT(t)
+	c, clk := newTestVersionCache()
+	first := c.Record("s", &secrets.Secret{Version: 1, CreatedTime: clk.Now()}, clk.Now())
+	g.Expect(c.Record("s", &secrets.Secret{Version: 1, CreatedTime: clk.Now().Add(time.Minute)}, clk.Now())).NotTo(Equal(first),
+		"after its metadata was deleted, versions begin at 1 again")
+
+	first = c.Record("v1", &secrets.Secret{Data: map[string]any{"a": "1"}}, clk.Now())
+	clk.SetTime(clk.Now().Add(idleTTL))
+	c.Record("other", &secrets.Secret{Version: 1}, clk.Now())
+	g.Expect(c.entries).NotTo(HaveKey("v1"))
+	g.Expect(c.Record("v1", &secrets.Secret{Data: map[string]any{"a": "2"}}, clk.Now())).NotTo(Equal(first), "also after it was forgotten")
+}
+
+func TestForgottenSecretsLeaveNoTrace(t *testing.T) {
+	g := NewWithT(t)
+	c, clk := newTestVersionCache()
+	c.Record("old", &secrets.Secret{Version: 1}, clk.Now())
+	clk.SetTime(clk.Now().Add(idleTTL))
+	c.Record("new", &secrets.Secret{Version: 1}, clk.Now())
+	g.Expect(c.entries).To(HaveLen(1))
+}
+
+func TestContentVersionsTellTheirNumber(t *testing.T) {
+	c, _ := newTestVersionCache()
+	for number, version := range map[int64]contentVersion{
+		0: "", 7: "7.1", 12: "12.-62135596800000000000",
+	} {
+		NewWithT(t).Expect(version.number()).To(Equal(number))
+	}
+	NewWithT(t).Expect(contentVersion(c.instance + ".1").number()).To(BeZero())
+}
