@@ -72,18 +72,40 @@ export_node() {
   export NODE_PATH
 }
 
-# each_suite PACKAGES COMPILER RUNNER compiles every test package and runs it in its own directory, one after the other: each
-# has an API server of its own, and a failure of one does not hide the others.
+# each_suite PACKAGES COMPILER RUNNER compiles every test package, then runs each suite. The first one runs in the open, and the others one after
+# the other beside it, for each has an API server of its own and waits more than it works; their output comes when the first is over.
 each_suite() {
-  local package dir program status=0
+  local line suites=() beside='' status=0 log=$ROOT/bin/suites.log
   mkdir -p bin
-  while read -r package dir; do
-    program=$ROOT/bin/$(tr / - <<<"${package#sallyport.dev/sallyport/test/}").test
-    say "${package#sallyport.dev/sallyport/}"
-    "$2" -c -o "$program" "$package"
-    (cd "$dir" && "$3" "$program") || status=1
-  done < <(test_packages "$1")
-  [[ -n ${program:-} ]] || die "there are no tests in $1"
+  while read -r line; do suites+=("$line"); done < <(test_packages "$1")
+  ((${#suites[@]} > 0)) || die "there are no tests in $1"
+  "$2" -c -o "$ROOT/bin/" "$1"
+  if ((${#suites[@]} > 1)); then
+    run_suites "$3" "${suites[@]:1}" >"$log" 2>&1 &
+    beside=$!
+    # shellcheck disable=SC2064 # the process of now
+    trap "kill $beside 2>/dev/null || true" EXIT
+  fi
+  run_suites "$3" "${suites[0]}" || status=1
+  if [[ -n $beside ]]; then
+    wait "$beside" || status=1
+    trap - EXIT
+    cat "$log"
+  fi
+  return "$status"
+}
+
+# run_suites RUNNER SUITE… runs suites, each of which is "import-path directory", in their directories. The failure of one does not hide the others.
+run_suites() {
+  local runner=$1 suite package dir start status=0
+  shift
+  for suite in "$@"; do
+    read -r package dir <<<"$suite"
+    heading "${package#sallyport.dev/sallyport/}"
+    start=$SECONDS
+    (cd "$dir" && "$runner" "$ROOT/bin/${package##*/}.test") || status=1
+    say "${package#sallyport.dev/sallyport/}: $((SECONDS - start)) s"
+  done
   return "$status"
 }
 

@@ -5,16 +5,18 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/resolver"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 func mountedBy(volumes *int32) *v1alpha1.Connection {
-	return &v1alpha1.Connection{Status: v1alpha1.ConnectionStatus{Mounts: &v1alpha1.ConnectionMounts{Volumes: volumes}}}
+	return builder.Connection("shop", "db", nil, func(c *v1alpha1.Connection) {
+		c.Status.Mounts = &v1alpha1.ConnectionMounts{Volumes: volumes}
+	})
 }
 
 func TestAConnectionThatNobodyMountsIsLookedAtLessOften(t *testing.T) {
@@ -44,7 +46,7 @@ func TestTheFirstMountWakesAConnection(t *testing.T) {
 
 func TestWhatIsWrongWithAVaultConfigIsWaitedFor(t *testing.T) {
 	g := NewWithT(t)
-	connection := &v1alpha1.Connection{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"}}
+	connection := builder.Connection("shop", "db", nil)
 	bad := fault.Terminal(v1alpha1.ReasonInvalidSpec, "bad")
 	g.Expect(seenFrom(connection, nil)).To(BeNil())
 	g.Expect(seenFrom(connection, bad).Class).To(Equal(fault.ClassTerminal), "its own")

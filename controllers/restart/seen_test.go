@@ -9,21 +9,21 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 func sample() *v1alpha1.Connection {
 	written := metav1.NewTime(time.Unix(1_800_000_000, 0))
-	return &v1alpha1.Connection{
-		ObjectMeta: metav1.ObjectMeta{Name: "db", UID: "uid", Generation: 3, ResourceVersion: "7",
-			Labels: map[string]string{"a": "b"}},
-		Spec: v1alpha1.ConnectionSpec{Type: "t"},
-		Status: v1alpha1.ConnectionStatus{
+	return builder.Connection("shop", "db", nil, func(c *v1alpha1.Connection) {
+		c.UID, c.Generation, c.ResourceVersion = "uid", 3, "7"
+		c.Labels = map[string]string{"a": "b"}
+		c.Status = v1alpha1.ConnectionStatus{
 			ObservedGeneration: 3,
 			Conditions:         []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue}},
 			Secrets: []v1alpha1.ObservedSecret{{VaultConfig: "shop/main", Path: "secret/data/db", Version: 5,
 				CreatedTime: &written}},
-		},
-	}
+		}
+	})
 }
 
 func TestDigestFollowsGenerationAndVersionsAlone(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/transport"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.UTC)
@@ -203,11 +204,5 @@ func TestEventsTellTransitionsOnly(t *testing.T) {
 }
 
 func testConfig() *v1alpha1.VaultConfig {
-	return &v1alpha1.VaultConfig{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "main", Generation: 4},
-		Spec: v1alpha1.VaultConfigSpec{
-			URL:  "https://vault:8200",
-			Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{SecretKeyRef: v1alpha1.SecretKeyReference{Name: "vault-token", Key: "token"}}},
-		},
-	}
+	return builder.VaultConfig("shop", "main", builder.WithURL("https://vault:8200"), func(c *v1alpha1.VaultConfig) { c.Generation = 4 })
 }

@@ -5,10 +5,10 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 func about(kind, name string) *fault.Fault {
@@ -16,8 +16,7 @@ func about(kind, name string) *fault.Fault {
 }
 
 func TestWhichFaultsEndATask(t *testing.T) {
-	write := &v1alpha1.VaultTask{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "rotate"},
-		Spec: v1alpha1.VaultTaskSpec{Operation: v1alpha1.OperationWrite}}
+	write := builder.VaultTask("shop", "rotate", v1alpha1.OperationWrite, "db")
 	for name, test := range map[string]struct {
 		fault   *fault.Fault
 		called  bool
@@ -73,8 +72,8 @@ func TestARunIsDueUntilItEnds(t *testing.T) {
 
 func TestSuspendHoldsWhatHasNotBegun(t *testing.T) {
 	g := NewWithT(t)
-	now, yes := time.Now(), true
-	task := &v1alpha1.VaultTask{Spec: v1alpha1.VaultTaskSpec{TaskLifecycle: v1alpha1.TaskLifecycle{Suspend: &yes}}}
+	now := time.Now()
+	task := builder.VaultTask("shop", "rotate", v1alpha1.OperationWrite, "db", func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })
 	g.Expect(due(task, now).action).To(Equal(hold))
 	begin(task, time.Time{}, now)
 	task.Status.Claim = &v1alpha1.TaskClaim{ID: "one"}
@@ -83,8 +82,10 @@ func TestSuspendHoldsWhatHasNotBegun(t *testing.T) {
 
 func TestAFinishedTaskIsRemovedAfterItsTime(t *testing.T) {
 	g := NewWithT(t)
-	now, ttl := time.Now(), int32(60)
-	task := &v1alpha1.VaultTask{Spec: v1alpha1.VaultTaskSpec{TaskLifecycle: v1alpha1.TaskLifecycle{TTLSecondsAfterFinished: &ttl}}}
+	now := time.Now()
+	task := builder.VaultTask("shop", "rotate", v1alpha1.OperationWrite, "db", func(t *v1alpha1.VaultTask) {
+		t.Spec.TTLSecondsAfterFinished = new(int32(60))
+	})
 	begin(task, time.Time{}, now)
 	complete(task, &outcome{result: &v1alpha1.TaskResult{}}, now)
 	g.Expect(due(task, now).action).To(Equal(rest))
@@ -94,11 +95,10 @@ func TestAFinishedTaskIsRemovedAfterItsTime(t *testing.T) {
 
 func TestWhenATaskIsGivenUp(t *testing.T) {
 	g := NewWithT(t)
-	now, deadline, limit := time.Now().Truncate(time.Second), int64(60), int32(2)
-	task := &v1alpha1.VaultTask{Spec: v1alpha1.VaultTaskSpec{
-		Operation:     v1alpha1.OperationWrite,
-		TaskLifecycle: v1alpha1.TaskLifecycle{ActiveDeadlineSeconds: &deadline, BackoffLimit: &limit},
-	}}
+	now := time.Now().Truncate(time.Second)
+	task := builder.VaultTask("shop", "rotate", v1alpha1.OperationWrite, "db", func(t *v1alpha1.VaultTask) {
+		t.Spec.ActiveDeadlineSeconds, t.Spec.BackoffLimit = new(int64(60)), new(int32(2))
+	})
 	begin(task, time.Time{}, now)
 	pending(task, fault.Transient(v1alpha1.ReasonVaultSealed, "sealed"))
 	g.Expect(overdue(task, false, lastCondition(task), now.Add(59*time.Second))).To(Succeed())

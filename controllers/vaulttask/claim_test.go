@@ -6,13 +6,13 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/controllers/vaulttask/claims"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 // The race detector sees what this is about: one run claims again and again, as it does after every writer that comes
@@ -21,7 +21,7 @@ func TestClaimsAreMadeWhileOthersAreForgotten(t *testing.T) {
 	g := NewWithT(t)
 	scheme := runtime.NewScheme()
 	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
-	task := &v1alpha1.VaultTask{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "rotate"}}
+	task := builder.VaultTask("shop", "rotate", v1alpha1.OperationWrite, "db")
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(task).WithStatusSubresource(task).Build()
 	r := &Reconciler{client: c, claims: claims.NewStore[outcome](),
 		inline: inlineSessions{uids: map[types.NamespacedName]types.UID{}}}

@@ -9,6 +9,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 func moment(text string) time.Time {
@@ -24,10 +25,10 @@ func scheduledTask(cron string, mutate ...func(*v1alpha1.TaskSchedule)) *v1alpha
 	for _, m := range mutate {
 		m(schedule)
 	}
-	return &v1alpha1.VaultTask{
-		ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(moment("2026-03-01T00:00:00Z"))},
-		Spec:       v1alpha1.VaultTaskSpec{TaskLifecycle: v1alpha1.TaskLifecycle{Schedule: schedule}},
-	}
+	return builder.VaultTask("shop", "rotate", v1alpha1.OperationWrite, "db", func(t *v1alpha1.VaultTask) {
+		t.CreationTimestamp = metav1.NewTime(moment("2026-03-01T00:00:00Z"))
+		t.Spec.Schedule = schedule
+	})
 }
 
 func TestASchedule(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	testingclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +18,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault/secrets"
 	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 // A revocation is followed as far as the VaultConfig, which does not exist here: from there on it is Vault's, as in
@@ -28,7 +28,7 @@ func TestWhatNoVolumeCameWithIsRevokedWhenItsPodIsGone(t *testing.T) {
 	scheme := runtime.NewScheme()
 	g.Expect(corev1.AddToScheme(scheme)).To(Succeed())
 	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "uid"}}
+	pod := builder.Pod("shop", "web", func(p *corev1.Pod) { p.UID = "uid" })
 	objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(pod).Build()
 	clk := testingclock.NewFakePassiveClock(noon)
 	m := NewManager(Options{Objects: objects, Pods: objects, Clock: clk, Log: logr.Discard()})

@@ -9,17 +9,17 @@ import (
 
 	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault/secrets"
 	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
 // config is the VaultConfig that secrets are issued through.
-var config = &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "main", UID: "config"}}
+var config = builder.VaultConfig("shop", "main", func(c *v1alpha1.VaultConfig) { c.UID = "config" })
 
 // dynamicSecret is a secret with a lease, issued with a token.
 func dynamicSecret(name, key string, duration time.Duration, renewable bool, token session.TokenTerm) DynamicSecret {

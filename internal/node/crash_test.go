@@ -23,6 +23,7 @@ func atEveryStep(t *testing.T, arrange, act func(*testNode), check func(n *testN
 	trial.g.Expect(len(log)).To(BeNumerically(">", 3))
 	for step := range log {
 		t.Run(fmt.Sprintf("%02d %s", step+1, filepath.Base(log[step])), func(t *testing.T) {
+			t.Parallel() // a killed plugin waits for unmounts that fail
 			n := newTestNode(t)
 			arrange(n)
 			n.steps.reset()

@@ -154,7 +154,7 @@ func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveR
 	if r.response != nil {
 		return r.response, nil
 	}
-	response := &resolverv1.ResolveResponse{Revision: fmt.Sprintf("r%d", r.revision), RefreshAfterMs: r.refresh, Topics: []string{"topic"}}
+	response := &resolverv1.ResolveResponse{Revision: fmt.Sprintf("r%d", r.revision), RefreshAfterMs: r.refresh, ChangeKeys: []string{"topic"}}
 	response.Leases = request.GetLeases()
 	if request.GetRevision() == response.GetRevision() {
 		response.Unchanged = true
@@ -202,7 +202,7 @@ type fakeChanges struct{ topics chan []string }
 func (c *fakeChanges) Changes(ctx context.Context, request *resolverv1.ChangesRequest) (*resolverv1.ChangesResponse, error) {
 	select {
 	case topics := <-c.topics:
-		return &resolverv1.ChangesResponse{Cursor: request.GetAfter() + "+", Topics: topics}, nil
+		return &resolverv1.ChangesResponse{Cursor: request.GetAfter() + "+", ChangeKeys: topics}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

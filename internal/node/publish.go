@@ -132,7 +132,7 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 		return fault.In(err, "completing the volume")
 	}
 	v.Recorded(current)
-	v.SetChangeKeys(response.GetTopics())
+	v.SetChangeKeys(response.GetChangeKeys())
 	d.volumes.Put(v)
 	d.refresher.Next(v, response)
 	return nil

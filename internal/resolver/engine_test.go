@@ -4,16 +4,15 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 func TestAConnectionWaitsForWhatIsWrongWithAVaultConfig(t *testing.T) {
 	g := NewWithT(t)
-	connection := &v1alpha1.Connection{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"}}
+	connection := builder.Connection("shop", "db", nil)
 	config := fault.Subject{Kind: fault.KindVaultConfig, Namespace: "shop", Name: "main"}
 	wrong := fault.About(fault.Terminal(v1alpha1.ReasonInvalidSpec, "caCertificate holds no certificate"), config)
 
@@ -27,12 +26,7 @@ func TestAConnectionWaitsForWhatIsWrongWithAVaultConfig(t *testing.T) {
 
 func TestAConnectionEndsAtItsOwnMistake(t *testing.T) {
 	g := NewWithT(t)
-	connection := &v1alpha1.Connection{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"},
-		Spec: v1alpha1.ConnectionSpec{Type: "demo", Value: map[string]apiextensionsv1.JSON{
-			"password": {Raw: []byte(`"vault.secret(app.password)"`)},
-		}},
-	}
+	connection := builder.Connection("shop", "db", map[string]any{"password": "vault.secret(app.password)"})
 	for name, resolve := range map[string]func(*Engine) error{
 		"checked": func(e *Engine) error { _, err := e.Check(t.Context(), connection, ""); return err },
 		"mounted": func(e *Engine) error { _, err := e.Resolve(t.Context(), connection, Volume{}); return err },

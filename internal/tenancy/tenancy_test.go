@@ -9,13 +9,11 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 func config(grants ...v1alpha1.NamespaceGrant) *v1alpha1.VaultConfig {
-	return &v1alpha1.VaultConfig{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "platform", Name: "shared"},
-		Spec:       v1alpha1.VaultConfigSpec{AllowedNamespaces: grants},
-	}
+	return builder.VaultConfig("platform", "shared", func(c *v1alpha1.VaultConfig) { c.Spec.AllowedNamespaces = grants })
 }
 
 func named(prefixes ...v1alpha1.PathPrefix) v1alpha1.NamespaceGrant {

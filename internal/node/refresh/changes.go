@@ -29,7 +29,7 @@ func (r *Refresher) watchChanges(ctx context.Context) {
 			pause = schedule.Jitter(changesRetry)
 		} else {
 			cursor = response.GetCursor()
-			r.refreshChanged(response.GetTopics())
+			r.refreshChanged(response.GetChangeKeys())
 		}
 		select {
 		case <-time.After(pause):

@@ -90,7 +90,7 @@ func (r *Refresher) apply(ctx context.Context, v *volume.Volume, response *resol
 		}
 		current.Revision = response.GetRevision()
 	}
-	v.SetChangeKeys(response.GetTopics())
+	v.SetChangeKeys(response.GetChangeKeys())
 	current.RefreshedAt = r.Clock.Now()
 	if err := r.Store.WriteState(v.Dir, current); err != nil {
 		return fault.In(err, "recording the refresh")

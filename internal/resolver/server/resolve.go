@@ -58,7 +58,7 @@ func (s *Server) Resolve(
 		Revision:       resolved.Revision,
 		Unchanged:      resolved.Unchanged,
 		RefreshAfterMs: s.leases.NextRefresh(leases, resolved.RefreshAfter).Milliseconds(),
-		Topics:         resolved.ChangeKeys,
+		ChangeKeys:     resolved.ChangeKeys,
 		Leases:         encrypted,
 	}
 	for _, file := range resolved.Files {

@@ -121,7 +121,7 @@ func (s *Server) Changes(ctx context.Context, request *resolverv1.ChangesRequest
 	ctx, cancel := context.WithTimeout(ctx, changesWait)
 	defer cancel()
 	cursor, keys := s.engine.WaitForChanges(ctx, s.stopping, request.GetAfter())
-	return &resolverv1.ChangesResponse{Cursor: cursor, Topics: keys}, nil
+	return &resolverv1.ChangesResponse{Cursor: cursor, ChangeKeys: keys}, nil
 }
 
 // intercept turns faults into gRPC errors and logs each refusal once, in the same words that the user sees.

@@ -19,8 +19,12 @@ var _ = register(registration{
 	name: appRole, build: newAppRoleMethod,
 	connection: &connectionForm{
 		rank: 4, keys: []string{"roleID", "secretID"}, mountable: true,
-		auth: func(text func(string) string, mount v1alpha1.MountPath, secret v1alpha1.SecretKeyReference) v1alpha1.VaultAuth {
-			return v1alpha1.VaultAuth{AppRole: &v1alpha1.AppRoleAuth{Mount: mount, RoleID: text("roleID"), SecretIDSecretKeyRef: secret}}
+		auth: func(
+			text func(string) string, mount v1alpha1.MountPath, secret v1alpha1.SecretKeyReference,
+		) v1alpha1.VaultAuth {
+			return v1alpha1.VaultAuth{
+				AppRole: &v1alpha1.AppRoleAuth{Mount: mount, RoleID: text("roleID"), SecretIDSecretKeyRef: secret},
+			}
 		},
 	},
 })

@@ -52,8 +52,8 @@ func (m *certMethod) ReadCredential(ctx context.Context, reader client.Reader) (
 	return NewCredential(pair.PEM.Reveal()), nil
 }
 
-// Login makes a connection that shows the certificate. The token is bound to it: Vault wants to see the certificate again when the
-// token is renewed.
+// Login makes a connection that shows the certificate. The token is bound to it: Vault wants to see the certificate
+// again when the token is renewed.
 func (m *certMethod) Login(ctx context.Context, conn *transport.Conn, c Credential) (*LoginResult, error) {
 	both := []byte(c.Secret.Reveal())
 	certificate, wrong := transport.NewClientCertificate(both, both)

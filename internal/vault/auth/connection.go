@@ -10,13 +10,8 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// Keys of a Connection of type VAULT that say how to log in, and hold no secret.
-const (
-	keyAuthMount  = "authMount"
-	keyAuthMethod = "authMethod"
-)
-
-// ConnectionSettings are the keys of a Connection of type VAULT that say how to log in, and whose texts sentences may show.
+// ConnectionSettings are the keys of a Connection of type VAULT that say how to log in, and whose texts sentences may
+// show.
 func ConnectionSettings() []string { return []string{keyAuthMount, keyAuthMethod} }
 
 // ConnectionCredentials are the keys of a Connection of type VAULT that no sentence shows.
@@ -28,8 +23,8 @@ func ConnectionCredentials() []string {
 	return keys
 }
 
-// FromConnection returns how to log in with the texts of a Connection of type VAULT, as a VaultConfig would have it, and the secret
-// text by the key that it refers to. Its errors are faults of that Connection, which quote no text.
+// FromConnection returns how to log in with the texts of a Connection of type VAULT, as a VaultConfig would have it,
+// and the secret text by the key that it refers to. Its errors are faults of that Connection, which quote no text.
 func FromConnection(
 	name client.ObjectKey, text func(key string) string,
 ) (auth v1alpha1.VaultAuth, credentials map[string]string, err error) {
@@ -47,7 +42,9 @@ func FromConnection(
 		}
 	}
 	secret := form.secret()
-	auth = form.auth(text, v1alpha1.MountPath(text(keyAuthMount)), v1alpha1.SecretKeyReference{Name: name.Name, Key: secret})
+	auth = form.auth(
+		text, v1alpha1.MountPath(text(keyAuthMount)), v1alpha1.SecretKeyReference{Name: name.Name, Key: secret},
+	)
 	return auth, map[string]string{secret: text(secret)}, nil
 }
 
@@ -66,12 +63,16 @@ func givenKeys(name client.ObjectKey, text func(key string) string) ([]string, e
 		return nil, invalidValue(name, "has no credentials, which a Connection of type VAULT needs", giveOneOf(kinds))
 	case len(found) > 1:
 		all := slices.DeleteFunc(slices.Concat(found...), func(key string) bool { return !given(key) })
-		return nil, invalidValue(name, "has credentials of more than one kind ("+strings.Join(all, ", ")+")", giveOneOf(kinds))
+		return nil, invalidValue(
+			name, "has credentials of more than one kind ("+strings.Join(all, ", ")+")", giveOneOf(kinds),
+		)
 	}
 	for _, key := range found[0] {
 		if !given(key) {
 			others := slices.DeleteFunc(slices.Clone(found[0]), func(other string) bool { return other == key })
-			return nil, invalidValue(name, `has no text at the key "`+key+`", which belongs to `+strings.Join(others, ", "), "add it")
+			return nil, invalidValue(
+				name, `has no text at the key "`+key+`", which belongs to `+strings.Join(others, ", "), "add it",
+			)
 		}
 	}
 	return found[0], nil
@@ -118,7 +119,8 @@ func connectionKeys() [][]string {
 	return kinds
 }
 
-// giveOneOf lists the kinds of credentials: give exactly one of token, of username with password, and of roleID with secretID.
+// giveOneOf lists the kinds of credentials: give exactly one of token, of username with password, and of roleID with
+// secretID.
 func giveOneOf(kinds [][]string) string {
 	names := make([]string, 0, len(kinds))
 	for _, keys := range kinds {

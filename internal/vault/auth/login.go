@@ -27,7 +27,9 @@ type loginMount struct {
 func newLoginMount(
 	source Source, method, label, usual string, mount v1alpha1.MountPath, vaultNamespace string,
 ) (loginMount, error) {
-	m := loginMount{source: source, method: method, mount: usual, vaultNamespace: vaultNamespace, actor: source.actor(label)}
+	m := loginMount{
+		source: source, method: method, mount: usual, vaultNamespace: vaultNamespace, actor: source.actor(label),
+	}
 	if mount != "" {
 		path, err := transport.CleanPath("mount", string(mount))
 		if err != nil {
@@ -65,31 +67,37 @@ type loginRequest struct {
 	probe string
 	// retryable: however often wrong credentials are offered, nobody is locked out.
 	retryable bool
-	// diagnose says what is wrong with a login that Vault denied, and what cures it. Vault's texts are looked at, never handed on.
+	// diagnose says what is wrong with a login that Vault denied, and what cures it. Vault's texts are looked at, never
+	// handed on.
 	diagnose func(response *transport.Response) (problem, remedy string)
 }
 
 // send sends a login to Vault.
 func (m loginMount) send(ctx context.Context, conn *transport.Conn, login loginRequest) (*LoginResult, error) {
 	r := transport.Request{
-		Method: http.MethodPost, Path: "auth/" + m.mount + "/" + login.path, Body: login.body(), Namespace: m.vaultNamespace, Actor: m.actor,
+		Method: http.MethodPost, Path: "auth/" + m.mount + "/" + login.path, Body: login.body(),
+		Namespace: m.vaultNamespace, Actor: m.actor,
 	}
 	if login.shown != "" {
 		r.Shown = "auth/" + m.mount + "/" + login.shown
 	}
 	response, err := conn.Call(ctx, r)
 	rejected := func(retryable bool, problem, remedy string) error {
-		return &RejectedError{fault.Waiting(v1alpha1.ReasonAuthFailed, "%s → %d %s (%s)", r, response.Status, problem, m.actor).
+		return &RejectedError{fault.Waiting(
+			v1alpha1.ReasonAuthFailed, "%s → %d %s (%s)", r, response.Status, problem, m.actor,
+		).
 			WithRemedy("%s", remedy), retryable}
 	}
 	switch {
 	case err == nil && response.Auth != nil && response.Auth.ClientToken != "":
-		return &LoginResult{Token: transport.NewToken(response.Auth.ClientToken), Info: loginInfo(response.Auth, conn.Now())}, nil
+		return &LoginResult{
+			Token: transport.NewToken(response.Auth.ClientToken), Info: loginInfo(response.Auth, conn.Now()),
+		}, nil
 	case err == nil && response.Auth != nil && response.Auth.MFARequirement != nil:
 		return nil, rejected(true, "Vault asks for a second factor", "a program has none: exempt this login from multi-factor authentication")
 	case err == nil:
 		return nil, fault.Transient(v1alpha1.ReasonVaultError, "%s → %d without a token (%s)", r, response.Status, m.actor)
-	case response == nil || response.Status < 400 || response.Status >= 500 || response.Status == http.StatusTooManyRequests:
+	case response == nil, response.Status < 400, response.Status >= 500, response.Is(http.StatusTooManyRequests):
 		return nil, err
 	}
 	if (response.Is(http.StatusForbidden) || response.Is(http.StatusNotFound)) && !m.exists(ctx, conn, login.probe) {
@@ -100,12 +108,15 @@ func (m loginMount) send(ctx context.Context, conn *transport.Conn, login loginR
 	return nil, rejected(login.retryable || response.Is(http.StatusForbidden), problem, remedy)
 }
 
-// exists tells whether there is an auth method at the mount. Vault denies an unknown path as it denies a login; a GET of a path that
-// only takes POST is not denied where there is one. If Vault does not answer, its denial is taken for what it seems to be.
+// exists tells whether there is an auth method at the mount. Vault denies an unknown path as it denies a login; a GET
+// of a path that only takes POST is not denied where there is one. If Vault does not answer, its denial is taken for
+// what it seems to be.
 func (m loginMount) exists(ctx context.Context, conn *transport.Conn, probe string) bool {
-	r := transport.Request{Method: http.MethodGet, Path: "auth/" + m.mount + "/" + probe, Namespace: m.vaultNamespace, Actor: m.actor}
+	r := transport.Request{
+		Method: http.MethodGet, Path: "auth/" + m.mount + "/" + probe, Namespace: m.vaultNamespace, Actor: m.actor,
+	}
 	response, err := conn.Call(ctx, r)
-	return err == nil || response == nil || response.Status != http.StatusForbidden && response.Status != http.StatusNotFound
+	return err == nil || !response.Is(http.StatusForbidden) && !response.Is(http.StatusNotFound)
 }
 
 // loginInfo describes the token that a login made. Its life is counted from now, because Vault's clock may be another.

@@ -18,8 +18,8 @@ type Method interface {
 	Label() string
 	// ReadCredential reads from Kubernetes what the method logs in with, and what tells that from another.
 	ReadCredential(ctx context.Context, reader client.Reader) (Credential, error)
-	// Login turns a credential into a token and says what Vault knows of it. A fault AuthFailed means that Vault does not
-	// accept this credential; a RejectedError says when it may be offered again.
+	// Login turns a credential into a token and says what Vault knows of it. A fault AuthFailed means that Vault does
+	// not accept this credential; a RejectedError says when it may be offered again.
 	Login(ctx context.Context, conn *transport.Conn, c Credential) (*LoginResult, error)
 	// Remedy for a credential that Vault does not accept, for sentences.
 	Remedy() string
@@ -34,8 +34,8 @@ type Method interface {
 // Credential is what a method logs in with.
 type Credential struct {
 	Secret transport.Token
-	// Fingerprint tells whether it changed, and lets a rejected credential be remembered without being kept. It stays in
-	// memory.
+	// Fingerprint tells whether it changed, and lets a rejected credential be remembered without being kept. It stays
+	// in memory.
 	Fingerprint [sha256.Size]byte
 }
 
@@ -55,8 +55,8 @@ type LoginResult struct {
 // RejectedError is a login that Vault answered with no.
 type RejectedError struct {
 	*fault.Fault
-	// Retryable: it may be tried again now and then with the same credential, because somebody may put it right in Vault, and
-	// nobody is locked out by it.
+	// Retryable: it may be tried again now and then with the same credential, because somebody may put it right in
+	// Vault, and nobody is locked out by it.
 	Retryable bool
 }
 

@@ -21,7 +21,9 @@ var _ = register(registration{
 	},
 	connection: &connectionForm{
 		rank: 2, keys: []string{"username", "password"}, authMethod: "userpass", mountable: true, check: checkUsername,
-		auth: func(text func(string) string, mount v1alpha1.MountPath, secret v1alpha1.SecretKeyReference) v1alpha1.VaultAuth {
+		auth: func(
+			text func(string) string, mount v1alpha1.MountPath, secret v1alpha1.SecretKeyReference,
+		) v1alpha1.VaultAuth {
 			return v1alpha1.VaultAuth{UserPass: passwordAuth(text, mount, secret)}
 		},
 	},
@@ -34,13 +36,17 @@ var _ = register(registration{
 	},
 	connection: &connectionForm{
 		rank: 3, keys: []string{"username", "password"}, authMethod: ldap, mountable: true, check: checkUsername,
-		auth: func(text func(string) string, mount v1alpha1.MountPath, secret v1alpha1.SecretKeyReference) v1alpha1.VaultAuth {
+		auth: func(
+			text func(string) string, mount v1alpha1.MountPath, secret v1alpha1.SecretKeyReference,
+		) v1alpha1.VaultAuth {
 			return v1alpha1.VaultAuth{LDAP: passwordAuth(text, mount, secret)}
 		},
 	},
 })
 
-func passwordAuth(text func(string) string, mount v1alpha1.MountPath, secret v1alpha1.SecretKeyReference) *v1alpha1.PasswordAuth {
+func passwordAuth(
+	text func(string) string, mount v1alpha1.MountPath, secret v1alpha1.SecretKeyReference,
+) *v1alpha1.PasswordAuth {
 	return &v1alpha1.PasswordAuth{Mount: mount, Username: text("username"), PasswordSecretKeyRef: secret}
 }
 
@@ -68,7 +74,8 @@ func newPasswordMethod(name string, input Input, auth *v1alpha1.PasswordAuth) (M
 		label += " user " + auth.Username
 	}
 	var err error
-	if m.loginMount, err = newLoginMount(input.Source, name, label, strings.ToLower(name), auth.Mount, auth.VaultNamespace); err != nil {
+	m.loginMount, err = newLoginMount(input.Source, name, label, strings.ToLower(name), auth.Mount, auth.VaultNamespace)
+	if err != nil {
 		return nil, err
 	}
 	if m.username, err = transport.CleanPath("username", auth.Username); err != nil {
@@ -92,8 +99,8 @@ func (m *passwordMethod) Label() string {
 // Remedy implements Method.
 func (m *passwordMethod) Remedy() string { return "put the right password into " + m.source.key(m.ref) }
 
-// ReadCredential takes the password as it is, but for one line break at the end, which kubectl create secret --from-file and most
-// editors leave: white space may belong to a password.
+// ReadCredential takes the password as it is, but for one line break at the end, which kubectl create secret
+// --from-file and most editors leave: white space may belong to a password.
 func (m *passwordMethod) ReadCredential(ctx context.Context, reader client.Reader) (Credential, error) {
 	value, err := transport.ReadSecretKey(ctx, reader, m.source.subject.Namespace, m.ref, m.config())
 	if err != nil {
@@ -102,10 +109,14 @@ func (m *passwordMethod) ReadCredential(ctx context.Context, reader client.Reade
 	value = strings.TrimSuffix(strings.TrimSuffix(value, "\n"), "\r")
 	switch {
 	case value == "":
-		return Credential{}, fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s is empty (%s)", m.source.key(m.ref), m.config()).
+		return Credential{}, fault.Waiting(
+			v1alpha1.ReasonCredentialMissing, "%s is empty (%s)", m.source.key(m.ref), m.config(),
+		).
 			WithRemedy("put the password there")
 	case strings.ContainsAny(value, "\r\n\x00"):
-		return Credential{}, fault.Waiting(v1alpha1.ReasonInvalidSpec, "%s holds more than one line (%s)", m.source.key(m.ref), m.config()).
+		return Credential{}, fault.Waiting(
+			v1alpha1.ReasonInvalidSpec, "%s holds more than one line (%s)", m.source.key(m.ref), m.config(),
+		).
 			WithRemedy("put the password alone there")
 	}
 	return NewCredential(value), nil

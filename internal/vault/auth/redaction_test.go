@@ -15,9 +15,10 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	workload := &Workload{Token: func(context.Context, string) (string, error) { return secret, nil }}
 	identity := NewWorkloadIdentity(workload)
 	identity.Update(workload)
+	body := func() map[string]string { return map[string]string{"password": secret} }
 	redaction.Check(t, map[string]any{
 		"credential":            NewCredential(secret),
-		"login request":         loginRequest{path: "x", body: func() map[string]string { return map[string]string{"password": secret} }},
+		"login request":         loginRequest{path: "x", body: body},
 		"login result":          &LoginResult{Token: token},
 		"login result by value": LoginResult{Token: token},
 		"method":                &appRoleMethod{unwrapper: &unwrapper{opened: &unwrappedSecretID{secretID: token}}},

@@ -24,15 +24,17 @@ type connectionForm struct {
 	rank int
 	// keys of the Connection's value that make up the login; the last one is secret.
 	keys []string
-	// authMethod is what the key "authMethod" holds to choose among forms of the same keys; empty: there is no other. The one that is
-	// registered with the lowest rank is used where the Connection has no such key.
+	// authMethod is what the key "authMethod" holds to choose among forms of the same keys; empty: there is no other.
+	// The one that is registered with the lowest rank is used where the Connection has no such key.
 	authMethod string
 	// mountable: the key "authMount" may say where the method is mounted.
 	mountable bool
 	// check refuses texts that no login can be made with, without quoting them; nil: none.
 	check func(connection client.ObjectKey, text func(key string) string) error
 	// auth writes the login as a VaultConfig would have it.
-	auth func(text func(key string) string, mount v1alpha1.MountPath, secret v1alpha1.SecretKeyReference) v1alpha1.VaultAuth
+	auth func(
+		text func(key string) string, mount v1alpha1.MountPath, secret v1alpha1.SecretKeyReference,
+	) v1alpha1.VaultAuth
 }
 
 // secret is the key whose text is the credential.
@@ -40,8 +42,8 @@ func (f *connectionForm) secret() string { return f.keys[len(f.keys)-1] }
 
 var registered = map[string]registration{}
 
-// register adds a method when the program starts. Each method's file does so itself, so that a new method needs no other file; which
-// methods there are and in which order sentences list them, the fields of VaultAuth say.
+// register adds a method when the program starts. Each method's file does so itself, so that a new method needs no
+// other file; which methods there are and in which order sentences list them, the fields of VaultAuth say.
 func register(r registration) registration {
 	if _, twice := registered[r.name]; twice {
 		panic("auth method " + r.name + " is registered twice")

@@ -8,8 +8,8 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// New returns the auth method that a VaultConfig names. The API server lets only one be named; objects that never were there are
-// checked here.
+// New returns the auth method that a VaultConfig names. The API server lets only one be named; objects that never were
+// there are checked here.
 func New(input Input) (Method, error) {
 	names, config := set(&input.Config.Spec.Auth), input.Source.subject
 	switch len(names) {

@@ -10,11 +10,11 @@ import (
 
 	. "github.com/onsi/gomega"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 const root = "../../../"
@@ -50,7 +50,7 @@ func TestTheRegistryIsWhatTheAPIAndTheDocsSay(t *testing.T) {
 
 func TestExactlyOneMethodIsSet(t *testing.T) {
 	g := NewWithT(t)
-	config := &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "prod"}}
+	config := builder.VaultConfig("shop", "prod", builder.WithAuth(v1alpha1.VaultAuth{}))
 	input := Input{Config: config, Source: FromSpec(config)}
 	_, err := New(input)
 	g.Expect(err).To(MatchError("spec.auth: no method is set; set one of token, kubernetes, jwt, appRole, userPass, ldap and cert (VaultConfig shop/prod)"))

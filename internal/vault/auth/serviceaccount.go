@@ -98,7 +98,8 @@ func (m *serviceAccountMethod) Remedy() string {
 	return "check role " + m.role + " of the auth method at " + m.mount
 }
 
-// ReadCredential returns the service account: a token is made when it is needed, and a fresh one is no other credential.
+// ReadCredential returns the service account: a token is made when it is needed, and a fresh one is no other
+// credential.
 func (m *serviceAccountMethod) ReadCredential(context.Context, client.Reader) (Credential, error) {
 	return Credential{Fingerprint: sha256.Sum256([]byte(m.container.String() + "\x00" + m.audience))}, nil
 }
@@ -126,7 +127,8 @@ func (m *serviceAccountMethod) token(ctx context.Context) (string, error) {
 			m.who(), m.actor)
 	}
 	life := tokenLife
-	made, err := m.clients.CoreV1().ServiceAccounts(m.container.Namespace).CreateToken(ctx, m.container.Name, &authenticationv1.TokenRequest{
+	accounts := m.clients.CoreV1().ServiceAccounts(m.container.Namespace)
+	made, err := accounts.CreateToken(ctx, m.container.Name, &authenticationv1.TokenRequest{
 		Spec: authenticationv1.TokenRequestSpec{Audiences: []string{m.audience}, ExpirationSeconds: &life},
 	}, metav1.CreateOptions{})
 	switch {
@@ -143,8 +145,9 @@ func (m *serviceAccountMethod) token(ctx context.Context) (string, error) {
 	return made.Status.Token, m.refuseForAPIServer(ctx, made.Status.Token)
 }
 
-// refuseForAPIServer refuses a token that the API server itself would accept: whoever runs that Vault could act as the service
-// account. Which audiences the API server accepts is its own affair, so it is asked (a TokenReview without audiences means those).
+// refuseForAPIServer refuses a token that the API server itself would accept: whoever runs that Vault could act as the
+// service account. Which audiences the API server accepts is its own affair, so it is asked (a TokenReview without
+// audiences means those).
 func (m *serviceAccountMethod) refuseForAPIServer(ctx context.Context, jwt string) error {
 	review, err := m.clients.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{
 		Spec: authenticationv1.TokenReviewSpec{Token: jwt},
@@ -170,8 +173,10 @@ func (m *serviceAccountMethod) diagnose(response *transport.Response) (problem, 
 	case response.Says("invalid role name"), response.Says("could not be found"):
 		return "there is no such role", "create it in Vault, or correct " + m.field("role")
 	case response.Says("audience"):
-		return "the role demands another audience than " + m.audience, "set the same in the role and in " + m.field("audience")
-	case response.Says("expired"), response.Says("not yet valid"), response.Says("before issued"), response.Says("issued at"), response.Says("not valid yet"):
+		return "the role demands another audience than " + m.audience,
+			"set the same in the role and in " + m.field("audience")
+	case response.Says("expired"), response.Says("not yet valid"), response.Says("before issued"),
+		response.Says("issued at"), response.Says("not valid yet"):
 		return "the token's time does not fit Vault's clock", "set the clocks of Vault's and the API server's machines right"
 	case response.Says("could not load configuration"), response.Says("could not load backend configuration"):
 		return "the auth method is not configured", "write auth/" + m.mount + "/config in Vault"

@@ -8,6 +8,12 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
+// Keys of a Connection of type VAULT that say how to log in, and hold no secret.
+const (
+	keyAuthMount  = "authMount"
+	keyAuthMethod = "authMethod"
+)
+
 // Source is where the settings and the credential of a login come from, in the words of sentences.
 type Source struct {
 	// subject is the object that says how to log in.

@@ -12,12 +12,14 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// TokenInfo describes a session's token, never the token itself or its accessor. Source: auth/token/lookup-self at login
-// and auth/token/renew-self at each renewal.
+// TokenInfo describes a session's token, never the token itself or its accessor. Source: auth/token/lookup-self at
+// login and auth/token/renew-self at each renewal.
 type TokenInfo struct {
-	// ExpireTime is when the token dies if it is not renewed, by this machine's clock; zero if it never expires, or if Opaque.
+	// ExpireTime is when the token dies if it is not renewed, by this machine's clock; zero if it never expires, or if
+	// Opaque.
 	ExpireTime time.Time
-	// CreationTTL is the life that the token was made with (for a periodic token, its period), and what renewals ask for.
+	// CreationTTL is the life that the token was made with (for a periodic token, its period), and what renewals ask
+	// for.
 	CreationTTL time.Duration
 	// TTL is what was left of the token's life at the login or the last renewal; zero if it never expires.
 	TTL time.Duration
@@ -35,8 +37,8 @@ type TokenInfo struct {
 	NumUses int
 	// FromLogin: the token was made by a login of this process, which will replace it by another before it dies.
 	FromLogin bool
-	// Opaque: the token's policies do not let it look itself up (it was made without Vault's policy "default"), so all else
-	// is unknown, and it is not renewed.
+	// Opaque: the token's policies do not let it look itself up (it was made without Vault's policy "default"), so all
+	// else is unknown, and it is not renewed.
 	Opaque bool
 
 	// created is when Vault made the token, in seconds since 1970 by Vault's clock; 0 if that is unknown.
@@ -46,9 +48,12 @@ type TokenInfo struct {
 }
 
 // LookUp asks Vault what it knows of a token. A fault AuthFailed means that the token is dead.
-func LookUp(ctx context.Context, conn *transport.Conn, token transport.Token, namespace, actor, remedy string) (TokenInfo, error) {
+func LookUp(
+	ctx context.Context, conn *transport.Conn, token transport.Token, namespace, actor, remedy string,
+) (TokenInfo, error) {
 	r := transport.Request{
-		Method: http.MethodGet, Path: "auth/token/lookup-self", Token: &token, Namespace: namespace, Capability: `"read"`, Actor: actor,
+		Method: http.MethodGet, Path: "auth/token/lookup-self", Token: &token, Namespace: namespace,
+		Capability: `"read"`, Actor: actor,
 	}
 	response, err := conn.Call(ctx, r)
 	switch {
@@ -57,8 +62,8 @@ func LookUp(ctx context.Context, conn *transport.Conn, token transport.Token, na
 	case !fault.Is(err, v1alpha1.ReasonPermissionDenied):
 		return TokenInfo{}, err
 	}
-	// Forbidden by policy, or not a token? Vault says so only in words that changed over time. This endpoint, which its user
-	// interface starts with, answers every living token, whatever its policies.
+	// Forbidden by policy, or not a token? Vault says so only in words that changed over time. This endpoint, which its
+	// user interface starts with, answers every living token, whatever its policies.
 	probe := transport.Request{
 		Method: http.MethodGet, Path: "sys/internal/ui/mounts", Token: &token, Namespace: namespace, Actor: actor,
 	}
@@ -92,8 +97,8 @@ func newTokenInfo(data map[string]any, now time.Time) TokenInfo {
 		info.CreationTTL = period
 		info.uncapped = maxTTL == 0
 	}
-	// Both times are Vault's, so that they can be compared. A max TTL of the system or the mount is not told here; that one shows
-	// when a renewal grants less than was asked for.
+	// Both times are Vault's, so that they can be compared. A max TTL of the system or the mount is not told here; that
+	// one shows when a renewal grants less than was asked for.
 	if end, err := time.Parse(time.RFC3339Nano, expires); err == nil && maxTTL > 0 {
 		created := time.Unix(transport.Number(data["creation_time"]), 0)
 		info.MaxTTLReached = !end.Before(created.Add(maxTTL - time.Second))
@@ -117,8 +122,8 @@ func (i TokenInfo) Expired(now time.Time) bool {
 	return !i.ExpireTime.IsZero() && !now.Before(i.ExpireTime)
 }
 
-// Extendable: somebody could give the token a longer life than this process knows of. Every replica of the controller uses
-// the same token, and only one of them renews it.
+// Extendable: somebody could give the token a longer life than this process knows of. Every replica of the controller
+// uses the same token, and only one of them renews it.
 func (i TokenInfo) Extendable() bool {
 	return i.Renewable && !i.MaxTTLReached && !i.ExpireTime.IsZero()
 }
@@ -130,8 +135,8 @@ func sortedPolicies(own, identity []string) []string {
 	return slices.Compact(all)
 }
 
-// StableName is what every replica, now and later, calls a token that was put into a Secret; empty if there is no such name. It says
-// nothing of the token.
+// StableName is what every replica, now and later, calls a token that was put into a Secret; empty if there is no such
+// name. It says nothing of the token.
 func (i TokenInfo) StableName() string {
 	if i.FromLogin || i.created == 0 {
 		return ""

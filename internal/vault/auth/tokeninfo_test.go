@@ -35,12 +35,22 @@ func TestNewTokenInfo(t *testing.T) {
 		expect func(*TokenInfo)
 	}{
 		{"a service token", nil, func(*TokenInfo) {}},
-		{"a token that never expires", map[string]any{"expire_time": nil, "ttl": json.Number("0"), "creation_ttl": json.Number("0"), "renewable": nil},
+		{"a token that never expires", map[string]any{
+			"expire_time": nil, "ttl": json.Number("0"), "creation_ttl": json.Number("0"), "renewable": nil,
+		},
 			func(i *TokenInfo) { i.ExpireTime, i.TTL, i.CreationTTL, i.Renewable = time.Time{}, 0, 0, false }},
 		{"a max TTL that is still far", map[string]any{"explicit_max_ttl": json.Number("7200")}, func(*TokenInfo) {}},
-		{"a max TTL that is reached", map[string]any{"explicit_max_ttl": json.Number("3600")}, func(i *TokenInfo) { i.MaxTTLReached = true }},
-		{"a periodic token", map[string]any{"period": json.Number("600")}, func(i *TokenInfo) { i.CreationTTL, i.uncapped = 10*time.Minute, true }},
-		{"a periodic token with a max TTL", map[string]any{"period": json.Number("600"), "explicit_max_ttl": json.Number("7200")},
+		{
+			"a max TTL that is reached", map[string]any{"explicit_max_ttl": json.Number("3600")},
+			func(i *TokenInfo) { i.MaxTTLReached = true },
+		},
+		{
+			"a periodic token", map[string]any{"period": json.Number("600")},
+			func(i *TokenInfo) { i.CreationTTL, i.uncapped = 10*time.Minute, true },
+		},
+		{"a periodic token with a max TTL", map[string]any{
+			"period": json.Number("600"), "explicit_max_ttl": json.Number("7200"),
+		},
 			func(i *TokenInfo) { i.CreationTTL = 10 * time.Minute }},
 	}
 	for _, test := range tests {

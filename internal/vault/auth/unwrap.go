@@ -16,9 +16,10 @@ import (
 
 // unwrapper opens wrapping tokens to get at a secret ID.
 //
-// A wrapping token can be used once, and every replica of the controller has to log in. So the Secret holds one on each line,
-// and each replica takes the first that still works. It goes on with what it got for as long as that line is in the Secret:
-// new lines for a replica that restarted do not disturb the others, and taking a line away makes its user take another.
+// A wrapping token can be used once, and every replica of the controller has to log in. So the Secret holds one on each
+// line, and each replica takes the first that still works. It goes on with what it got for as long as that line is in
+// the Secret: new lines for a replica that restarted do not disturb the others, and taking a line away makes its user
+// take another.
 type unwrapper struct {
 	mount loginMount
 	ref   v1alpha1.SecretKeyReference
@@ -49,7 +50,9 @@ func (u *unwrapper) readCredential(ctx context.Context, reader client.Reader) (C
 	}
 	lines := strings.Fields(value)
 	if len(lines) == 0 {
-		return Credential{}, fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s is empty (%s)", u.source(), u.mount.config()).
+		return Credential{}, fault.Waiting(
+			v1alpha1.ReasonCredentialMissing, "%s is empty (%s)", u.source(), u.mount.config(),
+		).
 			WithRemedy("%s", u.remedy())
 	}
 	for _, line := range lines {
@@ -102,9 +105,11 @@ func (u *unwrapper) unwrap(ctx context.Context, conn *transport.Conn, c Credenti
 		u.source(), u.mount.actor).WithRemedy("%s", u.remedy())
 }
 
-// unwrapLine returns the secret ID behind a wrapping token, nil if the token was used or has expired, and a fault AuthFailed if
-// something else than a secret ID of this auth method is behind it.
-func (u *unwrapper) unwrapLine(ctx context.Context, conn *transport.Conn, wrapping transport.Token) (*transport.Token, error) {
+// unwrapLine returns the secret ID behind a wrapping token, nil if the token was used or has expired, and a fault
+// AuthFailed if something else than a secret ID of this auth method is behind it.
+func (u *unwrapper) unwrapLine(
+	ctx context.Context, conn *transport.Conn, wrapping transport.Token,
+) (*transport.Token, error) {
 	response, err := conn.Call(ctx, transport.Request{
 		Method: http.MethodPost, Path: "sys/wrapping/lookup", Body: map[string]string{"token": wrapping.Reveal()},
 		Namespace: u.mount.vaultNamespace, Actor: u.mount.actor,
@@ -112,8 +117,8 @@ func (u *unwrapper) unwrapLine(ctx context.Context, conn *transport.Conn, wrappi
 	if err != nil {
 		return nil, unlessUsedUp(response, err)
 	}
-	// Where it comes from is looked at before it is opened: somebody who put a wrapping token of their own there would have
-	// Sallyport log in with a secret ID that they chose.
+	// Where it comes from is looked at before it is opened: somebody who put a wrapping token of their own there would
+	// have Sallyport log in with a secret ID that they chose.
 	from, _ := response.Data["creation_path"].(string)
 	role, found := strings.CutPrefix(from, "auth/"+u.mount.mount+"/role/")
 	role, isSecretID := strings.CutSuffix(role, "/secret-id")
@@ -122,7 +127,8 @@ func (u *unwrapper) unwrapLine(ctx context.Context, conn *transport.Conn, wrappi
 			u.source(), u.mount.mount, u.mount.actor).WithRemedy("%s", u.remedy())
 	}
 	response, err = conn.Call(ctx, transport.Request{
-		Method: http.MethodPost, Path: "sys/wrapping/unwrap", Token: &wrapping, Namespace: u.mount.vaultNamespace, Actor: u.mount.actor,
+		Method: http.MethodPost, Path: "sys/wrapping/unwrap", Token: &wrapping,
+		Namespace: u.mount.vaultNamespace, Actor: u.mount.actor,
 	})
 	if err != nil {
 		return nil, unlessUsedUp(response, err) // another replica may have been faster

@@ -12,8 +12,9 @@ import (
 type Workload struct {
 	// Namespace and ServiceAccount of the pod, as the API server confirmed them.
 	Namespace, ServiceAccount string
-	// Token returns the pod's own token for an audience, after the API server confirmed it. It is asked for only when a login is due.
-	// Its errors are faults. It is nil if the pod is gone: then only a session that is logged in already can be used.
+	// Token returns the pod's own token for an audience, after the API server confirmed it. It is asked for only when a
+	// login is due. Its errors are faults. It is nil if the pod is gone: then only a session that is logged in already
+	// can be used.
 	Token func(ctx context.Context, audience string) (string, error)
 }
 

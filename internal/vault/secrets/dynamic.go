@@ -15,7 +15,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// dynamicPaths are what Vault's engines call the paths that make a credential for whoever reads them: database/creds/app, aws/sts/deploy.
+// dynamicPaths are what Vault's engines call the paths that make a credential for whoever reads them:
+// database/creds/app, aws/sts/deploy.
 var dynamicPaths = []string{"creds", "sts"}
 
 // Issued is a dynamic secret: one that was made for one reader.
@@ -33,8 +34,8 @@ type Issued struct {
 // Format prints path and version for every verb.
 func (i Issued) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, i.Secret.String()) }
 
-// IsDynamic tells whether what is at the location is made for each reader, so that to read it has an effect: it is written to, or is a
-// path of that kind by the convention of Vault's engines, or made a lease before.
+// IsDynamic tells whether what is at the location is made for each reader, so that to read it has an effect: it is
+// written to, or is a path of that kind by the convention of Vault's engines, or made a lease before.
 func IsDynamic(ctx context.Context, s *session.Session, location Location) (bool, error) {
 	if location.Write {
 		return true, nil
@@ -46,9 +47,9 @@ func IsDynamic(ctx context.Context, s *session.Session, location Location) (bool
 	})
 }
 
-// Issue has an engine make a dynamic secret, by a read or a write. It is sent at most once, except that a refusal (403) for a token which
-// was replaced in the meantime is tried with the new one. The token that it is made with is not revoked by this process any more: the lease
-// would end with it.
+// Issue has an engine make a dynamic secret, by a read or a write. It is sent at most once, except that a refusal (403)
+// for a token which was replaced in the meantime is tried with the new one. The token that it is made with is not
+// revoked by this process any more: the lease would end with it.
 //
 // Errors are faults. Source: GET or POST engine/path.
 func Issue(ctx context.Context, s *session.Session, location Location) (*Issued, error) {
@@ -80,13 +81,16 @@ func newIssued(conn *session.Conn, found kvPath, response *transport.Response) *
 	}
 	if response.LeaseID != "" {
 		issued.Lease = Lease{
-			ID: NewLeaseID(response.LeaseID), Duration: time.Duration(response.LeaseDuration) * time.Second, Renewable: response.Renewable,
+			ID: NewLeaseID(response.LeaseID), Duration: time.Duration(
+				response.LeaseDuration,
+			) * time.Second, Renewable: response.Renewable,
 		}
 		conn.DetachToken()
 		rememberLease(conn, found)
 		return issued
 	}
-	if ends := time.Unix(transport.Number(response.Data["expiration"]), 0); ends.After(conn.Now()) { // as pki says of its certificates
+	// As pki says of its certificates.
+	if ends := time.Unix(transport.Number(response.Data["expiration"]), 0); ends.After(conn.Now()) {
 		issued.ExpireTime = ends
 	}
 	return issued
@@ -120,8 +124,8 @@ func issueRequest(conn *session.Conn, found kvPath, location Location) (transpor
 	return r, nil
 }
 
-// MayIssue returns nil if the policies of the session's token allow Issue, as far as Vault tells. Nothing is made. Source: POST
-// sys/capabilities-self.
+// MayIssue returns nil if the policies of the session's token allow Issue, as far as Vault tells. Nothing is made.
+// Source: POST sys/capabilities-self.
 func MayIssue(ctx context.Context, s *session.Session, location Location) error {
 	_, err := at(ctx, s, locate, location, func(ctx context.Context, conn *session.Conn, found kvPath) (struct{}, error) {
 		r, err := issueRequest(conn, found, location)

@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	// engineTTL is how long Vault's word on an engine is believed: a minute, at whose end the cache would still give it out.
+	// engineTTL is how long Vault's word on an engine is believed: a minute, at whose end the cache would still give it
+	// out.
 	engineTTL = time.Minute - 1
 	// maxEngines bounds how many engines, and how many paths of dynamic secrets, are remembered of a session.
 	maxEngines = 1000
@@ -35,14 +36,16 @@ type engineKey struct{ token, path string }
 
 var engineSlot = &session.Slot[engines]{New: func(clk clock.PassiveClock) *engines {
 	return &engines{
-		versions: cache.NewLRUExpireCacheWithClock(maxEngines, clk), dynamic: cache.NewLRUExpireCacheWithClock(maxEngines, clk),
+		versions: cache.NewLRUExpireCacheWithClock(
+			maxEngines, clk,
+		), dynamic: cache.NewLRUExpireCacheWithClock(maxEngines, clk),
 	}
 }}
 
 func enginesOf(conn *session.Conn) *engines { return engineSlot.Of(conn.Session()) }
 
-// engineVersion asks Vault for the version of a KV engine, or remembers it; notKV for another secrets engine that users may
-// read. Source: sys/internal/ui/mounts/path, which every token may ask that may use some path of the engine.
+// engineVersion asks Vault for the version of a KV engine, or remembers it; notKV for another secrets engine that users
+// may read. Source: sys/internal/ui/mounts/path, which every token may ask that may use some path of the engine.
 func engineVersion(ctx context.Context, conn *session.Conn, path string) (v1alpha1.KVVersion, error) {
 	known, key := enginesOf(conn).versions, engineKey{conn.TokenTerm().ID, path}
 	if found, ok := known.Get(key); ok {
@@ -69,7 +72,9 @@ func newRequest(conn *session.Conn, method, path, capability string) transport.R
 }
 
 // systemEngines are the engines of Vault itself, wherever they are mounted.
-var systemEngines = []string{"", "system", "identity", "cubbyhole", "token", "ns_system", "ns_identity", "ns_cubbyhole", "ns_token"}
+var systemEngines = []string{
+	"", "system", "identity", "cubbyhole", "token", "ns_system", "ns_identity", "ns_cubbyhole", "ns_token",
+}
 
 // kvVersion reads what sys/internal/ui/mounts says of an engine.
 func kvVersion(r transport.Request, path string, data map[string]any) (v1alpha1.KVVersion, error) {
@@ -94,7 +99,8 @@ func kvVersion(r transport.Request, path string, data map[string]any) (v1alpha1.
 	return v1alpha1.KVVersion1, nil
 }
 
-// leaseMemory is how long a path is remembered that made a lease: as long as the session lives, as far as the cache allows that.
+// leaseMemory is how long a path is remembered that made a lease: as long as the session lives, as far as the cache
+// allows that.
 const leaseMemory = 10 * 365 * 24 * time.Hour
 
 func rememberLease(conn *session.Conn, from kvPath) {

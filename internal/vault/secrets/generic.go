@@ -14,10 +14,12 @@ func ReadPath(ctx context.Context, s *session.Session, path string) (*Secret, er
 	return generic(ctx, s, transport.Request{Method: http.MethodGet, Path: path, Capability: `"read"`})
 }
 
-// WritePath writes to any path of Vault's API. It is sent at most once, except that a refusal for a token which was replaced in
-// the meantime (403) is tried with the new one. Source: POST path.
+// WritePath writes to any path of Vault's API. It is sent at most once, except that a refusal for a token which was
+// replaced in the meantime (403) is tried with the new one. Source: POST path.
 func WritePath(ctx context.Context, s *session.Session, path string, data map[string]any) (*Secret, error) {
-	return generic(ctx, s, transport.Request{Method: http.MethodPost, Path: path, Body: data, Capability: `"create" or "update"`})
+	return generic(
+		ctx, s, transport.Request{Method: http.MethodPost, Path: path, Body: data, Capability: `"create" or "update"`},
+	)
 }
 
 // DeletePath deletes any path of Vault's API; it is sent as WritePath is. Source: DELETE path.
@@ -25,7 +27,8 @@ func DeletePath(ctx context.Context, s *session.Session, path string) (*Secret, 
 	return generic(ctx, s, transport.Request{Method: http.MethodDelete, Path: path, Capability: `"delete"`})
 }
 
-// ListPath lists any path of Vault's API, and returns the names in the Secret's Data as keys. Source: GET path?list=true.
+// ListPath lists any path of Vault's API, and returns the names in the Secret's Data as keys. Source: GET
+// path?list=true.
 func ListPath(ctx context.Context, s *session.Session, path string) (*Secret, error) {
 	secret, err := generic(ctx, s, transport.Request{
 		Method: http.MethodGet, Path: path, Query: url.Values{"list": {"true"}}, Capability: `"list"`,

@@ -12,11 +12,11 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// Read reads a secret. Source: GET engine/data/path (KV version 2) or GET engine/path (version 1, and every other engine). What comes with a
-// lease is refused.
+// Read reads a secret. Source: GET engine/data/path (KV version 2) or GET engine/path (version 1, and every other
+// engine). What comes with a lease is refused.
 //
-// Errors are faults. SecretNotFound says whether there is nothing at all at the path or the version is deleted or destroyed;
-// PermissionDenied that the token is good and the policy lacks "read"; AuthFailed that the token is dead.
+// Errors are faults. SecretNotFound says whether there is nothing at all at the path or the version is deleted or
+// destroyed; PermissionDenied that the token is good and the policy lacks "read"; AuthFailed that the token is dead.
 func Read(ctx context.Context, s *session.Session, location Location) (*Secret, error) {
 	return at(ctx, s, locate, location, func(ctx context.Context, conn *session.Conn, found kvPath) (*Secret, error) {
 		secret, err := readAt(ctx, conn, found, location.Version)
@@ -65,11 +65,13 @@ func tokenAnswered(r transport.Request, response *transport.Response) error {
 		r, response.Status, r.Actor).WithRemedy("correct enginePath and secretPath")
 }
 
-// CurrentVersion returns the number of a KV version 2 secret's newest version, for use as cas; 0 if there never was one.
-// Deleted and destroyed versions count. Source: GET engine/metadata/path, or GET engine/data/path where the policy does not
-// allow the former.
+// CurrentVersion returns the number of a KV version 2 secret's newest version, for use as cas; 0 if there never was
+// one. Deleted and destroyed versions count. Source: GET engine/metadata/path, or GET engine/data/path where the policy
+// does not allow the former.
 func CurrentVersion(ctx context.Context, s *session.Session, location Location) (int64, error) {
-	return at(ctx, s, locateVersioned, location, func(ctx context.Context, conn *session.Conn, found kvPath) (int64, error) {
+	return at(ctx, s, locateVersioned, location, func(
+		ctx context.Context, conn *session.Conn, found kvPath,
+	) (int64, error) {
 		version, err := newestVersion(ctx, conn, found)
 		return version, found.explain(err)
 	})

@@ -15,13 +15,25 @@ func TestKVPath(t *testing.T) {
 		version           v1alpha1.KVVersion
 		apiPath, metadata string
 	}{
-		{"version 2, as the command line has it", "oracle", v1alpha1.KVVersion2, "secret/data/oracle", "secret/metadata/oracle"},
+		{
+			"version 2, as the command line has it", "oracle", v1alpha1.KVVersion2, "secret/data/oracle",
+			"secret/metadata/oracle",
+		},
 		{"version 2, as the API has it", "data/oracle", v1alpha1.KVVersion2, "secret/data/oracle", "secret/metadata/oracle"},
-		{"version 2, a folder of that name", "data/data/oracle", v1alpha1.KVVersion2, "secret/data/data/oracle", "secret/metadata/data/oracle"},
+		{
+			"version 2, a folder of that name", "data/data/oracle", v1alpha1.KVVersion2, "secret/data/data/oracle",
+			"secret/metadata/data/oracle",
+		},
 		{"version 2, a secret of that name", "data", v1alpha1.KVVersion2, "secret/data/data", "secret/metadata/data"},
-		{"version 2, a name that begins so", "database", v1alpha1.KVVersion2, "secret/data/database", "secret/metadata/database"},
+		{
+			"version 2, a name that begins so", "database", v1alpha1.KVVersion2, "secret/data/database",
+			"secret/metadata/database",
+		},
 		{"version 1", "oracle", v1alpha1.KVVersion1, "secret/oracle", "secret/metadata/oracle"},
-		{"version 1, a folder of that name", "data/oracle", v1alpha1.KVVersion1, "secret/data/oracle", "secret/metadata/data/oracle"},
+		{
+			"version 1, a folder of that name", "data/oracle", v1alpha1.KVVersion1, "secret/data/oracle",
+			"secret/metadata/data/oracle",
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -29,17 +29,20 @@ func NewLeaseID(text string) LeaseID { return LeaseID{transport.NewToken(text)} 
 // ErrLeaseGone says that Vault does not know the lease any more. It ran out, or somebody revoked it.
 var ErrLeaseGone = errors.New("the lease is gone")
 
-// RenewLease asks for the increment once more, counted from now; Vault may give less. ErrLeaseGone if the lease cannot be renewed, whatever
-// the reason. Source: POST sys/leases/renew.
+// RenewLease asks for the increment once more, counted from now; Vault may give less. ErrLeaseGone if the lease cannot
+// be renewed, whatever the reason. Source: POST sys/leases/renew.
 func RenewLease(ctx context.Context, s *session.Session, id LeaseID, increment time.Duration) (Lease, error) {
-	response, err := callLease(ctx, s, "renew", map[string]any{"lease_id": id.Reveal(), "increment": int64(increment / time.Second)})
+	response, err := callLease(
+		ctx, s, "renew", map[string]any{"lease_id": id.Reveal(), "increment": int64(increment / time.Second)},
+	)
 	if err != nil {
 		return Lease{}, err
 	}
 	return Lease{ID: id, Duration: time.Duration(response.LeaseDuration) * time.Second, Renewable: response.Renewable}, nil
 }
 
-// LookUpLease returns what is left of a lease; ErrLeaseGone if there is none of this ID. Source: POST sys/leases/lookup.
+// LookUpLease returns what is left of a lease; ErrLeaseGone if there is none of this ID. Source: POST
+// sys/leases/lookup.
 func LookUpLease(ctx context.Context, s *session.Session, id LeaseID) (Lease, error) {
 	response, err := callLease(ctx, s, "lookup", map[string]any{"lease_id": id.Reveal()})
 	if err != nil {
@@ -50,8 +53,8 @@ func LookUpLease(ctx context.Context, s *session.Session, id LeaseID) (Lease, er
 	return left, nil
 }
 
-// RevokeLease ends a lease, and with it the secret. Vault does the latter on its own, and goes on trying if the other system is away. A lease that
-// is gone is no error. Source: POST sys/leases/revoke.
+// RevokeLease ends a lease, and with it the secret. Vault does the latter on its own, and goes on trying if the other
+// system is away. A lease that is gone is no error. Source: POST sys/leases/revoke.
 func RevokeLease(ctx context.Context, s *session.Session, id LeaseID) error {
 	_, err := callLease(ctx, s, "revoke", map[string]any{"lease_id": id.Reveal()})
 	if errors.Is(err, ErrLeaseGone) {
@@ -60,7 +63,9 @@ func RevokeLease(ctx context.Context, s *session.Session, id LeaseID) error {
 	return err
 }
 
-func callLease(ctx context.Context, s *session.Session, operation string, body map[string]any) (*transport.Response, error) {
+func callLease(
+	ctx context.Context, s *session.Session, operation string, body map[string]any,
+) (*transport.Response, error) {
 	response, err := call(ctx, s, transport.Request{
 		Method: http.MethodPost, Path: "sys/leases/" + operation, Body: body, Capability: `"update"`,
 	})

@@ -29,9 +29,9 @@ func leaseRefused(r transport.Request) error {
 			"use a path that answers without, such as static-creds of the database engine", r, r.Actor)}
 }
 
-// refuseLease refuses a secret that was made for this request and lives as long as its lease, to a reader who would not renew it. The
-// lease is revoked, if the policy allows that; if not it runs out. The path is not read again: each read makes a credential at the other
-// system.
+// refuseLease refuses a secret that was made for this request and lives as long as its lease, to a reader who would not
+// renew it. The lease is revoked, if the policy allows that; if not it runs out. The path is not read again: each read
+// makes a credential at the other system.
 func refuseLease(ctx context.Context, conn *session.Conn, from kvPath, r transport.Request, id string) error {
 	rememberLease(conn, from)
 	revocation := newRequest(conn, http.MethodPost, "sys/leases/revoke", `"update"`)

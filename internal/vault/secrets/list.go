@@ -10,10 +10,12 @@ import (
 	"sallyport.dev/sallyport/internal/vault/session"
 )
 
-// List lists the names in a folder of a KV engine; an empty SecretPath is its top. A name that ends in a slash is a folder. Source:
-// GET engine/metadata/path?list=true (KV version 2) or GET engine/path?list=true.
+// List lists the names in a folder of a KV engine; an empty SecretPath is its top. A name that ends in a slash is a
+// folder. Source: GET engine/metadata/path?list=true (KV version 2) or GET engine/path?list=true.
 func List(ctx context.Context, s *session.Session, location Location) (*Secret, error) {
-	return at(ctx, s, locateFolder, location, func(ctx context.Context, conn *session.Conn, folder kvPath) (*Secret, error) {
+	return at(ctx, s, locateFolder, location, func(
+		ctx context.Context, conn *session.Conn, folder kvPath,
+	) (*Secret, error) {
 		r := newRequest(conn, http.MethodGet, folder.folderPath(), `"list"`)
 		r.Query = url.Values{"list": {"true"}}
 		response, err := conn.Call(ctx, r)

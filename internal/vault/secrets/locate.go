@@ -48,7 +48,9 @@ func locate(ctx context.Context, conn *session.Conn, location Location) (kvPath,
 		return kvPath{}, err
 	}
 	if version == notKV && location.KVOnly {
-		return kvPath{}, fault.Waiting(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is not KV (%s)", enginePath, conn.Actor()).
+		return kvPath{}, fault.Waiting(
+			v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is not KV (%s)", enginePath, conn.Actor(),
+		).
 			WithRemedy("set enginePath to a KV engine")
 	}
 	found := newKVPath(enginePath, path, version)
@@ -60,12 +62,13 @@ func locate(ctx context.Context, conn *session.Conn, location Location) (kvPath,
 	return found, nil
 }
 
-// versionAt returns the version to use for an engine: what is stated, what Vault says, or a guess where it says nothing.
+// versionAt returns the version to use for an engine: what is stated, what Vault says, or a guess where it says
+// nothing.
 func versionAt(
 	ctx context.Context, conn *session.Conn, enginePath, path string, stated v1alpha1.KVVersion,
 ) (version v1alpha1.KVVersion, guessed bool, err error) {
-	// What a stated version 2 reads is recognised by its form. Version 1 is any path that answers a GET, so that Vault's word
-	// that a KV engine is there is wanted even if the version is stated.
+	// What a stated version 2 reads is recognised by its form. Version 1 is any path that answers a GET, so that
+	// Vault's word that a KV engine is there is wanted even if the version is stated.
 	if stated == v1alpha1.KVVersion2 {
 		return stated, false, nil
 	}
@@ -92,14 +95,17 @@ func versionAt(
 	case stated == "":
 		return detected, false, nil
 	case detected == notKV:
-		return "", false, fault.Waiting(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is not KV (%s)", enginePath, conn.Actor()).
+		return "", false, fault.Waiting(
+			v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is not KV (%s)", enginePath, conn.Actor(),
+		).
 			WithRemedy("leave out kvVersion, or correct enginePath")
 	}
 	return stated, false, nil
 }
 
-// locateVersioned is the locator for what only KV version 2 can do. Whatever Location says, Vault is asked for the version if it
-// tells: a version 1 engine would take a version 2 write for a secret of its own, and store it under data/.
+// locateVersioned is the locator for what only KV version 2 can do. Whatever Location says, Vault is asked for the
+// version if it tells: a version 1 engine would take a version 2 write for a secret of its own, and store it under
+// data/.
 func locateVersioned(ctx context.Context, conn *session.Conn, location Location) (kvPath, error) {
 	stated := location.KVVersion
 	location.KVVersion = ""
@@ -127,8 +133,9 @@ func locateUnversioned(ctx context.Context, conn *session.Conn, location Locatio
 	return found, err
 }
 
-// locateFolder is the locator for a folder; the engine's top has no path. A list has no form by which a wrong version would be noticed,
-// and a folder of version 1 may be called data or metadata, so that Vault is asked even where Location says the version.
+// locateFolder is the locator for a folder; the engine's top has no path. A list has no form by which a wrong version
+// would be noticed, and a folder of version 1 may be called data or metadata, so that Vault is asked even where
+// Location says the version.
 func locateFolder(ctx context.Context, conn *session.Conn, location Location) (kvPath, error) {
 	folder, stated := strings.Trim(location.SecretPath, "/"), location.KVVersion
 	location.KVVersion = ""

@@ -10,8 +10,8 @@ import (
 type Location struct {
 	// EnginePath is where the engine is mounted, for example secret. Slashes around it do not matter.
 	EnginePath string
-	// SecretPath inside the engine. For KV version 2, data/oracle (as Vault's API has it) and oracle (as its command line has
-	// it) mean the same.
+	// SecretPath inside the engine. For KV version 2, data/oracle (as Vault's API has it) and oracle (as its command
+	// line has it) mean the same.
 	SecretPath string
 	// KVVersion of the engine; empty: ask Vault.
 	KVVersion v1alpha1.KVVersion
@@ -25,9 +25,9 @@ type Location struct {
 	Parameters map[string]any
 }
 
-// SystemPath returns the part of a path that may lead to Vault's own API (sys, auth, identity, cubbyhole) and not to a secrets engine, or
-// nothing: with GET auth/token/lookup-self whoever may write a Connection would read the VaultConfig's own token. A namespace may stand
-// before it, so every part is looked at.
+// SystemPath returns the part of a path that may lead to Vault's own API (sys, auth, identity, cubbyhole) and not to a
+// secrets engine, or nothing: with GET auth/token/lookup-self whoever may write a Connection would read the
+// VaultConfig's own token. A namespace may stand before it, so every part is looked at.
 func SystemPath(path string) string {
 	for segment := range strings.SplitSeq(path, "/") {
 		switch segment {

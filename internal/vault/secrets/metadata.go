@@ -46,10 +46,12 @@ type MetadataChange struct {
 	Custom map[string]*string
 }
 
-// ReadMetadata reads the metadata of a KV version 2 secret and its versions. Source: GET engine/metadata/path. Errors are faults;
-// SecretNotFound if there is no secret at the path.
+// ReadMetadata reads the metadata of a KV version 2 secret and its versions. Source: GET engine/metadata/path. Errors
+// are faults; SecretNotFound if there is no secret at the path.
 func ReadMetadata(ctx context.Context, s *session.Session, location Location) (*Metadata, error) {
-	return at(ctx, s, locateVersioned, location, func(ctx context.Context, conn *session.Conn, of kvPath) (*Metadata, error) {
+	return at(ctx, s, locateVersioned, location, func(
+		ctx context.Context, conn *session.Conn, of kvPath,
+	) (*Metadata, error) {
 		r := newRequest(conn, http.MethodGet, of.metadataPath(), `"read"`)
 		response, err := conn.Call(ctx, r)
 		if err != nil {
@@ -61,7 +63,8 @@ func ReadMetadata(ctx context.Context, s *session.Session, location Location) (*
 	})
 }
 
-// WriteMetadata sets metadata; custom metadata is replaced as a whole where some is given. Source: POST engine/metadata/path.
+// WriteMetadata sets metadata; custom metadata is replaced as a whole where some is given. Source: POST
+// engine/metadata/path.
 func WriteMetadata(ctx context.Context, s *session.Session, location Location, set MetadataChange) (*Written, error) {
 	return changeMetadata(ctx, s, location, set.body(), http.MethodPost, `"create" and "update"`)
 }
@@ -125,7 +128,9 @@ func newMetadata(data map[string]any) *Metadata {
 	versions, _ := data["versions"].(map[string]any)
 	for name, value := range versions {
 		of, _ := value.(map[string]any)
-		version := Version{CreatedTime: transport.Timestamp(of["created_time"]), DeletionTime: transport.Timestamp(of["deletion_time"])}
+		version := Version{
+			CreatedTime: transport.Timestamp(of["created_time"]), DeletionTime: transport.Timestamp(of["deletion_time"]),
+		}
 		version.Number, _ = strconv.ParseInt(name, 10, 64)
 		version.Destroyed, _ = of["destroyed"].(bool)
 		metadata.Versions = append(metadata.Versions, version)
@@ -134,7 +139,8 @@ func newMetadata(data map[string]any) *Metadata {
 	return metadata
 }
 
-// RequireVersions returns a fault if the secret has none of these numbers. Vault itself accepts any number, and does nothing.
+// RequireVersions returns a fault if the secret has none of these numbers. Vault itself accepts any number, and does
+// nothing.
 func (m *Metadata) RequireVersions(versions []int64) error {
 	for _, wanted := range versions {
 		if !slices.ContainsFunc(m.Versions, func(v Version) bool { return v.Number == wanted }) {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Secret is what was read from a KV engine. It redacts itself: however it is printed, encoded or logged, only path and version
-// show. Data itself, taken out of it, is the caller's to guard.
+// Secret is what was read from a KV engine. It redacts itself: however it is printed, encoded or logged, only path and
+// version show. Data itself, taken out of it, is the caller's to guard.
 type Secret struct {
 	// Data holds the keys and values as JSON has them; numbers are json.Number.
 	Data map[string]any

@@ -8,8 +8,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// DeleteVersions deletes versions of a KV version 2 secret so that they can be undeleted. Vault accepts it as often as it is sent.
-// Source: POST engine/delete/path.
+// DeleteVersions deletes versions of a KV version 2 secret so that they can be undeleted. Vault accepts it as often as
+// it is sent. Source: POST engine/delete/path.
 func DeleteVersions(ctx context.Context, s *session.Session, location Location, versions []int64) (*Written, error) {
 	return changeVersions(ctx, s, location, versions, http.MethodPost, "delete")
 }

@@ -11,15 +11,16 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// CheckWrapped asks Vault whether a response-wrapping token can still be unwrapped, without doing so. A fault WrappingTokenInvalid says
-// that it cannot. Source: POST sys/wrapping/lookup.
+// CheckWrapped asks Vault whether a response-wrapping token can still be unwrapped, without doing so. A fault
+// WrappingTokenInvalid says that it cannot. Source: POST sys/wrapping/lookup.
 func CheckWrapped(ctx context.Context, s *session.Session, wrapping string) error {
 	_, err := callWrapping(ctx, s, "lookup", wrapping)
 	return err
 }
 
-// Unwrap returns what a response-wrapping token holds, and uses the token up. Source: POST sys/wrapping/unwrap. What KV version 2
-// answered is reduced to the secret's own data. It is sent at most once; if OutcomeUnknown(err), the token may be used up.
+// Unwrap returns what a response-wrapping token holds, and uses the token up. Source: POST sys/wrapping/unwrap. What KV
+// version 2 answered is reduced to the secret's own data. It is sent at most once; if OutcomeUnknown(err), the token
+// may be used up.
 func Unwrap(ctx context.Context, s *session.Session, wrapping string) (*Secret, error) {
 	response, err := callWrapping(ctx, s, "unwrap", wrapping)
 	if err != nil {
@@ -34,7 +35,9 @@ func Unwrap(ctx context.Context, s *session.Session, wrapping string) (*Secret, 
 
 func callWrapping(ctx context.Context, s *session.Session, action, wrapping string) (*transport.Response, error) {
 	r := transport.Request{
-		Method: http.MethodPost, Path: "sys/wrapping/" + action, Body: map[string]any{"token": wrapping}, Capability: `"update"`,
+		Method: http.MethodPost, Path: "sys/wrapping/" + action, Body: map[string]any{
+			"token": wrapping,
+		}, Capability: `"update"`,
 	}
 	response, err := call(ctx, s, r)
 	if err != nil && response.Is(http.StatusBadRequest) {
@@ -62,7 +65,9 @@ func Wrap(ctx context.Context, s *session.Session, data map[string]any, ttl time
 		return WrappedToken{}, err
 	}
 	if response.WrapInfo == nil || response.WrapInfo.Token == "" {
-		return WrappedToken{}, fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → %d without a token (%s)", r, response.Status, s.Actor())
+		return WrappedToken{}, fault.Waiting(
+			v1alpha1.ReasonInvalidRequest, "%s → %d without a token (%s)", r, response.Status, s.Actor(),
+		)
 	}
 	return WrappedToken{
 		Token: transport.NewToken(response.WrapInfo.Token), TTL: time.Duration(response.WrapInfo.TTL) * time.Second,
@@ -77,7 +82,9 @@ func GeneratePassword(ctx context.Context, s *session.Session, policy string) (s
 	}
 	password, _ := secret.Data["password"].(string)
 	if password == "" {
-		return "", fault.Waiting(v1alpha1.ReasonInvalidRequest, "GET %s → 200 without a password (%s)", secret.Path, s.Actor())
+		return "", fault.Waiting(
+			v1alpha1.ReasonInvalidRequest, "GET %s → 200 without a password (%s)", secret.Path, s.Actor(),
+		)
 	}
 	return password, nil
 }

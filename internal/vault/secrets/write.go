@@ -23,18 +23,23 @@ type Written struct {
 	RequestID string
 }
 
-// Write writes a new version of a KV version 2 secret, provided that its current version is cas; 0 means that the secret
-// does not exist. Source: POST engine/data/path with options.cas. It is sent at most once, except that a refusal for a token
-// which was replaced in the meantime (403) is tried with the new one.
+// Write writes a new version of a KV version 2 secret, provided that its current version is cas; 0 means that the
+// secret does not exist. Source: POST engine/data/path with options.cas. It is sent at most once, except that a refusal
+// for a token which was replaced in the meantime (403) is tried with the new one.
 //
-// Errors are faults; CASMismatch if the current version is another. If OutcomeUnknown(err), the write may have happened.
-func Write(ctx context.Context, s *session.Session, location Location, data map[string]any, cas int64) (*Written, error) {
+// Errors are faults; CASMismatch if the current version is another. If OutcomeUnknown(err), the write may have
+// happened.
+func Write(
+	ctx context.Context, s *session.Session, location Location, data map[string]any, cas int64,
+) (*Written, error) {
 	return writeVersion(ctx, s, location, data, cas, http.MethodPost, `"create" and "update"`)
 }
 
-// Patch changes the keys of changes in a KV version 2 secret, provided that its current version is cas; a nil value removes a key.
-// Source: PATCH engine/data/path with options.cas. It is sent and may fail as Write does.
-func Patch(ctx context.Context, s *session.Session, location Location, changes map[string]any, cas int64) (*Written, error) {
+// Patch changes the keys of changes in a KV version 2 secret, provided that its current version is cas; a nil value
+// removes a key. Source: PATCH engine/data/path with options.cas. It is sent and may fail as Write does.
+func Patch(
+	ctx context.Context, s *session.Session, location Location, changes map[string]any, cas int64,
+) (*Written, error) {
 	return writeVersion(ctx, s, location, changes, cas, http.MethodPatch, `"patch"`)
 }
 
@@ -42,7 +47,9 @@ func Patch(ctx context.Context, s *session.Session, location Location, changes m
 func writeVersion(
 	ctx context.Context, s *session.Session, location Location, data map[string]any, cas int64, method, capability string,
 ) (*Written, error) {
-	return at(ctx, s, locateVersioned, location, func(ctx context.Context, conn *session.Conn, to kvPath) (*Written, error) {
+	return at(ctx, s, locateVersioned, location, func(
+		ctx context.Context, conn *session.Conn, to kvPath,
+	) (*Written, error) {
 		r := newRequest(conn, method, to.apiPath(), capability)
 		r.Body = map[string]any{"data": data, "options": map[string]any{"cas": cas}}
 		response, err := conn.Call(ctx, r)
@@ -61,7 +68,8 @@ func writeVersion(
 	})
 }
 
-// change makes a request that changes something at a located path, and whose response says nothing but that it was done.
+// change makes a request that changes something at a located path, and whose response says nothing but that it was
+// done.
 func change(
 	ctx context.Context, s *session.Session, locate locator, location Location,
 	build func(conn *session.Conn, at kvPath) (r transport.Request, shownPath string),

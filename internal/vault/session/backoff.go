@@ -8,7 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// backoff holds an action back after failures, for a pause that doubles with each failure up to a bound. A session has three:
+// backoff holds an action back after failures, for a pause that doubles with each failure up to a bound. A session has
+// three:
 //
 //	loginBackoff   a credential that Vault does not accept is not offered again: for 30 s to 5 min where nobody can be locked out
 //	               by it, for there may soon be the missing role, and else until the credential is another
@@ -32,8 +33,8 @@ import (
 //	             (from every state; the next         └──────────────┘
 //	              pause is the first again)
 //
-// flowcontrol.Backoff knows no state that lasts, no error to repeat, and forgets by a clock of its own when nobody asks for long.
-// The caller guards it.
+// flowcontrol.Backoff knows no state that lasts, no error to repeat, and forgets by a clock of its own when nobody asks
+// for long. The caller guards it.
 type backoff struct {
 	schedule wait.Backoff
 	// next are the pauses of the schedule that are still to come; the zero value: all.

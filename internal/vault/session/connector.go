@@ -10,7 +10,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// recheckInterval is how often what a session was made from is compared with what it is now: the Secret and the CA certificate.
+// recheckInterval is how often what a session was made from is compared with what it is now: the Secret and the CA
+// certificate.
 const recheckInterval = time.Minute
 
 // connector makes the way to Vault that a VaultConfig describes, and makes it anew when the certificates change.
@@ -36,7 +37,9 @@ func newConnector(env *environment, config *v1alpha1.VaultConfig) (*connector, e
 		return nil, err
 	}
 	return &connector{
-		environment: env, config: config, origin: origin, proxy: proxy, limiter: transport.NewRequestLimiter(config.Spec.Limits),
+		environment: env, config: config, origin: origin, proxy: proxy, limiter: transport.NewRequestLimiter(
+			config.Spec.Limits,
+		),
 	}, nil
 }
 
@@ -63,7 +66,9 @@ func (c *connector) connect(ctx context.Context, again bool) (*transport.Conn, e
 	next := current
 	if current == nil || current.Transport() != t {
 		next = c.environment.pool.NewConn(t, transport.Settings{
-			Namespace: c.config.Spec.VaultNamespace, Timeout: c.timeout(), Limiter: c.limiter, Subject: transport.SubjectOf(c.config),
+			Namespace: c.config.Spec.VaultNamespace, Timeout: c.timeout(), Limiter: c.limiter, Subject: transport.SubjectOf(
+				c.config,
+			),
 		})
 	}
 	c.mu.Lock()

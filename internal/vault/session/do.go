@@ -9,26 +9,28 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// Conn makes requests with a session's token, which it does not show. It is good for the call of Do that it was made for.
+// Conn makes requests with a session's token, which it does not show. It is good for the call of Do that it was made
+// for.
 type Conn struct {
 	session *Session
 	login   *login
 }
 
-// Do makes requests with the session's token. If Vault denies them, it finds out why: with a new token they are tried once more;
-// otherwise the token is dead, or the policy does not allow it. Faults of the login are about the object that says how to log in.
+// Do makes requests with the session's token. If Vault denies them, it finds out why: with a new token they are tried
+// once more; otherwise the token is dead, or the policy does not allow it. Faults of the login are about the object
+// that says how to log in.
 func (s *Session) Do(ctx context.Context, requests func(context.Context, *Conn) error) error {
-	defer s.leave()
-	current, err := s.ready(ctx)
+	defer s.holder.leave()
+	current, err := s.holder.ready(ctx)
 	if err != nil {
 		return err
 	}
 	err = s.with(ctx, current, requests)
 	switch {
 	case fault.Is(err, v1alpha1.ReasonTLSFailed):
-		s.invalidateAll()
+		s.holder.invalidateAll()
 	case fault.Is(err, v1alpha1.ReasonPermissionDenied):
-		next, dead := s.handleForbidden(ctx, current)
+		next, dead := s.holder.handleForbidden(ctx, current)
 		if dead != nil {
 			return dead
 		}
@@ -46,12 +48,6 @@ func (s *Session) with(ctx context.Context, current *login, requests func(contex
 	return requests(ctx, &Conn{session: s, login: current})
 }
 
-// invalidateAll has the certificates and the credential read again before the next request.
-func (s *Session) invalidateAll() {
-	s.connector.invalidate()
-	s.invalidate()
-}
-
 // Call makes one request with the session's token: see transport.Conn.Call. Who asks is filled in.
 func (c *Conn) Call(ctx context.Context, r transport.Request) (*transport.Response, error) {
 	r.Token, r.Actor = &c.login.token, c.Actor()
@@ -65,7 +61,7 @@ func (c *Conn) Session() *Session { return c.session }
 func (c *Conn) Actor() string { return c.session.Actor() }
 
 // Now is the time by the clock that decides what is due.
-func (c *Conn) Now() time.Time { return c.session.now() }
+func (c *Conn) Now() time.Time { return c.session.holder.now() }
 
 // TokenTerm is which token the requests are made with, and how long it lives.
 func (c *Conn) TokenTerm() TokenTerm { return c.login.term() }
@@ -73,39 +69,53 @@ func (c *Conn) TokenTerm() TokenTerm { return c.login.term() }
 // DetachToken leaves the token to its own end, because something that was made with it lives no longer than it.
 func (c *Conn) DetachToken() { c.login.ref.Detach() }
 
-// Renew extends the token's life, concurrent callers together. It asks auth/token/renew-self for the token's creation TTL once
-// more. If Vault grants less, the token's max TTL caps it: MaxTTLReached is set, and the token dies at ExpireTime.
+// NextRenewal is when Renew should be called: after about two thirds of what was left of the token's life at the last
+// login or renewal, spread a little so that many sessions do not come at once. It does not move between two renewals.
+// It is zero when there is nothing to do: the token never expires, or it was not obtained by login and is not
+// renewable, or its max TTL is reached.
+func (s *Session) NextRenewal() time.Time {
+	if current := s.holder.current(); current != nil {
+		return current.renewAt
+	}
+	return time.Time{}
+}
+
+// Renew extends the token's life, concurrent callers together. It asks auth/token/renew-self for the token's creation
+// TTL once more. If Vault grants less, the token's max TTL caps it: MaxTTLReached is set, and the token dies at
+// ExpireTime.
 //
-// A token that was obtained by login is renewed by every use of the session that comes when NextRenewal has passed, or replaced by
-// a new login if renewal cannot extend its life. Renew is such a use; it tells why that failed. Without anything to do it does
-// nothing. Errors are faults; AuthFailed if the token is dead already.
+// A token that was obtained by login is renewed by every use of the session that comes when NextRenewal has passed, or
+// replaced by a new login if renewal cannot extend its life. Renew is such a use; it tells why that failed. Without
+// anything to do it does nothing. Errors are faults; AuthFailed if the token is dead already.
 func (s *Session) Renew(ctx context.Context) error {
-	if s.method.IssuesToken() {
-		if _, err := s.ready(ctx); err != nil {
+	if s.holder.method.IssuesToken() {
+		if _, err := s.holder.ready(ctx); err != nil {
 			return err
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.about(s.renewBackoff.err)
+		s.holder.mu.Lock()
+		defer s.holder.mu.Unlock()
+		return s.holder.about(s.holder.renewBackoff.err)
 	}
 	return s.Do(ctx, func(ctx context.Context, c *Conn) error {
 		if !c.login.info.Extendable() {
 			return nil
 		}
-		_, err := s.share(ctx, "renew", func(ctx context.Context) (*login, error) { return s.renew(ctx, c.login) })
+		_, err := s.holder.share(
+			ctx, "renew", func(ctx context.Context) (*login, error) { return s.holder.renew(ctx, c.login) },
+		)
 		return err
 	})
 }
 
 // Health is what sys/health says, which needs no token: see Sessions.Health.
 func (s *Session) Health(ctx context.Context) (transport.Health, error) {
-	conn, err := s.connector.connect(ctx, false)
+	conn, err := s.holder.connector.connect(ctx, false)
 	if err != nil {
-		return transport.Health{}, s.about(err)
+		return transport.Health{}, s.holder.about(err)
 	}
-	health, err := conn.Health(ctx, s.subject.String())
+	health, err := conn.Health(ctx, s.holder.subject.String())
 	if fault.Is(err, v1alpha1.ReasonTLSFailed) {
-		s.invalidateAll()
+		s.holder.invalidateAll()
 	}
 	return health, err
 }

@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
@@ -25,4 +26,12 @@ type environment struct {
 	source func(*v1alpha1.VaultConfig) auth.Source
 	// connChanged is called when a session gave up a way to Vault.
 	connChanged func()
+}
+
+// about says that an error concerns the object that says how to log in.
+func about(err error, config *v1alpha1.VaultConfig) error {
+	if err == nil {
+		return nil
+	}
+	return fault.About(err, transport.SubjectOf(config))
 }

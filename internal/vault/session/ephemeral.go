@@ -17,31 +17,9 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// maxRejectedLogins bounds how many logins are remembered that Vault did not accept. The one that was asked for longest ago goes first.
+// maxRejectedLogins bounds how many logins are remembered that Vault did not accept. The one that was asked for longest
+// ago goes first.
 const maxRejectedLogins = 10000
-
-// Ephemeral returns a session for a Vault whose credentials are in memory only, logged in: every Secret key that the config refers to
-// is taken from credentials. Who uses it at the same time shares it; after the last one's close nothing is kept of it, its connections
-// end and a token that it obtained by login is revoked. The config comes from the keys of a Connection, and sentences say so. User
-// names come from where credentials come from, so that sentences leave them out.
-func (s *Sessions) Ephemeral(
-	ctx context.Context, config *v1alpha1.VaultConfig, credentials map[string]string,
-) (session *Session, closeSession func(), err error) {
-	key, err := ephemeralKey(config, credentials)
-	if err != nil {
-		return nil, nil, err
-	}
-	acquired, err := s.ephemeral.acquire(key, config, credentials)
-	if err != nil {
-		return nil, nil, err
-	}
-	closeSession = sync.OnceFunc(func() { s.ephemeral.release(key, acquired) })
-	if _, err = acquired.session.ready(ctx); err != nil {
-		closeSession()
-		return nil, nil, err
-	}
-	return acquired.session, closeSession, nil
-}
 
 // ephemeralPool holds the sessions whose credentials are in memory only.
 type ephemeralPool struct {
@@ -49,19 +27,22 @@ type ephemeralPool struct {
 
 	mu    sync.Mutex
 	byKey map[[sha256.Size]byte]*entry
-	// rejected are the backoffs of logins that Vault does not accept, so that no user is locked out by logins that follow each other.
+	// rejected are the backoffs of logins that Vault does not accept, so that no user is locked out by logins that
+	// follow each other.
 	rejected *cache.LRUExpireCache
 }
 
 type entry struct {
-	own     *Sessions
+	own     *sessionSet
 	session *Session
 	users   int
 }
 
 func newEphemeralPool(env *environment) *ephemeralPool {
 	return &ephemeralPool{
-		environment: env, byKey: map[[sha256.Size]byte]*entry{}, rejected: cache.NewLRUExpireCacheWithClock(maxRejectedLogins, env.clock),
+		environment: env, byKey: map[[sha256.Size]byte]*entry{}, rejected: cache.NewLRUExpireCacheWithClock(
+			maxRejectedLogins, env.clock,
+		),
 	}
 }
 
@@ -69,20 +50,26 @@ func newEphemeralPool(env *environment) *ephemeralPool {
 func ephemeralKey(config *v1alpha1.VaultConfig, credentials map[string]string) (key [sha256.Size]byte, err error) {
 	encoded, err := json.Marshal([]any{config.Kind, config.Namespace, config.Name, config.Spec, credentials})
 	if err != nil { // the error may quote a value
-		return key, about(fault.Terminal(v1alpha1.ReasonInternal, "%s cannot be told from another", transport.SubjectOf(config)), config)
+		return key, about(
+			fault.Terminal(v1alpha1.ReasonInternal, "%s cannot be told from another", transport.SubjectOf(config)), config,
+		)
 	}
 	return sha256.Sum256(encoded), nil
 }
 
-func (p *ephemeralPool) acquire(key [sha256.Size]byte, config *v1alpha1.VaultConfig, credentials map[string]string) (*entry, error) {
+func (p *ephemeralPool) acquire(
+	key [sha256.Size]byte, config *v1alpha1.VaultConfig, credentials map[string]string,
+) (*entry, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if known := p.byKey[key]; known != nil {
 		known.users++
 		return known, nil
 	}
-	own := newSessions(&environment{
-		reader: inMemory(func() map[string]string { return credentials }), allowed: p.environment.allowed, clock: p.environment.clock,
+	own := newSessionSet(&environment{
+		reader: inMemory(
+			func() map[string]string { return credentials },
+		), allowed: p.environment.allowed, clock: p.environment.clock,
 		timeout: p.environment.timeout, source: auth.FromConnectionKeys,
 	})
 	session, err := own.session(config, nil)
@@ -90,7 +77,7 @@ func (p *ephemeralPool) acquire(key [sha256.Size]byte, config *v1alpha1.VaultCon
 		return nil, err
 	}
 	if former, found := p.rejected.Get(key); found {
-		session.loginBackoff, _ = former.(backoff)
+		session.holder.loginBackoff, _ = former.(backoff)
 	}
 	p.byKey[key] = &entry{own: own, session: session, users: 1}
 	return p.byKey[key], nil
@@ -103,15 +90,16 @@ func (p *ephemeralPool) release(key [sha256.Size]byte, released *entry) {
 		return
 	}
 	delete(p.byKey, key)
-	released.session.mu.Lock()
-	last := released.session.loginBackoff
-	released.session.mu.Unlock()
-	if last.err != nil && released.session.method.IssuesToken() { // a token locks nobody out
+	holder := released.session.holder
+	holder.mu.Lock()
+	last := holder.loginBackoff
+	holder.mu.Unlock()
+	if last.err != nil && holder.method.IssuesToken() { // a token locks nobody out
 		p.rejected.Add(key, last, idleTime)
 	} else {
 		p.rejected.Remove(key)
 	}
-	released.own.Forget(released.session.config.UID)
+	released.own.forget(holder.config.UID)
 }
 
 // inMemory answers for any Secret with the same keys. It is a function, so that nothing can print it.

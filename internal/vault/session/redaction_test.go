@@ -20,29 +20,35 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	config := &v1alpha1.VaultConfig{}
 	config.Spec.Auth.Token = &v1alpha1.TokenAuth{}
 	config.Spec.URL = "https://vault"
-	sessions := newSessions(&environment{clock: clock.RealClock{}, source: auth.FromSpec})
-	session, err := newSession(sessions.environment, config, nil)
+	env := &environment{clock: clock.RealClock{}, source: auth.FromSpec}
+	sessions := &Sessions{set: newSessionSet(env), ephemeral: newEphemeralPool(env)}
+	session, err := newSession(env, config, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	session.login = &login{
-		token: token, credential: auth.NewCredential(secret), info: auth.TokenInfo{ExpireTime: time.Now()}, ref: newTokenRef(),
+	sessions.set.byUID["uid"] = map[sessionKey]*Session{{}: session}
+	session.holder.login = &login{
+		token: token, credential: auth.NewCredential(secret), info: auth.TokenInfo{
+			ExpireTime: time.Now(),
+		}, ref: newTokenRef(),
 	}
 	rejected := &auth.RejectedError{Fault: fault.Transient("AuthFailed", "no"), Retryable: true}
-	session.loginBackoff.fail(time.Now(), [sha256.Size]byte{}, rejected)
+	session.holder.loginBackoff.fail(time.Now(), [sha256.Size]byte{}, rejected)
 	reader := inMemory(func() map[string]string { return map[string]string{"password": secret} })
-	pool := newEphemeralPool(sessions.environment)
+	pool := sessions.ephemeral
 	pool.byKey[[sha256.Size]byte{}] = &entry{
-		own: newSessions(&environment{reader: reader, clock: clock.RealClock{}}), session: session, users: 1,
+		own: newSessionSet(&environment{reader: reader, clock: clock.RealClock{}}), session: session, users: 1,
 	}
-	pool.rejected.Add("x", session.loginBackoff, time.Hour)
+	pool.rejected.Add("x", session.holder.loginBackoff, time.Hour)
 	redaction.Check(t, map[string]any{
-		"login":                 session.login,
-		"login by value":        *session.login,
+		"token holder":          session.holder,
+		"login":                 session.holder.login,
+		"login by value":        *session.holder.login,
 		"session":               session,
 		"sessions":              sessions,
-		"conn":                  &Conn{session: session, login: session.login},
-		"backoff":               session.loginBackoff,
+		"session set":           sessions.set,
+		"conn":                  &Conn{session: session, login: session.holder.login},
+		"backoff":               session.holder.loginBackoff,
 		"revocation":            revocation{token: token},
 		"revocations":           &revocationQueue{queue: []revocation{{token: token}}},
 		"ephemeral sessions":    pool,

@@ -13,82 +13,73 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// NextRenewal is when Renew should be called: after about two thirds of what was left of the token's life at the last login or
-// renewal, spread a little so that many sessions do not come at once. It does not move between two renewals. It is zero when
-// there is nothing to do: the token never expires, or it was not obtained by login and is not renewable, or its max TTL is reached.
-func (s *Session) NextRenewal() time.Time {
-	if current := s.current(); current != nil {
-		return current.renewAt
-	}
-	return time.Time{}
-}
-
 // renewalDue: it is time to keep a token alive that was obtained by login. The caller holds the lock.
-func (s *Session) renewalDue(now time.Time) bool {
-	autoRenew := s.config.Spec.AutoRenew == nil || *s.config.Spec.AutoRenew
-	switch current := s.login; {
+func (h *tokenHolder) renewalDue(now time.Time) bool {
+	autoRenew := h.config.Spec.AutoRenew == nil || *h.config.Spec.AutoRenew
+	switch current := h.login; {
 	case current == nil, !current.info.FromLogin, !autoRenew, current.renewAt.IsZero(), now.Before(current.renewAt):
 		return false
 	}
-	return !s.renewBackoff.held(now)
+	return !h.renewBackoff.held(now)
 }
 
 // keepAlive extends the life of a living token if that is due. If it cannot, the token is used for as long as it lives.
-func (s *Session) keepAlive(ctx context.Context, conn *transport.Conn, c auth.Credential, current *login) *login {
-	s.mu.Lock()
-	due := s.renewalDue(s.now())
-	s.mu.Unlock()
+func (h *tokenHolder) keepAlive(ctx context.Context, conn *transport.Conn, c auth.Credential, current *login) *login {
+	h.mu.Lock()
+	due := h.renewalDue(h.now())
+	h.mu.Unlock()
 	if !due {
-		return s.confirm(current)
+		return h.confirm(current)
 	}
 	if current.info.Extendable() {
-		next, err := s.renew(ctx, current)
+		next, err := h.renew(ctx, current)
 		switch {
 		case err == nil:
-			return s.confirm(next)
+			return h.confirm(next)
 		case fault.From(err).Class == fault.ClassTransient && !fault.Is(err, v1alpha1.ReasonVaultError):
-			s.renewalFailed(err)
-			return s.confirm(current)
+			h.renewalFailed(err)
+			return h.confirm(current)
 		}
-		// The token is dead, or may not renew itself, or is so close to its max TTL that Vault calls that an error of its own (500).
+		// The token is dead, or may not renew itself, or is so close to its max TTL that Vault calls that an error of
+		// its own (500).
 	}
 	// The new token is there before the old one is given up.
-	err := s.rejected(c)
+	err := h.rejected(c)
 	if err == nil {
 		var next *login
-		if next, err = s.logIn(ctx, conn, c, current); err == nil {
+		if next, err = h.logIn(ctx, conn, c, current); err == nil {
 			return next
 		}
 	}
-	s.renewalFailed(err)
-	return s.confirm(current)
+	h.renewalFailed(err)
+	return h.confirm(current)
 }
 
 // renewalFailed remembers that the token could not be kept alive this time.
-func (s *Session) renewalFailed(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.renewBackoff.fail(s.now(), [sha256.Size]byte{}, notSent(err))
+func (h *tokenHolder) renewalFailed(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.renewBackoff.fail(h.now(), [sha256.Size]byte{}, notSent(err))
 }
 
 // confirm notes that the login is in accord with the credential as of now.
-func (s *Session) confirm(current *login) *login {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.checked = s.now()
+func (h *tokenHolder) confirm(current *login) *login {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.checked = h.now()
 	return current
 }
 
 // renew asks auth/token/renew-self for the token's creation TTL once more.
-func (s *Session) renew(ctx context.Context, current *login) (*login, error) {
+func (h *tokenHolder) renew(ctx context.Context, current *login) (*login, error) {
 	r := transport.Request{
 		Method:     http.MethodPost,
 		Path:       "auth/token/renew-self",
 		Body:       map[string]string{"increment": fmt.Sprintf("%ds", int64(current.info.CreationTTL/time.Second))},
 		Token:      &current.token,
-		Namespace:  s.method.Namespace(),
+		Namespace:  h.method.Namespace(),
 		Capability: `"update"`,
-		Actor:      s.Actor(),
+		Actor:      h.actor(),
 	}
 	response, err := current.conn.Call(ctx, r)
 	if err != nil {
@@ -99,14 +90,14 @@ func (s *Session) renew(ctx context.Context, current *login) (*login, error) {
 	}
 	life := time.Duration(response.Auth.LeaseDuration) * time.Second
 	next := *current
-	next.info = current.info.Renewed(life, response.Auth.Renewable, s.now())
-	next.renewAt = s.renewalTime(next.info)
+	next.info = current.info.Renewed(life, response.Auth.Renewable, h.now())
+	next.renewAt = renewalTime(next.info, h.now(), h.config.UID)
 
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.login == current { // else the credential changed meanwhile
-		s.login = &next
-		s.renewBackoff.reset()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.login == current { // else the credential changed meanwhile
+		h.login = &next
+		h.renewBackoff.reset()
 	}
 	return &next, nil
 }

@@ -15,9 +15,10 @@ import (
 // revocationPauses are those between the tries to revoke a token. After the last one it lives until its TTL runs out.
 var revocationPauses = wait.Backoff{Duration: 4 * time.Second, Factor: 4, Steps: 4}
 
-// revocationQueue holds tokens that nothing depends on any more. One goroutine works them off while there are any, so that whoever
-// gives up a session does not wait for Vault, and a thousand of them are not revoked at once. A workqueue of client-go would keep its
-// goroutines while there is nothing to do, for each of the many queues of ephemeral sessions.
+// revocationQueue holds tokens that nothing depends on any more. One goroutine works them off while there are any, so
+// that whoever gives up a session does not wait for Vault, and a thousand of them are not revoked at once. A workqueue
+// of client-go would keep its goroutines while there is nothing to do, for each of the many queues of ephemeral
+// sessions.
 type revocationQueue struct {
 	mu      sync.Mutex
 	queue   []revocation
@@ -57,7 +58,8 @@ func (q *revocationQueue) work() {
 	}
 }
 
-// revoke asks auth/token/revoke-self. A Vault that denies it has its reasons: the token is dead, or its policies do not allow it.
+// revoke asks auth/token/revoke-self. A Vault that denies it has its reasons: the token is dead, or its policies do not
+// allow it.
 func (q *revocationQueue) revoke(next revocation) {
 	_, err := next.conn.Call(context.Background(), transport.Request{
 		Method: http.MethodPost, Path: "auth/token/revoke-self", Token: &next.token, Namespace: next.namespace,

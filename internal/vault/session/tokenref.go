@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// tokenRef counts what depends on a token: the requests under way. A token that was obtained by login is revoked when it is closed and
-// nothing depends on it any more. One that its owner put into a Secret is never revoked.
+// tokenRef counts what depends on a token: the requests under way. A token that was obtained by login is revoked when
+// it is closed and nothing depends on it any more. One that its owner put into a Secret is never revoked.
 type tokenRef struct {
-	// id is a name for the token, which says nothing of it: random for one of a login, which nobody else has, and for one from a Secret
-	// what every replica, now and later, calls it.
+	// id is a name for the token, which says nothing of it: random for one of a login, which nobody else has, and for
+	// one from a Secret what every replica, now and later, calls it.
 	id string
 
 	mu     sync.Mutex
@@ -42,8 +42,8 @@ func (r *tokenRef) Close() {
 	r.revokeIfUnused()
 }
 
-// Detach leaves the token to its own end: something made with it outlives what this process knows, a lease that a pod uses, maybe
-// renewed by another replica.
+// Detach leaves the token to its own end: something made with it outlives what this process knows, a lease that a pod
+// uses, maybe renewed by another replica.
 func (r *tokenRef) Detach() { r.Invalidate() }
 
 // Invalidate says that the token is dead already.

@@ -72,8 +72,8 @@ func (a AllowedOrigins) Vault(config *v1alpha1.VaultConfig) (string, error) {
 
 const useListed = "use one that is, or have it listed"
 
-// Proxy returns the normalised origin of a VaultConfig's proxy, empty if it has none. A proxy together with an authority of the
-// VaultConfig's own could stand in for Vault, so that where Vaults are limited, proxies must be too.
+// Proxy returns the normalised origin of a VaultConfig's proxy, empty if it has none. A proxy together with an
+// authority of the VaultConfig's own could stand in for Vault, so that where Vaults are limited, proxies must be too.
 func (a AllowedOrigins) Proxy(config *v1alpha1.VaultConfig) (string, error) {
 	if config.Spec.Proxy == nil {
 		return "", nil
@@ -148,7 +148,8 @@ func parse(raw, example string) (origin string, wrong problem) {
 	return u.Scheme + "://" + host, problem{}
 }
 
-// SubjectOf is the object that a VaultConfig is, for faults and sentences. One that stands in another object is that object.
+// SubjectOf is the object that a VaultConfig is, for faults and sentences. One that stands in another object is that
+// object.
 func SubjectOf(config *v1alpha1.VaultConfig) fault.Subject {
 	subject := fault.Subject{Kind: fault.KindVaultConfig, Namespace: config.Namespace, Name: config.Name}
 	if config.Kind != "" {

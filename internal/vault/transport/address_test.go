@@ -4,10 +4,10 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 func TestAllowedVaults(t *testing.T) {
@@ -50,8 +50,7 @@ func TestAllowedVaults(t *testing.T) {
 			g := NewWithT(t)
 			allowed, err := NewAllowedOrigins(test.allowed, nil)
 			g.Expect(err).NotTo(HaveOccurred())
-			config := &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "prod"}}
-			config.Spec.URL = test.url
+			config := builder.VaultConfig("shop", "prod", builder.WithURL(test.url))
 			origin, err := allowed.Vault(config)
 			g.Expect(origin).To(Equal(test.origin))
 			if test.sentence == "" {
@@ -81,7 +80,10 @@ func TestAllowedProxies(t *testing.T) {
 		{name: "listed", proxies: proxies, proxy: "http://proxy:3128", origin: "http://proxy:3128"},
 		{name: "not listed", proxies: proxies, proxy: "http://other", sentence: "http://other is not in the controller's --allowed-proxy-urls; use one that is, or have it listed"},
 		{name: "none where Vaults are listed", vaults: vaults, proxy: "http://proxy:3128", sentence: "http://proxy:3128 is not in the controller's --allowed-proxy-urls; use one that is, or have it listed"},
-		{name: "listed where Vaults are", vaults: vaults, proxies: proxies, proxy: "http://proxy:3128", origin: "http://proxy:3128"},
+		{
+			name: "listed where Vaults are", vaults: vaults, proxies: proxies, proxy: "http://proxy:3128",
+			origin: "http://proxy:3128",
+		},
 		{name: "in front of http", vaults: []string{"http://vault"}, proxies: proxies, url: "http://vault", proxy: "http://proxy:3128", sentence: "a proxy would see all that is sent to an http address; use https in spec.url, or leave out the proxy"},
 		{name: "a path", proxy: "http://proxy/x", sentence: `has the path "/x"; leave it out`},
 		{name: "another scheme", proxy: "socks5://proxy", sentence: "is no http or https URL" + write},
@@ -92,8 +94,8 @@ func TestAllowedProxies(t *testing.T) {
 			g := NewWithT(t)
 			allowed, err := NewAllowedOrigins(test.vaults, test.proxies)
 			g.Expect(err).NotTo(HaveOccurred())
-			config := &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "prod"}}
-			config.Spec.URL, config.Spec.Proxy = "https://vault", &v1alpha1.VaultProxy{URL: test.proxy}
+			config := builder.VaultConfig("shop", "prod", builder.WithURL("https://vault"))
+			config.Spec.Proxy = &v1alpha1.VaultProxy{URL: test.proxy}
 			if test.url != "" {
 				config.Spec.URL = test.url
 			}

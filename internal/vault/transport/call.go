@@ -9,9 +9,9 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// Call makes one request. It returns the response if Vault gave one, and a fault unless that is a success: with a refusal both are
-// returned. Errors say by OutcomeUnknown whether a request with an effect may have had it. A fault of the way to Vault (address, TLS,
-// seal) has the Conn's subject.
+// Call makes one request. It returns the response if Vault gave one, and a fault unless that is a success: with a
+// refusal both are returned. Errors say by OutcomeUnknown whether a request with an effect may have had it. A fault of
+// the way to Vault (address, TLS, seal) has the Conn's subject.
 //
 // The request is sent once, except where Vault itself says that it did nothing and wants it sent again: see mayResend.
 func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
@@ -40,12 +40,13 @@ func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
 	}
 }
 
-// maxSends bounds how often Vault may send a request back to its own address: behind a load balancer, one of its nodes can be
-// the active one that all others point at.
+// maxSends bounds how often Vault may send a request back to its own address: behind a load balancer, one of its nodes
+// can be the active one that all others point at.
 const maxSends = 3
 
-// mayResend tells whether a response asks for the same request once more: a standby that cannot forward sends it to the address that
-// it was sent to already, or a quota names the time after which a read may come again, and the caller wants to wait that long.
+// mayResend tells whether a response asks for the same request once more: a standby that cannot forward sends it to the
+// address that it was sent to already, or a quota names the time after which a read may come again, and the caller
+// wants to wait that long.
 func (c *Conn) mayResend(ctx context.Context, r Request, meta responseMeta, sends int) bool {
 	switch meta.status {
 	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -60,7 +61,8 @@ func (c *Conn) mayResend(ctx context.Context, r Request, meta responseMeta, send
 	return false
 }
 
-// leadsBack tells whether a redirect leads to the same path of the same origin. Any other could take the token elsewhere.
+// leadsBack tells whether a redirect leads to the same path of the same origin. Any other could take the token
+// elsewhere.
 func (c *Conn) leadsBack(location string, r Request) bool {
 	u, err := url.Parse(location)
 	if err != nil || u.Path != "/v1/"+r.Path {
@@ -71,8 +73,8 @@ func (c *Conn) leadsBack(location string, r Request) bool {
 	return problem.text == "" && origin == c.transport.Origin
 }
 
-// unavailable tells a sealed Vault from one that is broken. Both say 503; only sys/health says which without having to trust the
-// wording.
+// unavailable tells a sealed Vault from one that is broken. Both say 503; only sys/health says which without having to
+// trust the wording.
 func (c *Conn) unavailable(ctx context.Context, r Request, response *Response) error {
 	sealed := func(problem, remedy string) error {
 		return c.aboutSubject(fault.Transient(v1alpha1.ReasonVaultSealed, "%s → 503 Vault is %s (%s)", r, problem, r.Actor).

@@ -11,11 +11,15 @@ import (
 
 // HasExternalTLS tells whether the way to Vault depends on what is not in the spec.
 func HasExternalTLS(config *v1alpha1.VaultConfig) bool {
-	return config.Spec.CACertificateFrom != nil || config.Spec.TLS != nil && config.Spec.TLS.ClientCertificateSecretRef != nil
+	return config.Spec.CACertificateFrom != nil ||
+		config.Spec.TLS != nil && config.Spec.TLS.ClientCertificateSecretRef != nil
 }
 
-// ReadConfig reads what a VaultConfig says of the way to its Vault, whose origin and proxy have been found to be allowed.
-func ReadConfig(ctx context.Context, reader client.Reader, config *v1alpha1.VaultConfig, origin, proxy string) (Config, error) {
+// ReadConfig reads what a VaultConfig says of the way to its Vault, whose origin and proxy have been found to be
+// allowed.
+func ReadConfig(
+	ctx context.Context, reader client.Reader, config *v1alpha1.VaultConfig, origin, proxy string,
+) (Config, error) {
 	found := Config{Origin: origin, Proxy: proxy}
 	if config.Spec.TLS != nil {
 		found.ServerName = config.Spec.TLS.ServerName
@@ -67,12 +71,16 @@ func trustFrom(value string, err error, kind string, config *v1alpha1.VaultConfi
 }
 
 // readClientCertificate returns the certificate that spec.tls names, nil if it names none.
-func readClientCertificate(ctx context.Context, reader client.Reader, config *v1alpha1.VaultConfig) (*ClientCertificate, error) {
+func readClientCertificate(
+	ctx context.Context, reader client.Reader, config *v1alpha1.VaultConfig,
+) (*ClientCertificate, error) {
 	if config.Spec.TLS == nil || config.Spec.TLS.ClientCertificateSecretRef == nil {
 		return nil, nil
 	}
 	pair, err := ReadKeyPair(ctx, reader, "spec.tls.clientCertificateSecretRef",
-		client.ObjectKey{Namespace: config.Namespace, Name: config.Spec.TLS.ClientCertificateSecretRef.Name}, SubjectOf(config).String())
+		client.ObjectKey{
+			Namespace: config.Namespace, Name: config.Spec.TLS.ClientCertificateSecretRef.Name,
+		}, SubjectOf(config).String())
 	if err != nil {
 		return nil, err
 	}

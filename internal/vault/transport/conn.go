@@ -6,7 +6,8 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// Conn is one session's way to Vault, without a token: a Transport, and what the VaultConfig says of the requests on it.
+// Conn is one session's way to Vault, without a token: a Transport, and what the VaultConfig says of the requests on
+// it.
 type Conn struct {
 	transport *Transport
 	// namespace of Vault that requests go to; empty: the root.

@@ -21,8 +21,8 @@ type Health struct {
 	Secondary bool
 }
 
-// Health asks sys/health, or takes a cached result: however many VaultConfigs there are, one of them asks. The status code says
-// again what the body says (429: standby, 503: sealed, …), so the body decides.
+// Health asks sys/health, or takes a cached result: however many VaultConfigs there are, one of them asks. The status
+// code says again what the body says (429: standby, 503: sealed, …), so the body decides.
 func (c *Conn) Health(ctx context.Context, actor string) (Health, error) {
 	r := Request{Method: http.MethodGet, Path: "sys/health", Actor: actor}
 	anonymous := c.anonymous()

@@ -22,8 +22,9 @@ const (
 // unhealthyTTLs are how long the results stand that follow each other while Vault is not well.
 var unhealthyTTLs = wait.Backoff{Duration: minUnhealthyTTL, Factor: 2, Cap: maxUnhealthyTTL, Steps: 8}
 
-// healthCache is the last result of sys/health, shared by all that use the same Transport. Nobody watches: who wants to know and
-// finds no result that still stands asks for everybody. An LRUExpireCache has no way to let many callers join one look.
+// healthCache is the last result of sys/health, shared by all that use the same Transport. Nobody watches: who wants to
+// know and finds no result that still stands asks for everybody. An LRUExpireCache has no way to let many callers join
+// one look.
 type healthCache struct {
 	flights singleflight.Group
 
@@ -42,7 +43,8 @@ type healthResult struct {
 	err      error
 }
 
-// healthResponse is the body of sys/health. Initialized is a pointer to see that it is there: the endpoint has no request ID.
+// healthResponse is the body of sys/health. Initialized is a pointer to see that it is there: the endpoint has no
+// request ID.
 type healthResponse struct {
 	Initialized       *bool  `json:"initialized"`
 	Sealed            bool   `json:"sealed"`
@@ -114,8 +116,9 @@ func (c *healthCache) put(result *healthResult, now time.Time) *healthResult {
 	return result
 }
 
-// debounceRuns is how often in a row a Vault that was well all the time must show another version before it is believed. Behind a
-// load balancer the nodes of a cluster that is being upgraded answer in turn, and each change of status is a write.
+// debounceRuns is how often in a row a Vault that was well all the time must show another version before it is
+// believed. Behind a load balancer the nodes of a cluster that is being upgraded answer in turn, and each change of
+// status is a write.
 const debounceRuns = 3
 
 // versionDebounce keeps the version that is shown until another one was seen often enough in a row.

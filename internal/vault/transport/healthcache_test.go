@@ -27,7 +27,9 @@ func TestHealthCache_AFailingVaultIsAskedMoreOftenAtFirstAndNeverLessOftenThanEv
 	g := NewWithT(t)
 	var c healthCache
 	now := time.Now()
-	for _, pause := range []time.Duration{minUnhealthyTTL, 2 * minUnhealthyTTL, 4 * minUnhealthyTTL, maxUnhealthyTTL, maxUnhealthyTTL, maxUnhealthyTTL} {
+	for _, pause := range []time.Duration{
+		minUnhealthyTTL, 2 * minUnhealthyTTL, 4 * minUnhealthyTTL, maxUnhealthyTTL, maxUnhealthyTTL, maxUnhealthyTTL,
+	} {
 		c.put(&healthResult{err: errors.New("connection refused")}, now)
 		g.Expect(c.until.Sub(now)).To(BeNumerically("~", pause, pause/5))
 	}

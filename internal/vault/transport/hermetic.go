@@ -12,9 +12,9 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// newAPI returns Vault's client library for one origin, without what it would do of its own accord: it takes nothing from the
-// environment, does not retry (the caller's work queue owns back-off, and an effect must not be sent twice) and follows no
-// redirect (a token would go with it).
+// newAPI returns Vault's client library for one origin, without what it would do of its own accord: it takes nothing
+// from the environment, does not retry (the caller's work queue owns back-off, and an effect must not be sent twice)
+// and follows no redirect (a token would go with it).
 func newAPI(origin string, client *http.Client) (*vaultapi.Client, error) {
 	clearEnvironment()
 	api, err := vaultapi.NewClient(&vaultapi.Config{
@@ -31,9 +31,9 @@ func newAPI(origin string, client *http.Client) (*vaultapi.Client, error) {
 	return api, nil
 }
 
-// clearEnvironment removes every VAULT_* variable from the process. The library reads some twenty of them (address, token,
-// namespace, proxy, TLS, headers), a few at every request, even when it is handed a complete configuration, and fails on a
-// malformed one. What Sallyport does must follow from the VaultConfig alone.
+// clearEnvironment removes every VAULT_* variable from the process. The library reads some twenty of them (address,
+// token, namespace, proxy, TLS, headers), a few at every request, even when it is handed a complete configuration, and
+// fails on a malformed one. What Sallyport does must follow from the VaultConfig alone.
 func clearEnvironment() {
 	for _, variable := range os.Environ() { //nolint:forbidigo // the names only, to remove what the library would read
 		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "VAULT_") {

@@ -11,7 +11,8 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// What VaultConfigs refer to is a role of its own, so that it can be given for chosen namespaces only: config/namespaced.
+// What VaultConfigs refer to is a role of its own, so that it can be given for chosen namespaces only:
+// config/namespaced.
 // +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=get,roleName=sallyport-credentials
 // +kubebuilder:rbac:groups="",resources=serviceaccounts/token,verbs=create,roleName=sallyport-credentials
 
@@ -56,7 +57,9 @@ type KeyPair struct {
 }
 
 // ReadKeyPair returns what a Secret holds that a field of the spec names.
-func ReadKeyPair(ctx context.Context, reader client.Reader, field string, key client.ObjectKey, actor string) (KeyPair, error) {
+func ReadKeyPair(
+	ctx context.Context, reader client.Reader, field string, key client.ObjectKey, actor string,
+) (KeyPair, error) {
 	var secret corev1.Secret
 	if err := reader.Get(ctx, key, &secret); err != nil {
 		return KeyPair{}, unreadable(err, "Secret", key.Namespace, key.Name, actor)
@@ -71,7 +74,8 @@ func ReadKeyPair(ctx context.Context, reader client.Reader, field string, key cl
 		return KeyPair{}, fault.Waiting(v1alpha1.ReasonInvalidSpec, "%s: Secret %s %s (%s)", field, key, wrong, actor).
 			WithRemedy("put both there as PEM, tls.crt and tls.key of the same pair")
 	}
-	// A line break between the two, should the first not end with one. A reader of PEM skips what is not of the kind it looks for.
+	// A line break between the two, should the first not end with one. A reader of PEM skips what is not of the kind it
+	// looks for.
 	both := string(secret.Data[corev1.TLSCertKey]) + "\n" + string(secret.Data[corev1.TLSPrivateKeyKey])
 	return KeyPair{PEM: NewToken(both), Certificate: certificate}, nil
 }
@@ -82,13 +86,17 @@ func unreadable(err error, kind, namespace, name, actor string) error {
 		return fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s %s/%s does not exist (%s)", kind, namespace, name, actor).
 			WithRemedy("create it")
 	case apierrors.IsForbidden(err):
-		return fault.Waiting(v1alpha1.ReasonCredentialMissing, "Sallyport may not get %s %s/%s (%s)", kind, namespace, name, actor).
+		return fault.Waiting(
+			v1alpha1.ReasonCredentialMissing, "Sallyport may not get %s %s/%s (%s)", kind, namespace, name, actor,
+		).
 			WithRemedy("bind the ClusterRole sallyport-credentials to its service account in namespace %s", namespace)
 	}
 	return fault.Transient(v1alpha1.ReasonInternal, "reading %s %s/%s (%s): %v", kind, namespace, name, actor, err)
 }
 
 func keyMissing(kind, namespace, name, key, actor string) error {
-	return fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s %s/%s has no key %q (%s)", kind, namespace, name, key, actor).
+	return fault.Waiting(
+		v1alpha1.ReasonCredentialMissing, "%s %s/%s has no key %q (%s)", kind, namespace, name, key, actor,
+	).
 		WithRemedy("add it")
 }

@@ -15,8 +15,8 @@ import (
 // maxPause bounds how long Vault can make a session wait.
 const maxPause = time.Minute
 
-// RequestLimiter decides when a session's requests may be sent: as spec.limits says, and not before the time that Vault named when it
-// refused one because of a quota. A nil RequestLimiter lets everything through.
+// RequestLimiter decides when a session's requests may be sent: as spec.limits says, and not before the time that Vault
+// named when it refused one because of a quota. A nil RequestLimiter lets everything through.
 //
 // flowcontrol.RateLimiter would wait as long as its context allows, without saying so at once, and knows no pause.
 type RequestLimiter struct {
@@ -40,8 +40,8 @@ func NewRequestLimiter(limits *v1alpha1.VaultLimits) *RequestLimiter {
 	return l
 }
 
-// wait until the request may be sent. It fails at once if that would take longer than the caller wants to wait, or than one request
-// may take.
+// wait until the request may be sent. It fails at once if that would take longer than the caller wants to wait, or than
+// one request may take.
 func (l *RequestLimiter) wait(ctx context.Context, timeout time.Duration, r Request) error {
 	if l == nil {
 		return nil

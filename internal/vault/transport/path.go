@@ -9,8 +9,9 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// CleanPath trims the slashes around a path and refuses what would name another one than it seems to: dots are resolved by
-// HTTP clients and proxies on the way, and Vault's policies are about the path that arrives. Escaping is done where the URL is made.
+// CleanPath trims the slashes around a path and refuses what would name another one than it seems to: dots are resolved
+// by HTTP clients and proxies on the way, and Vault's policies are about the path that arrives. Escaping is done where
+// the URL is made.
 func CleanPath(field, raw string) (string, error) {
 	invalid := func(problem, remedy string) (string, error) {
 		return "", fault.Terminal(v1alpha1.ReasonInvalidSpec, "%s %q: %s", field, raw, problem).WithRemedy("%s", remedy)

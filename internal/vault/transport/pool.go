@@ -37,8 +37,8 @@ func (c Config) key() configKey {
 	return key
 }
 
-// Transport is the shared part of Conns that go the same way: their connections, and what is known of Vault's health. One with
-// another client certificate is another Transport: Vault binds tokens to connections that showed it.
+// Transport is the shared part of Conns that go the same way: their connections, and what is known of Vault's health.
+// One with another client certificate is another Transport: Vault binds tokens to connections that showed it.
 type Transport struct {
 	Config
 	healthTimeout time.Duration
@@ -77,7 +77,8 @@ func (p *Pool) Get(config Config) (*Transport, error) {
 	return p.byKey[key], nil
 }
 
-// Keep drops the transports that are not in use and closes their idle connections. A request that still runs on one is not disturbed.
+// Keep drops the transports that are not in use and closes their idle connections. A request that still runs on one is
+// not disturbed.
 func (p *Pool) Keep(used map[*Transport]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

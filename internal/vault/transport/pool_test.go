@@ -64,7 +64,9 @@ func TestAClientCertificateChangesTheTransportAndNothingElse(t *testing.T) {
 	other, err := c.WithClientCertificate(shown)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(other.transport).NotTo(BeIdenticalTo(w))
-	g.Expect(other.transport.Config).To(Equal(Config{Origin: "https://a", Trust: PublicTrust(), ServerName: "b", ClientCertificate: shown}))
+	g.Expect(other.transport.Config).To(
+		Equal(Config{Origin: "https://a", Trust: PublicTrust(), ServerName: "b", ClientCertificate: shown}),
+	)
 	g.Expect([]any{other.namespace, other.timeout, other.limiter}).To(Equal([]any{c.namespace, c.timeout, c.limiter}))
 	again, err := c.WithClientCertificate(shown)
 	g.Expect(err).NotTo(HaveOccurred())

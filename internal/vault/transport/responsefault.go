@@ -14,8 +14,8 @@ const (
 	textUpgrading   = "Upgrading from non-versioned to versioned data"
 )
 
-// responseFault is the fault that stands for a response that is no success. 404 is described in general terms: what is missing
-// depends on the engine. An error of the server may have come after the effect.
+// responseFault is the fault that stands for a response that is no success. 404 is described in general terms: what is
+// missing depends on the engine. An error of the server may have come after the effect.
 func responseFault(r Request, response *Response) *fault.Fault {
 	switch status := response.Status; {
 	case status >= 500:
@@ -39,6 +39,8 @@ func responseFault(r Request, response *Response) *fault.Fault {
 		return fault.Transient(v1alpha1.ReasonVaultError,
 			"%s → %d the engine is being upgraded to KV version 2 (%s); it is tried again", r, status, r.Actor)
 	}
-	return fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → %d Vault rejects the request (%s)", r, response.Status, r.Actor).
+	return fault.Waiting(
+		v1alpha1.ReasonInvalidRequest, "%s → %d Vault rejects the request (%s)", r, response.Status, r.Actor,
+	).
 		WithRemedy("%s", cmp.Or(r.Remedy, "check path and engine"))
 }

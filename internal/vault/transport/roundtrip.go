@@ -27,21 +27,15 @@ type responseMeta struct {
 	retryAfter time.Duration
 }
 
-// errNotVault is a response that Vault does not give: HTML from something in front of it, JSON that ends too early.
-type errNotVault struct {
-	status int
-	detail string
-}
-
-// Error says what was found, never the body itself.
-func (e *errNotVault) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.detail) }
-
-// roundTrip sends the request and decodes the response into out. It also tells whether any of it may have reached Vault.
+// roundTrip sends the request and decodes the response into out. It also tells whether any of it may have reached
+// Vault.
 func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta responseMeta, sent bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var connected atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	ctx = httptrace.WithClientTrace(
+		ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }},
+	)
 
 	apiRequest, err := c.build(r)
 	if err != nil {
@@ -53,8 +47,8 @@ func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta response
 		return responseMeta{}, connected.Load(), err
 	}
 	defer func() { _ = response.Body.Close() }()
-	// A refusal comes as an error too, which quotes the response; the response itself says all that is needed. Anything else is a
-	// response that broke off.
+	// A refusal comes as an error too, which quotes the response; the response itself says all that is needed. Anything
+	// else is a response that broke off.
 	if _, refused := errors.AsType[*vaultapi.ResponseError](err); err != nil && !refused {
 		return responseMeta{}, true, err
 	}
@@ -84,8 +78,8 @@ func newResponseMeta(response *http.Response) responseMeta {
 	return meta
 }
 
-// client returns the library for the namespace that a request goes to. The library takes it from the client and no other place, so
-// that there is a copy for each: a small one, which shares the connections.
+// client returns the library for the namespace that a request goes to. The library takes it from the client and no
+// other place, so that there is a copy for each: a small one, which shares the connections.
 func (c *Conn) client(r Request) *vaultapi.Client {
 	namespace := r.Namespace
 	if namespace == "" {
@@ -110,13 +104,15 @@ func (c *Conn) build(r Request) (*vaultapi.Request, error) {
 	}
 	if r.Body != nil {
 		if err := built.SetJSONBody(r.Body); err != nil {
-			return nil, fault.Terminal(v1alpha1.ReasonInternal, "%s: the data cannot be encoded as JSON", r) // the error may quote a value
+			// The error itself may quote a value.
+			return nil, fault.Terminal(v1alpha1.ReasonInternal, "%s: the data cannot be encoded as JSON", r)
 		}
 	}
 	return built, nil
 }
 
-// decode reads a response of Vault: JSON, with numbers kept as they are written, and with one of the keys that all of its responses have.
+// decode reads a response of Vault: JSON, with numbers kept as they are written, and with one of the keys that all of
+// its responses have.
 func decode(response *http.Response, body []byte, out any) error {
 	notVault := func(detail string) error { return &errNotVault{response.StatusCode, detail} }
 	if kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); kind != "application/json" {

@@ -11,7 +11,9 @@ import (
 
 func TestRequestLine(t *testing.T) {
 	g := NewWithT(t)
-	for name, value := range map[string]string{"VAULT_TOKEN": "hvs.env", "VAULT_NAMESPACE": "env", "VAULT_WRAP_TTL": "1m", "VAULT_RATE_LIMIT": "bad"} {
+	for name, value := range map[string]string{
+		"VAULT_TOKEN": "hvs.env", "VAULT_NAMESPACE": "env", "VAULT_WRAP_TTL": "1m", "VAULT_RATE_LIMIT": "bad",
+	} {
 		t.Setenv(name, value)
 	}
 	api, err := newAPI("https://vault:8200", http.DefaultClient)
@@ -46,7 +48,8 @@ func (unencodable) MarshalJSON() ([]byte, error) { return nil, &http.MaxBytesErr
 // FuzzDecode: whatever comes back, it is Vault's response or a described fault that quotes nothing of it.
 func FuzzDecode(f *testing.F) {
 	for _, body := range []string{
-		``, `{}`, `null`, `[]`, `"x"`, `{"errors":[]}`, `{"errors":["no"]}`, `{"errors":"no"}`, `<html>`, `{"request_id":"1","data":{"a":1e999}}`,
+		``, `{}`, `null`, `[]`, `"x"`, `{"errors":[]}`, `{"errors":["no"]}`, `{"errors":"no"}`, `<html>`,
+		`{"request_id":"1","data":{"a":1e999}}`,
 		`{"request_id":"1","data":{"data":null,"metadata":{"version":1,"deletion_time":"x","destroyed":1}}}`, `{"request_id":1}`, `{"initialized":true}`,
 	} {
 		f.Add(404, "application/json", []byte(body))
@@ -72,9 +75,12 @@ func FuzzDecode(f *testing.F) {
 
 func TestRetryAfter(t *testing.T) {
 	for value, want := range map[string]time.Duration{
-		"": 0, "0": 0, "-1": 0, "7": 7 * time.Second, "99999999999": 0, "86400": maxPause, "Wed, 21 Oct 2026 07:28:00 GMT": 0, "soon": 0,
+		"": 0, "0": 0, "-1": 0, "7": 7 * time.Second, "99999999999": 0, "86400": maxPause,
+		"Wed, 21 Oct 2026 07:28:00 GMT": 0, "soon": 0,
 	} {
-		got := newResponseMeta(&http.Response{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {value}}})
+		got := newResponseMeta(
+			&http.Response{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {value}}},
+		)
 		if value == "99999999999" {
 			want = maxPause
 		}

@@ -33,8 +33,8 @@ type Trust struct {
 	key  [sha256.Size]byte
 }
 
-// NewTrust reads a PEM bundle. It fails, with what is wrong, if there is no certificate in it or one that cannot be parsed:
-// skipping that one, as crypto/x509 does, would only show later, as an unknown authority.
+// NewTrust reads a PEM bundle. It fails, with what is wrong, if there is no certificate in it or one that cannot be
+// parsed: skipping that one, as crypto/x509 does, would only show later, as an unknown authority.
 func NewTrust(certificates string) (Trust, string) {
 	pool, found := x509.NewCertPool(), false
 	for rest := []byte(certificates); ; {

@@ -56,7 +56,9 @@ func TestNewClientCertificate(t *testing.T) {
 	otherCertificate, otherKey := pair(t)
 	other, _ := NewClientCertificate(otherCertificate, otherKey)
 	g.Expect(other.key).NotTo(Equal(shown.key))
-	for _, bad := range [][2][]byte{{certificate, otherKey}, {key, certificate}, {[]byte("hunter2"), key}, {certificate, []byte("hunter2")}} {
+	for _, bad := range [][2][]byte{
+		{certificate, otherKey}, {key, certificate}, {[]byte("hunter2"), key}, {certificate, []byte("hunter2")},
+	} {
 		_, problem := NewClientCertificate(bad[0], bad[1])
 		g.Expect(problem).To(Equal("holds no PEM certificate with the key that belongs to it"))
 	}
@@ -73,5 +75,7 @@ func pair(t *testing.T) (certificate, key []byte) {
 	g.Expect(err).NotTo(HaveOccurred())
 	encoded, err := x509.MarshalPKCS8PrivateKey(private)
 	g.Expect(err).NotTo(HaveOccurred())
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(
+		&pem.Block{Type: "PRIVATE KEY", Bytes: encoded},
+	)
 }

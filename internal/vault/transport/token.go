@@ -8,8 +8,8 @@ import (
 
 const redacted = "[redacted]"
 
-// Token is a secret word of Vault's that cannot be printed by accident. It holds a function and not a string, because fmt calls no
-// method on an unexported field: it would print a string inside a larger struct as it stands.
+// Token is a secret word of Vault's that cannot be printed by accident. It holds a function and not a string, because
+// fmt calls no method on an unexported field: it would print a string inside a larger struct as it stands.
 type Token struct{ reveal func() string }
 
 // NewToken returns a Token that reveals the value.

@@ -29,7 +29,9 @@ var _ = Describe("Failing", func() {
 	})
 
 	read := func(ctx context.Context, session *session.Session) error {
-		_, err := secrets.Read(ctx, session, secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2})
+		_, err := secrets.Read(
+			ctx, session, secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2},
+		)
 		return err
 	}
 	login := func(ctx context.Context) error {
@@ -98,20 +100,30 @@ var _ = Describe("Failing", func() {
 			"ORIGIN answered, but not as Vault does: status 200 with something that is not JSON "+as+"; check that spec.url is Vault's own address"),
 		Entry("a firewall's 403", env.Fault{Status: 403, Body: "<html>" + canary}, v1alpha1.ReasonVaultUnreachable,
 			"ORIGIN answered, but not as Vault does: status 403 with something that is not JSON "+as+"; check that spec.url is Vault's own address"),
-		Entry("truncated JSON", env.Fault{Status: 200, ContentType: "application/json", Body: `{"request_id":"1","data":{"password":"` + canary},
+		Entry("truncated JSON", env.Fault{
+			Status: 200, ContentType: "application/json", Body: `{"request_id":"1","data":{"password":"` + canary,
+		},
 			v1alpha1.ReasonVaultUnreachable,
 			"ORIGIN answered, but not as Vault does: status 200 with JSON that cannot be read "+as+"; check that spec.url is Vault's own address"),
-		Entry("another API's JSON", env.Fault{Status: 404, ContentType: "application/json", Body: `{"message":"` + canary + `"}`},
+		Entry("another API's JSON", env.Fault{
+			Status: 404, ContentType: "application/json", Body: `{"message":"` + canary + `"}`,
+		},
 			v1alpha1.ReasonVaultUnreachable,
 			"ORIGIN answered, but not as Vault does: status 404 with JSON that is not Vault's "+as+"; check that spec.url is Vault's own address"),
-		Entry("a redirect", env.Fault{Status: 307, Header: http.Header{"Location": {"https://evil.example/v1/secret/data/db"}}},
+		Entry("a redirect", env.Fault{
+			Status: 307, Header: http.Header{"Location": {"https://evil.example/v1/secret/data/db"}},
+		},
 			v1alpha1.ReasonVaultUnreachable,
 			"307 redirect to another address, which is not followed "+as+"; point spec.url at Vault's active node or at a load balancer that finds it"),
 		Entry("a quota", env.Fault{Status: 429, ContentType: "application/json", Body: `{"errors":["request path: rate limit quota exceeded"]}`},
 			v1alpha1.ReasonRateLimited, "429 too many requests "+as+"; a quota in Vault is used up"),
-		Entry("an error of Vault's", env.Fault{Status: 500, ContentType: "application/json", Body: `{"errors":["` + canary + `"]}`},
+		Entry("an error of Vault's", env.Fault{
+			Status: 500, ContentType: "application/json", Body: `{"errors":["` + canary + `"]}`,
+		},
 			v1alpha1.ReasonVaultError, "500 an error inside Vault "+as+"; Vault's own log says more"),
-		Entry("503 though Vault is not sealed", env.Fault{Status: 503, ContentType: "application/json", Body: `{"errors":["upstream"]}`},
+		Entry("503 though Vault is not sealed", env.Fault{
+			Status: 503, ContentType: "application/json", Body: `{"errors":["upstream"]}`,
+		},
 			v1alpha1.ReasonVaultError, "503 an error inside Vault "+as+"; Vault's own log says more"),
 		Entry("400", env.Fault{Status: 400, ContentType: "application/json", Body: `{"errors":["` + canary + `"]}`},
 			v1alpha1.ReasonInvalidRequest, "400 Vault rejects the request "+as+"; check path and engine"),
@@ -119,8 +131,14 @@ var _ = Describe("Failing", func() {
 
 	It("says that Vault is not initialized", func(ctx context.Context) {
 		session := f.session(ctx)
-		proxy.Inject(env.Fault{Path: "secret/", Status: 503, ContentType: "application/json", Body: `{"errors":["Vault is sealed"]}`})
-		proxy.Inject(env.Fault{Path: "sys/health", Status: 501, ContentType: "application/json", Body: `{"initialized":false,"sealed":true}`})
+		proxy.Inject(
+			env.Fault{Path: "secret/", Status: 503, ContentType: "application/json", Body: `{"errors":["Vault is sealed"]}`},
+		)
+		proxy.Inject(
+			env.Fault{
+				Path: "sys/health", Status: 501, ContentType: "application/json", Body: `{"initialized":false,"sealed":true}`,
+			},
+		)
 		Expect(f.said(read(ctx, session), v1alpha1.ReasonVaultSealed)).To(Equal(
 			"GET secret/data/db → 503 Vault is not initialized " + as + "; initialize and unseal it"))
 	})
@@ -183,7 +201,9 @@ var _ = Describe("Failing", func() {
 			Expect(err).NotTo(HaveOccurred())
 			DeferCleanup(other.Close)
 			f.config.Spec.CACertificate = ""
-			f.config.Spec.CACertificateFrom = &v1alpha1.CACertificateSource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "ca", Key: "ca.crt"}}
+			f.config.Spec.CACertificateFrom = &v1alpha1.CACertificateSource{
+				ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "ca", Key: "ca.crt"},
+			}
 			Expect(f.said(login(ctx), v1alpha1.ReasonCredentialMissing)).To(Equal(
 				"ConfigMap shop/ca does not exist (VaultConfig shop/prod); create it"))
 			f.setConfigMap("ca", "ca.crt", other.CACertificate())
@@ -205,7 +225,9 @@ var _ = Describe("Failing", func() {
 			Expect(read(ctx, session)).To(Succeed())
 
 			f.config.Generation = 2
-			f.config.Spec.CACertificateFrom = &v1alpha1.CACertificateSource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "ca", Key: "ca.crt"}}
+			f.config.Spec.CACertificateFrom = &v1alpha1.CACertificateSource{
+				SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "ca", Key: "ca.crt"},
+			}
 			Expect(f.said(login(ctx), v1alpha1.ReasonCredentialMissing)).To(Equal("Secret shop/ca does not exist (VaultConfig shop/prod); create it"))
 			f.setSecret("ca", "ca.crt", server.CACertificate())
 			Expect(login(ctx)).To(Succeed())

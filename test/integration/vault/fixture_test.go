@@ -49,7 +49,9 @@ type fixture struct {
 func newFixture(changes ...func(*v1alpha1.VaultConfig)) *fixture {
 	f := &fixture{clock: clocktesting.NewFakePassiveClock(time.Now())}
 	f.kubernetes = fake.NewClientBuilder().WithInterceptorFuncs(interceptor.Funcs{
-		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+		Get: func(
+			ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption,
+		) error {
 			if f.kubernetesDown.Load() {
 				return errors.New("connection refused")
 			}
@@ -110,7 +112,9 @@ func (f *fixture) setSecretData(name string, data map[string][]byte) {
 }
 
 func (f *fixture) setConfigMap(name, key, value string) {
-	configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Data: map[string]string{key: value}}
+	configMap := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Data: map[string]string{key: value},
+	}
 	Expect(client.IgnoreNotFound(f.kubernetes.Delete(context.Background(), configMap.DeepCopy()))).To(Succeed())
 	Expect(f.kubernetes.Create(context.Background(), configMap)).To(Succeed())
 }

@@ -21,7 +21,10 @@ import (
 var _ = Describe("The environment", func() {
 	It("has no effect", func(ctx context.Context) {
 		var trapped atomic.Int64
-		trap := http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { trapped.Add(1) })}
+		trap := http.Server{
+			ReadHeaderTimeout: time.Second,
+			Handler:           http.HandlerFunc(func(http.ResponseWriter, *http.Request) { trapped.Add(1) }),
+		}
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		Expect(err).NotTo(HaveOccurred())
 		go func() { _ = trap.Serve(listener) }()
@@ -35,8 +38,10 @@ var _ = Describe("The environment", func() {
 		for name, value := range map[string]string{
 			"VAULT_ADDR": address, "VAULT_AGENT_ADDR": address, "VAULT_TOKEN": root, "VAULT_NAMESPACE": "elsewhere",
 			"VAULT_SKIP_VERIFY": "true", "VAULT_HTTP_PROXY": address, "VAULT_PROXY_ADDR": address, "VAULT_CACERT": certificates,
-			"VAULT_CLIENT_CERT": "/nonexistent", "VAULT_CLIENT_KEY": "/nonexistent", "VAULT_HEADERS": "not json", "VAULT_WRAP_TTL": "60s",
-			"VAULT_RATE_LIMIT": "nonsense", "VAULT_CLIENT_TIMEOUT": "nonsense", "VAULT_MAX_RETRIES": "99", "VAULT_SRV_LOOKUP": "true",
+			"VAULT_CLIENT_CERT": "/nonexistent", "VAULT_CLIENT_KEY": "/nonexistent", "VAULT_HEADERS": "not json",
+			"VAULT_WRAP_TTL":   "60s",
+			"VAULT_RATE_LIMIT": "nonsense", "VAULT_CLIENT_TIMEOUT": "nonsense", "VAULT_MAX_RETRIES": "99",
+			"VAULT_SRV_LOOKUP":      "true",
 			"VAULT_TLS_SERVER_NAME": "elsewhere", "SSL_CERT_FILE": certificates, "SSL_CERT_DIR": filepath.Dir(certificates),
 			"HTTPS_PROXY": address, "https_proxy": address, "HTTP_PROXY": address, "ALL_PROXY": address,
 		} {

@@ -249,8 +249,15 @@ var _ = Describe("A token obtained by login", func() {
 				}
 				w.later(time.Second)
 			}
-			Expect(tried).To(Equal([]time.Duration{0, 30 * time.Second, 90 * time.Second, 210 * time.Second, 450 * time.Second, 750 * time.Second}))
-			server.Write("auth/"+w.mount+"/role/later", with(terms{}.fields(), "role_type", "jwt", "user_claim", "sub", "bound_audiences", "vault"))
+			Expect(tried).To(
+				Equal(
+					[]time.Duration{0, 30 * time.Second, 90 * time.Second, 210 * time.Second, 450 * time.Second, 750 * time.Second},
+				),
+			)
+			server.Write(
+				"auth/"+w.mount+"/role/later",
+				with(terms{}.fields(), "role_type", "jwt", "user_claim", "sub", "bound_audiences", "vault"),
+			)
 			w.later(5 * time.Minute)
 			Expect(w.read(ctx)).To(Succeed())
 		})
@@ -340,7 +347,9 @@ var _ = Describe("A wrapped secret ID", func() {
 	It("in an empty Secret, or as something else, says so", func(ctx context.Context) {
 		w := wrapped(ctx, terms{})
 		w.setSecret("approle", "id", " \n")
-		Expect(w.said(w.read(ctx), v1alpha1.ReasonCredentialMissing)).To(Equal(source + " is empty (VaultConfig shop/prod)" + cure))
+		Expect(w.said(w.read(ctx), v1alpha1.ReasonCredentialMissing)).To(
+			Equal(source + " is empty (VaultConfig shop/prod)" + cure),
+		)
 		w.setSecret("approle", "id", "\x01\x02")
 		Expect(w.said(w.read(ctx), v1alpha1.ReasonInvalidSpec)).To(Equal(
 			source + " holds characters that a wrapping token cannot have (VaultConfig shop/prod); put one wrapping token on each line"))
@@ -355,10 +364,14 @@ var _ = Describe("A workload's session", func() {
 		w.config.Spec.Auth.JWT.ServiceAccountName, w.config.Spec.Auth.JWT.Workload = "", new(true)
 		asked := 0
 		pod := func(account string) *auth.Workload {
-			return &auth.Workload{Namespace: "shop", ServiceAccount: account, Token: func(ctx context.Context, audience string) (string, error) {
+			return &auth.Workload{Namespace: "shop", ServiceAccount: account, Token: func(
+				ctx context.Context, audience string,
+			) (string, error) {
 				asked++
 				Expect(audience).To(Equal("vault"))
-				made, err := theAPIServer().Clients.CoreV1().ServiceAccounts("shop").CreateToken(ctx, account, &authenticationv1.TokenRequest{
+				made, err := theAPIServer().Clients.CoreV1().ServiceAccounts(
+					"shop",
+				).CreateToken(ctx, account, &authenticationv1.TokenRequest{
 					Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}},
 				}, metav1.CreateOptions{})
 				if err != nil {

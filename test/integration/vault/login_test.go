@@ -59,7 +59,13 @@ var _ = Describe("Logging in", func() {
 	})
 
 	It("describes the token", func(ctx context.Context) {
-		f.setToken(f.token(env.TokenOptions{Policies: []string{"reader", "writer"}, TTL: time.Hour, ExplicitMaxTTL: 3 * time.Hour, NumUses: 100}))
+		f.setToken(
+			f.token(
+				env.TokenOptions{
+					Policies: []string{"reader", "writer"}, TTL: time.Hour, ExplicitMaxTTL: 3 * time.Hour, NumUses: 100,
+				},
+			),
+		)
 		info := f.session(ctx).Token()
 		Expect(info.ExpireTime).To(BeTemporally("~", f.clock.Now().Add(time.Hour), 5*time.Second))
 		Expect(info.CreationTTL).To(Equal(time.Hour))
@@ -74,8 +80,12 @@ var _ = Describe("Logging in", func() {
 
 	It("describes a root token and a batch token", func(ctx context.Context) {
 		f.setToken(f.token(env.TokenOptions{Policies: []string{"root"}}))
-		Expect(f.session(ctx).Token()).To(And(HaveField("Policies", []string{"root"}), HaveField("Type", "service"), HaveField("ExpireTime", time.Time{}),
-			HaveField("CreationTTL", time.Duration(0)), HaveField("Renewable", false), HaveField("MaxTTLReached", false), HaveField("Opaque", false)))
+		Expect(
+			f.session(ctx).Token(),
+		).To(And(HaveField("Policies", []string{"root"}), HaveField("Type", "service"), HaveField("ExpireTime", time.Time{}),
+			HaveField(
+				"CreationTTL", time.Duration(0),
+			), HaveField("Renewable", false), HaveField("MaxTTLReached", false), HaveField("Opaque", false)))
 		Expect(f.session(ctx).NextRenewal()).To(BeZero())
 		f.setToken(f.token(env.TokenOptions{Policies: []string{"reader"}, Batch: true, TTL: time.Hour}))
 		f.later(time.Minute)
@@ -93,11 +103,17 @@ var _ = Describe("Logging in", func() {
 			},
 			Entry("is missing", func() { f.config.Spec.Auth.Token.SecretKeyRef.Name = "none" }, v1alpha1.ReasonCredentialMissing,
 				"Secret shop/none does not exist (VaultConfig shop/prod); create it"),
-			Entry("lacks the key", func() { f.config.Spec.Auth.Token.SecretKeyRef.Key = "other" }, v1alpha1.ReasonCredentialMissing,
+			Entry("lacks the key", func() { f.config.Spec.Auth.Token.SecretKeyRef.Key = "other" },
+				v1alpha1.ReasonCredentialMissing,
 				`Secret shop/vault-token has no key "other" (VaultConfig shop/prod); add it`),
 			Entry("is empty", func() { f.setToken("  \n") }, v1alpha1.ReasonCredentialMissing,
 				`Secret shop/vault-token, key "token" is empty (VaultConfig shop/prod); put a Vault token there`),
-			Entry("holds two words", func() { f.tokens = []string{"hvs.aaaa"}; f.setToken("hvs.aaaa bbbb") }, v1alpha1.ReasonInvalidSpec,
+			Entry("holds two words", func() {
+				f.tokens = []string{"hvs.aaaa"}
+				f.setToken(
+					"hvs.aaaa bbbb",
+				)
+			}, v1alpha1.ReasonInvalidSpec,
 				`Secret shop/vault-token, key "token" holds white space or characters that a Vault token cannot have (VaultConfig shop/prod); put the token alone there`),
 			Entry("holds binary data", func() { f.setToken("hvs.\x00\xff") }, v1alpha1.ReasonInvalidSpec,
 				`Secret shop/vault-token, key "token" holds white space or characters that a Vault token cannot have (VaultConfig shop/prod); put the token alone there`),
@@ -139,7 +155,9 @@ var _ = Describe("Logging in", func() {
 			f.config.Spec.Auth.Token.SecretKeyRef.Name = "changes nothing without a new generation"
 			Expect(f.kubernetes.DeleteAllOf(ctx, secretOf("shop"), inNamespace("shop"))).To(Succeed())
 			f.later(2 * time.Minute)
-			Expect(f.said(read(ctx, session), v1alpha1.ReasonCredentialMissing)).To(HavePrefix("Secret shop/vault-token does not exist"))
+			Expect(
+				f.said(read(ctx, session), v1alpha1.ReasonCredentialMissing),
+			).To(HavePrefix("Secret shop/vault-token does not exist"))
 		})
 	})
 
@@ -228,7 +246,9 @@ var _ = Describe("Logging in", func() {
 
 		It("keeps the token when only the policy is missing", func(ctx context.Context) {
 			session := f.session(ctx)
-			_, err := secrets.Read(ctx, session, secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion1})
+			_, err := secrets.Read(
+				ctx, session, secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion1},
+			)
 			f.said(err, v1alpha1.ReasonPermissionDenied)
 			Expect(read(ctx, session)).To(Succeed())
 			Expect(logins()).To(Equal(2)) // at login, and to tell the policy from the token

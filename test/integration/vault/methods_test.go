@@ -85,7 +85,9 @@ type terms struct {
 
 func (t terms) fields() map[string]any {
 	fields := map[string]any{"token_policies": []string{"reader"}, "token_ttl": "1h"}
-	for name, duration := range map[string]time.Duration{"token_ttl": t.ttl, "token_max_ttl": t.maxTTL, "token_period": t.period} {
+	for name, duration := range map[string]time.Duration{
+		"token_ttl": t.ttl, "token_max_ttl": t.maxTTL, "token_period": t.period,
+	} {
 		if duration > 0 {
 			fields[name] = duration.String()
 		}
@@ -130,7 +132,12 @@ func newWay(ctx context.Context, kind, mount string, t terms) *way {
 		w.label += " role app"
 		auth.Kubernetes = &v1alpha1.ServiceAccountAuth{Mount: own, Role: "app", ServiceAccountName: "app"}
 		server.TrustCluster(ctx, theAPIServer(), w.mount, kind)
-		server.Write(path+"/role/app", with(t.fields(), "bound_service_account_names", "app", "bound_service_account_namespaces", "shop", "audience", "vault"))
+		server.Write(
+			path+"/role/app",
+			with(
+				t.fields(), "bound_service_account_names", "app", "bound_service_account_namespaces", "shop", "audience", "vault",
+			),
+		)
 	case "jwt":
 		w.label += " role app"
 		auth.JWT = &v1alpha1.ServiceAccountAuth{Mount: own, Role: "app", ServiceAccountName: "app"}
@@ -146,18 +153,32 @@ func newWay(ctx context.Context, kind, mount string, t terms) *way {
 		w.label += " user bob"
 		w.request += "/bob"
 		server.Write(path+"/users/bob", with(t.fields(), "password", password))
-		auth.UserPass = &v1alpha1.PasswordAuth{Mount: own, Username: "bob", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "bob", Key: "password"}}
+		auth.UserPass = &v1alpha1.PasswordAuth{
+			Mount: own, Username: "bob", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "bob", Key: "password"},
+		}
 		w.setSecret("bob", "password", password+"\n")
 	case "ldap":
 		w.label += " user bob"
 		w.request += "/bob"
-		server.Write(path+"/config", with(t.fields(), "url", theLDAPServer().URL(), "userdn", "ou=people,"+env.LDAPBase, "userattr", "uid", "discoverdn", false))
-		auth.LDAP = &v1alpha1.PasswordAuth{Mount: own, Username: "bob", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "bob", Key: "password"}}
+		server.Write(
+			path+"/config",
+			with(
+				t.fields(), "url", theLDAPServer().URL(), "userdn", "ou=people,"+env.LDAPBase, "userattr", "uid", "discoverdn",
+				false,
+			),
+		)
+		auth.LDAP = &v1alpha1.PasswordAuth{
+			Mount: own, Username: "bob", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "bob", Key: "password"},
+		}
 		w.setSecret("bob", "password", password+"\r\n")
 	case "cert":
 		w.label += " role app"
-		auth.Cert = &v1alpha1.CertAuth{Mount: own, Role: "app", ClientCertificateSecretRef: v1alpha1.TLSSecretReference{Name: "tls"}}
-		server.Write(path+"/certs/app", with(t.fields(), "certificate", server.CACertificate(), "allowed_common_names", "sallyport"))
+		auth.Cert = &v1alpha1.CertAuth{
+			Mount: own, Role: "app", ClientCertificateSecretRef: v1alpha1.TLSSecretReference{Name: "tls"},
+		}
+		server.Write(
+			path+"/certs/app", with(t.fields(), "certificate", server.CACertificate(), "allowed_common_names", "sallyport"),
+		)
 		w.setCertificate("sallyport")
 		w.config.Spec.URL = server.URL() // a proxy would end TLS, and with it the certificate
 	}

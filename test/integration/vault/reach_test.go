@@ -187,13 +187,17 @@ var _ = Describe("The way to Vault", func() {
 	Describe("with limits", func() {
 		It("takes no more than they allow, and says so to those who would wait too long", func(ctx context.Context) {
 			one, three := int32(1), int32(3)
-			f.config.Spec.Limits = &v1alpha1.VaultLimits{RequestsPerSecond: &one, Burst: &three, Timeout: &metav1.Duration{Duration: time.Second}}
+			f.config.Spec.Limits = &v1alpha1.VaultLimits{
+				RequestsPerSecond: &one, Burst: &three, Timeout: &metav1.Duration{Duration: time.Second},
+			}
 			session := f.session(ctx) // the first of three
 			var wait sync.WaitGroup
 			errs := make([]error, 12)
 			for i := range errs {
 				wait.Go(func() {
-					_, errs[i] = secrets.Read(ctx, session, secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2})
+					_, errs[i] = secrets.Read(
+						ctx, session, secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2},
+					)
 				})
 			}
 			wait.Wait()
@@ -222,7 +226,9 @@ var _ = Describe("The way to Vault", func() {
 	Describe("when a quota is used up", func() {
 		quota := func(seconds string, times int) env.Fault {
 			return env.Fault{
-				Path: "secret/", Times: times, Status: 429, ContentType: "application/json", Header: http.Header{"Retry-After": {seconds}},
+				Path: "secret/", Times: times, Status: 429, ContentType: "application/json", Header: http.Header{
+					"Retry-After": {seconds},
+				},
 				Body: `{"errors":["request path: rate limit quota exceeded"]}`,
 			}
 		}
@@ -255,7 +261,9 @@ var _ = Describe("The way to Vault", func() {
 			usedUp := quota("1", 1)
 			usedUp.Method = http.MethodPost
 			proxy.Inject(usedUp)
-			_, err := secrets.Write(ctx, session, secrets.Location{EnginePath: "secret", SecretPath: "quota"}, map[string]any{"a": "b"}, 0)
+			_, err := secrets.Write(
+				ctx, session, secrets.Location{EnginePath: "secret", SecretPath: "quota"}, map[string]any{"a": "b"}, 0,
+			)
 			f.said(err, v1alpha1.ReasonRateLimited)
 			Expect(fault.OutcomeUnknown(err)).To(BeFalse())
 			Expect(proxy.Counts()).To(HaveKeyWithValue("POST secret/data/quota", 1))
@@ -264,7 +272,9 @@ var _ = Describe("The way to Vault", func() {
 
 	It("follows a redirect back to the same place only, and not for ever", func(ctx context.Context) {
 		session := f.session(ctx)
-		back := env.Fault{Path: "secret/", Times: 2, Status: 307, Header: http.Header{"Location": {proxy.URL() + "/v1/secret/data/db"}}}
+		back := env.Fault{
+			Path: "secret/", Times: 2, Status: 307, Header: http.Header{"Location": {proxy.URL() + "/v1/secret/data/db"}},
+		}
 		proxy.Inject(back)
 		location := secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2}
 		_, err := secrets.Read(ctx, session, location)
@@ -296,7 +306,12 @@ var _ = Describe("A standby", func() {
 
 		health, err := f.sessions.Health(ctx, f.config)
 		Expect(err).NotTo(HaveOccurred())
-		Expect(health).To(And(HaveField("Standby", true), HaveField("Initialized", true), HaveField("Sealed", false), HaveField("Version", Not(BeEmpty()))))
+		Expect(health).To(
+			And(
+				HaveField("Standby", true), HaveField("Initialized", true), HaveField("Sealed", false),
+				HaveField("Version", Not(BeEmpty())),
+			),
+		)
 		session := f.session(ctx)
 		location := secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2}
 		_, err = secrets.Write(ctx, session, location, map[string]any{"password": canary}, 0)

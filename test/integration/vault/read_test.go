@@ -23,7 +23,9 @@ var _ = Describe("Reading", func() {
 	Context("a KV version 2 engine", func() {
 		BeforeEach(func() {
 			server.PutKV("secret/data/team/oracle", map[string]any{
-				"password": canary + "1", "port": json.Number("1521"), "big": json.Number("123456789012345"), "nested": map[string]any{"a": []any{true, nil}},
+				"password": canary + "1", "port": json.Number("1521"), "big": json.Number(
+					"123456789012345",
+				), "nested": map[string]any{"a": []any{true, nil}},
 			})
 			DeferCleanup(func() { remove("secret/metadata/team/oracle") })
 		})
@@ -34,7 +36,9 @@ var _ = Describe("Reading", func() {
 				secret, err := secrets.Read(ctx, f.session(ctx), at)
 				Expect(err).NotTo(HaveOccurred())
 				Expect(secret.Data).To(Equal(map[string]any{
-					"password": canary + "1", "port": json.Number("1521"), "big": json.Number("123456789012345"), "nested": map[string]any{"a": []any{true, nil}},
+					"password": canary + "1", "port": json.Number("1521"), "big": json.Number(
+						"123456789012345",
+					), "nested": map[string]any{"a": []any{true, nil}},
 				}))
 				Expect(secret.Path).To(Equal("secret/data/team/oracle"))
 				Expect(secret.Version).To(Equal(int64(1)))
@@ -119,7 +123,9 @@ var _ = Describe("Reading", func() {
 
 		DescribeTable("takes the path as it is",
 			func(ctx context.Context, path, value string, version v1alpha1.KVVersion) {
-				secret, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "kv", SecretPath: path, KVVersion: version})
+				secret, err := secrets.Read(
+					ctx, f.session(ctx), secrets.Location{EnginePath: "kv", SecretPath: path, KVVersion: version},
+				)
 				Expect(err).NotTo(HaveOccurred())
 				Expect(secret.Data).To(HaveKeyWithValue("password", canary+value))
 				Expect(secret.Path).To(Equal("kv/" + path))
@@ -173,13 +179,18 @@ var _ = Describe("Reading", func() {
 			Expect(err).NotTo(HaveOccurred())
 			Expect(secret.Data).To(HaveKeyWithValue("name", "app"))
 			Expect(secret.Data).To(HaveKeyWithValue("type", "aes256-gcm96"))
-			Expect([]any{secret.Version, secret.Path, secret.CreatedTime.IsZero()}).To(Equal([]any{int64(0), "transit/keys/app", true}))
+			Expect(
+				[]any{secret.Version, secret.Path, secret.CreatedTime.IsZero()},
+			).To(Equal([]any{int64(0), "transit/keys/app", true}))
 
 			there.Version = 1
 			_, err = secrets.Read(ctx, f.session(ctx), there)
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
 				"version 1 of transit/keys/app: the engine is not KV, which keeps no versions " + as + "; leave out version"))
-			_, err = secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "transit", SecretPath: "keys/app", KVVersion: v1alpha1.KVVersion1})
+			_, err = secrets.Read(
+				ctx, f.session(ctx),
+				secrets.Location{EnginePath: "transit", SecretPath: "keys/app", KVVersion: v1alpha1.KVVersion1},
+			)
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
 				"the secrets engine at transit is not KV " + as + "; leave out kvVersion, or correct enginePath"))
 			_, err = secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "transit", SecretPath: "keys/none"})
@@ -193,7 +204,11 @@ var _ = Describe("Reading", func() {
 			DeferCleanup(func() { server.Unmount("transit") })
 			server.Policy("transit", `path "transit/*" { capabilities = ["read"] }`)
 			f.setToken(f.token(env.TokenOptions{Policies: []string{"transit"}}))
-			proxy.Inject(env.Fault{Path: "transit/nothing", Status: 200, ContentType: "application/json", Body: `{"request_id":"r","data":null}`})
+			proxy.Inject(
+				env.Fault{
+					Path: "transit/nothing", Status: 200, ContentType: "application/json", Body: `{"request_id":"r","data":null}`,
+				},
+			)
 			empty, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "transit", SecretPath: "nothing"})
 			Expect(err).NotTo(HaveOccurred())
 			Expect(empty.Data).To(BeEmpty(), "an engine that answers without data has no keys")
@@ -241,12 +256,16 @@ var _ = Describe("Reading", func() {
 			server.Policy("all", `path "secret/*" { capabilities = ["read"] }
 path "kv/*" { capabilities = ["read"] }`)
 			f.setToken(f.token(env.TokenOptions{Policies: []string{"all"}}))
-			_, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "secret", SecretPath: "oracle", KVVersion: v1alpha1.KVVersion1})
+			_, err := secrets.Read(
+				ctx, f.session(ctx), secrets.Location{EnginePath: "secret", SecretPath: "oracle", KVVersion: v1alpha1.KVVersion1},
+			)
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
 				"GET secret/oracle → 404 the engine at secret is KV version 2 " + as + "; leave out kvVersion, or set it to V2"))
 
 			server.PutKV("kv/data/oracle", map[string]any{"password": canary})
-			_, err = secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "kv", SecretPath: "oracle", KVVersion: v1alpha1.KVVersion2})
+			_, err = secrets.Read(
+				ctx, f.session(ctx), secrets.Location{EnginePath: "kv", SecretPath: "oracle", KVVersion: v1alpha1.KVVersion2},
+			)
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
 				"GET kv/data/oracle → 200 not a KV version 2 secret " + as + "; the engine at kv seems to be KV version 1"))
 		})
@@ -259,7 +278,9 @@ path "kv/*" { capabilities = ["read"] }`)
 			Expect(f.said(err, v1alpha1.ReasonPermissionDenied)).To(Equal(
 				`GET secret/data/db → 403 permission denied ` + as + `; its policy needs "read" on secret/data/db; ` +
 					"Vault does not tell it the engine's KV version, so V2 was assumed: set kvVersion if that is wrong"))
-			_, err = secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2})
+			_, err = secrets.Read(
+				ctx, f.session(ctx), secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2},
+			)
 			Expect(f.said(err, v1alpha1.ReasonPermissionDenied)).To(Equal(
 				`GET secret/data/db → 403 permission denied ` + as + `; its policy needs "read" on secret/data/db`))
 		})
@@ -277,8 +298,15 @@ path "kv/*" { capabilities = ["read"] }`)
 
 	It("bounds what it reads of an answer", func(ctx context.Context) {
 		session := f.session(ctx)
-		proxy.Inject(env.Fault{Path: "kv/", Status: 200, ContentType: "application/json", Body: fmt.Sprintf(`{"request_id":"x","data":{"a":%q}}`, make([]byte, 3<<20))})
-		_, err := secrets.Read(ctx, session, secrets.Location{EnginePath: "kv", SecretPath: "x", KVVersion: v1alpha1.KVVersion1})
+		proxy.Inject(
+			env.Fault{
+				Path: "kv/", Status: 200, ContentType: "application/json",
+				Body: fmt.Sprintf(`{"request_id":"x","data":{"a":%q}}`, make([]byte, 3<<20)),
+			},
+		)
+		_, err := secrets.Read(
+			ctx, session, secrets.Location{EnginePath: "kv", SecretPath: "x", KVVersion: v1alpha1.KVVersion1},
+		)
 		Expect(f.said(err, v1alpha1.ReasonVaultUnreachable)).To(ContainSubstring("answered, but not as Vault does: status 200 with more than 4 MiB"))
 	})
 })

@@ -56,11 +56,14 @@ var _ = Describe("Renewing", func() {
 	})
 
 	It("notices that the max TTL caps it, and stops", func(ctx context.Context) {
-		f.setToken(f.token(env.TokenOptions{Policies: []string{"reader"}, TTL: 12 * time.Second, ExplicitMaxTTL: 20 * time.Second}))
+		f.setToken(
+			f.token(env.TokenOptions{Policies: []string{"reader"}, TTL: 12 * time.Second, ExplicitMaxTTL: 20 * time.Second}),
+		)
 		session := f.session(ctx)
 		Expect(session.Token().MaxTTLReached).To(BeFalse())
 		Expect(session.NextRenewal()).NotTo(BeZero())
-		// Real time, because Vault says what is left: all that was asked for at first, less when half of the max TTL has passed.
+		// Real time, because Vault says what is left: all that was asked for at first, less when half of the max TTL
+		// has passed.
 		Expect(session.Renew(ctx)).To(Succeed())
 		Expect(session.Token().MaxTTLReached).To(BeFalse())
 		Eventually(func(g Gomega) {
@@ -80,7 +83,8 @@ var _ = Describe("Renewing", func() {
 	})
 
 	It("goes on for ever with a periodic token", func(ctx context.Context) {
-		f.setToken(f.token(env.TokenOptions{Policies: []string{"reader"}, Period: 2000 * time.Hour})) // more than Vault's max lease TTL
+		// More than Vault's max lease TTL.
+		f.setToken(f.token(env.TokenOptions{Policies: []string{"reader"}, Period: 2000 * time.Hour}))
 		session := f.session(ctx)
 		Expect(session.Renew(ctx)).To(Succeed())
 		Expect(session.Token().MaxTTLReached).To(BeFalse())
@@ -98,7 +102,11 @@ var _ = Describe("Renewing", func() {
 	It("keeps token and schedule when it fails", func(ctx context.Context) {
 		session := f.session(ctx)
 		before, due := session.Token(), session.NextRenewal()
-		proxy.Inject(env.Fault{Path: "auth/token/renew-self", Status: 500, ContentType: "application/json", Body: `{"errors":["internal error"]}`})
+		proxy.Inject(
+			env.Fault{
+				Path: "auth/token/renew-self", Status: 500, ContentType: "application/json", Body: `{"errors":["internal error"]}`,
+			},
+		)
 		Expect(f.said(session.Renew(ctx), v1alpha1.ReasonVaultError)).To(Equal(
 			"POST auth/token/renew-self → 500 an error inside Vault " + as + "; Vault's own log says more"))
 		Expect(session.Token()).To(Equal(before))

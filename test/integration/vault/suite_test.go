@@ -1,5 +1,5 @@
-// Package vault_test runs the packages of internal/vault against a real Vault server. Kubernetes is an in-memory reader here: all that
-// sessions ask of it is to get a Secret or ConfigMap.
+// Package vault_test runs the packages of internal/vault against a real Vault server. Kubernetes is an in-memory reader
+// here: all that sessions ask of it is to get a Secret or ConfigMap.
 package vault_test
 
 import (
@@ -13,8 +13,8 @@ import (
 	"sallyport.dev/sallyport/test/env"
 )
 
-// One Vault for all specs, and a proxy in front of it that counts and spoils requests. Specs that stop or seal Vault put
-// it right again before they end.
+// One Vault for all specs, and a proxy in front of it that counts and spoils requests. Specs that stop or seal Vault
+// put it right again before they end.
 var (
 	server *env.Vault
 	proxy  *env.Proxy

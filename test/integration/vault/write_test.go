@@ -133,11 +133,20 @@ var _ = Describe("Writing", func() {
 				Expect(fault.OutcomeUnknown(err)).To(BeTrue())
 				Expect(secrets.CurrentVersion(ctx, s, at("new"))).To(Equal(happened))
 			},
-			Entry("after Vault wrote it", env.Fault{CloseAfter: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ", int64(1)),
-			Entry("before Vault saw it", env.Fault{CloseBefore: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ", int64(0)),
+			Entry(
+				"after Vault wrote it", env.Fault{CloseAfter: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ", int64(1),
+			),
+			Entry(
+				"before Vault saw it", env.Fault{CloseBefore: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ", int64(0),
+			),
 			Entry("in a time-out", env.Fault{Hang: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ", int64(0)),
-			Entry("in a gateway", env.Fault{Status: 502, Body: "<html>" + canary + "</html>"}, v1alpha1.ReasonVaultUnreachable, "https://", int64(0)),
-			Entry("in an error of Vault's", env.Fault{Status: 500, ContentType: "application/json", Body: `{"errors":["` + canary + `"]}`},
+			Entry(
+				"in a gateway", env.Fault{Status: 502, Body: "<html>" + canary + "</html>"}, v1alpha1.ReasonVaultUnreachable,
+				"https://", int64(0),
+			),
+			Entry("in an error of Vault's", env.Fault{
+				Status: 500, ContentType: "application/json", Body: `{"errors":["` + canary + `"]}`,
+			},
 				v1alpha1.ReasonVaultError, "500 an error inside Vault", int64(0)),
 			Entry("half-way", env.Fault{Status: 200, ContentType: "application/json", Body: `{"request_id":"x","data":{"ver`},
 				v1alpha1.ReasonVaultUnreachable, "https://", int64(0)),

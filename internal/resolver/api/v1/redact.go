@@ -53,7 +53,7 @@ func (x *ChangesRequest) String() string {
 
 // String shows all, which is no secret.
 func (x *ChangesResponse) String() string {
-	return fmt.Sprintf("ChangesResponse{cursor: %q, topics: %q}", x.GetCursor(), x.GetTopics())
+	return fmt.Sprintf("ChangesResponse{cursor: %q, change keys: %q}", x.GetCursor(), x.GetChangeKeys())
 }
 
 // String says that there are leases, which are encrypted.

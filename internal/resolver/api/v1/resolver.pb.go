@@ -25,7 +25,7 @@ const (
 
 type ReleaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the last answer to Resolve said that the volume has.
+	// The leases of the volume, as the last response to Resolve gave them.
 	Leases        []byte `protobuf:"bytes,1,opt,name=leases,proto3" json:"leases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -98,7 +98,8 @@ func (*ReleaseResponse) Descriptor() ([]byte, []int) {
 
 type ChangesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The cursor of the last answer; empty at first. One that the replica does not know is answered at once, with its own.
+	// The cursor of the last response; empty at first. To one that the replica does not know it responds at once, with its
+	// own.
 	After         string `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -141,8 +142,8 @@ type ChangesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where to go on. Opaque.
 	Cursor string `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// Topics of the secrets that changed after the request's cursor.
-	Topics        []string `protobuf:"bytes,2,rep,name=topics,proto3" json:"topics,omitempty"`
+	// Change keys of the secrets that changed after the request's cursor.
+	ChangeKeys    []string `protobuf:"bytes,2,rep,name=change_keys,json=changeKeys,proto3" json:"change_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -180,9 +181,9 @@ func (x *ChangesResponse) GetCursor() string {
 	return ""
 }
 
-func (x *ChangesResponse) GetTopics() []string {
+func (x *ChangesResponse) GetChangeKeys() []string {
 	if x != nil {
-		return x.Topics
+		return x.ChangeKeys
 	}
 	return nil
 }
@@ -200,7 +201,7 @@ type ResolveRequest struct {
 	// The mounting pod's other service account tokens that the kubelet gave to the driver, by audience. The resolver uses one where a
 	// VaultConfig logs in as the pod.
 	WorkloadTokens map[string]string `protobuf:"bytes,4,rep,name=workload_tokens,json=workloadTokens,proto3" json:"workload_tokens,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// The leases that the volume has, as the last answer gave them; empty if it has none.
+	// The leases that the volume has, as the last response gave them; empty if it has none.
 	Leases []byte `protobuf:"bytes,5,opt,name=leases,proto3" json:"leases,omitempty"`
 	// The volume's ID, as the kubelet gave it. It tells volumes of one pod apart that have the same attributes.
 	VolumeId      string `protobuf:"bytes,6,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
@@ -287,11 +288,12 @@ type ResolveResponse struct {
 	// When to ask again, in milliseconds from now. Volumes that use the same secrets are told the same moment, so that one
 	// read in Vault serves them all.
 	RefreshAfterMs int64 `protobuf:"varint,4,opt,name=refresh_after_ms,json=refreshAfterMs,proto3" json:"refresh_after_ms,omitempty"`
-	// Names for the secrets that the files come from, as Changes has them. Opaque to the node, and different in each replica.
-	Topics []string `protobuf:"bytes,5,rep,name=topics,proto3" json:"topics,omitempty"`
-	// The leases that the volume has from now on, in place of all that it had, encrypted with a key that nodes do not have; also if
-	// unchanged is true. The node keeps them beside the volume before it touches the files, sends them with the next request, and gives them back by Release when the
-	// volume is gone. Empty: it has none.
+	// Change keys of the secrets that the files come from, as Changes has them. Opaque to the node, and different in each
+	// replica.
+	ChangeKeys []string `protobuf:"bytes,5,rep,name=change_keys,json=changeKeys,proto3" json:"change_keys,omitempty"`
+	// The leases that the volume has from now on, in place of all that it had, encrypted with a key that nodes do not have;
+	// also if unchanged is true. The node keeps them beside the volume before it touches the files, sends them with the next
+	// request, and has them revoked by Release when the volume is gone. Empty: it has none.
 	Leases        []byte `protobuf:"bytes,6,opt,name=leases,proto3" json:"leases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -351,9 +353,9 @@ func (x *ResolveResponse) GetRefreshAfterMs() int64 {
 	return 0
 }
 
-func (x *ResolveResponse) GetTopics() []string {
+func (x *ResolveResponse) GetChangeKeys() []string {
 	if x != nil {
-		return x.Topics
+		return x.ChangeKeys
 	}
 	return nil
 }
@@ -434,10 +436,11 @@ const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\x06leases\x18\x01 \x01(\fB\x03\x80\x01\x01R\x06leases\"\x11\n" +
 	"\x0fReleaseResponse\"&\n" +
 	"\x0eChangesRequest\x12\x14\n" +
-	"\x05after\x18\x01 \x01(\tR\x05after\"A\n" +
+	"\x05after\x18\x01 \x01(\tR\x05after\"J\n" +
 	"\x0fChangesResponse\x12\x16\n" +
-	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12\x16\n" +
-	"\x06topics\x18\x02 \x03(\tR\x06topics\"\xe3\x03\n" +
+	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12\x1f\n" +
+	"\vchange_keys\x18\x02 \x03(\tR\n" +
+	"changeKeys\"\xe3\x03\n" +
 	"\x0eResolveRequest\x12 \n" +
 	"\tpod_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\bpodToken\x12h\n" +
 	"\x11volume_attributes\x18\x02 \x03(\v2;.sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntryR\x10volumeAttributes\x12\x1a\n" +
@@ -450,13 +453,14 @@ const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aA\n" +
 	"\x13WorkloadTokensEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdd\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe6\x01\n" +
 	"\x0fResolveResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x1c\n" +
 	"\tunchanged\x18\x02 \x01(\bR\tunchanged\x121\n" +
 	"\x05files\x18\x03 \x03(\v2\x1b.sallyport.resolver.v1.FileR\x05files\x12(\n" +
-	"\x10refresh_after_ms\x18\x04 \x01(\x03R\x0erefreshAfterMs\x12\x16\n" +
-	"\x06topics\x18\x05 \x03(\tR\x06topics\x12\x1b\n" +
+	"\x10refresh_after_ms\x18\x04 \x01(\x03R\x0erefreshAfterMs\x12\x1f\n" +
+	"\vchange_keys\x18\x05 \x03(\tR\n" +
+	"changeKeys\x12\x1b\n" +
 	"\x06leases\x18\x06 \x01(\fB\x03\x80\x01\x01R\x06leases\"M\n" +
 	"\x04File\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +

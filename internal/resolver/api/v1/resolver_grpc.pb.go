@@ -38,13 +38,14 @@ type ResolverClient interface {
 	// "Bearer TOKEN". On failure the status carries google.rpc.ErrorInfo with the reason (domain "sallyport.dev"), and the
 	// status message is the sentence for people.
 	Resolve(ctx context.Context, in *ResolveRequest, opts ...grpc.CallOption) (*ResolveResponse, error)
-	// Changes waits, for some seconds at most, until Sallyport itself has changed secrets, and names them by their topics. It is a
-	// hint, so that volumes need not wait for their next refresh: who misses one loses nothing but time.
+	// Changes waits, for some seconds at most, until Sallyport itself has changed secrets, and returns their change keys. It
+	// is a hint, so that volumes need not wait for their next refresh: a node that misses one loses nothing but time.
 	//
-	// The caller's token travels as with Resolve; the answer depends on no pod.
+	// The caller's token travels as with Resolve; the response depends on no pod.
 	Changes(ctx context.Context, in *ChangesRequest, opts ...grpc.CallOption) (*ChangesResponse, error)
-	// Release gives back the leases of a volume that is gone. It succeeds if they were given back before, or ran out. A failure that
-	// may go away has the code UNAVAILABLE or PERMISSION_DENIED and is to be tried again; after any other there is nothing to be had.
+	// Release revokes the leases of a volume that is gone. It succeeds if they were revoked before, or expired. A failure
+	// that may go away has the code UNAVAILABLE or PERMISSION_DENIED and is to be tried again; after any other there is
+	// nothing to be had.
 	//
 	// The caller's token travels as with Resolve; the node that it is bound to must be the one that the leases were made for.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
@@ -100,13 +101,14 @@ type ResolverServer interface {
 	// "Bearer TOKEN". On failure the status carries google.rpc.ErrorInfo with the reason (domain "sallyport.dev"), and the
 	// status message is the sentence for people.
 	Resolve(context.Context, *ResolveRequest) (*ResolveResponse, error)
-	// Changes waits, for some seconds at most, until Sallyport itself has changed secrets, and names them by their topics. It is a
-	// hint, so that volumes need not wait for their next refresh: who misses one loses nothing but time.
+	// Changes waits, for some seconds at most, until Sallyport itself has changed secrets, and returns their change keys. It
+	// is a hint, so that volumes need not wait for their next refresh: a node that misses one loses nothing but time.
 	//
-	// The caller's token travels as with Resolve; the answer depends on no pod.
+	// The caller's token travels as with Resolve; the response depends on no pod.
 	Changes(context.Context, *ChangesRequest) (*ChangesResponse, error)
-	// Release gives back the leases of a volume that is gone. It succeeds if they were given back before, or ran out. A failure that
-	// may go away has the code UNAVAILABLE or PERMISSION_DENIED and is to be tried again; after any other there is nothing to be had.
+	// Release revokes the leases of a volume that is gone. It succeeds if they were revoked before, or expired. A failure
+	// that may go away has the code UNAVAILABLE or PERMISSION_DENIED and is to be tried again; after any other there is
+	// nothing to be had.
 	//
 	// The caller's token travels as with Resolve; the node that it is bound to must be the one that the leases were made for.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)

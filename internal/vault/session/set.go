@@ -1,0 +1,152 @@
+package session
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/transport"
+)
+
+// idleTime is how long a workload's session is kept that nobody uses.
+const idleTime = 15 * time.Minute
+
+// sessionSet holds the sessions of one environment by the object that says how to log in.
+type sessionSet struct {
+	environment *environment
+
+	mu    sync.Mutex
+	byUID map[types.UID]map[sessionKey]*Session
+}
+
+// sessionKey is whose identity a session has: a workload's, or that of the VaultConfig itself if it is empty.
+type sessionKey struct{ namespace, serviceAccount string }
+
+func newSessionSet(env *environment) *sessionSet {
+	env.pool = transport.NewPool(env.timeout, env.clock)
+	s := &sessionSet{environment: env, byUID: map[types.UID]map[sessionKey]*Session{}}
+	env.connChanged = s.dropUnusedTransports
+	return s
+}
+
+// forget drops the sessions of an object.
+func (s *sessionSet) forget(uid types.UID) {
+	s.mu.Lock()
+	gone := slices.Collect(maps.Values(s.byUID[uid]))
+	delete(s.byUID, uid)
+	s.mu.Unlock()
+	for _, session := range gone {
+		session.holder.close()
+	}
+	s.dropUnusedTransports()
+}
+
+// dropIdle drops the sessions of workloads that nobody has used for a while: their pods are gone.
+func (s *sessionSet) dropIdle() {
+	now := s.environment.clock.Now()
+	var idle []*Session
+	s.mu.Lock()
+	for uid, sessions := range s.byUID {
+		for key, session := range sessions {
+			if session.holder.workload != nil && session.idleSince(now) >= idleTime {
+				idle = append(idle, session)
+				delete(sessions, key)
+			}
+		}
+		if len(sessions) == 0 {
+			delete(s.byUID, uid)
+		}
+	}
+	s.mu.Unlock()
+	for _, session := range idle {
+		session.holder.close()
+	}
+	if len(idle) > 0 {
+		s.dropUnusedTransports()
+	}
+}
+
+// session returns the session of a VaultConfig, logged in or not.
+func (s *sessionSet) session(config *v1alpha1.VaultConfig, workload *auth.Workload) (*Session, error) {
+	session, former, err := s.choose(config, workload)
+	for _, session := range former {
+		session.holder.close()
+	}
+	return session, about(err, config)
+}
+
+// choose returns the session to use, and those that it replaced.
+func (s *sessionSet) choose(config *v1alpha1.VaultConfig, workload *auth.Workload) (*Session, []*Session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if config.UID == "" { // two of them would share one session, and so one credential
+		return nil, nil, fault.Terminal(v1alpha1.ReasonInternal, "%s has no UID: it was not read from Kubernetes", transport.SubjectOf(config))
+	}
+	var key sessionKey
+	var identity *auth.WorkloadIdentity
+	if workload != nil {
+		key = sessionKey{workload.Namespace, workload.ServiceAccount}
+		identity = auth.NewWorkloadIdentity(workload)
+	}
+	former := s.byUID[config.UID]
+	current := former[key]
+	// A caller whose copy of the object is older than another caller's gets the session of the newer spec.
+	if current != nil && current.holder.config.Generation >= config.Generation {
+		current.touch(workload)
+		return current, nil, nil
+	}
+	next, err := newSession(s.environment, config.DeepCopy(), identity)
+	// If the owner changed the spec into something that cannot work, the old one must not go on working.
+	var replaced []*Session
+	for other, session := range former {
+		older := session.holder.config
+		if older.Generation < config.Generation && (err != nil || other == key || !sameLogin(older, config)) {
+			replaced = append(replaced, session)
+			delete(former, other)
+		}
+	}
+	if err != nil {
+		return nil, replaced, err
+	}
+	if current != nil && sameLogin(current.holder.config, config) {
+		next.holder.takeOver(current.holder)
+	}
+	next.touch(workload)
+	if former == nil {
+		former = map[sessionKey]*Session{}
+		s.byUID[config.UID] = former
+	}
+	former[key] = next
+	return next, replaced, nil
+}
+
+// sameLogin tells whether two generations of a VaultConfig log in to the same Vault in the same way.
+func sameLogin(former, next *v1alpha1.VaultConfig) bool {
+	login := func(config *v1alpha1.VaultConfig) *v1alpha1.VaultConfigSpec {
+		spec := config.Spec.DeepCopy()
+		// What says how a session is used, and not who it is.
+		spec.Enabled, spec.AutoRenew, spec.EnginePath = nil, nil, ""
+		spec.AllowedNamespaces, spec.AllowedSystemPaths, spec.AllowWrappedResults = nil, nil, nil
+		return spec
+	}
+	return equality.Semantic.DeepEqual(login(former), login(next))
+}
+
+func (s *sessionSet) dropUnusedTransports() {
+	s.mu.Lock()
+	used := map[*transport.Transport]bool{}
+	for _, sessions := range s.byUID {
+		for _, session := range sessions {
+			session.holder.inUse(used)
+		}
+	}
+	s.mu.Unlock()
+	s.environment.pool.Keep(used)
+}

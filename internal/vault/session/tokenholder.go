@@ -1,0 +1,169 @@
+package session
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/transport"
+)
+
+// tokenHolder gets and keeps the token of a session: it logs in, renews, finds out what a denied request means, and
+// gives the token up.
+type tokenHolder struct {
+	environment *environment
+	config      *v1alpha1.VaultConfig // a private copy, never changed
+	subject     fault.Subject
+	connector   *connector
+	method      auth.Method
+	workload    *auth.WorkloadIdentity // that it logs in as; nil: the VaultConfig's own identity
+	flights     singleflight.Group
+
+	mu sync.Mutex
+	// login whose token requests are made with; nil while there is none.
+	login *login
+	// checked is when login was last compared with the credential in Kubernetes.
+	checked       time.Time
+	loginBackoff  backoff
+	renewBackoff  backoff
+	policyRecheck backoff
+	// closed: nobody gets the session any more. Who still holds it can finish.
+	closed bool
+}
+
+// login is a token and what is known of it. It is never changed, only replaced.
+type login struct {
+	// base is the way that the login began on, conn the one for requests: another if the token is bound to a client
+	// certificate.
+	base, conn *transport.Conn
+	credential auth.Credential
+	token      transport.Token
+	info       auth.TokenInfo
+	since      time.Time
+	renewAt    time.Time
+	ref        *tokenRef
+}
+
+// TokenTerm is which token a session has, and how long it lives as of now.
+type TokenTerm struct {
+	// ID is a random name that this process gave the token; it says nothing of the token.
+	ID string
+	// ExpireTime is when the token dies if it is not renewed; zero: never.
+	ExpireTime time.Time
+}
+
+func newTokenHolder(
+	env *environment, config *v1alpha1.VaultConfig, workload *auth.WorkloadIdentity,
+) (*tokenHolder, error) {
+	connector, err := newConnector(env, config)
+	if err != nil {
+		return nil, err
+	}
+	method, err := auth.New(
+		auth.Input{Config: config, Source: env.source(config), Clients: env.kubernetes, Workload: workload},
+	)
+	if err != nil {
+		return nil, err
+	}
+	return &tokenHolder{
+		environment: env, config: config, subject: transport.SubjectOf(
+			config,
+		), connector: connector, method: method, workload: workload,
+		loginBackoff: newLoginBackoff(), renewBackoff: newRenewBackoff(), policyRecheck: newPolicyRecheck(),
+	}, nil
+}
+
+func (l *login) term() TokenTerm { return TokenTerm{ID: l.ref.id, ExpireTime: l.info.ExpireTime} }
+
+// actor is how sentences call it: VaultConfig shop/prod, auth token.
+func (h *tokenHolder) actor() string { return h.subject.String() + ", auth " + h.method.Label() }
+
+func (h *tokenHolder) now() time.Time { return h.environment.clock.Now() }
+
+// about says that an error of the login concerns the object that says how to log in.
+func (h *tokenHolder) about(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fault.About(err, h.subject)
+}
+
+func (h *tokenHolder) current() *login {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.login
+}
+
+// inUse adds the transports that the session uses.
+func (h *tokenHolder) inUse(used map[*transport.Transport]bool) {
+	h.connector.inUse(used)
+	if current := h.current(); current != nil {
+		used[current.conn.Transport()] = true
+	}
+}
+
+// leave is called after a use of the session: if that was closed meanwhile, nobody will use its token again.
+func (h *tokenHolder) leave() {
+	h.mu.Lock()
+	closed := h.closed && h.method.IssuesToken()
+	h.mu.Unlock()
+	if closed {
+		h.clearToken()
+	}
+}
+
+// takeOver gets what a former session of the same login has, so that a change of the spec that does not concern the
+// login costs none, and its token, with all that depends on it, lives on.
+func (h *tokenHolder) takeOver(former *tokenHolder) {
+	former.mu.Lock()
+	defer former.mu.Unlock()
+	h.method, h.workload, h.connector = former.method, former.workload, former.connector
+	h.login, h.checked = former.login, former.checked
+	h.loginBackoff, h.renewBackoff = former.loginBackoff, former.renewBackoff
+	if h.login != nil {
+		h.policyRecheck.hold(h.login.since)
+	}
+	former.login = nil
+}
+
+// close is called when nobody gets this session any more.
+func (h *tokenHolder) close() {
+	h.mu.Lock()
+	former := h.login
+	h.closed = true
+	if h.method.IssuesToken() {
+		h.login = nil
+	}
+	h.mu.Unlock()
+	if former != nil {
+		former.ref.Close()
+	}
+}
+
+// clearToken gives up the token: the credential is looked at before anything else is tried.
+func (h *tokenHolder) clearToken() {
+	h.mu.Lock()
+	former := h.login
+	h.login = nil
+	h.mu.Unlock()
+	if former != nil {
+		former.ref.Close()
+	}
+}
+
+// invalidate has the credential read again before the next request.
+func (h *tokenHolder) invalidate() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.checked = time.Time{}
+}
+
+// invalidateAll has the certificates and the credential read again before the next request.
+func (h *tokenHolder) invalidateAll() {
+	h.connector.invalidate()
+	h.invalidate()
+}
