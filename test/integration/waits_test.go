@@ -77,9 +77,11 @@ var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it
 	It("as is what is wrong with a Connection of type VAULT", func() {
 		token := vault.Token(env.TokenOptions{Policies: []string{"all-secrets"}})
 		remember(token)
+		vault.PutKV("secret/data/"+namespace+"/vault", map[string]any{"token": token})
+		create(vault.Config(namespace, "main"))
 		value := map[string]any{
-			"url": vault.URL(), "caCertificate": "garbage", "enginePath": "secret", "token": token,
-			"note": "vault.secret(",
+			"url": vault.URL(), "caCertificate": "garbage", "enginePath": "secret",
+			"token": "vault.secret(main:" + namespace + "/vault.token)", "note": "vault.secret(",
 		}
 		connection := builder.Connection(namespace, "vault", value, builder.WithType("VAULT"))
 		task := builder.VaultTask(namespace, "write", v1alpha1.OperationWrite, namespace+"/written",
