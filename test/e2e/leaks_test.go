@@ -81,7 +81,8 @@ func expectNoNamespaces(ctx context.Context) {
 	}).WithTimeout(2*time.Minute).WithPolling(time.Second).Should(BeEmpty(), "namespaces of the specs")
 }
 
-// logs are the logs of the node's programs. The audit log holds the users' Secrets and the tokens that the API server made.
+// logs are the logs of the node's programs. The audit log holds the users' Secrets and the tokens that the API server
+// made.
 func logs() []string {
 	GinkgoHelper()
 	files, err := filepath.Glob(filepath.Join(where.logs(), "*.log"))
@@ -141,7 +142,8 @@ func find(values []canary.Value, paths, except []string) []string {
 	return found
 }
 
-// tokensOutsideSecrets looks at each request in the audit log that a Vault token occurs in: it must be one for a Secret.
+// tokensOutsideSecrets looks at each request in the audit log that a Vault token occurs in: it must be one for a
+// Secret.
 func tokensOutsideSecrets() []string {
 	GinkgoHelper()
 	var needles [][]byte

@@ -103,7 +103,8 @@ func volumeDir(pod *corev1.Pod) string {
 	return filepath.Join(volumesDir, note.Handle)
 }
 
-// traces lists what is left on the node of a pod and its volume: mounts, in the node's and in the plugin's namespace, and directories.
+// traces lists what is left on the node of a pod and its volume: mounts, in the node's and in the plugin's namespace,
+// and directories.
 func traces(plugin, pod *corev1.Pod, volume string) []string {
 	GinkgoHelper()
 	var left []string

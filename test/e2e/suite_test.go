@@ -1,9 +1,10 @@
-// Package e2e tests Sallyport as its users meet it: the manifests of config/ on a real kubelet with real containers, and a real
-// Vault. It runs inside the node's namespaces, beside the kubelet, with the product applied; make test-e2e sees to both.
+// Package e2e tests Sallyport as its users meet it: the manifests of config/ on a real kubelet with real containers,
+// and a real Vault. It runs inside the node's namespaces, beside the kubelet, with the product applied; make test-e2e
+// sees to both.
 //
-// Every secret value comes from newSecret. Whatever else a spec is about, the suite ends with a search for all of these values
-// wherever none may be (leaks_test.go). So a spec never puts one into a pod's spec, an annotation or a command's arguments: it
-// compares in this process what it reads from the pods' volumes.
+// Every secret value comes from newSecret. Whatever else a spec is about, the suite ends with a search for all of these
+// values wherever none may be (leaks_test.go). So a spec never puts one into a pod's spec, an annotation or a command's
+// arguments: it compares in this process what it reads from the pods' volumes.
 package e2e
 
 import (

@@ -27,7 +27,8 @@ import (
 // Namespace is Sallyport's own namespace.
 const Namespace = "sallyport-system"
 
-// ControlPlane is a real etcd and kube-apiserver with Sallyport's CRDs, roles and admission policies, as config/ has them.
+// ControlPlane is a real etcd and kube-apiserver with Sallyport's CRDs, roles and admission policies, as config/ has
+// them.
 type ControlPlane struct {
 	// Config has all rights.
 	Config *rest.Config

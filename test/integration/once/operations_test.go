@@ -9,8 +9,8 @@ import (
 	"sallyport.dev/sallyport/test/builder"
 )
 
-// operation is one kind of effect: how to prepare for it, what a task for it says, which request has the effect, and how often it
-// happened.
+// operation is one kind of effect: how to prepare for it, what a task for it says, which request has the effect, and
+// how often it happened.
 type operation struct {
 	name    string
 	prepare func(path string)

@@ -35,8 +35,8 @@ type fixture struct {
 	stop          func() error
 }
 
-// newFixture makes the world that the whole suite runs in: a real API server, a real Vault, and a replica of the controller, whose
-// resolver authorises every request of the driver by the pod's and the plugin's real tokens.
+// newFixture makes the world that the whole suite runs in: a real API server, a real Vault, and a replica of the
+// controller, whose resolver authorises every request of the driver by the pod's and the plugin's real tokens.
 func newFixture() fixture {
 	GinkgoHelper()
 	const namespace = "shop"

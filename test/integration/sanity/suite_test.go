@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package sanity runs csi-sanity, the conformance tests of the Container Storage Interface, against the node plugin's real
-// driver with real mounts: everything that a driver without a controller service can run, see skipped_test.go.
+// Package sanity runs csi-sanity, the conformance tests of the Container Storage Interface, against the node plugin's
+// real driver with real mounts: everything that a driver without a controller service can run, see skipped_test.go.
 package sanity
 
 import (
