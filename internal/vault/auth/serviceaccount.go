@@ -23,7 +23,8 @@ import (
 // tokenLife is asked for when a service account token is made: the shortest that Kubernetes gives. It is used at once.
 const tokenLife int64 = 600
 
-// tokenPolicy is the ValidatingAdmissionPolicy that bounds which tokens the controller may make: config/admission/token-requests.yaml.
+// tokenPolicy is the ValidatingAdmissionPolicy that bounds which tokens the controller may make:
+// config/admission/token-requests.yaml.
 const tokenPolicy = "sallyport-token-requests"
 
 const (
@@ -139,7 +140,8 @@ func (m *serviceAccountMethod) token(ctx context.Context) (string, error) {
 	case apierrors.IsNotFound(err):
 		return "", fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s does not exist (%s)", m.who(), m.actor).
 			WithRemedy("create it, or correct %s", m.field("serviceAccountName"))
-	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), tokenPolicy): // nothing else in the error says who refused
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), tokenPolicy):
+		// Nothing else in the error says who refused.
 		return "", fault.Waiting(v1alpha1.ReasonInvalidSpec, "the admission policy %s allows Sallyport no token of %s for audience %q (%s)",
 			tokenPolicy, m.who(), m.audience, m.actor).WithRemedy("let %s and Vault's role have vault in their audience, "+
 			"take a service account of no system namespace, or add to the policy what it shall allow", m.field("audience"))
