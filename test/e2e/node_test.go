@@ -28,7 +28,7 @@ const (
 func component(ctx context.Context, arguments ...string) {
 	GinkgoHelper()
 	// The programs that it starts outlive the spec, so they must not be its context's.
-	command := exec.CommandContext(context.WithoutCancel(ctx), where.component(), arguments...)
+	command := exec.CommandContext(context.WithoutCancel(ctx), paths.component(), arguments...)
 	output, err := command.CombinedOutput()
 	Expect(err).NotTo(HaveOccurred(), "component.sh %s: %s", strings.Join(arguments, " "), output)
 }

@@ -67,7 +67,9 @@ var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it
 		vault.PutKV("secret/data/"+namespace+"/db", map[string]any{"user": "scott"})
 		other := vault.Config(namespace, "other", func(c *v1alpha1.VaultConfig) { c.Spec.CACertificate = "garbage" })
 		task := builder.VaultTask(namespace, "copy", v1alpha1.OperationWrite, namespace+"/copy",
-			builder.WithData(map[string]v1alpha1.TaskValue{"user": v1alpha1.TaskValue("vault.secret(other:" + namespace + "/db.user)")}))
+			builder.WithData(map[string]v1alpha1.TaskValue{
+				"user": v1alpha1.TaskValue("vault.secret(other:" + namespace + "/db.user)"),
+			}))
 		create(vault.Config(namespace, "main"), other, task)
 		expectWaiting(task, v1alpha1.ReasonInvalidSpec, "spec.caCertificate")
 		update(other, func(c *v1alpha1.VaultConfig) { c.Spec = vault.Config(namespace, "other").Spec })

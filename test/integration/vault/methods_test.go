@@ -19,7 +19,8 @@ import (
 	"sallyport.dev/sallyport/test/env"
 )
 
-// authMethod is one auth method, set up at a mount of its own, so that specs lock out, break and revoke nothing of each other.
+// authMethod is one auth method, set up at a mount of its own, so that specs lock out, break and revoke nothing of each
+// other.
 type authMethod struct {
 	*fixture
 	kind, mount string

@@ -17,11 +17,11 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// front stands between csi-sanity and the driver. csi-sanity publishes only volumes that a controller service has
-// created, and the driver has none: an ephemeral volume is created by the pod that mounts it. So front adds one that
+// adapter stands between csi-sanity and the driver. csi-sanity publishes only volumes that a controller service has
+// created, and the driver has none: an ephemeral volume is created by the pod that mounts it. So the adapter adds one that
 // creates nothing and answers with what the kubelet would know of the volume. Every call to the node service goes to
 // the driver unchanged.
-type front struct {
+type adapter struct {
 	csi.UnimplementedControllerServer
 	csi.UnimplementedNodeServer
 
@@ -33,47 +33,47 @@ type front struct {
 	server     *grpc.Server
 }
 
-func startFront(socket, driver string, given fixture) *front {
+func startAdapter(socket, driver string, given fixture) *adapter {
 	connection, err := grpc.NewClient("unix://"+driver, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	Expect(err).NotTo(HaveOccurred())
-	f := &front{
+	a := &adapter{
 		socket: socket, given: given, connection: connection, server: grpc.NewServer(),
 		driver: csi.NewNodeClient(connection), identity: csi.NewIdentityClient(connection),
 	}
-	csi.RegisterIdentityServer(f.server, frontIdentity{driver: f.identity})
-	csi.RegisterControllerServer(f.server, f)
-	csi.RegisterNodeServer(f.server, f)
+	csi.RegisterIdentityServer(a.server, adapterIdentity{driver: a.identity})
+	csi.RegisterControllerServer(a.server, a)
+	csi.RegisterNodeServer(a.server, a)
 	listener, err := net.Listen("unix", socket)
 	Expect(err).NotTo(HaveOccurred())
-	go func() { _ = f.server.Serve(listener) }()
-	return f
+	go func() { _ = a.server.Serve(listener) }()
+	return a
 }
 
-func (f *front) ready() error {
-	_, err := f.identity.Probe(context.Background(), &csi.ProbeRequest{})
+func (a *adapter) ready() error {
+	_, err := a.identity.Probe(context.Background(), &csi.ProbeRequest{})
 	return err
 }
 
-func (f *front) stop() {
-	f.server.Stop()
-	_ = f.connection.Close()
+func (a *adapter) stop() {
+	a.server.Stop()
+	_ = a.connection.Close()
 }
 
-// frontIdentity is the driver's identity, but claims the controller service.
-type frontIdentity struct {
+// adapterIdentity is the driver's identity, but claims the controller service.
+type adapterIdentity struct {
 	csi.UnimplementedIdentityServer
 	driver csi.IdentityClient
 }
 
-func (i frontIdentity) GetPluginInfo(ctx context.Context, r *csi.GetPluginInfoRequest) (*csi.GetPluginInfoResponse, error) {
+func (i adapterIdentity) GetPluginInfo(ctx context.Context, r *csi.GetPluginInfoRequest) (*csi.GetPluginInfoResponse, error) {
 	return i.driver.GetPluginInfo(ctx, r)
 }
 
-func (i frontIdentity) Probe(ctx context.Context, r *csi.ProbeRequest) (*csi.ProbeResponse, error) {
+func (i adapterIdentity) Probe(ctx context.Context, r *csi.ProbeRequest) (*csi.ProbeResponse, error) {
 	return i.driver.Probe(ctx, r)
 }
 
-func (i frontIdentity) GetPluginCapabilities(ctx context.Context, r *csi.GetPluginCapabilitiesRequest) (*csi.GetPluginCapabilitiesResponse, error) {
+func (i adapterIdentity) GetPluginCapabilities(ctx context.Context, r *csi.GetPluginCapabilitiesRequest) (*csi.GetPluginCapabilitiesResponse, error) {
 	own, err := i.driver.GetPluginCapabilities(ctx, r)
 	if err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func (i frontIdentity) GetPluginCapabilities(ctx context.Context, r *csi.GetPlug
 	return own, nil
 }
 
-func (f *front) ControllerGetCapabilities(context.Context, *csi.ControllerGetCapabilitiesRequest) (*csi.ControllerGetCapabilitiesResponse, error) {
+func (a *adapter) ControllerGetCapabilities(context.Context, *csi.ControllerGetCapabilitiesRequest) (*csi.ControllerGetCapabilitiesResponse, error) {
 	return &csi.ControllerGetCapabilitiesResponse{Capabilities: []*csi.ControllerServiceCapability{{
 		Type: &csi.ControllerServiceCapability_Rpc{Rpc: &csi.ControllerServiceCapability_RPC{
 			Type: csi.ControllerServiceCapability_RPC_CREATE_DELETE_VOLUME,
@@ -92,27 +92,27 @@ func (f *front) ControllerGetCapabilities(context.Context, *csi.ControllerGetCap
 	}}}, nil
 }
 
-func (f *front) CreateVolume(_ context.Context, r *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
+func (a *adapter) CreateVolume(_ context.Context, r *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
 	return &csi.CreateVolumeResponse{Volume: &csi.Volume{
-		VolumeId: "csi-" + strings.ToLower(r.GetName()), VolumeContext: f.given.volumeContext,
+		VolumeId: "csi-" + strings.ToLower(r.GetName()), VolumeContext: a.given.volumeContext,
 	}}, nil
 }
 
-func (f *front) DeleteVolume(context.Context, *csi.DeleteVolumeRequest) (*csi.DeleteVolumeResponse, error) {
+func (a *adapter) DeleteVolume(context.Context, *csi.DeleteVolumeRequest) (*csi.DeleteVolumeResponse, error) {
 	return &csi.DeleteVolumeResponse{}, nil
 }
 
-func (f *front) NodeGetInfo(ctx context.Context, r *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
-	return f.driver.NodeGetInfo(ctx, r)
+func (a *adapter) NodeGetInfo(ctx context.Context, r *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
+	return a.driver.NodeGetInfo(ctx, r)
 }
 
-func (f *front) NodeGetCapabilities(ctx context.Context, r *csi.NodeGetCapabilitiesRequest) (*csi.NodeGetCapabilitiesResponse, error) {
-	return f.driver.NodeGetCapabilities(ctx, r)
+func (a *adapter) NodeGetCapabilities(ctx context.Context, r *csi.NodeGetCapabilitiesRequest) (*csi.NodeGetCapabilitiesResponse, error) {
+	return a.driver.NodeGetCapabilities(ctx, r)
 }
 
 // NodePublishVolume also checks the driver's own promise: never ready and empty, and never writable.
-func (f *front) NodePublishVolume(ctx context.Context, r *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
-	response, err := f.driver.NodePublishVolume(ctx, r)
+func (a *adapter) NodePublishVolume(ctx context.Context, r *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
+	response, err := a.driver.NodePublishVolume(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +130,6 @@ func checkMounted(target string) error {
 	return nil
 }
 
-func (f *front) NodeUnpublishVolume(ctx context.Context, r *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
-	return f.driver.NodeUnpublishVolume(ctx, r)
+func (a *adapter) NodeUnpublishVolume(ctx context.Context, r *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
+	return a.driver.NodeUnpublishVolume(ctx, r)
 }
