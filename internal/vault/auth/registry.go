@@ -46,8 +46,8 @@ func MethodName(auth *v1alpha1.VaultAuth) string {
 func Names() []string {
 	fields := reflect.TypeFor[v1alpha1.VaultAuth]()
 	names := make([]string, 0, fields.NumField())
-	for i := range fields.NumField() {
-		names = append(names, fieldName(fields.Field(i)))
+	for field := range fields.Fields() {
+		names = append(names, fieldName(field))
 	}
 	return names
 }

@@ -37,11 +37,11 @@ type confirmedPath struct{ path, kv2Engine string }
 // Confirm is APIPath for a decision about who may read there: it believes of the engine only what Vault itself says of
 // it, and returns the engine's mount path too if that is KV version 2. The path is the one that Read reads.
 func Confirm(ctx context.Context, s *session.Session, location Location) (path, kv2Engine string, err error) {
-	result, err := at(ctx, s, locate, location, func(
+	open := location
+	open.KVVersion = ""
+	result, failed := at(ctx, s, locate, location, func(
 		ctx context.Context, conn *session.Conn, found kvPath,
 	) (confirmedPath, error) {
-		open := location
-		open.KVVersion = ""
 		confirmed, err := locate(ctx, conn, open)
 		switch {
 		case err != nil:
@@ -53,7 +53,7 @@ func Confirm(ctx context.Context, s *session.Session, location Location) (path, 
 		}
 		return newConfirmedPath(found.apiPath(), confirmed), nil
 	})
-	return result.path, result.kv2Engine, err
+	return result.path, result.kv2Engine, failed
 }
 
 // ConfirmFolder is Confirm for a decision about who may list there: the path is the one that List lists.

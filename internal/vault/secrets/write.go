@@ -32,7 +32,7 @@ type Written struct {
 func Write(
 	ctx context.Context, s *session.Session, location Location, data map[string]any, cas int64,
 ) (*Written, error) {
-	return writeVersion(ctx, s, location, data, cas, http.MethodPost, `"create" and "update"`)
+	return versionWrite{http.MethodPost, `"create" and "update"`}.send(ctx, s, location, data, cas)
 }
 
 // Patch changes the keys of changes in a KV version 2 secret, provided that its current version is cas; a nil value
@@ -40,17 +40,19 @@ func Write(
 func Patch(
 	ctx context.Context, s *session.Session, location Location, changes map[string]any, cas int64,
 ) (*Written, error) {
-	return writeVersion(ctx, s, location, changes, cas, http.MethodPatch, `"patch"`)
+	return versionWrite{http.MethodPatch, `"patch"`}.send(ctx, s, location, changes, cas)
 }
 
-// writeVersion makes the request of Write or Patch.
-func writeVersion(
-	ctx context.Context, s *session.Session, location Location, data map[string]any, cas int64, method, capability string,
+// versionWrite is the HTTP method of Write or Patch, and the capability that it needs.
+type versionWrite struct{ method, capability string }
+
+func (w versionWrite) send(
+	ctx context.Context, s *session.Session, location Location, data map[string]any, cas int64,
 ) (*Written, error) {
 	return at(ctx, s, locateVersioned, location, func(
 		ctx context.Context, conn *session.Conn, to kvPath,
 	) (*Written, error) {
-		r := newRequest(conn, method, to.apiPath(), capability)
+		r := newRequest(conn, w.method, to.apiPath(), w.capability)
 		r.Body = map[string]any{"data": data, "options": map[string]any{"cas": cas}}
 		response, err := conn.Call(ctx, r)
 		if response.Is(http.StatusNotFound) {
