@@ -37,15 +37,15 @@ type confirmedPath struct{ path, kv2Engine string }
 // Confirm is APIPath for a decision about who may read there: it believes of the engine only what Vault itself says of
 // it, and returns the engine's mount path too if that is KV version 2. The path is the one that Read reads.
 func Confirm(ctx context.Context, s *session.Session, location Location) (path, kv2Engine string, err error) {
-	open := location
-	open.KVVersion = ""
-	result, failed := at(ctx, s, locate, location, func(
+	result, err := at(ctx, s, locate, location, func(
 		ctx context.Context, conn *session.Conn, found kvPath,
 	) (confirmedPath, error) {
-		confirmed, err := locate(ctx, conn, open)
+		open := location
+		open.KVVersion = ""
+		confirmed, failure := locate(ctx, conn, open)
 		switch {
-		case err != nil:
-			return confirmedPath{}, err
+		case failure != nil:
+			return confirmedPath{}, failure
 		case confirmed.guessed:
 			return confirmedPath{}, unconfirmed(conn, found, found.apiPath())
 		case confirmed.apiPath() != found.apiPath():
@@ -53,7 +53,7 @@ func Confirm(ctx context.Context, s *session.Session, location Location) (path, 
 		}
 		return newConfirmedPath(found.apiPath(), confirmed), nil
 	})
-	return result.path, result.kv2Engine, failed
+	return result.path, result.kv2Engine, err
 }
 
 // ConfirmFolder is Confirm for a decision about who may list there: the path is the one that List lists.
