@@ -48,7 +48,9 @@ func TestWhatIsWrongWithAVaultConfigIsWaitedFor(t *testing.T) {
 	g := NewWithT(t)
 	connection := builder.Connection("shop", "db", nil)
 	bad := fault.Terminal(v1alpha1.ReasonInvalidSpec, "bad")
-	g.Expect(seenFrom(connection, nil)).To(BeNil())
+	if f := seenFrom(connection, nil); f != nil {
+		t.Errorf("nothing is wrong, and became %v", f)
+	}
 	g.Expect(seenFrom(connection, bad).Class).To(Equal(fault.ClassTerminal), "its own")
 	config := fault.Subject{Kind: fault.KindVaultConfig, Namespace: "shop", Name: "main"}
 	g.Expect(seenFrom(connection, fault.About(bad, config)).Class).To(Equal(fault.ClassWaiting))

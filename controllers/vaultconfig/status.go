@@ -153,7 +153,7 @@ func (o observation) reportRenewing(s *v1alpha1.VaultConfigStatus, config *v1alp
 
 // renewing tells whether the token is kept alive, and why or why not.
 func (o observation) renewing(config *v1alpha1.VaultConfig) (bool, *fault.Fault) {
-	because := func(reason, format string, args ...any) *fault.Fault { return fault.Waiting(reason, format, args...) }
+	because := fault.Waiting
 	death := o.token.ExpireTime.UTC().Format(time.RFC3339)
 	switch {
 	case o.token.Opaque:

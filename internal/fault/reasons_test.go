@@ -68,8 +68,8 @@ func TestTheTableIsThatOfTheDocs(t *testing.T) {
 	var columns []string
 	for line := range strings.Lines(string(page)) {
 		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "| Reason |") {
-			columns = cells(strings.TrimPrefix(line, "| Reason |"))
+		if header, found := strings.CutPrefix(line, "| Reason |"); found {
+			columns = cells(header)
 		}
 		match := row.FindStringSubmatch(line)
 		if match == nil {

@@ -40,22 +40,19 @@ type connectionForm struct {
 // secret is the key whose text is the credential.
 func (f *connectionForm) secret() string { return f.keys[len(f.keys)-1] }
 
-var registered = map[string]registration{}
+var registrations []registration
 
 // register adds a method when the program starts. Each method's file does so itself, so that a new method needs no
 // other file; which methods there are and in which order sentences list them, the fields of VaultAuth say.
-func register(r registration) registration {
-	if _, twice := registered[r.name]; twice {
-		panic("auth method " + r.name + " is registered twice")
-	}
-	registered[r.name] = r
-	return r
+func register(r registration) struct{} { //nolint:unparam // a result, so that a variable without a name can call it
+	registrations = append(registrations, r)
+	return struct{}{}
 }
 
 // connectionForms returns the methods that a Connection can ask for, in the order of their ranks.
 func connectionForms() []registration {
 	var forms []registration
-	for _, r := range registered {
+	for _, r := range registrations {
 		if r.connection != nil {
 			forms = append(forms, r)
 		}

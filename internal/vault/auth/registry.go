@@ -2,6 +2,7 @@ package auth
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -27,7 +28,8 @@ func New(input Input) (Method, error) {
 		return nil, fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.auth: more than one method is set").
 			WithRemedy("leave one of %s (%s)", strings.Join(fields, ", "), config)
 	}
-	method, err := registered[names[0]].build(input)
+	this := func(r registration) bool { return r.name == names[0] }
+	method, err := registrations[slices.IndexFunc(registrations, this)].build(input)
 	if err != nil {
 		return nil, fault.In(err, "%s", specField(names[0]))
 	}
@@ -46,8 +48,8 @@ func MethodName(auth *v1alpha1.VaultAuth) string {
 func Names() []string {
 	fields := reflect.TypeFor[v1alpha1.VaultAuth]()
 	names := make([]string, 0, fields.NumField())
-	for i := range fields.NumField() {
-		names = append(names, fieldName(fields.Field(i)))
+	for field := range fields.Fields() {
+		names = append(names, fieldName(field))
 	}
 	return names
 }

@@ -117,13 +117,13 @@ func (i TokenInfo) Renewed(life time.Duration, renewable bool, now time.Time) To
 	return i
 }
 
-// Expired: the token is dead by this machine's clock.
+// Expired is whether the token is dead by this machine's clock.
 func (i TokenInfo) Expired(now time.Time) bool {
 	return !i.ExpireTime.IsZero() && !now.Before(i.ExpireTime)
 }
 
-// Extendable: somebody could give the token a longer life than this process knows of. Every replica of the controller
-// uses the same token, and only one of them renews it.
+// Extendable is whether somebody could give the token a longer life than this process knows of. Every replica of the
+// controller uses the same token, and only one of them renews it.
 func (i TokenInfo) Extendable() bool {
 	return i.Renewable && !i.MaxTTLReached && !i.ExpireTime.IsZero()
 }

@@ -42,10 +42,10 @@ func Confirm(ctx context.Context, s *session.Session, location Location) (path, 
 	) (confirmedPath, error) {
 		open := location
 		open.KVVersion = ""
-		confirmed, err := locate(ctx, conn, open)
+		confirmed, failure := locate(ctx, conn, open)
 		switch {
-		case err != nil:
-			return confirmedPath{}, err
+		case failure != nil:
+			return confirmedPath{}, failure
 		case confirmed.guessed:
 			return confirmedPath{}, unconfirmed(conn, found, found.apiPath())
 		case confirmed.apiPath() != found.apiPath():

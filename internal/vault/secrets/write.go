@@ -32,7 +32,7 @@ type Written struct {
 func Write(
 	ctx context.Context, s *session.Session, location Location, data map[string]any, cas int64,
 ) (*Written, error) {
-	return writeVersion(ctx, s, location, data, cas, http.MethodPost, `"create" and "update"`)
+	return writeVersion(ctx, s, location, data, cas, method{http.MethodPost, `"create" and "update"`})
 }
 
 // Patch changes the keys of changes in a KV version 2 secret, provided that its current version is cas; a nil value
@@ -40,17 +40,20 @@ func Write(
 func Patch(
 	ctx context.Context, s *session.Session, location Location, changes map[string]any, cas int64,
 ) (*Written, error) {
-	return writeVersion(ctx, s, location, changes, cas, http.MethodPatch, `"patch"`)
+	return writeVersion(ctx, s, location, changes, cas, method{http.MethodPatch, `"patch"`})
 }
+
+// method of HTTP, and the capability that a policy must allow for it.
+type method struct{ name, capability string }
 
 // writeVersion makes the request of Write or Patch.
 func writeVersion(
-	ctx context.Context, s *session.Session, location Location, data map[string]any, cas int64, method, capability string,
+	ctx context.Context, s *session.Session, location Location, data map[string]any, cas int64, how method,
 ) (*Written, error) {
 	return at(ctx, s, locateVersioned, location, func(
 		ctx context.Context, conn *session.Conn, to kvPath,
 	) (*Written, error) {
-		r := newRequest(conn, method, to.apiPath(), capability)
+		r := newRequest(conn, how.name, to.apiPath(), how.capability)
 		r.Body = map[string]any{"data": data, "options": map[string]any{"cas": cas}}
 		response, err := conn.Call(ctx, r)
 		if response.Is(http.StatusNotFound) {

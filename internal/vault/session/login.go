@@ -50,7 +50,7 @@ func (h *tokenHolder) logIn(
 		result.Info.LastRenewal = former.info.LastRenewal
 	}
 	next := h.newLogin(conn, c, result) //nolint:contextcheck // a revocation outlives the request that leads to it
-	return h.adopt(next), nil           //nolint:contextcheck // the same
+	return h.adopt(next), nil
 }
 
 func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *auth.LoginResult) *login {
