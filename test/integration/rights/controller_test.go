@@ -90,52 +90,66 @@ var _ = Describe("A token that the controller's service account asks for", func(
 })
 
 var _ = Describe("A workload that the controller's service account writes", func() {
-	deployment := func(annotations map[string]string) *appsv1.Deployment {
+	meta := func(annotations map[string]string) metav1.ObjectMeta {
 		GinkgoHelper()
-		d := &appsv1.Deployment{
-			ObjectMeta: metav1.ObjectMeta{
-				Namespace: newNamespace(), Name: "app", Annotations: annotations, Labels: map[string]string{"team": "shop"}, Finalizers: []string{"example.com/kept"},
-			},
-			Spec: appsv1.DeploymentSpec{
-				Replicas: new(int32(1)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "app"}},
-				Template: corev1.PodTemplateSpec{
-					ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "app"}, Annotations: map[string]string{"example.com/a": "b"}},
-					Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
-				},
-			},
+		return metav1.ObjectMeta{
+			Namespace: newNamespace(), Name: "app", Annotations: annotations, Labels: map[string]string{"team": "shop"}, Finalizers: []string{"example.com/kept"},
 		}
+	}
+	selector := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "app"}}
+	template := corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "app"}, Annotations: map[string]string{"example.com/a": "b"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
+	}
+	deployment := func(annotations map[string]string) client.Object {
+		GinkgoHelper()
+		d := &appsv1.Deployment{ObjectMeta: meta(annotations), Spec: appsv1.DeploymentSpec{Replicas: new(int32(1)), Selector: selector, Template: template}}
 		create(d)
 		return d
 	}
-	patch := func(d *appsv1.Deployment, body string) error {
-		return as(controllerUser).Patch(ctx, d.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(body)))
+	patch := func(workload client.Object, body string) error {
+		return as(controllerUser).Patch(ctx, workload, client.RawPatch(types.MergePatchType, []byte(body)))
 	}
 	asks := map[string]string{"sallyport.dev/restart-on-change": "true", "example.com/operator": "on"}
 
 	It("gets two annotations, if it asks for that", func() {
 		both := `{"metadata":{"annotations":{"sallyport.dev/seen":"x"}},"spec":{"template":{"metadata":{"annotations":{"sallyport.dev/restarted-for":"x"}}}}}`
-		Expect(patch(deployment(asks), both)).To(Succeed())
+		stateful := &appsv1.StatefulSet{ObjectMeta: meta(asks), Spec: appsv1.StatefulSetSpec{Selector: selector, Template: template}}
+		daemon := &appsv1.DaemonSet{ObjectMeta: meta(asks), Spec: appsv1.DaemonSetSpec{Selector: selector, Template: template}}
+		create(stateful, daemon)
+		for _, workload := range []client.Object{deployment(asks), stateful, daemon} {
+			Expect(patch(workload, both)).To(Succeed())
+		}
 		Expect(patch(deployment(nil), both)).To(MatchError(ContainSubstring("may roll only workloads with the annotation")))
+
+		By("and no number that the API server counts")
+		Expect(patch(daemon, `{"metadata":{"annotations":{"deprecated.daemonset.template.generation":"77"}}}`)).To(Succeed())
+		Expect(daemon.Annotations).To(HaveKeyWithValue("deprecated.daemonset.template.generation", "2"))
 	})
 
-	DescribeTable("keeps everything else", func(body string) {
+	DescribeTable("keeps everything else", func(body, sentence string) {
 		err := patch(deployment(asks), body)
-		Expect(err).To(MatchError(ContainSubstring("may change nothing of a workload but its annotation sallyport.dev/seen")))
+		Expect(err).To(MatchError(ContainSubstring(sentence)))
 		Expect(apierrors.IsForbidden(err)).To(BeTrue())
 	},
-		Entry("the wish to be rolled", `{"metadata":{"annotations":{"sallyport.dev/restart-on-change":null}}}`),
-		Entry("annotations that other operators read", `{"metadata":{"annotations":{"example.com/operator":"off"}}}`),
-		Entry("annotations that it did not have", `{"metadata":{"annotations":{"example.com/other":"on"}}}`),
-		Entry("labels", `{"metadata":{"labels":{"team":"mine"}}}`),
-		Entry("finalizers", `{"metadata":{"finalizers":null}}`),
-		Entry("owners", `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Pod","name":"x","uid":"x"}]}}`),
-		Entry("the number of pods", `{"spec":{"replicas":0}}`),
-		Entry("the way it is rolled", `{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null}}}`),
-		Entry("whether it is paused", `{"spec":{"paused":true}}`),
-		Entry("its history", `{"spec":{"revisionHistoryLimit":0}}`),
-		Entry("labels of the pods", `{"spec":{"template":{"metadata":{"labels":{"more":"x"}}}}}`),
-		Entry("annotations of the pods", `{"spec":{"template":{"metadata":{"annotations":{"example.com/a":null}}}}}`),
-		Entry("the service account of the pods", `{"spec":{"template":{"spec":{"serviceAccountName":"admin"}}}}`),
-		Entry("what they run", `{"spec":{"template":{"spec":{"containers":[{"name":"app","image":"evil"}]}}}}`),
+		Entry("the wish to be rolled", `{"metadata":{"annotations":{"sallyport.dev/restart-on-change":null}}}`, outsideTemplate),
+		Entry("annotations that other operators read", `{"metadata":{"annotations":{"example.com/operator":"off"}}}`, outsideTemplate),
+		Entry("annotations that it did not have", `{"metadata":{"annotations":{"example.com/other":"on"}}}`, outsideTemplate),
+		Entry("labels", `{"metadata":{"labels":{"team":"mine"}}}`, outsideTemplate),
+		Entry("finalizers", `{"metadata":{"finalizers":null}}`, outsideTemplate),
+		Entry("owners", `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Pod","name":"x","uid":"x"}]}}`, outsideTemplate),
+		Entry("the number of pods", `{"spec":{"replicas":0}}`, outsideTemplate),
+		Entry("the way it is rolled", `{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null}}}`, outsideTemplate),
+		Entry("whether it is paused", `{"spec":{"paused":true}}`, outsideTemplate),
+		Entry("its history", `{"spec":{"revisionHistoryLimit":0}}`, outsideTemplate),
+		Entry("labels of the pods", `{"spec":{"template":{"metadata":{"labels":{"more":"x"}}}}}`, insideTemplate),
+		Entry("annotations of the pods", `{"spec":{"template":{"metadata":{"annotations":{"example.com/a":null}}}}}`, insideTemplate),
+		Entry("the service account of the pods", `{"spec":{"template":{"spec":{"serviceAccountName":"admin"}}}}`, insideTemplate),
+		Entry("what they run", `{"spec":{"template":{"spec":{"containers":[{"name":"app","image":"evil"}]}}}}`, insideTemplate),
 	)
 })
+
+const (
+	outsideTemplate = "may change nothing of a workload beside its pod template but the annotation sallyport.dev/seen"
+	insideTemplate  = "may change nothing in a pod template but the annotation sallyport.dev/restarted-for"
+)
