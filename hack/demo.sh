@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Demonstrates Sallyport on this machine: a real Kubernetes node and a real Vault are started, Sallyport is installed as a
-# user installs it, a pod mounts a Connection, its password is changed in Vault, the Vault token is renewed, and at
+# Demonstrates Sallyport on this machine: a real Kubernetes node and a real Vault are started, Sallyport is installed as
+# a user installs it, a pod mounts a Connection, its password is changed in Vault, the Vault token is renewed, and at
 # the end everything that the node wrote to disk is searched for the passwords.
 #
 # Each command is shown as a user would type it, and then run. "hack/demo.sh walkthrough" is the part that runs inside

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Draws the diagrams of docs/images from their sources, which lie beside them: NAME.puml is drawn by PlantUML, NAME.dot by
-# Graphviz. The output depends on the programs' versions and on the machine's fonts, so `make verify` does not compare it.
+# Draws the diagrams of docs/images from their sources, which lie beside them: NAME.puml is drawn by PlantUML, NAME.dot
+# by Graphviz. The output depends on the programs' versions and on the machine's fonts, so `make verify` does not
+# compare it.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

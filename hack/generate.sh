@@ -3,18 +3,18 @@
 #
 #   api/*/zz_generated.deepcopy.go   deepcopy functions, from the API types
 #   config/crd/bases/*.yaml          CRDs, from the API types
-#   config/rbac/role.yaml            the controller's rights, from the +kubebuilder:rbac markers beside the code that uses them
+#   config/rbac/role.yaml            the controller's rights, from +kubebuilder:rbac markers beside the code
 #   internal/**/*.pb.go              the gRPC code, from the .proto files
 #
-# Everything is made in a temporary directory first and replaces the old files at the end: a failure changes nothing, and
-# what is no longer generated (the CRD of a kind that is gone) goes away.
+# Everything is made in a temporary directory first and replaces the old files at the end: a failure changes nothing,
+# and what is no longer generated (the CRD of a kind that is gone) goes away.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
-# The one role that generated rules go to, unless a marker names another with roleName=. A marker with namespace= makes a
-# Role in that namespace, the others a ClusterRole; all of them are in config/rbac/role.yaml.
+# The one role that generated rules go to, unless a marker names another with roleName=. A marker with namespace= makes
+# a Role in that namespace, the others a ClusterRole; all of them are in config/rbac/role.yaml.
 ROLE=sallyport-controller
 PROTOS=internal/resolver/api
 
@@ -53,8 +53,9 @@ generate_grpc() {
   done
 }
 
-# without_strings takes the String methods of messages out of generated code. They would print a message's content, which
-# is tokens and secrets here; a redacting String has to be written by hand, and without one the code does not compile.
+# without_strings takes the String methods of messages out of generated code. They would print a message's content,
+# which is tokens and secrets here; a redacting String has to be written by hand, and without one the code does not
+# compile.
 without_strings() {
   awk '
     /^func \(x \*[A-Za-z0-9_]+\) String\(\) string \{$/ {

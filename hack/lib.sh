@@ -62,8 +62,8 @@ tick_while() {
   done
 }
 
-# with_lock NAME COMMAND… keeps two runs from building or starting the same thing at once; what COMMAND calls may ask for
-# the same lock again. Without flock (not on every machine) it just runs: everything in the cache is put in place by
+# with_lock NAME COMMAND… keeps two runs from building or starting the same thing at once; what COMMAND calls may ask
+# for the same lock again. Without flock (not on every machine) it just runs: everything in the cache is put in place by
 # a rename, so the worst case is work done twice.
 with_lock() {
   local name=$1 file=$SALLYPORT_CACHE/.lock-$1

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes sure that the packages of Node.js which tests run are there, and prints the directory for NODE_PATH.
 #
-# hack/tools/node/package-lock.json pins them by version and checksum. They are fetched without npm, which Debian has only with several hundred
-# packages: from npm_config_registry, by default https://registry.npmjs.org, and kept in $SALLYPORT_CACHE. Nothing of them is run here.
+# hack/tools/node/package-lock.json pins them by version and checksum. They are fetched without npm, which Debian has
+# only with several hundred packages: from npm_config_registry, by default https://registry.npmjs.org, and kept in
+# $SALLYPORT_CACHE. Nothing of them is run here.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

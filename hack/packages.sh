@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs system packages where commands are missing; on a machine without apt-get it says which ones. Every other program is
-# hack/tools.sh's business.
+# Installs system packages where commands are missing; on a machine without apt-get it says which ones. Every other
+# program is hack/tools.sh's business.
 #
 #   hack/packages.sh          what a real node needs
 #   hack/packages.sh ldap     the LDAP server of the integration tests

@@ -2,7 +2,7 @@
 # Runs one layer of tests with everything that it needs.
 #
 #   hack/test.sh unit           plain go test, with the race detector
-#   hack/test.sh fuzz           the fuzz targets of what takes users' texts apart and of what writes files, FUZZTIME each (5s)
+#   hack/test.sh fuzz           the fuzz targets of expressions, templates and the writers of files, FUZZTIME each (5s)
 #   hack/test.sh integration    with a real API server and a real Vault, no node, with the race detector
 #   hack/test.sh e2e            on a real node of its own, which is gone afterwards
 #
@@ -17,8 +17,8 @@ cd "$ROOT"
 [[ -t 1 ]] || export GINKGO_NO_COLOR=yes
 IMAGE=${IMAGE:-sallyport.dev/sallyport:0.1.0}
 
-# race_test is "go test" with the race detector, which needs cgo and a C compiler. Only programs of tests are built so: what is shipped, and all
-# else that tests run, has no cgo.
+# race_test is "go test" with the race detector, which needs cgo and a C compiler. Only programs of tests are built so:
+# what is shipped, and all else that tests run, has no cgo.
 race_test() { CGO_ENABLED=1 go test -race "$@"; }
 
 plain_test() { go test "$@"; }
@@ -31,8 +31,9 @@ unit() {
   race_test "${packages[@]}"
 }
 
-# fuzz looks for new inputs for a bounded time; the seeds are unit tests. A failing input is written to testdata/fuzz beside the test. The targets
-# of other packages are left to those who change them: all that they import would have to be compiled once more, for minutes.
+# fuzz looks for new inputs for a bounded time; the seeds are unit tests. A failing input is written to testdata/fuzz
+# beside the test. The targets of other packages are left to those who change them: all that they import would have to
+# be compiled once more, for minutes.
 fuzz() {
   local target file output status=0
   heading "Fuzzing, ${FUZZTIME:-5s} each"
@@ -72,8 +73,9 @@ export_node() {
   export NODE_PATH
 }
 
-# each_suite PACKAGES COMPILER RUNNER compiles every test package, then runs each suite. The first one runs in the open, and the others one after
-# the other beside it, for each has an API server of its own and waits more than it works; their output comes when the first is over.
+# each_suite PACKAGES COMPILER RUNNER compiles every test package, then runs each suite. The first one runs in the open,
+# and the others one after the other beside it, for each has an API server of its own and waits more than it works;
+# their output comes when the first is over.
 each_suite() {
   local line suites=() beside='' status=0 log=$ROOT/bin/suites.log
   mkdir -p bin
@@ -95,7 +97,8 @@ each_suite() {
   return "$status"
 }
 
-# run_suites RUNNER SUITE… runs suites, each of which is "import-path directory", in their directories. The failure of one does not hide the others.
+# run_suites RUNNER SUITE… runs suites, each of which is "import-path directory", in their directories. The failure of
+# one does not hide the others.
 run_suites() {
   local runner=$1 suite package dir start status=0
   shift

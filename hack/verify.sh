@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Fails when something that follows from the sources is not what it should be: generated files, go.mod, formatting. It works
-# on a temporary copy, so the checkout never changes. Every check runs, and each failure names its cure.
+# Fails when something that follows from the sources is not what it should be: generated files, go.mod, formatting. It
+# works on a temporary copy, so the checkout never changes. Every check runs, and each failure names its cure.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
-# What the product never requires, not even indirectly: programs that only tests need, one of them under another licence.
+# What the product never requires, not even indirectly: programs that only tests need, one of them under another
+# licence.
 FORBIDDEN='k8s\.io/kubernetes|github\.com/hashicorp/vault(/sdk)?'
 
 # copy_sources DIR copies what git would commit; without git, all but what was built.

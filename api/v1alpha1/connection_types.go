@@ -64,9 +64,12 @@ type ConnectionSpec struct {
 	// vault.text("...") is literal text. A string that is one reference and nothing else keeps the secret's JSON type.
 	// +optional
 	// +mapType=atomic
+	// +kubebuilder:validation:MaxProperties=2048
 	Value map[string]apiextensionsv1.JSON `json:"value,omitempty"`
 
-	// vaultSecrets are the secrets that references in value may use.
+	// vaultSecrets are the secrets that references in value may use. A dynamic secret, such as credentials of a
+	// database engine, is made for each volume; its lease is renewed while the pod lives, and revoked when the pod is
+	// gone.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
@@ -82,9 +85,11 @@ type ConnectionSpec struct {
 	Files []ConnectionFile `json:"files,omitempty"`
 
 	// refreshInterval is how often a mounted Connection is compared with Vault: a change reaches its pods within this
-	// time, plus two seconds. 60s if not set; at least 5s.
+	// time, plus two seconds. Written as numbers with the units h, m, s or ms: 90s, 5m, 1h30m (no days). 60s if not
+	// set; at least 5s.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('5s')",message="refreshInterval must be at least 5s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|([0-9]+([.][0-9]+)?(h|m|s|ms|us|ns))+)$')",message="write refreshInterval as numbers with the units h, m, s or ms, such as 90s, 5m or 1h30m; there is no unit for days: 24h"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^(0|([0-9]+([.][0-9]+)?(h|m|s|ms|us|ns))+)$') || duration(self) >= duration('5s')",message="refreshInterval must be at least 5s"
 	RefreshInterval *metav1.Duration `json:"refreshInterval,omitempty"`
 
 	// allowedServiceAccounts are the service accounts of this namespace whose pods may mount the Connection. If it is
@@ -244,6 +249,7 @@ type ConnectionStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// observedGeneration is the generation of the spec that this status speaks of.
@@ -253,6 +259,7 @@ type ConnectionStatus struct {
 	// secrets are the secrets in Vault that the Connection was last resolved from.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=2048
 	Secrets []ObservedSecret `json:"secrets,omitempty"`
 
 	// mounts says how many volumes use the Connection and what they hold; absent if none ever did. It is brought up to
@@ -335,11 +342,13 @@ type ObservedSecret struct {
 	// vaultConfig that read the secret, as namespace/name.
 	// +required
 	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=317
 	VaultConfig string `json:"vaultConfig,omitempty"`
 
 	// path of the secret as Vault's API has it, engine included, for example secret/data/oracle.
 	// +required
 	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
 	Path string `json:"path,omitempty"`
 
 	// version of the secret; absent for engines that keep no versions.

@@ -61,9 +61,10 @@ type VaultLimits struct {
 	// +kubebuilder:validation:Maximum=10000
 	Burst *int32 `json:"burst,omitempty"`
 
-	// timeout of one request, from the start of the connection to the end of the answer; 10s if not set. A mount waits
-	// 15 seconds for one secret, whatever stands here.
+	// timeout of one request, from the start of the connection to the end of the answer: from 1s to 60s, written as
+	// numbers with the units m, s or ms; 10s if not set. A mount waits 15 seconds for one secret, whatever stands here.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('60s')",message="timeout must be from 1s to 60s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|([0-9]+([.][0-9]+)?(h|m|s|ms|us|ns))+)$')",message="write timeout as numbers with the units h, m, s or ms, such as 90s, 5m or 1h30m; there is no unit for days: 24h"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^(0|([0-9]+([.][0-9]+)?(h|m|s|ms|us|ns))+)$') || (duration(self) >= duration('1s') && duration(self) <= duration('60s'))",message="timeout must be from 1s to 60s"
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 }

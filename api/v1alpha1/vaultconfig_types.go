@@ -145,6 +145,7 @@ type VaultConfigStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// observedGeneration is the generation of the spec that this status speaks of.
@@ -153,6 +154,7 @@ type VaultConfigStatus struct {
 
 	// authMethod is the auth method in use, for example token.
 	// +optional
+	// +kubebuilder:validation:MaxLength=64
 	AuthMethod string `json:"authMethod,omitempty"`
 
 	// vault is what Vault said of itself.
@@ -168,6 +170,7 @@ type VaultConfigStatus struct {
 type VaultStatus struct {
 	// version of the Vault server.
 	// +optional
+	// +kubebuilder:validation:MaxLength=128
 	Version string `json:"version,omitempty"`
 
 	// sealed is whether Vault is sealed.
@@ -176,6 +179,7 @@ type VaultStatus struct {
 
 	// clusterName is the name of the Vault cluster.
 	// +optional
+	// +kubebuilder:validation:MaxLength=256
 	ClusterName string `json:"clusterName,omitempty"`
 }
 
@@ -193,6 +197,8 @@ type TokenStatus struct {
 	// policies attached to the token.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=256
 	Policies []string `json:"policies,omitempty"`
 
 	// lastRenewalTime is when the token was last renewed. Of a token that lives shorter than 10 minutes, not every

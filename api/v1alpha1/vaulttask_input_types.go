@@ -163,9 +163,10 @@ type SecretMetadataSpec struct {
 	// +optional
 	CASRequired *bool `json:"casRequired,omitempty"`
 
-	// deleteVersionAfter is the age at which a version is deleted; 0s is never.
+	// deleteVersionAfter is the age at which a version is deleted, written as numbers with the units h, m or s: 720h
+	// for thirty days; 0s is never.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="deleteVersionAfter must not be negative"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|([0-9]+([.][0-9]+)?(h|m|s|ms|us|ns))+)$')",message="write deleteVersionAfter as numbers with the units h, m, s or ms, such as 90s, 5m or 1h30m; there is no unit for days: 24h"
 	DeleteVersionAfter *metav1.Duration `json:"deleteVersionAfter,omitempty"`
 }
 

@@ -36,11 +36,12 @@ type TaskLifecycle struct {
 // TaskSchedule is when a task runs. A run that is due while another is under way comes after it; of those that were
 // missed only the latest is made up for.
 type TaskSchedule struct {
-	// cron is the schedule in cron's five fields, or @hourly and the like.
+	// cron is the schedule in cron's five fields, or @hourly and the like; @every 90s and the like from a minute on.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule="!self.contains('TZ=')",message="the time zone goes into timeZone; remove TZ= from cron"
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('@every ') || (self.substring(7).matches('^(0|([0-9]+([.][0-9]+)?(h|m|s|ms|us|ns))+)$') && duration(self.substring(7)) >= duration('1m'))",message="a schedule runs once a minute at most; write @every with 1m or longer, in the units h, m and s: @every 90s"
 	Cron string `json:"cron,omitempty"`
 
 	// timeZone that cron is meant in, such as Europe/Berlin; UTC if not set.
@@ -88,8 +89,9 @@ type TaskResultRequest struct {
 
 // WrapRequest is about a response-wrapping token.
 type WrapRequest struct {
-	// ttl is how long the token can be unwrapped.
+	// ttl is how long the token can be unwrapped: from 10s to 24h, written as numbers with the units h, m or s.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('10s') && duration(self) <= duration('24h')",message="ttl must be between 10s and 24h"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(0|([0-9]+([.][0-9]+)?(h|m|s|ms|us|ns))+)$')",message="write ttl as numbers with the units h, m, s or ms, such as 90s, 5m or 1h30m; there is no unit for days: 24h"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^(0|([0-9]+([.][0-9]+)?(h|m|s|ms|us|ns))+)$') || (duration(self) >= duration('10s') && duration(self) <= duration('24h'))",message="ttl must be between 10s and 24h"
 	TTL *metav1.Duration `json:"ttl,omitempty"`
 }

@@ -11,6 +11,7 @@ type VaultTaskStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// observedGeneration is the generation of the spec that this status speaks of.
@@ -19,10 +20,12 @@ type VaultTaskStatus struct {
 
 	// path that the task acts on, engine included.
 	// +optional
+	// +kubebuilder:validation:MaxLength=2048
 	Path string `json:"path,omitempty"`
 
 	// rerun is the value of the annotation sallyport.dev/rerun that the current run answers to.
 	// +optional
+	// +kubebuilder:validation:MaxLength=1024
 	Rerun string `json:"rerun,omitempty"`
 
 	// startTime is when the controller first looked at the current run.
@@ -56,6 +59,7 @@ type VaultTaskStatus struct {
 	// history of the schedule's runs, the latest first.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=200
 	History []TaskRun `json:"history,omitempty"`
 }
 
@@ -63,6 +67,7 @@ type VaultTaskStatus struct {
 type TaskClaim struct {
 	// id of the claim, made for it.
 	// +optional
+	// +kubebuilder:validation:MaxLength=64
 	ID string `json:"id,omitempty"`
 
 	// cas is the check-and-set version that the write carries; with it Vault accepts the write at most once.
@@ -72,6 +77,7 @@ type TaskClaim struct {
 	// versions that are deleted, undeleted or destroyed.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16384
 	Versions []int64 `json:"versions,omitempty"`
 
 	// createdTime is when the secret that DeleteMetadata removes was created; one that is made anew has another.
@@ -83,6 +89,7 @@ type TaskClaim struct {
 type TaskResult struct {
 	// path that was read or written, as Vault's API has it, engine included.
 	// +optional
+	// +kubebuilder:validation:MaxLength=2048
 	Path string `json:"path,omitempty"`
 
 	// version that was read or written.
@@ -92,6 +99,7 @@ type TaskResult struct {
 	// versions that were deleted, undeleted or destroyed.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16384
 	Versions []int64 `json:"versions,omitempty"`
 
 	// createdTime is when that version was written to Vault.
@@ -101,6 +109,8 @@ type TaskResult struct {
 	// keys of the secret, names in the folder, or keys of Vault's answer; the first thousand.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MaxLength=1024
 	Keys []string `json:"keys,omitempty"`
 
 	// keysOmitted is how many more keys there are.
@@ -113,10 +123,12 @@ type TaskResult struct {
 
 	// requestID is Vault's ID of the request, to be found in Vault's audit log.
 	// +optional
+	// +kubebuilder:validation:MaxLength=128
 	RequestID string `json:"requestID,omitempty"`
 
 	// sealed is the values as a JSON object, encrypted with age to spec.result.sealTo.
 	// +optional
+	// +kubebuilder:validation:MaxLength=786432
 	Sealed string `json:"sealed,omitempty"`
 
 	// wrapped is where the values can be unwrapped, once.
@@ -128,6 +140,7 @@ type TaskResult struct {
 type WrappedResult struct {
 	// token to unwrap the values with, once.
 	// +optional
+	// +kubebuilder:validation:MaxLength=4096
 	Token string `json:"token,omitempty"`
 
 	// expireTime is when the token dies.
@@ -168,11 +181,14 @@ type SecretMetadata struct {
 	// customMetadata is text by key.
 	// +optional
 	// +mapType=atomic
+	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(key, key.size() <= 128 && self[key].size() <= 512)",message="custom metadata has keys of at most 128 and values of at most 512 characters"
 	CustomMetadata map[string]string `json:"customMetadata,omitempty"`
 
 	// versions of the secret, the newest first; at most a hundred.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
 	Versions []SecretVersion `json:"versions,omitempty"`
 }
 
@@ -209,6 +225,7 @@ type TaskRun struct {
 	// reason is how it ended: Succeeded, or why it failed.
 	// +required
 	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
 	Reason string `json:"reason,omitempty"`
 
 	// version that was written or read.

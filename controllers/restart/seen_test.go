@@ -27,6 +27,7 @@ func sample() *v1alpha1.Connection {
 }
 
 func TestDigestFollowsGenerationAndVersionsAlone(t *testing.T) {
+	long := metav1.NewTime(time.Unix(1, 0))
 	for name, row := range map[string]struct {
 		change func(*v1alpha1.Connection)
 		moves  bool
@@ -34,7 +35,7 @@ func TestDigestFollowsGenerationAndVersionsAlone(t *testing.T) {
 		"a new generation":         {func(c *v1alpha1.Connection) { c.Generation++ }, true},
 		"another object":           {func(c *v1alpha1.Connection) { c.UID = "other" }, true},
 		"a new version":            {func(c *v1alpha1.Connection) { c.Status.Secrets[0].Version++ }, true},
-		"a secret made anew":       {func(c *v1alpha1.Connection) { c.Status.Secrets[0].CreatedTime = &metav1.Time{Time: time.Unix(1, 0)} }, true},
+		"a secret made anew":       {func(c *v1alpha1.Connection) { c.Status.Secrets[0].CreatedTime = &long }, true},
 		"another secret":           {func(c *v1alpha1.Connection) { c.Status.Secrets[0].Path += "2" }, true},
 		"a secret that is gone":    {func(c *v1alpha1.Connection) { c.Status.Secrets = nil }, true},
 		"a label":                  {func(c *v1alpha1.Connection) { c.Labels = nil; c.ResourceVersion = "8" }, false},

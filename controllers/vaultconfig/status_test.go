@@ -204,5 +204,6 @@ func TestEventsTellTransitionsOnly(t *testing.T) {
 }
 
 func testConfig() *v1alpha1.VaultConfig {
-	return builder.VaultConfig("shop", "main", builder.WithURL("https://vault:8200"), func(c *v1alpha1.VaultConfig) { c.Generation = 4 })
+	return builder.VaultConfig("shop", "main", builder.WithURL("https://vault:8200"),
+		func(c *v1alpha1.VaultConfig) { c.Generation = 4 })
 }

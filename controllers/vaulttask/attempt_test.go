@@ -73,7 +73,8 @@ func TestARunIsDueUntilItEnds(t *testing.T) {
 func TestSuspendHoldsWhatHasNotBegun(t *testing.T) {
 	g := NewWithT(t)
 	now := time.Now()
-	task := builder.VaultTask("shop", "rotate", v1alpha1.OperationWrite, "db", func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })
+	task := builder.VaultTask("shop", "rotate", v1alpha1.OperationWrite, "db",
+		func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })
 	g.Expect(due(task, now).action).To(Equal(hold))
 	begin(task, time.Time{}, now)
 	task.Status.Claim = &v1alpha1.TaskClaim{ID: "one"}

@@ -49,8 +49,8 @@ left_cgroups() {
   done < <(cgroup_mounts)
 }
 
-# remove_directories removes the mount points that node.sh had to make on the machine. Not while another cluster runs: the
-# kernel lets go of mounts, in every namespace, on a directory that is removed.
+# remove_directories removes the mount points that node.sh had to make on the machine. Not while another cluster runs:
+# the kernel lets go of mounts, in every namespace, on a directory that is removed.
 remove_directories() {
   if [[ ! -f $MADE_DIRECTORIES ]] || pgrep -f '^unshare .*/hack/cluster/node.sh /' >/dev/null; then return 0; fi
   while read -r dir; do rmdir "$dir" 2>/dev/null || true; done <"$MADE_DIRECTORIES"

@@ -25,8 +25,8 @@ export VAULT_TOKEN
 export SALLYPORT_ROOT=$ROOT
 
 ! inside_node || exec "$@"
-# --root, for whoever runs all this in a chroot. nsenter's own --wd would keep a directory of the mounts outside. /run is
-# the node's own, so cd may fail.
+# --root, for whoever runs all this in a chroot. nsenter's own --wd would keep a directory of the mounts outside. /run
+# is the node's own, so cd may fail.
 # shellcheck disable=SC2016 # expanded by the inner shell
 exec nsenter --target "$(node_pid)" --mount --root --net --pid --ipc --uts \
   bash -c 'cd "$1" 2>/dev/null || cd /; shift; exec "$@"' exec.sh "$PWD" "$@"

@@ -21,7 +21,8 @@ import (
 // version is set by the linker.
 var version = "devel"
 
-const usageText = `Sallyport lets the secrets of HashiCorp Vault reach the pods that may use them, and leaves no copy behind.
+const usageText = `Sallyport lets the secrets of HashiCorp Vault reach the pods that may use them,
+and leaves no copy behind.
 
 Usage:
   sallyport controller [flags]   reconcile VaultConfigs, Connections and VaultTasks, and serve the resolver

@@ -206,7 +206,8 @@ func addResolver(
 	sessions *session.Sessions, engine *resolver.Engine, log logr.Logger,
 ) error {
 	clk := clock.RealClock{}
-	if err := errors.Join(server.RegisterMetrics(metrics.Registry), lease.RegisterMetrics(metrics.Registry)); err != nil {
+	err := errors.Join(server.RegisterMetrics(metrics.Registry), lease.RegisterMetrics(metrics.Registry))
+	if err != nil {
 		return fmt.Errorf("registering the resolver's metrics: %w", err)
 	}
 	certificate, err := server.NewServingCertificate(options.PodName, net.ParseIP(options.PodIP), clk)

@@ -330,8 +330,8 @@ func Code(reason string) codes.Code {
 // Allows tells whether a fault with this reason can be of this class.
 func Allows(reason string, class Class) bool { return slices.Contains(reasons[reason].classes, class) }
 
-// Refusal tells whether the fault is Vault's definite answer to a request: what was asked for is not done, and asking once
-// more does not change that.
+// Refusal tells whether the fault is Vault's definite answer to a request: what was asked for is not done, and asking
+// once more does not change that.
 func (f *Fault) Refusal() bool { return reasons[f.Reason].refusal }
 
 // Conclusive tells whether the fault says what became of an effect, or that this cannot be found out.

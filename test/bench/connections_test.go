@@ -17,9 +17,10 @@ import (
 // restingConfigs are the VaultConfigs that the Connections at rest share, each in a namespace of its own.
 const restingConfigs = 100
 
-// TestConnections measures what Connections cost that nothing mounts and whose secrets do not change: each has a secret of its own, which is
-// compared with Vault every four minutes. BENCH_CONNECTIONS is how many there are, BENCH_SECONDS how long they are watched; other times than
-// multiples of four minutes say less, for Connections that were made together are looked at together.
+// TestConnections measures what Connections cost that nothing mounts and whose secrets do not change: each has a secret
+// of its own, which is compared with Vault every four minutes. BENCH_CONNECTIONS is how many there are, BENCH_SECONDS
+// how long they are watched; other times than multiples of four minutes say less, for Connections that were made
+// together are looked at together.
 func TestConnections(t *testing.T) {
 	g := NewWithT(t)
 	s := newSystem(t)

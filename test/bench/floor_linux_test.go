@@ -18,8 +18,8 @@ import (
 	"sallyport.dev/sallyport/test/env"
 )
 
-// floor is the least that could mount a volume: one read in Vault, one TokenReview, one tmpfs and two files. No connection is made, no right
-// is checked, and nothing else is asked or remembered.
+// floor is the least that could mount a volume: one read in Vault, one TokenReview, one tmpfs and two files. No
+// connection is made, no right is checked, and nothing else is asked or remembered.
 type floor struct {
 	system  *system
 	reviews kubernetes.Interface

@@ -23,8 +23,8 @@ import (
 
 const inNamespace = "SALLYPORT_BENCH_NAMESPACE"
 
-// ownMounts runs the measurement again, in a mount namespace of its own, so that nothing of its mounts gets out. It returns false in the
-// process that only started the one that measures.
+// ownMounts runs the measurement again, in a mount namespace of its own, so that nothing of its mounts gets out. It
+// returns false in the process that only started the one that measures.
 func ownMounts(t *testing.T) bool {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -87,7 +87,8 @@ type pod struct {
 	request *csi.NodePublishVolumeRequest
 }
 
-// makePods makes pods whose volumes mount Connections in turn, with all that a kubelet prepares before it calls the driver.
+// makePods makes pods whose volumes mount Connections in turn, with all that a kubelet prepares before it calls the
+// driver.
 func (k *kubelet) makePods(t *testing.T, prefix string, number int) []pod {
 	t.Helper()
 	pods := make([]pod, number)

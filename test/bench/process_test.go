@@ -42,8 +42,8 @@ func processorTime(t *testing.T, process *os.Process) time.Duration {
 	return ticks(g, strings.Fields(string(content[strings.LastIndex(string(content), ")")+1:]))) // the name in parentheses may hold spaces
 }
 
-// ticks adds up the time in user mode and in the kernel, in hundredths of a second, from the fields of /proc/PID/stat behind the name. Source:
-// proc_pid_stat(5), fields 14 and 15.
+// ticks adds up the time in user mode and in the kernel, in hundredths of a second, from the fields of /proc/PID/stat
+// behind the name. Source: proc_pid_stat(5), fields 14 and 15.
 func ticks(g Gomega, fields []string) time.Duration {
 	var hundredths int
 	for _, field := range fields[11:13] {

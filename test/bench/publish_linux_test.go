@@ -31,9 +31,9 @@ const (
 
 var writing = []string{"POST", "PUT", "PATCH", "APPLY", "DELETE"}
 
-// TestPublish measures how fast volumes are mounted: the requests of a kubelet to the node plugin, for pods that exist with tokens that are
-// theirs, each compared with the least that could mount a volume, in turn. Then it watches what mounted volumes cost. BENCH_VOLUMES is how many
-// volumes there are, BENCH_REPEAT how often they are mounted.
+// TestPublish measures how fast volumes are mounted: the requests of a kubelet to the node plugin, for pods that exist
+// with tokens that are theirs, each compared with the least that could mount a volume, in turn. Then it watches what
+// mounted volumes cost. BENCH_VOLUMES is how many volumes there are, BENCH_REPEAT how often they are mounted.
 func TestPublish(t *testing.T) {
 	if !ownMounts(t) {
 		return
@@ -142,7 +142,8 @@ func (s *system) api(t *testing.T) sample {
 	return found
 }
 
-// otherWrites are all but the reviews of tokens, and but those of leases: an API server has one of its own, and replicas here elect no leader.
+// otherWrites are all but the reviews of tokens, and but those of leases: an API server has one of its own, and
+// replicas here elect no leader.
 func (s sample) otherWrites() float64 {
 	writes := s.requests("", writing...)
 	for _, resource := range []string{"tokenreviews", "subjectaccessreviews", "leases"} {

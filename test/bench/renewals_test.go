@@ -22,8 +22,8 @@ import (
 const (
 	// renewedConfigs are VaultConfigs that are renewed while something else keeps the controller busy.
 	renewedConfigs = 40
-	// renewedTTL is how long their tokens live: each is renewed after 5.7 to 6.7 seconds, so that a few seconds hold a renewal of most, and
-	// one that is starved for as long again would be dead.
+	// renewedTTL is how long their tokens live: each is renewed after 5.7 to 6.7 seconds, so that a few seconds hold a
+	// renewal of most, and one that is starved for as long again would be dead.
 	renewedTTL = 10 * time.Second
 	// calmWindow holds several renewals of each.
 	calmWindow = 30 * time.Second
@@ -37,8 +37,8 @@ type renewals struct {
 	notReady map[string]bool
 }
 
-// addRenewed makes the VaultConfigs with short tokens in a namespace of their own, waits until they are ready, and from then on records when
-// they are renewed and which of them are no longer ready.
+// addRenewed makes the VaultConfigs with short tokens in a namespace of their own, waits until they are ready, and from
+// then on records when they are renewed and which of them are no longer ready.
 func (s *system) addRenewed(t *testing.T, namespace string) *renewals {
 	t.Helper()
 	g := NewWithT(t)
@@ -96,8 +96,9 @@ type lateness struct {
 	largest time.Duration
 }
 
-// between compares the time between two renewals of a token with the shortest such time that the token has: a token's renewal is due after
-// the same part of its life every time. A token that was not renewed any more counts as late until now.
+// between compares the time between two renewals of a token with the shortest such time that the token has: a token's
+// renewal is due after the same part of its life every time. A token that was not renewed any more counts as late until
+// now.
 func (r *renewals) between(from, to time.Time) lateness {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -60,7 +60,8 @@ func (r *Report) add(values ...float64) {
 	r.Rows = append(r.Rows, row)
 }
 
-// publish prints the tables and writes the JSON file. A limit that is not held is an error, but only then, so that all figures are there.
+// publish prints the tables and writes the JSON file. A limit that is not held is an error, but only then, so that all
+// figures are there.
 func (r *Report) publish(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)

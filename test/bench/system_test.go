@@ -27,8 +27,8 @@ import (
 
 const replica = "sallyport-controller-0"
 
-// system is the system under test: API server, Vault behind a proxy that counts, and one replica of the controller as a process of its own,
-// the program of bin/sallyport.
+// system is the system under test: API server, Vault behind a proxy that counts, and one replica of the controller as a
+// process of its own, the program of bin/sallyport.
 type system struct {
 	*env.ControlPlane
 	vault   *env.Vault
@@ -75,8 +75,8 @@ func (s *system) startController(t *testing.T) {
 	}, time.Minute).Should(Succeed())
 }
 
-// startProgram starts the program in one of its modes, with the rights of a service account and a pod of Sallyport's; it ends with the
-// measurement. Its log lies beside the figures.
+// startProgram starts the program in one of its modes, with the rights of a service account and a pod of Sallyport's;
+// it ends with the measurement. Its log lies beside the figures.
 func (s *system) startProgram(t *testing.T, suffix, account, pod string, arguments ...string) *os.Process {
 	t.Helper()
 	g := NewWithT(t)
@@ -154,7 +154,8 @@ func parse(text string) sample {
 	return found
 }
 
-// requests adds up what the API server counted for requests of some verbs and one resource; for all of them, if it is empty.
+// requests adds up what the API server counted for requests of some verbs and one resource; for all of them, if it is
+// empty.
 func (s sample) requests(resource string, verbs ...string) float64 {
 	var sum float64
 	for name, value := range s {

@@ -21,8 +21,9 @@ const tokenTTL = 5 * time.Minute
 // perNamespace is how many VaultConfigs share a namespace.
 const perNamespace = 20
 
-// TestVaultConfigs measures what VaultConfigs cost while nothing happens: each has a token of its own in a Secret of its own, and
-// all are for one Vault. BENCH_CONFIGS is how many there are in the end, BENCH_SECONDS how long each number is watched.
+// TestVaultConfigs measures what VaultConfigs cost while nothing happens: each has a token of its own in a Secret of
+// its own, and all are for one Vault. BENCH_CONFIGS is how many there are in the end, BENCH_SECONDS how long each
+// number is watched.
 func TestVaultConfigs(t *testing.T) {
 	g := NewWithT(t)
 	s := newSystem(t)

@@ -23,9 +23,10 @@ import (
 // taskConcurrency is how many tasks the controller runs at a time.
 const taskConcurrency = 24
 
-// TestVaultTasks measures how fast many tasks that are created at once finish, compared with the same calls to Vault by the same client
-// with the same concurrency and with the writes of status alone, and how late renewals of VaultConfigs are meanwhile. Making the objects is
-// the user's load and not counted: they are all there when the controller gets to see them. BENCH_TASKS is how many there are.
+// TestVaultTasks measures how fast many tasks that are created at once finish, compared with the same calls to Vault by
+// the same client with the same concurrency and with the writes of status alone, and how late renewals of VaultConfigs
+// are meanwhile. Making the objects is the user's load and not counted: they are all there when the controller gets to
+// see them. BENCH_TASKS is how many there are.
 func TestVaultTasks(t *testing.T) {
 	g := NewWithT(t)
 	s := newSystem(t)
@@ -80,7 +81,8 @@ func (s *system) phase(t *testing.T, to *Report, calls, writes float64, do func(
 	return took
 }
 
-// bare makes the calls to Vault that the tasks make, with the same client and as many at a time, and returns how long they take.
+// bare makes the calls to Vault that the tasks make, with the same client and as many at a time, and returns how long
+// they take.
 func (s *system) bare(t *testing.T, number int, prefix string) time.Duration {
 	t.Helper()
 	g := NewWithT(t)
@@ -117,8 +119,9 @@ func (s *system) store(t *testing.T, number, times int) time.Duration {
 	})
 }
 
-// waitForAll follows the tasks until all of them are complete, and returns how long that takes: to list them again and again would take the
-// time that is measured. The API server ends a watch that cannot keep up; the next one begins with all that there is.
+// waitForAll follows the tasks until all of them are complete, and returns how long that takes: to list them again and
+// again would take the time that is measured. The API server ends a watch that cannot keep up; the next one begins with
+// all that there is.
 func (s *system) waitForAll(t *testing.T, number int) time.Duration {
 	t.Helper()
 	started := time.Now()

@@ -22,7 +22,8 @@ func Pod(namespace, name string, options ...func(*corev1.Pod)) *corev1.Pod {
 	return apply(pod, options)
 }
 
-// WithConnection adds a CSI volume of Sallyport's with these attributes; the one named "connection" says which Connection it holds.
+// WithConnection adds a CSI volume of Sallyport's with these attributes; the one named "connection" says which
+// Connection it holds.
 func WithConnection(attributes map[string]string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
 		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{

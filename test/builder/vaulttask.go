@@ -6,7 +6,8 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
-// VaultTask returns a VaultTask that uses the VaultConfig "main". The path is spec.path of a generic operation, and spec.secretPath of any other.
+// VaultTask returns a VaultTask that uses the VaultConfig "main". The path is spec.path of a generic operation, and
+// spec.secretPath of any other.
 func VaultTask(
 	namespace, name string, operation v1alpha1.VaultTaskOperation, path string, options ...func(*v1alpha1.VaultTask),
 ) *v1alpha1.VaultTask {

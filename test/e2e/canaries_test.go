@@ -16,8 +16,8 @@ var canaries = &registry{marker: rand.Text()}
 
 // registry knows every secret that the specs use.
 type registry struct {
-	// marker begins every value of newSecret, in no matter which encoding. Searching for it alone finds them all, also where only
-	// the beginning of one was written; and the search stays fast when there are many.
+	// marker begins every value of newSecret, in no matter which encoding. Searching for it alone finds them all, also
+	// where only the beginning of one was written; and the search stays fast when there are many.
 	marker string
 
 	mu sync.Mutex
@@ -29,7 +29,8 @@ type registry struct {
 	accessors []canary.Value
 	// leases are the IDs of leases, which Vault's own log may name.
 	leases []canary.Value
-	// tokens of Vault lie in Secrets that the specs made, as users do, and so in etcd and in the audit log of these Secrets.
+	// tokens of Vault lie in Secrets that the specs made, as users do, and so in etcd and in the audit log of these
+	// Secrets.
 	tokens []canary.Value
 }
 
@@ -93,8 +94,8 @@ func (r *registry) everywhere() []canary.Value {
 	return append([]canary.Value{{Name: "a value of newSecret", Text: r.marker}}, r.others...)
 }
 
-// unspoken are what nothing of Sallyport may say, in no status, event, log or metric: accessors, and the SHA-256 sums of all
-// values, because whoever has one can try guesses on it.
+// unspoken are what nothing of Sallyport may say, in no status, event, log or metric: accessors, and the SHA-256 sums
+// of all values, because whoever has one can try guesses on it.
 func (r *registry) unspoken() []canary.Value {
 	r.mu.Lock()
 	defer r.mu.Unlock()

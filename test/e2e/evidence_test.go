@@ -23,14 +23,17 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
-// evidence is where the specs keep what would be gone when the search for secrets begins: logs of pods that were killed, objects of
-// namespaces that were deleted, metrics of processes that ended. On the file system of the logs, so that they can be linked.
+// evidence is where the specs keep what would be gone when the search for secrets begins: logs of pods that were
+// killed, objects of namespaces that were deleted, metrics of processes that ended. On the file system of the logs, so
+// that they can be linked.
 const evidence = "/var/log/sallyport-e2e"
 
-// control is a text like a secret, but none. It must be found where secrets must not, or the search would prove nothing.
+// control is a text like a secret, but none. It must be found where secrets must not, or the search would prove
+// nothing.
 var control = "control-" + rand.Text()
 
-// keepEvidence links every log of every pod into evidence as soon as it appears: a link stays when the kubelet removes the log.
+// keepEvidence links every log of every pod into evidence as soon as it appears: a link stays when the kubelet removes
+// the log.
 func keepEvidence(context.Context) {
 	GinkgoHelper()
 	Expect(os.RemoveAll(evidence)).To(Succeed())
@@ -121,7 +124,8 @@ func metricsOf(ctx context.Context, pod *corev1.Pod) string {
 	return string(content)
 }
 
-// explainFailure shows what usually explains a failed spec: warnings in the specs' namespaces and the product's last words.
+// explainFailure shows what usually explains a failed spec: warnings in the specs' namespaces and the product's last
+// words.
 func explainFailure(ctx context.Context) {
 	events := &corev1.EventList{}
 	if api == nil || api.List(ctx, events) != nil {

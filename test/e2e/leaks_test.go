@@ -43,24 +43,24 @@ var _ = AfterSuite(func(ctx SpecContext) {
 	keepMetrics(ctx)
 	keepObjects(ctx, systemNamespace)
 	finder := scanner(canary.Value{Name: "control", Text: control})
-	for place, paths := range map[string][]string{"etcd": {where.etcd()}, "audit log": auditLogs(), "pod logs": {evidence}} {
-		Expect(scan(finder, paths, nil).Findings).NotTo(BeEmpty(), "the control in %s", place)
+	for place, searched := range map[string][]string{"etcd": {paths.etcd()}, "audit log": auditLogs(), "pod logs": {evidence}} {
+		Expect(scan(finder, searched, nil).Findings).NotTo(BeEmpty(), "the control in %s", place)
 	}
 
 	kept := append([]string{evidence, filepath.Dir(volumesDir)}, logs()...)
 	By("searching all that the node's programs wrote for secret values")
-	found := find(canaries.everywhere(), []string{where.cluster}, []string{where.vault()})
+	found := find(canaries.everywhere(), []string{paths.cluster}, []string{paths.vault()})
 	By("searching all that Sallyport and the node's programs said for accessors of tokens and for digests")
 	found = append(found, find(canaries.unspoken(), kept, nil)...)
 	By("searching all but what Vault wrote for IDs of leases")
-	vaultLog := filepath.Join(where.logs(), "vault.log")
-	found = append(found, find(canaries.leases, append(kept, where.cluster), []string{where.vault(), vaultLog})...)
+	vaultLog := filepath.Join(paths.logs(), "vault.log")
+	found = append(found, find(canaries.leases, append(kept, paths.cluster), []string{paths.vault(), vaultLog})...)
 	By("searching for tokens of Vault outside the users' Secrets")
 	found = append(found, find(canaries.tokens, kept, nil)...)
 	found = append(found, tokensOutsideSecrets()...)
 	By("searching for tokens of service accounts")
 	prefix := canary.Value{Name: "a service account token", Text: tokenPrefix(ctx)}
-	found = append(found, find([]canary.Value{prefix}, append(kept, where.etcd()), nil)...)
+	found = append(found, find([]canary.Value{prefix}, append(kept, paths.etcd()), nil)...)
 	Expect(found).To(BeEmpty(), "secrets that lie where none may be")
 	Expect(errors.Join(left...)).NotTo(HaveOccurred())
 }, NodeTimeout(5*time.Minute))
@@ -81,10 +81,11 @@ func expectNoNamespaces(ctx context.Context) {
 	}).WithTimeout(2*time.Minute).WithPolling(time.Second).Should(BeEmpty(), "namespaces of the specs")
 }
 
-// logs are the logs of the node's programs. The audit log holds the users' Secrets and the tokens that the API server made.
+// logs are the logs of the node's programs. The audit log holds the users' Secrets and the tokens that the API server
+// made.
 func logs() []string {
 	GinkgoHelper()
-	files, err := filepath.Glob(filepath.Join(where.logs(), "*.log"))
+	files, err := filepath.Glob(filepath.Join(paths.logs(), "*.log"))
 	Expect(err).NotTo(HaveOccurred())
 	var logs []string
 	for _, file := range files {
@@ -98,7 +99,7 @@ func logs() []string {
 
 func auditLogs() []string {
 	GinkgoHelper()
-	files, err := filepath.Glob(filepath.Join(where.logs(), "audit*.log"))
+	files, err := filepath.Glob(filepath.Join(paths.logs(), "audit*.log"))
 	Expect(err).NotTo(HaveOccurred())
 	Expect(files).NotTo(BeEmpty(), "audit logs")
 	return files
@@ -141,7 +142,8 @@ func find(values []canary.Value, paths, except []string) []string {
 	return found
 }
 
-// tokensOutsideSecrets looks at each request in the audit log that a Vault token occurs in: it must be one for a Secret.
+// tokensOutsideSecrets looks at each request in the audit log that a Vault token occurs in: it must be one for a
+// Secret.
 func tokensOutsideSecrets() []string {
 	GinkgoHelper()
 	var needles [][]byte

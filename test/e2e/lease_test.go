@@ -32,8 +32,8 @@ type database struct {
 	running  sync.WaitGroup
 }
 
-// newDatabase gives a tenant a database engine at which brief users live for half a minute and for a minute if they are renewed, and lasting
-// ones for an hour, and a VaultConfig "login" whose tokens die after a minute.
+// newDatabase gives a tenant a database engine at which brief users live for half a minute and for a minute if they are
+// renewed, and lasting ones for an hour, and a VaultConfig "login" whose tokens die after a minute.
 func newDatabase(ctx context.Context, t *tenant) *database {
 	GinkgoHelper()
 	server, err := env.StartPostgres(ctx, "")
@@ -194,7 +194,8 @@ var _ = Describe("Credentials that Vault makes at a real PostgreSQL", Ordered, S
 		d.expectEnds(ctx, atLast, pod, steady)
 	}, SpecTimeout(2*atLast))
 
-	// Not before the plugin was killed: it refreshes nothing until the kubelet has sent it tokens again, for longer than these live.
+	// Not before the plugin was killed: it refreshes nothing until the kubelet has sent it tokens again, for longer
+	// than these live.
 	It("go on when the leader is killed, and when all replicas are replaced", func(ctx SpecContext) {
 		brief, other = t.start(ctx, "brief"), t.start(ctx, "brief")
 		for _, pod := range []*corev1.Pod{brief, other} {

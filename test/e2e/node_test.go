@@ -28,7 +28,7 @@ const (
 func component(ctx context.Context, arguments ...string) {
 	GinkgoHelper()
 	// The programs that it starts outlive the spec, so they must not be its context's.
-	command := exec.CommandContext(context.WithoutCancel(ctx), where.component(), arguments...)
+	command := exec.CommandContext(context.WithoutCancel(ctx), paths.component(), arguments...)
 	output, err := command.CombinedOutput()
 	Expect(err).NotTo(HaveOccurred(), "component.sh %s: %s", strings.Join(arguments, " "), output)
 }
@@ -103,7 +103,8 @@ func volumeDir(pod *corev1.Pod) string {
 	return filepath.Join(volumesDir, note.Handle)
 }
 
-// traces lists what is left on the node of a pod and its volume: mounts, in the node's and in the plugin's namespace, and directories.
+// traces lists what is left on the node of a pod and its volume: mounts, in the node's and in the plugin's namespace,
+// and directories.
 func traces(plugin, pod *corev1.Pod, volume string) []string {
 	GinkgoHelper()
 	var left []string

@@ -22,7 +22,8 @@ const (
 	refreshInterval = 5 * time.Second
 )
 
-// pod builds a pod that mounts a Connection and does nothing. It does not set readOnly: the node plugin mounts read-only in any case.
+// pod builds a pod that mounts a Connection and does nothing. It does not set readOnly: the node plugin mounts
+// read-only in any case.
 func (t *tenant) pod(connection string) *corev1.Pod {
 	volume := builder.WithConnection(map[string]string{v1alpha1.AttributeConnection: connection})
 	return builder.Pod(t.namespace, "", volume, func(p *corev1.Pod) {

@@ -143,7 +143,8 @@ func (f *fakeResolver) Resolve(context.Context, *resolverv1.ResolveRequest) (*re
 	return &resolverv1.ResolveResponse{}, nil
 }
 
-// requestsToFakeResolver has the node plugin's own client ask a server with a certificate, and returns how many requests it got.
+// requestsToFakeResolver has the node plugin's own client ask a server with a certificate, and returns how many
+// requests it got.
 func requestsToFakeResolver(ctx context.Context, t *tenant, certificate tls.Certificate) (int64, error) {
 	GinkgoHelper()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")

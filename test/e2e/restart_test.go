@@ -21,7 +21,8 @@ type workload struct {
 	replicas int
 }
 
-// template builds the parts that all three kinds have. A program that reads its files only at start is what restarts are for.
+// template builds the parts that all three kinds have. A program that reads its files only at start is what restarts
+// are for.
 func (t *tenant) template(name, connection string) (metav1.ObjectMeta, *metav1.LabelSelector, corev1.PodTemplateSpec) {
 	labels := map[string]string{"app": name}
 	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: t.pod(connection).Spec}
@@ -80,8 +81,8 @@ func (w workload) podUIDs(ctx context.Context) []types.UID {
 	return uids
 }
 
-// templates counts the pod templates that the workload has had: 1 as it was created, and one more for each time that it was rolled. The
-// generation does not tell, because a Deployment's counts annotations, too.
+// templates counts the pod templates that the workload has had: 1 as it was created, and one more for each time that it
+// was rolled. The generation does not tell, because a Deployment's counts annotations, too.
 func (w workload) templates(ctx context.Context, g Gomega) int {
 	options := []client.ListOption{client.InNamespace(w.GetNamespace()), client.MatchingLabels{"app": w.GetName()}}
 	if _, ok := w.Object.(*appsv1.Deployment); ok {
@@ -94,8 +95,8 @@ func (w workload) templates(ctx context.Context, g Gomega) int {
 	return len(revisions.Items)
 }
 
-// expectSettled waits until all of the workload's pods are of its present template and run, no others are left, and it has had so many
-// templates.
+// expectSettled waits until all of the workload's pods are of its present template and run, no others are left, and it
+// has had so many templates.
 func (w workload) expectSettled(ctx context.Context, templates int) {
 	GinkgoHelper()
 	Eventually(ctx, func(g Gomega) {

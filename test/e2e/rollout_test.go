@@ -54,12 +54,14 @@ var _ = Describe("A roll-out of the controller", Serial, func() {
 			Expect(api.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
 			Expect(env.Conditions(object)).To(Equal(before), "%T %s", object, object.GetName())
 		}
-		// Two replicas before and two after; each keeps its token until the end of its life, because what was made with it would die too.
+		// Two replicas before and two after; each keeps its token until the end of its life, because what was made with
+		// it would die too.
 		Expect(livingTokens(ctx, "auth/"+mount+"/login/bob")).To(And(BeNumerically(">=", logins), BeNumerically("<=", 4)))
 	}, SpecTimeout(3*atLast))
 })
 
-// rollController replaces both replicas of the controller, as a new version does, and returns when one of the new ones leads.
+// rollController replaces both replicas of the controller, as a new version does, and returns when one of the new ones
+// leads.
 func rollController(ctx context.Context) {
 	GinkgoHelper()
 	keepMetrics(ctx)

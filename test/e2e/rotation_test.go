@@ -14,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// readerLoop reads two files that always hold the same secret, and says when one is missing or they differ although the volume
-// was not swapped in between. What it reads stays in the shell's memory.
+// readerLoop reads two files that always hold the same secret, and says when one is missing or they differ although the
+// volume was not swapped in between. What it reads stays in the shell's memory.
 const readerLoop = `
 rounds=0
 cd /

@@ -1,9 +1,10 @@
-// Package e2e tests Sallyport as its users meet it: the manifests of config/ on a real kubelet with real containers, and a real
-// Vault. It runs inside the node's namespaces, beside the kubelet, with the product applied; make test-e2e sees to both.
+// Package e2e tests Sallyport as its users meet it: the manifests of config/ on a real kubelet with real containers,
+// and a real Vault. It runs inside the node's namespaces, beside the kubelet, with the product applied; make test-e2e
+// sees to both.
 //
-// Every secret value comes from newSecret. Whatever else a spec is about, the suite ends with a search for all of these values
-// wherever none may be (leaks_test.go). So a spec never puts one into a pod's spec, an annotation or a command's arguments: it
-// compares in this process what it reads from the pods' volumes.
+// Every secret value comes from newSecret. Whatever else a spec is about, the suite ends with a search for all of these
+// values wherever none may be (leaks_test.go). So a spec never puts one into a pod's spec, an annotation or a command's
+// arguments: it compares in this process what it reads from the pods' volumes.
 package e2e
 
 import (
@@ -48,22 +49,22 @@ var (
 	vault      *vaultapi.Client
 
 	vaultCA string // PEM
-	where   places
+	paths   directories
 
 	prepared bool // BeforeSuite came to its end
 )
 
-// places are the directories that the specs need to know of.
-type places struct {
+// directories are those that the specs need to know of.
+type directories struct {
 	cluster  string // state of the node's programs
 	checkout string // the sources, for hack/cluster/component.sh
 }
 
-func (p places) etcd() string  { return filepath.Join(p.cluster, "etcd") }
-func (p places) logs() string  { return filepath.Join(p.cluster, "logs") }
-func (p places) vault() string { return filepath.Join(p.cluster, "vault") }
-func (p places) component() string {
-	return filepath.Join(p.checkout, "hack", "cluster", "component.sh")
+func (d directories) etcd() string  { return filepath.Join(d.cluster, "etcd") }
+func (d directories) logs() string  { return filepath.Join(d.cluster, "logs") }
+func (d directories) vault() string { return filepath.Join(d.cluster, "vault") }
+func (d directories) component() string {
+	return filepath.Join(d.checkout, "hack", "cluster", "component.sh")
 }
 
 func TestEndToEnd(t *testing.T) {
@@ -74,7 +75,7 @@ func TestEndToEnd(t *testing.T) {
 
 var _ = BeforeSuite(func(ctx SpecContext) {
 	SetDefaultEventuallyPollingInterval(often)
-	findPlaces()
+	findPaths()
 	connect()
 	expectProductReady(ctx)
 	keepEvidence(ctx)
@@ -88,12 +89,12 @@ var _ = AfterEach(func(ctx SpecContext) {
 	}
 }, NodeTimeout(20*time.Second))
 
-func findPlaces() {
-	where.cluster = setting("SALLYPORT_CLUSTER_DIR")
+func findPaths() {
+	paths.cluster = setting("SALLYPORT_CLUSTER_DIR")
 	dir, err := os.Getwd()
 	Expect(err).NotTo(HaveOccurred())
-	for where.checkout = dir; where.checkout != "/"; where.checkout = filepath.Dir(where.checkout) {
-		if _, err := os.Stat(where.component()); err == nil {
+	for paths.checkout = dir; paths.checkout != "/"; paths.checkout = filepath.Dir(paths.checkout) {
+		if _, err := os.Stat(paths.component()); err == nil {
 			return
 		}
 	}

@@ -23,8 +23,8 @@ const (
 	tokenSecret = builder.TokenSecretName
 )
 
-// tenant is a namespace with its own corner of Vault: the paths that begin with the namespace's name, a policy for them and a
-// token with that policy in the Secret vault-token.
+// tenant is a namespace with its own corner of Vault: the paths that begin with the namespace's name, a policy for them
+// and a token with that policy in the Secret vault-token.
 type tenant struct {
 	namespace string
 }

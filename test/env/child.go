@@ -10,7 +10,8 @@ func startChild(command *exec.Cmd) (<-chan struct{}, error) {
 	dieWithParent(command)
 	started, exited := make(chan error), make(chan struct{})
 	go func() {
-		// Linux ends the child when the thread that started it ends, so the thread is kept for as long as the child lives.
+		// Linux ends the child when the thread that started it ends, so the thread is kept for as long as the child
+		// lives.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := command.Start()

@@ -18,8 +18,8 @@ import (
 	"sallyport.dev/sallyport/test/builder"
 )
 
-// Controller is one replica of the controller, wired as the program wires it. It talks to the API server as the controller's
-// service account, so that a right missing in config/rbac fails a test.
+// Controller is one replica of the controller, wired as the program wires it. It talks to the API server as the
+// controller's service account, so that a right missing in config/rbac fails a test.
 type Controller struct {
 	// PodName is the replica's pod.
 	PodName string
@@ -30,8 +30,8 @@ type Controller struct {
 	done   chan error
 }
 
-// StartController starts a replica and returns when it is ready: when nodes can find its resolver. The pod object exists, because the
-// leader removes certificates of pods that do not.
+// StartController starts a replica and returns when it is ready: when nodes can find its resolver. The pod object
+// exists, because the leader removes certificates of pods that do not.
 func (cp *ControlPlane) StartController(ctx context.Context, podName string, log logr.Logger, mutate ...func(*app.ControllerOptions)) (*Controller, error) {
 	pod := builder.Pod(Namespace, podName, builder.WithServiceAccount("sallyport-controller"))
 	if err := client.IgnoreAlreadyExists(cp.Client.Create(ctx, pod)); err != nil {
@@ -69,7 +69,8 @@ func (cp *ControlPlane) StartController(ctx context.Context, podName string, log
 	return c, nil
 }
 
-// waitPublished is what the readiness probe is for in a cluster: whoever asks earlier is told that there is no resolver.
+// waitPublished is what the readiness probe is for in a cluster: whoever asks earlier is told that there is no
+// resolver.
 func (cp *ControlPlane) waitPublished(ctx context.Context, c *Controller) error {
 	key := client.ObjectKey{Namespace: Namespace, Name: resolverv1.ConfigMapName}
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
@@ -91,7 +92,8 @@ func (c *Controller) Stop() error {
 	return <-c.done
 }
 
-// As returns a configuration that acts as a user; a pod name, if any, stands in the user's token as for a pod-bound one.
+// As returns a configuration that acts as a user; a pod name, if any, stands in the user's token as for a pod-bound
+// one.
 func (cp *ControlPlane) As(user, podName string, groups ...string) *rest.Config {
 	config := rest.CopyConfig(cp.Config)
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: append(groups, "system:authenticated")}

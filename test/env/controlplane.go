@@ -27,7 +27,8 @@ import (
 // Namespace is Sallyport's own namespace.
 const Namespace = "sallyport-system"
 
-// ControlPlane is a real etcd and kube-apiserver with Sallyport's CRDs, roles and admission policies, as config/ has them.
+// ControlPlane is a real etcd and kube-apiserver with Sallyport's CRDs, roles and admission policies, as config/ has
+// them.
 type ControlPlane struct {
 	// Config has all rights.
 	Config *rest.Config
@@ -41,7 +42,7 @@ type ControlPlane struct {
 }
 
 // StartControlPlane starts the programs in KUBEBUILDER_ASSETS. The caller stops it.
-func StartControlPlane(ctx context.Context) (*ControlPlane, error) {
+func StartControlPlane(ctx context.Context) (_ *ControlPlane, err error) {
 	root, err := Root()
 	if err != nil {
 		return nil, err
@@ -64,6 +65,12 @@ func StartControlPlane(ctx context.Context) (*ControlPlane, error) {
 	if cp.Config, err = cp.env.Start(); err != nil {
 		return nil, fmt.Errorf("starting etcd and kube-apiserver: %w", err)
 	}
+	// Programs that nobody stops would outlive the suite.
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, cp.Stop())
+		}
+	}()
 	cp.Config.QPS = -1
 	if cp.Client, err = client.New(cp.Config, client.Options{Scheme: cp.Scheme}); err != nil {
 		return nil, err

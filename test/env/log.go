@@ -5,7 +5,8 @@ import (
 	"sync"
 )
 
-// Log keeps all that is written to it, by any number of writers, so that a suite can look for secrets in it at its end. The zero Log is empty.
+// Log keeps all that is written to it, by any number of writers, so that a suite can look for secrets in it at its end.
+// The zero Log is empty.
 type Log struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer

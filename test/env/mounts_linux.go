@@ -16,8 +16,9 @@ const ownMounts = "SALLYPORT_TEST_OWN_MOUNTS"
 // HasOwnMounts tells whether this process runs in the mount namespace that RunWithOwnMounts made.
 func HasOwnMounts() bool { return os.Getenv(ownMounts) != "" }
 
-// RunWithOwnMounts runs the test program again in a mount namespace of its own, in which every mount is private: nothing of it gets out,
-// and all of it is gone when the program ends. Who is not root gets a user namespace, too, which the kernel may refuse.
+// RunWithOwnMounts runs the test program again in a mount namespace of its own, in which every mount is private:
+// nothing of it gets out, and all of it is gone when the program ends. Who is not root gets a user namespace, too,
+// which the kernel may refuse.
 func RunWithOwnMounts(ctx context.Context) error {
 	inner := exec.CommandContext(ctx, os.Args[0], os.Args[1:]...)
 	inner.Env = append(os.Environ(), ownMounts+"=1")
@@ -31,8 +32,9 @@ func RunWithOwnMounts(ctx context.Context) error {
 	return inner.Run()
 }
 
-// KubeletDir makes a directory that stands in for the kubelet's: mounts in it are shared, because the driver refuses to work where pods
-// would not see its mounts. Its path is short, as a Unix socket's must be. The returned function fails if something is still mounted in it.
+// KubeletDir makes a directory that stands in for the kubelet's: mounts in it are shared, because the driver refuses to
+// work where pods would not see its mounts. Its path is short, as a Unix socket's must be. The returned function fails
+// if something is still mounted in it.
 func KubeletDir() (string, func() error, error) {
 	dir, err := os.MkdirTemp("", "kubelet")
 	if err != nil {

@@ -38,8 +38,8 @@ func (n *Node) Token(ctx context.Context) (string, error) {
 	return n.cp.PodToken(ctx, n.plugin, v1alpha1.AudienceNode)
 }
 
-// CreatePod creates a pod on the node that mounts a Connection, with the namespace's service account "default" unless the mutation
-// names another. Service accounts are created where they are missing, as a controller manager would.
+// CreatePod creates a pod on the node that mounts a Connection, with the namespace's service account "default" unless
+// the mutation names another. Service accounts are created where they are missing, as a controller manager would.
 func (n *Node) CreatePod(ctx context.Context, namespace, name string, attributes map[string]string, mutate ...func(*corev1.Pod)) (*corev1.Pod, error) {
 	pod := builder.Pod(namespace, name, builder.WithNode(n.Name), builder.WithConnection(attributes), builder.All(mutate...))
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: pod.Spec.ServiceAccountName}}

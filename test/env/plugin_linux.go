@@ -21,8 +21,8 @@ import (
 	"sallyport.dev/sallyport/internal/resolver/client"
 )
 
-// Plugin is the node plugin of a Node with its real driver and real mounts. It asks one replica of the controller, and Publish does what
-// a kubelet would. It needs the mount namespace of RunWithOwnMounts.
+// Plugin is the node plugin of a Node with its real driver and real mounts. It asks one replica of the controller, and
+// Publish does what a kubelet would. It needs the mount namespace of RunWithOwnMounts.
 type Plugin struct {
 	// Registry has the driver's metrics.
 	Registry *prometheus.Registry
@@ -84,7 +84,8 @@ func (n *Node) StartPlugin(ctx context.Context, replica *Controller, log logr.Lo
 // Stop ends the plugin as a signal would. It fails if a volume is still mounted.
 func (p *Plugin) Stop() error { return p.stop() }
 
-// Publish mounts the first volume of a pod, or for one that is mounted brings a new token, and returns where the pod would see it.
+// Publish mounts the first volume of a pod, or for one that is mounted brings a new token, and returns where the pod
+// would see it.
 func (p *Plugin) Publish(ctx context.Context, pod *corev1.Pod) (string, error) {
 	target := p.target(pod)
 	if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {

@@ -29,11 +29,12 @@ type Postgres struct {
 	exited  <-chan struct{}
 }
 
-// superuser of every Postgres. Vault logs in as a user of its own, so that rotating that one's password shuts no test out.
+// superuser of every Postgres. Vault logs in as a user of its own, so that rotating that one's password shuts no test
+// out.
 const superuser = "superuser"
 
-// StartPostgres starts a server that listens at a free port of host, an address of this machine; "" means 127.0.0.1. The context bounds
-// the start. Close ends the server.
+// StartPostgres starts a server that listens at a free port of host, an address of this machine; "" means 127.0.0.1.
+// The context bounds the start. Close ends the server.
 func StartPostgres(ctx context.Context, host string) (_ *Postgres, err error) {
 	programs, err := postgresPrograms()
 	if err != nil {
@@ -71,7 +72,8 @@ func StartPostgres(ctx context.Context, host string) (_ *Postgres, err error) {
 // Address of the server, HOST:PORT.
 func (p *Postgres) Address() string { return net.JoinHostPort(p.host, p.port) }
 
-// Run runs SQL as the superuser and returns the rows, a line each, columns separated by |. It panics if PostgreSQL refuses.
+// Run runs SQL as the superuser and returns the rows, a line each, columns separated by |. It panics if PostgreSQL
+// refuses.
 func (p *Postgres) Run(sql string) []string {
 	output, err := p.query(superuser, p.password, sql)
 	must(err)
@@ -91,7 +93,8 @@ func (p *Postgres) AddRole(name, password string, options ...string) {
 	p.Run(fmt.Sprintf("CREATE ROLE %q LOGIN PASSWORD '%s' %s", name, password, strings.Join(options, " ")))
 }
 
-// Login tries to log in. ErrPostgresLogin says that the user or the password is wrong; any other error, that nothing is known about them.
+// Login tries to log in. ErrPostgresLogin says that the user or the password is wrong; any other error, that nothing is
+// known about them.
 func (p *Postgres) Login(name, password string) error {
 	_, err := p.query(name, password, "SELECT 1")
 	return err

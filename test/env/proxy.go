@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Proxy stands in front of a real Vault, with a certificate of the same authority. It counts requests and can spoil them;
-// whatever it lets through is Vault's own doing.
+// Proxy stands in front of a real Vault, with a certificate of the same authority. It counts requests and can spoil
+// them; whatever it lets through is Vault's own doing.
 type Proxy struct {
 	url     string
 	server  *http.Server
@@ -30,8 +30,8 @@ type Proxy struct {
 	observe    func(*http.Request)
 }
 
-// Fault is what the proxy does to the requests it matches. Exactly one of Hang, CloseBefore, CloseAfter and Status should be set,
-// or none to Delay only.
+// Fault is what the proxy does to the requests it matches. Exactly one of Hang, CloseBefore, CloseAfter and Status
+// should be set, or none to Delay only.
 type Fault struct {
 	// Method and Path (a prefix, without /v1/) of the requests; empty matches all.
 	Method, Path string

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Tunnel is an HTTP proxy that leads wherever it is told to (CONNECT), as those do that stand between a cluster and the world.
+// Tunnel is an HTTP proxy that leads wherever it is told to (CONNECT), as those do that stand between a cluster and the
+// world.
 type Tunnel struct {
 	url    string
 	server *http.Server

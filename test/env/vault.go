@@ -18,7 +18,8 @@ import (
 // Vault is a real Vault server of a test's own: TLS with a certificate authority made for it, integrated storage in a
 // temporary directory, so that its content outlives a restart, a KV version 2 engine at secret/ and version 1 at kv/.
 //
-// Methods that set something up panic if Vault refuses: for a test that is a failure like any other, and its helper stays one line.
+// Methods that set something up panic if Vault refuses: for a test that is a failure like any other, and its helper
+// stays one line.
 type Vault struct {
 	directory string
 	address   string
@@ -30,8 +31,9 @@ type Vault struct {
 	process   *os.Process
 }
 
-// StartVault starts Vault, initialises and unseals it. The context bounds the start, not Vault's life: Close ends that. The
-// program is VAULT_BINARY if set, else vault in $SALLYPORT_CACHE/bin (~/.cache/sallyport/bin), else the one on PATH.
+// StartVault starts Vault, initialises and unseals it. The context bounds the start, not Vault's life: Close ends that.
+// The program is VAULT_BINARY if set, else vault in $SALLYPORT_CACHE/bin (~/.cache/sallyport/bin), else the one on
+// PATH.
 func StartVault(ctx context.Context) (_ *Vault, err error) {
 	directory, err := os.MkdirTemp("", "sallyport-vault-")
 	if err != nil {
@@ -181,7 +183,8 @@ func (v *Vault) launch(ctx context.Context) error {
 	})
 }
 
-// poll waits until ready returns nil. It gives up when the process ends or the context does, and then shows Vault's log.
+// poll waits until ready returns nil. It gives up when the process ends or the context does, and then shows Vault's
+// log.
 func (v *Vault) poll(ctx context.Context, ready func() error) error {
 	for {
 		err := ready()

@@ -68,8 +68,9 @@ func (v *Vault) TokensFrom(path string) int {
 // RevokeAllFrom ends every token that was made below a path, as an administrator would: auth/approle/login.
 func (v *Vault) RevokeAllFrom(path string) { must(v.client.Sys().RevokePrefix(path)) }
 
-// TrustCluster configures an auth method of type kubernetes or jwt, mounted at path, to accept the cluster's service account tokens: the
-// former asks the API server with a reviewer's token, the latter checks the signature with the keys that the API server publishes.
+// TrustCluster configures an auth method of type kubernetes or jwt, mounted at path, to accept the cluster's service
+// account tokens: the former asks the API server with a reviewer's token, the latter checks the signature with the keys
+// that the API server publishes.
 func (v *Vault) TrustCluster(ctx context.Context, cp *ControlPlane, path, kind string) {
 	if kind == "jwt" {
 		must(client.IgnoreAlreadyExists(cp.Client.Create(ctx, binding("test-issuer-discovery", "system:service-account-issuer-discovery",

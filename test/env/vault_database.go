@@ -8,12 +8,14 @@ import (
 	vaultapi "github.com/hashicorp/vault/api"
 )
 
-// DatabaseConnection is the name under which MountDatabase configures the database: what is rotated is PATH/rotate-root/postgres.
+// DatabaseConnection is the name under which MountDatabase configures the database: what is rotated is
+// PATH/rotate-root/postgres.
 const DatabaseConnection = "postgres"
 
 // DatabaseRole is a role of Vault's database engine, under which Vault makes users that live as long as their lease.
 type DatabaseRole struct {
-	// Creation are the statements that make a user, with {{name}}, {{password}} and {{expiration}}; none: PostgresLogin.
+	// Creation are the statements that make a user, with {{name}}, {{password}} and {{expiration}}; none:
+	// PostgresLogin.
 	Creation []string
 	// DefaultTTL and MaxTTL of a lease; zero: Vault's own.
 	DefaultTTL, MaxTTL time.Duration
@@ -27,8 +29,8 @@ func (v *Vault) MountDatabase(path string, database *Postgres, roles map[string]
 	return MountDatabase(v.client, path, database, roles)
 }
 
-// MountDatabase enables the database engine of a Vault at path, connected to database as a superuser of Vault's own, whose name and first
-// password it returns, with roles by name. It panics if Vault refuses.
+// MountDatabase enables the database engine of a Vault at path, connected to database as a superuser of Vault's own,
+// whose name and first password it returns, with roles by name. It panics if Vault refuses.
 func MountDatabase(client *vaultapi.Client, path string, database *Postgres, roles map[string]DatabaseRole) (username, password string) {
 	username, password = "vault-"+rand.Text(), rand.Text()
 	database.AddRole(username, password, "SUPERUSER")
@@ -55,8 +57,8 @@ func MountDatabase(client *vaultapi.Client, path string, database *Postgres, rol
 	return username, password
 }
 
-// AddStaticRole gives an existing user of the database to Vault, which sets a password of its own at once, and readers find it at
-// PATH/static-creds/NAME. It is rotated on demand: the period is a day.
+// AddStaticRole gives an existing user of the database to Vault, which sets a password of its own at once, and readers
+// find it at PATH/static-creds/NAME. It is rotated on demand: the period is a day.
 func (v *Vault) AddStaticRole(path, name, username string) {
 	v.write(path+"/static-roles/"+name, map[string]any{
 		"db_name": DatabaseConnection, "username": username, "rotation_period": "24h",

@@ -8,7 +8,8 @@ import (
 	vaultapi "github.com/hashicorp/vault/api"
 )
 
-// TokenOptions say what token to make. The zero value is a renewable service token without own policies and with Vault's default TTL.
+// TokenOptions say what token to make. The zero value is a renewable service token without own policies and with
+// Vault's default TTL.
 type TokenOptions struct {
 	Policies       []string
 	TTL            time.Duration

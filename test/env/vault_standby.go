@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// StartStandby starts another server of the same cluster: a standby, which forwards what it is asked to this one. Closing either leaves
-// the other without a majority.
+// StartStandby starts another server of the same cluster: a standby, which forwards what it is asked to this one.
+// Closing either leaves the other without a majority.
 func (v *Vault) StartStandby(ctx context.Context) (_ *Vault, err error) {
 	directory, err := os.MkdirTemp("", "sallyport-vault-")
 	if err != nil {

@@ -82,7 +82,7 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 			name             string
 			fault            env.Fault
 			reason, sentence string
-			front            *env.Proxy
+			proxy            *env.Proxy
 			config           *v1alpha1.VaultConfig
 		}{
 			{name: "html", fault: env.Fault{Status: 200, Body: "<html>"},
@@ -103,31 +103,31 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 		for i := range cases {
 			c := &cases[i]
 			var err error
-			c.front, err = env.StartProxy(vault)
+			c.proxy, err = env.StartProxy(vault)
 			Expect(err).NotTo(HaveOccurred())
-			DeferCleanup(c.front.Close)
-			c.front.Inject(c.fault)
+			DeferCleanup(c.proxy.Close)
+			c.proxy.Inject(c.fault)
 			c.config = vault.Config(namespace, c.name, func(config *v1alpha1.VaultConfig) {
-				config.Spec.URL = c.front.URL()
+				config.Spec.URL = c.proxy.URL()
 				config.Spec.Limits = &v1alpha1.VaultLimits{Timeout: &metav1.Duration{Duration: 2 * time.Second}}
 			})
 			create(c.config)
 		}
 		for _, c := range cases {
 			expectCondition(c.config, v1alpha1.ConditionReady, metav1.ConditionFalse, c.reason, ContainSubstring(c.sentence))
-			c.front.Reset()
+			c.proxy.Reset()
 		}
 		Consistently(func(g Gomega) {
 			for _, c := range cases {
 				total := 0
-				for _, count := range c.front.Counts() {
+				for _, count := range c.proxy.Counts() {
 					total += count
 				}
 				g.Expect(total).To(BeNumerically("<=", 10), "a tight loop would ask hundreds of times: %s", c.name)
 			}
 		}, "3s").Should(Succeed())
 		for _, c := range cases {
-			c.front.Heal()
+			c.proxy.Heal()
 		}
 		for _, c := range cases {
 			expectCondition(c.config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)

@@ -17,16 +17,16 @@ import (
 
 var _ = Describe("Many VaultConfigs of one Vault", Serial, func() {
 	It("take no goroutine each, share one look at its health, and write nothing while nothing changes", func() {
-		front, err := env.StartProxy(vault)
+		proxy, err := env.StartProxy(vault)
 		Expect(err).NotTo(HaveOccurred())
-		DeferCleanup(front.Close)
+		DeferCleanup(proxy.Close)
 		namespace := newNamespace()
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
 		made := 0
 		upTo := func(number int) {
 			GinkgoHelper()
 			for ; made < number; made++ {
-				create(vault.Config(namespace, fmt.Sprintf("many-%d", made), builder.WithURL(front.URL())))
+				create(vault.Config(namespace, fmt.Sprintf("many-%d", made), builder.WithURL(proxy.URL())))
 			}
 		}
 		// versions are those of the VaultConfigs that are Ready.
@@ -52,7 +52,7 @@ var _ = Describe("Many VaultConfigs of one Vault", Serial, func() {
 		Eventually(versions).Should(HaveLen(80))
 		Eventually(runtime.NumGoroutine, "60s").Should(BeNumerically("<", few+slack))
 
-		Expect(front.Counts()["GET sys/health"]).To(BeNumerically("<=", 2+int(time.Since(started)/(8*time.Second))), "not one for each of them")
+		Expect(proxy.Counts()["GET sys/health"]).To(BeNumerically("<=", 2+int(time.Since(started)/(8*time.Second))), "not one for each of them")
 
 		before := versions()
 		Consistently(versions, "5s", "1s").Should(Equal(before))

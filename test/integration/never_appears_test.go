@@ -14,7 +14,8 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
-// The last word of the suite: whatever the specs did, no secret value and no token stands in a log, an event or an object.
+// The last word of the suite: whatever the specs did, no secret value and no token stands in a log, an event or an
+// object.
 
 var _ = AfterSuite(func() {
 	if cp == nil || cp.Client == nil {

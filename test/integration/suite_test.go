@@ -83,7 +83,8 @@ var canaries struct {
 
 const canaryPrefix = "canary-"
 
-// canary returns a secret value that no log, event, condition or error may ever hold; never_appears_test.go looks for all of them.
+// canary returns a secret value that no log, event, condition or error may ever hold; never_appears_test.go looks for
+// all of them.
 func canary() string {
 	value := canaryPrefix + rand.Text()
 	rememberFrom(2, value)

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -8,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -66,14 +68,21 @@ var _ = Describe("The life of a VaultTask", func() {
 		t := builder.VaultTask(namespace, "rotate", v1alpha1.OperationWrite, namespace+"/rotated", func(t *v1alpha1.VaultTask) {
 			t.Spec.Generate = []v1alpha1.GeneratedValue{{Key: "password"}}
 			t.Spec.Overwrite = new(true)
-			t.Spec.Schedule = &v1alpha1.TaskSchedule{Cron: "@every 1s", SuccessfulHistoryLimit: new(int32(2))}
+			t.Spec.Schedule = &v1alpha1.TaskSchedule{Cron: "@every 1m", SuccessfulHistoryLimit: new(int32(2))}
 		})
 		create(t)
-		Eventually(func(g Gomega) {
-			g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(t), t)).To(Succeed())
-			g.Expect(t.Status.Result).NotTo(BeNil())
-			g.Expect(t.Status.Result.Version).To(BeNumerically(">=", 3))
-		}).Should(Succeed())
+		for run := range int32(3) {
+			// A schedule runs once a minute at most, so the clock is set back: the last time is made older, and an edit has the task looked at.
+			older := fmt.Appendf(nil, `{"status":{"lastScheduleTime":%q}}`, time.Now().Add(-61*time.Second).UTC().Format(time.RFC3339))
+			Expect(cp.Client.Status().Patch(ctx, t.DeepCopy(), client.RawPatch(types.MergePatchType, older))).To(Succeed())
+			update(t, func(t *v1alpha1.VaultTask) { t.Spec.BackoffLimit = new(run) })
+			Eventually(func(g Gomega) {
+				g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(t), t)).To(Succeed())
+				g.Expect(t.Status.Result).NotTo(BeNil())
+				g.Expect(t.Status.Result.Version).To(BeNumerically(">=", run+1))
+				g.Expect(t.Status.CompletionTime).NotTo(BeNil())
+			}).Should(Succeed())
+		}
 		Expect(t.Status.History).To(HaveLen(2))
 		Expect(t.Status.LastScheduleTime).NotTo(BeNil())
 		expectEvent(t, "Normal", v1alpha1.ReasonSucceeded)

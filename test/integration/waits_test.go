@@ -67,7 +67,9 @@ var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it
 		vault.PutKV("secret/data/"+namespace+"/db", map[string]any{"user": "scott"})
 		other := vault.Config(namespace, "other", func(c *v1alpha1.VaultConfig) { c.Spec.CACertificate = "garbage" })
 		task := builder.VaultTask(namespace, "copy", v1alpha1.OperationWrite, namespace+"/copy",
-			builder.WithData(map[string]v1alpha1.TaskValue{"user": v1alpha1.TaskValue("vault.secret(other:" + namespace + "/db.user)")}))
+			builder.WithData(map[string]v1alpha1.TaskValue{
+				"user": v1alpha1.TaskValue("vault.secret(other:" + namespace + "/db.user)"),
+			}))
 		create(vault.Config(namespace, "main"), other, task)
 		expectWaiting(task, v1alpha1.ReasonInvalidSpec, "spec.caCertificate")
 		update(other, func(c *v1alpha1.VaultConfig) { c.Spec = vault.Config(namespace, "other").Spec })
@@ -77,9 +79,11 @@ var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it
 	It("as is what is wrong with a Connection of type VAULT", func() {
 		token := vault.Token(env.TokenOptions{Policies: []string{"all-secrets"}})
 		remember(token)
+		vault.PutKV("secret/data/"+namespace+"/vault", map[string]any{"token": token})
+		create(vault.Config(namespace, "main"))
 		value := map[string]any{
-			"url": vault.URL(), "caCertificate": "garbage", "enginePath": "secret", "token": token,
-			"note": "vault.secret(",
+			"url": vault.URL(), "caCertificate": "garbage", "enginePath": "secret",
+			"token": "vault.secret(main:" + namespace + "/vault.token)", "note": "vault.secret(",
 		}
 		connection := builder.Connection(namespace, "vault", value, builder.WithType("VAULT"))
 		task := builder.VaultTask(namespace, "write", v1alpha1.OperationWrite, namespace+"/written",

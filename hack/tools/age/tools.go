@@ -1,7 +1,7 @@
 //go:build tools
 
-// Package age pins the stock age commands, with which the tests open what the product sealed. It lives in a module of its own, so that
-// what only these commands need stays out of the product's.
+// Package age pins the stock age commands, with which the tests open what the product sealed. It lives in a module of
+// its own, so that what only these commands need stays out of the product's.
 package age
 
 import (

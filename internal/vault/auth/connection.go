@@ -94,7 +94,8 @@ func formOf(name client.ObjectKey, keys []string, text func(key string) string) 
 	first, method := fits[0], text(keyAuthMethod)
 	switch {
 	case !first.mountable && text(keyAuthMount) != "":
-		return nil, invalidValue(name, `has a `+first.secret()+` and the key "authMount", which is for logins`, "remove one of them")
+		return nil, invalidValue(
+			name, `has a `+first.secret()+` and the key "authMount", which is for logins`, "remove one of them")
 	case first.authMethod == "" && method != "":
 		return nil, invalidValue(name, `has the key "authMethod", which belongs to `+strings.Join(chooses, " and "), "remove it")
 	case method == "":

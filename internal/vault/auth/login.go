@@ -120,15 +120,15 @@ func (m loginMount) exists(ctx context.Context, conn *transport.Conn, probe stri
 }
 
 // loginInfo describes the token that a login made. Its life is counted from now, because Vault's clock may be another.
-func loginInfo(granted *transport.TokenGranted, now time.Time) TokenInfo {
-	life := time.Duration(granted.LeaseDuration) * time.Second
+func loginInfo(made *transport.ResponseAuth, now time.Time) TokenInfo {
+	life := time.Duration(made.LeaseDuration) * time.Second
 	info := TokenInfo{
 		CreationTTL: life,
 		TTL:         life,
-		Renewable:   granted.Renewable,
-		Policies:    sortedPolicies(granted.Policies, granted.IdentityPolicies),
-		Type:        granted.TokenType,
-		NumUses:     granted.NumUses,
+		Renewable:   made.Renewable,
+		Policies:    sortedPolicies(made.Policies, made.IdentityPolicies),
+		Type:        made.TokenType,
+		NumUses:     made.NumUses,
 		FromLogin:   true,
 	}
 	if life > 0 {

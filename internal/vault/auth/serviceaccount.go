@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"net/http"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,6 +22,10 @@ import (
 
 // tokenLife is asked for when a service account token is made: the shortest that Kubernetes gives. It is used at once.
 const tokenLife int64 = 600
+
+// tokenPolicy is the ValidatingAdmissionPolicy that bounds which tokens the controller may make:
+// config/admission/token-requests.yaml.
+const tokenPolicy = "sallyport-token-requests"
 
 const (
 	kubernetesKind = "kubernetes"
@@ -135,6 +140,11 @@ func (m *serviceAccountMethod) token(ctx context.Context) (string, error) {
 	case apierrors.IsNotFound(err):
 		return "", fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s does not exist (%s)", m.who(), m.actor).
 			WithRemedy("create it, or correct %s", m.field("serviceAccountName"))
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), tokenPolicy):
+		// Nothing else in the error says who refused.
+		return "", fault.Waiting(v1alpha1.ReasonInvalidSpec, "the admission policy %s allows Sallyport no token of %s for audience %q (%s)",
+			tokenPolicy, m.who(), m.audience, m.actor).WithRemedy("let %s and Vault's role have vault in their audience, "+
+			"take a service account of no system namespace, or add to the policy what it shall allow", m.field("audience"))
 	case apierrors.IsForbidden(err):
 		return "", fault.Waiting(v1alpha1.ReasonCredentialMissing, "Sallyport may not make a token for %s (%s)", m.who(), m.actor).
 			WithRemedy("bind the ClusterRole sallyport-credentials to its service account in namespace %s", m.container.Namespace)

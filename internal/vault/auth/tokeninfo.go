@@ -25,7 +25,7 @@ type TokenInfo struct {
 	TTL time.Duration
 	// Renewable is whether Vault lets the token be renewed.
 	Renewable bool
-	// Policies attached to the token, by its identity too, sorted.
+	// Policies attached to the token, by its entity in Vault too, sorted.
 	Policies []string
 	// LastRenewal is when this session last renewed the token; zero if it did not yet.
 	LastRenewal time.Time
@@ -98,7 +98,7 @@ func newTokenInfo(data map[string]any, now time.Time) TokenInfo {
 		info.uncapped = maxTTL == 0
 	}
 	// Both times are Vault's, so that they can be compared. A max TTL of the system or the mount is not told here; that
-	// one shows when a renewal grants less than was asked for.
+	// one shows when a renewal gives less than was asked for.
 	if end, err := time.Parse(time.RFC3339Nano, expires); err == nil && maxTTL > 0 {
 		created := time.Unix(transport.Number(data["creation_time"]), 0)
 		info.MaxTTLReached = !end.Before(created.Add(maxTTL - time.Second))
@@ -128,9 +128,9 @@ func (i TokenInfo) Extendable() bool {
 	return i.Renewable && !i.MaxTTLReached && !i.ExpireTime.IsZero()
 }
 
-// sortedPolicies are the policies of a token and those of its identity, each once.
-func sortedPolicies(own, identity []string) []string {
-	all := slices.Concat(own, identity)
+// sortedPolicies are the policies of a token and those of its entity in Vault, each once.
+func sortedPolicies(own, ofEntity []string) []string {
+	all := slices.Concat(own, ofEntity)
 	slices.Sort(all)
 	return slices.Compact(all)
 }

@@ -47,7 +47,7 @@ func IsDynamic(ctx context.Context, s *session.Session, location Location) (bool
 	})
 }
 
-// Issue has an engine make a dynamic secret, by a read or a write. It is sent at most once, except that a refusal (403)
+// Issue has an engine make a dynamic secret, by a read or a write. It is sent at most once, except that a denial (403)
 // for a token which was replaced in the meantime is tried with the new one. The token that it is made with is not
 // revoked by this process any more: the lease would end with it.
 //

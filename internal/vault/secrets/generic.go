@@ -14,7 +14,7 @@ func ReadPath(ctx context.Context, s *session.Session, path string) (*Secret, er
 	return generic(ctx, s, transport.Request{Method: http.MethodGet, Path: path, Capability: `"read"`})
 }
 
-// WritePath writes to any path of Vault's API. It is sent at most once, except that a refusal for a token which was
+// WritePath writes to any path of Vault's API. It is sent at most once, except that a denial for a token which was
 // replaced in the meantime (403) is tried with the new one. Source: POST path.
 func WritePath(ctx context.Context, s *session.Session, path string, data map[string]any) (*Secret, error) {
 	return generic(

@@ -24,7 +24,7 @@ type Written struct {
 }
 
 // Write writes a new version of a KV version 2 secret, provided that its current version is cas; 0 means that the
-// secret does not exist. Source: POST engine/data/path with options.cas. It is sent at most once, except that a refusal
+// secret does not exist. Source: POST engine/data/path with options.cas. It is sent at most once, except that a denial
 // for a token which was replaced in the meantime (403) is tried with the new one.
 //
 // Errors are faults; CASMismatch if the current version is another. If OutcomeUnknown(err), the write may have

@@ -11,11 +11,11 @@ import (
 // backoff holds an action back after failures, for a pause that doubles with each failure up to a bound. A session has
 // three:
 //
-//	loginBackoff   a credential that Vault does not accept is not offered again: for 30 s to 5 min where nobody can be locked out
-//	               by it, for there may soon be the missing role, and else until the credential is another
+//	loginBackoff   a credential that Vault does not accept is not offered again: for 30 s to 5 min where nobody can be
+//	               locked out by it, for there may soon be the missing role, and else until the credential is another
 //	renewBackoff   a token that could not be kept alive, but still lives, is used as it is for 2 s to 1 min
-//	policyRecheck  a request that is denied to a living token leads to a login, to see whether there are new policies, 5 min after the
-//	               last login at the earliest, and 6 h if that is always in vain
+//	policyRecheck  a request that is denied to a living token leads to a login, to see whether there are new policies,
+//	               5 min after the last login at the earliest, and 6 h if that is always in vain
 //
 // Its states:
 //

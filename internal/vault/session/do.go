@@ -81,7 +81,7 @@ func (s *Session) NextRenewal() time.Time {
 }
 
 // Renew extends the token's life, concurrent callers together. It asks auth/token/renew-self for the token's creation
-// TTL once more. If Vault grants less, the token's max TTL caps it: MaxTTLReached is set, and the token dies at
+// TTL once more. If Vault gives less, the token's max TTL caps it: MaxTTLReached is set, and the token dies at
 // ExpireTime.
 //
 // A token that was obtained by login is renewed by every use of the session that comes when NextRenewal has passed, or

@@ -137,9 +137,7 @@ func (s *Sessions) Ephemeral(
 func (s *Sessions) Health(ctx context.Context, config *v1alpha1.VaultConfig) (transport.Health, error) {
 	var nobody *auth.Workload
 	if auth.IsWorkload(config) {
-		nobody = &auth.Workload{Token: func(
-			context.Context, string,
-		) (string, error) {
+		nobody = &auth.Workload{Token: func(context.Context, string) (string, error) {
 			return "", errors.New("health needs no login")
 		}}
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // Call makes one request. It returns the response if Vault gave one, and a fault unless that is a success: with a
-// refusal both are returned. Errors say by OutcomeUnknown whether a request with an effect may have had it. A fault of
+// failure both are returned. Errors say by OutcomeUnknown whether a request with an effect may have had it. A fault of
 // the way to Vault (address, TLS, seal) has the Conn's subject.
 //
 // The request is sent once, except where Vault itself says that it did nothing and wants it sent again: see mayResend.

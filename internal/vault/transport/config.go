@@ -38,14 +38,14 @@ func readTrust(ctx context.Context, reader client.Reader, config *v1alpha1.Vault
 	source := config.Spec.CACertificateFrom
 	switch {
 	case config.Spec.CACertificate != "":
-		trusted, wrong := NewTrust(config.Spec.CACertificate)
+		trusted, wrong := newTrust(config.Spec.CACertificate)
 		if wrong != "" {
 			return Trust{}, fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.caCertificate: %s (%s)", wrong, actor).
 				WithRemedy("paste the PEM certificate of the authority that signed Vault's")
 		}
 		return trusted, nil
 	case source == nil:
-		return PublicTrust(), nil
+		return publicTrust(), nil
 	case source.SecretKeyRef != nil:
 		value, err := ReadSecretKey(ctx, reader, config.Namespace, *source.SecretKeyRef, actor)
 		return trustFrom(value, err, "Secret", config, source.SecretKeyRef.Name, source.SecretKeyRef.Key)
@@ -61,7 +61,7 @@ func trustFrom(value string, err error, kind string, config *v1alpha1.VaultConfi
 	if err != nil {
 		return Trust{}, err
 	}
-	trusted, wrong := NewTrust(value)
+	trusted, wrong := newTrust(value)
 	if wrong != "" {
 		return Trust{}, fault.Waiting(v1alpha1.ReasonInvalidSpec, "spec.caCertificateFrom: %s %s/%s, key %q, %s (%s)",
 			kind, config.Namespace, name, key, wrong, SubjectOf(config)).

@@ -1,5 +1,5 @@
 // Package transport sends requests to Vault's API: which addresses are allowed, TLS and the HTTP client, the limits of
-// spec.limits, the cached answer of sys/health, and the fault that stands for each way in which a request can fail.
+// spec.limits, the cached result of sys/health, and the fault that stands for each way in which a request can fail.
 //
 // It keeps Vault's client library hermetic (hermetic.go) and is, with the packages above it, the only one that may use
 // that. Of the library's two levels it uses the lower one, requests and responses: the higher one (Logical and its

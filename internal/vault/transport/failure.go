@@ -34,7 +34,7 @@ func plainHTTPToTLS(response *http.Response, body []byte) bool {
 		bytes.Contains(body, []byte("HTTP request to an HTTPS server"))
 }
 
-// errNoTunnel is a proxy's refusal to lead to Vault.
+// errNoTunnel is a proxy that does not lead to Vault.
 type errNoTunnel struct{ status int }
 
 // Error says nothing that the proxy said but the status.

@@ -35,7 +35,7 @@ type healthCache struct {
 	version versionDebounce
 }
 
-// healthResult is one answer of sys/health, or why there is none. It is never changed.
+// healthResult is one response of sys/health, or why there is none. It is never changed.
 type healthResult struct {
 	response healthResponse
 	status   int
@@ -52,7 +52,7 @@ type healthResponse struct {
 	Version           string `json:"version"`
 	ClusterName       string `json:"cluster_name"`
 	ReplicationDRMode string `json:"replication_dr_mode"`
-	// Errors are there in place of all else when Vault refuses to answer.
+	// Errors are there in place of all else when Vault says no.
 	Errors []string `json:"errors"`
 }
 

@@ -45,7 +45,8 @@ func clearEnvironment() {
 // maxResponse bounds what is read of one response, in bytes: a few times what Vault's storages accept as one secret.
 const maxResponse = 4 << 20
 
-// boundedTransport ends a response one byte behind maxResponse, whoever reads it: the library reads refusals whole.
+// boundedTransport ends a response one byte behind maxResponse, whoever reads it: the library reads responses to failed
+// requests whole.
 type boundedTransport struct{ http.Transport }
 
 // RoundTrip implements http.RoundTripper.

@@ -67,15 +67,15 @@ func (r Request) isTokenRenewal() bool { return r.Path == "auth/token/renew-self
 type Response struct {
 	vaultapi.Secret
 	// Auth is in place of the library's, which leaves out some of it.
-	Auth *TokenGranted `json:"auth"`
+	Auth *ResponseAuth `json:"auth"`
 	// Errors are Vault's texts. They are looked at, never handed on: they can quote what was sent.
 	Errors []string `json:"errors"`
 	// Status is the HTTP status code.
 	Status int `json:"-"`
 }
 
-// TokenGranted is what Vault says of a token that it made or renewed.
-type TokenGranted struct {
+// ResponseAuth is what Vault says of a token that it made or renewed.
+type ResponseAuth struct {
 	vaultapi.SecretAuth
 	TokenType string `json:"token_type"`
 	NumUses   int    `json:"num_uses"`

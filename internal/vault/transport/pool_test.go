@@ -12,7 +12,7 @@ import (
 
 func TestHTTPClientTakesNothingFromTheEnvironment(t *testing.T) {
 	g := NewWithT(t)
-	client := newHTTPClient(Config{Origin: "https://a", Trust: PublicTrust()})
+	client := newHTTPClient(Config{Origin: "https://a", Trust: publicTrust()})
 	transport, ok := client.Transport.(*boundedTransport)
 	g.Expect(ok).To(BeTrue())
 	g.Expect(transport.Proxy).To(BeNil())
@@ -28,7 +28,7 @@ func TestTransportsAreSharedByTheSameConfigOnly(t *testing.T) {
 	g := NewWithT(t)
 	all := NewPool(time.Second, clock.RealClock{})
 	get := func(change func(*Config)) *Transport {
-		config := Config{Origin: "https://a", Trust: PublicTrust()}
+		config := Config{Origin: "https://a", Trust: publicTrust()}
 		change(&config)
 		w, err := all.Get(config)
 		g.Expect(err).NotTo(HaveOccurred())
@@ -57,7 +57,7 @@ func TestTransportsAreSharedByTheSameConfigOnly(t *testing.T) {
 func TestAClientCertificateChangesTheTransportAndNothingElse(t *testing.T) {
 	g := NewWithT(t)
 	all := NewPool(time.Second, clock.RealClock{})
-	w, err := all.Get(Config{Origin: "https://a", Trust: PublicTrust(), ServerName: "b"})
+	w, err := all.Get(Config{Origin: "https://a", Trust: publicTrust(), ServerName: "b"})
 	g.Expect(err).NotTo(HaveOccurred())
 	c := all.NewConn(w, Settings{Namespace: "team-a", Timeout: time.Minute, Limiter: NewRequestLimiter(nil)})
 	shown := &ClientCertificate{key: [32]byte{1}}
@@ -65,7 +65,7 @@ func TestAClientCertificateChangesTheTransportAndNothingElse(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(other.transport).NotTo(BeIdenticalTo(w))
 	g.Expect(other.transport.Config).To(
-		Equal(Config{Origin: "https://a", Trust: PublicTrust(), ServerName: "b", ClientCertificate: shown}),
+		Equal(Config{Origin: "https://a", Trust: publicTrust(), ServerName: "b", ClientCertificate: shown}),
 	)
 	g.Expect([]any{other.namespace, other.timeout, other.limiter}).To(Equal([]any{c.namespace, c.timeout, c.limiter}))
 	again, err := c.WithClientCertificate(shown)

@@ -24,7 +24,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		"response": &Response{
 			Secret: vaultapi.Secret{Data: map[string]any{"a": secret}, Auth: &vaultapi.SecretAuth{ClientToken: secret}},
 		},
-		"response to a login": &Response{Auth: &TokenGranted{SecretAuth: vaultapi.SecretAuth{ClientToken: secret}}},
+		"response to a login": &Response{Auth: &ResponseAuth{SecretAuth: vaultapi.SecretAuth{ClientToken: secret}}},
 	})
 	g := NewWithT(t)
 	g.Expect(fmt.Sprint(token)).To(Equal("[redacted]"))

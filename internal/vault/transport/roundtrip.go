@@ -47,8 +47,8 @@ func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta response
 		return responseMeta{}, connected.Load(), err
 	}
 	defer func() { _ = response.Body.Close() }()
-	// A refusal comes as an error too, which quotes the response; the response itself says all that is needed. Anything
-	// else is a response that broke off.
+	// A response that is no success comes as an error too, which quotes the response; the response itself says all that
+	// is needed. Anything else is a response that broke off.
 	if _, refused := errors.AsType[*vaultapi.ResponseError](err); err != nil && !refused {
 		return responseMeta{}, true, err
 	}

@@ -33,9 +33,9 @@ type Trust struct {
 	key  [sha256.Size]byte
 }
 
-// NewTrust reads a PEM bundle. It fails, with what is wrong, if there is no certificate in it or one that cannot be
+// newTrust reads a PEM bundle. It fails, with what is wrong, if there is no certificate in it or one that cannot be
 // parsed: skipping that one, as crypto/x509 does, would only show later, as an unknown authority.
-func NewTrust(certificates string) (Trust, string) {
+func newTrust(certificates string) (Trust, string) {
 	pool, found := x509.NewCertPool(), false
 	for rest := []byte(certificates); ; {
 		var block *pem.Block
@@ -58,8 +58,8 @@ func NewTrust(certificates string) (Trust, string) {
 	return Trust{pool: pool, key: sha256.Sum256([]byte(certificates))}, ""
 }
 
-// PublicTrust is in the public authorities.
-func PublicTrust() Trust { return Trust{pool: publicRoots()} }
+// publicTrust is in the public authorities.
+func publicTrust() Trust { return Trust{pool: publicRoots()} }
 
 // ClientCertificate is one that is shown on the way to Vault, and a key that is the same for the same one.
 type ClientCertificate struct {

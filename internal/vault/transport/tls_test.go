@@ -32,7 +32,7 @@ func TestNewTrust(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			g := NewWithT(t)
-			trusted, problem := NewTrust(test.certificates)
+			trusted, problem := newTrust(test.certificates)
 			g.Expect(problem).To(Equal(test.problem))
 			g.Expect(trusted.pool == nil).To(Equal(problem != ""))
 		})
@@ -42,7 +42,7 @@ func TestNewTrust(t *testing.T) {
 func TestPublicRootsAreCompiledIn(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(publicRoots().Equal(x509.NewCertPool())).To(BeFalse())
-	g.Expect(PublicTrust().pool).To(BeIdenticalTo(publicRoots()))
+	g.Expect(publicTrust().pool).To(BeIdenticalTo(publicRoots()))
 }
 
 func TestNewClientCertificate(t *testing.T) {

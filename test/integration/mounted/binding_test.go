@@ -24,7 +24,8 @@ import (
 const clientProgram = `const [type, client] = process.argv.slice(1)
 process.stdout.write(JSON.stringify(require('kube-service-bindings').getBinding(type, client)))`
 
-// readBinding has the stock library read the one binding below root. Its answer holds secrets: nothing of it may get into a failure's text.
+// readBinding has the stock library read the one binding below root. Its answer holds secrets: nothing of it may get
+// into a failure's text.
 func readBinding(root, service, library string) map[string]any {
 	GinkgoHelper()
 	Expect(os.Getenv("NODE_PATH")).NotTo(BeEmpty(), "NODE_PATH is not set; run the tests with: make test-integration")
@@ -64,7 +65,8 @@ var _ = Describe("A client library of Service Bindings", func() {
 		return newSecret() + " '\"`\\ $HOME ${x} $(id) {{ .x }} #: & vault.secret(username)\n\tsecond\r\nline \u00fc\u20ac\U0001f511\u2028 \\n%s" + rand.Text()
 	}
 
-	// bindingRoot mounts the Connection and returns a directory with its volume as the only binding, as a pod's volumeMounts would make it.
+	// bindingRoot mounts the Connection and returns a directory with its volume as the only binding, as a pod's
+	// volumeMounts would make it.
 	bindingRoot := func(c *v1alpha1.Connection) string {
 		GinkgoHelper()
 		create(c)

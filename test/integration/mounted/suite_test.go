@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package mounted tests what a program finds in a volume: the node plugin mounts it for real, a replica of the controller resolves it, and
-// API server and Vault are real ones. What a kubelet would do, the tests do themselves.
+// Package mounted tests what a program finds in a volume: the node plugin mounts it for real, a replica of the
+// controller resolves it, and API server and Vault are real ones. What a kubelet would do, the tests do themselves.
 package mounted
 
 import (

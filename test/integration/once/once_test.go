@@ -19,7 +19,8 @@ import (
 // faultInjection is what goes wrong while a task runs.
 type faultInjection struct {
 	name string
-	// status holds the faults of the first process's writes of status, by their number; nextStatus those of the process after it.
+	// status holds the faults of the first process's writes of status, by their number; nextStatus those of the process
+	// after it.
 	status, nextStatus map[int64]statusFault
 	// request is the fault of the request to Vault that has the effect.
 	request *env.Fault

@@ -9,8 +9,8 @@ import (
 	"sallyport.dev/sallyport/test/builder"
 )
 
-// operation is one kind of effect: how to prepare for it, what a task for it says, which request has the effect, and how often it
-// happened.
+// operation is one kind of effect: how to prepare for it, what a task for it says, which request has the effect, and
+// how often it happened.
 type operation struct {
 	name    string
 	prepare func(path string)
@@ -113,8 +113,8 @@ func random(spec *v1alpha1.VaultTaskSpec) {
 	spec.Generate = []v1alpha1.GeneratedValue{{Key: "password"}}
 }
 
-// hold keeps a wrapping token in a Secret of the path's name.
-func hold(path string) {
+// storeWrappingToken keeps a wrapping token in a Secret of the path's name.
+func storeWrappingToken(path string) {
 	client, err := server.Client().Clone()
 	if err != nil {
 		panic(err)
@@ -132,7 +132,7 @@ func hold(path string) {
 
 var operations = []operation{
 	{
-		name: "unwrap", prepare: hold, method: http.MethodPost, api: data, effects: versionsAfter(0),
+		name: "unwrap", prepare: storeWrappingToken, method: http.MethodPost, api: data, effects: versionsAfter(0),
 		task: func(path string, s *v1alpha1.VaultTaskSpec) {
 			s.Operation, s.SecretPath = v1alpha1.OperationWrite, path
 			s.Unwrap = &v1alpha1.WrappingTokenSource{SecretKeyRef: v1alpha1.SecretKeyReference{Name: path, Key: "token"}}

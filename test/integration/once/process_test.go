@@ -38,8 +38,8 @@ type process struct {
 	writes     atomic.Int64
 }
 
-// newProcess starts a controller. faults are what happens to its writes of status, by their number. Its cache holds the task as it was
-// created, whatever happened since, unless old is nil.
+// newProcess starts a controller. faults are what happens to its writes of status, by their number. Its cache holds the
+// task as it was created, whatever happened since, unless old is nil.
 func newProcess(base client.WithWatch, faults map[int64]statusFault, old *v1alpha1.VaultTask) *process {
 	p := &process{}
 	c := interceptor.NewClient(base, interceptor.Funcs{

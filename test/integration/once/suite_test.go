@@ -1,5 +1,5 @@
-// Package once tests that an effect of a VaultTask happens at most once, whatever fails on the way: reconcilers are called directly, on a
-// real API server and a real Vault, and are stopped, lied to and doubled at every step.
+// Package once tests that an effect of a VaultTask happens at most once, whatever fails on the way: reconcilers are
+// called directly, on a real API server and a real Vault, and are stopped, lied to and doubled at every step.
 package once
 
 import (

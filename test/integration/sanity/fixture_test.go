@@ -25,7 +25,7 @@ import (
 	"sallyport.dev/sallyport/test/env"
 )
 
-// fixture is the world around the driver: a resolver, and a pod that may mount what it resolves.
+// fixture is what the driver works with: a resolver, and a pod that may mount what it resolves.
 type fixture struct {
 	nodeName string
 	resolver node.Resolver
@@ -35,8 +35,8 @@ type fixture struct {
 	stop          func() error
 }
 
-// newFixture makes the world that the whole suite runs in: a real API server, a real Vault, and a replica of the controller, whose
-// resolver authorises every request of the driver by the pod's and the plugin's real tokens.
+// newFixture starts what the whole suite runs in: a real API server, a real Vault, and a replica of the
+// controller, whose resolver authorises every request of the driver by the pod's and the plugin's real tokens.
 func newFixture() fixture {
 	GinkgoHelper()
 	const namespace = "shop"
@@ -52,7 +52,7 @@ func newFixture() fixture {
 
 	vault.Policy("shop", `path "secret/data/db" { capabilities = ["read"] }`)
 	vault.PutKV("secret/data/db", map[string]any{"password": "tiger"})
-	connection := describe(ctx, cp, vault, namespace)
+	connection := createObjects(ctx, cp, vault, namespace)
 	Eventually(func() bool {
 		Expect(cp.Client.Get(ctx, ctrlclient.ObjectKeyFromObject(connection), connection)).To(Succeed())
 		return meta.IsStatusConditionTrue(connection.Status.Conditions, v1alpha1.ConditionReady)
@@ -88,8 +88,8 @@ func newFixture() fixture {
 	}
 }
 
-// describe creates what a user would: a token's Secret, a VaultConfig and a Connection.
-func describe(ctx context.Context, cp *env.ControlPlane, vault *env.Vault, namespace string) *v1alpha1.Connection {
+// createObjects creates what a user would: a token's Secret, a VaultConfig and a Connection.
+func createObjects(ctx context.Context, cp *env.ControlPlane, vault *env.Vault, namespace string) *v1alpha1.Connection {
 	GinkgoHelper()
 	connection := builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret("db"))
 	for _, object := range []ctrlclient.Object{

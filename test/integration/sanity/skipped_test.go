@@ -10,8 +10,8 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// skipped is every part of csi-sanity that does not run, with the reason. A test that is skipped and not in this list fails the
-// suite, and so does an entry that skips nothing.
+// skipped is every part of csi-sanity that does not run, with the reason. A test that is skipped and not in this list
+// fails the suite, and so does an entry that skips nothing.
 var skipped = []struct {
 	tests  *regexp.Regexp
 	reason string

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package sanity runs csi-sanity, the conformance tests of the Container Storage Interface, against the node plugin's real
-// driver with real mounts: everything that a driver without a controller service can run, see skipped_test.go.
+// Package sanity runs csi-sanity, the conformance tests of the Container Storage Interface, against the node plugin's
+// real driver with real mounts: everything that a driver without a controller service can run, see skipped_test.go.
 package sanity
 
 import (
@@ -66,11 +66,11 @@ func start(t *testing.T, config *csisanity.TestConfig) (stop func()) {
 	ctx, cancel := context.WithCancel(logr.NewContext(context.Background(), testr.New(t)))
 	ended := make(chan error, 1)
 	go func() { ended <- driver.Run(ctx) }()
-	front := startFront(filepath.Join(dir, "front.sock"), filepath.Join(dir, "plugins", "csi.sallyport.dev", "csi.sock"), given)
-	config.Address = "unix:" + front.socket
-	Eventually(front.ready).WithTimeout(10 * time.Second).Should(Succeed())
+	adapter := startAdapter(filepath.Join(dir, "adapter.sock"), filepath.Join(dir, "plugins", "csi.sallyport.dev", "csi.sock"), given)
+	config.Address = "unix:" + adapter.socket
+	Eventually(adapter.ready).WithTimeout(10 * time.Second).Should(Succeed())
 	return func() {
-		front.stop()
+		adapter.stop()
 		cancel()
 		Expect(errors.Join(<-ended, given.stop())).To(Succeed())
 		Expect(removeDir()).To(Succeed(), "a volume is still mounted")

@@ -22,6 +22,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
 
@@ -59,21 +60,9 @@ func newFixture(changes ...func(*v1alpha1.VaultConfig)) *fixture {
 			return c.Get(ctx, key, object, options...)
 		},
 	}).Build()
-	f.config = &v1alpha1.VaultConfig{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "shop", Name: "prod", Generation: 1, UID: types.UID(fmt.Sprintf("uid-%d", uids.Add(1))),
-		},
-		Spec: v1alpha1.VaultConfigSpec{
-			URL:           proxy.URL(),
-			CACertificate: server.CACertificate(),
-			Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{
-				SecretKeyRef: v1alpha1.SecretKeyReference{Name: "vault-token", Key: "token"},
-			}},
-		},
-	}
-	for _, change := range changes {
-		change(f.config)
-	}
+	f.config = server.Config("shop", "prod", builder.WithURL(proxy.URL()), func(c *v1alpha1.VaultConfig) {
+		c.Generation, c.UID, c.Spec.EnginePath = 1, types.UID(fmt.Sprintf("uid-%d", uids.Add(1))), ""
+	}, builder.All(changes...))
 	f.newSessions(session.Options{})
 	DeferCleanup(func() {
 		proxy.Heal()

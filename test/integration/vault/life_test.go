@@ -26,7 +26,7 @@ var _ = Describe("A token obtained by login", func() {
 	)
 
 	It("is replaced before its max TTL ends it, and only then revoked", func(ctx context.Context) {
-		w := newWay(ctx, "userPass", "", terms{ttl: 4 * time.Second, maxTTL: 6 * time.Second})
+		w := newAuthMethod(ctx, "userPass", "", terms{ttl: 4 * time.Second, maxTTL: 6 * time.Second})
 		// In real time, because Vault says what is left.
 		for end := time.Now().Add(14 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 			w.clock.SetTime(time.Now())
@@ -39,7 +39,7 @@ var _ = Describe("A token obtained by login", func() {
 	})
 
 	It("is used for as long as it lives when a new login fails, which is not tried at every request", func(ctx context.Context) {
-		w := newWay(ctx, "userPass", "", terms{tokenType: "batch"})
+		w := newAuthMethod(ctx, "userPass", "", terms{tokenType: "batch"})
 		session := w.session(ctx)
 		Expect(session.Token()).To(And(HaveField("Type", "batch"), HaveField("Renewable", false)))
 		Expect(session.NextRenewal()).NotTo(BeZero())
@@ -64,7 +64,7 @@ var _ = Describe("A token obtained by login", func() {
 	})
 
 	It("goes on for ever if it is periodic", func(ctx context.Context) {
-		w := newWay(ctx, "appRole", "", terms{period: time.Hour})
+		w := newAuthMethod(ctx, "appRole", "", terms{period: time.Hour})
 		session := w.session(ctx)
 		for range 5 {
 			w.later(45 * time.Minute)
@@ -76,7 +76,7 @@ var _ = Describe("A token obtained by login", func() {
 	})
 
 	It("is replaced where its policies do not let it renew itself", func(ctx context.Context) {
-		w := newWay(ctx, "userPass", "", terms{noDefaultPolicy: true})
+		w := newAuthMethod(ctx, "userPass", "", terms{noDefaultPolicy: true})
 		session := w.session(ctx)
 		w.later(45 * time.Minute)
 		Expect(session.Renew(ctx)).To(Succeed())
@@ -84,7 +84,7 @@ var _ = Describe("A token obtained by login", func() {
 	})
 
 	It("is replaced when its uses are used up", func(ctx context.Context) {
-		w := newWay(ctx, "userPass", "", terms{uses: 4})
+		w := newAuthMethod(ctx, "userPass", "", terms{uses: 4})
 		Expect(w.session(ctx).Token().NumUses).To(Equal(4))
 		for range 12 {
 			Expect(w.read(ctx)).To(Succeed())
@@ -93,7 +93,7 @@ var _ = Describe("A token obtained by login", func() {
 	})
 
 	It("is not renewed if autoRenew is false, and replaced when it is dead", func(ctx context.Context) {
-		w := newWay(ctx, "userPass", "", terms{})
+		w := newAuthMethod(ctx, "userPass", "", terms{})
 		w.config.Spec.AutoRenew = new(false)
 		w.session(ctx)
 		w.later(59 * time.Minute)
@@ -105,7 +105,7 @@ var _ = Describe("A token obtained by login", func() {
 	})
 
 	It("follows a changed password within a minute, and at once after a failure", func(ctx context.Context) {
-		w := newWay(ctx, "userPass", "", terms{})
+		w := newAuthMethod(ctx, "userPass", "", terms{})
 		Expect(w.read(ctx)).To(Succeed())
 		change := func(to string) {
 			server.Write("auth/"+w.mount+"/users/bob/password", map[string]any{"password": to})
@@ -124,7 +124,7 @@ var _ = Describe("A token obtained by login", func() {
 	})
 
 	It("lives on when the spec changes in what does not concern the login, and is revoked when it does", func(ctx context.Context) {
-		w := newWay(ctx, "appRole", "", terms{})
+		w := newAuthMethod(ctx, "appRole", "", terms{})
 		first := w.session(ctx)
 		w.config.Generation++
 		w.config.Spec.Enabled, w.config.Spec.EnginePath = new(false), "secret"
@@ -143,7 +143,7 @@ var _ = Describe("A token obtained by login", func() {
 	})
 
 	It("is one for each replica, and revoked only by its own", func(ctx context.Context) {
-		w := newWay(ctx, "kubernetes", "", terms{})
+		w := newAuthMethod(ctx, "kubernetes", "", terms{})
 		Expect(w.read(ctx)).To(Succeed())
 		mine := w.sessions
 		w.newSessions(session.Options{Kubernetes: theAPIServer().Clients})
@@ -156,7 +156,7 @@ var _ = Describe("A token obtained by login", func() {
 	})
 
 	It("is revoked in the end if Vault is down when nobody needs it any more", func(ctx context.Context) {
-		w := newWay(ctx, "appRole", "", terms{})
+		w := newAuthMethod(ctx, "appRole", "", terms{})
 		Expect(w.read(ctx)).To(Succeed())
 		proxy.Inject(env.Fault{Path: "auth/token/revoke-self", CloseBefore: true, Times: 1})
 		w.sessions.Forget(w.config.UID)
@@ -164,7 +164,7 @@ var _ = Describe("A token obtained by login", func() {
 	})
 
 	It("serves who still holds a session that was dropped, and is revoked when they are done", func(ctx context.Context) {
-		w := newWay(ctx, "appRole", "", terms{})
+		w := newAuthMethod(ctx, "appRole", "", terms{})
 		session := w.session(ctx)
 		w.sessions.Forget(w.config.UID)
 		Eventually(w.living).Should(BeZero())
@@ -175,7 +175,7 @@ var _ = Describe("A token obtained by login", func() {
 
 	Describe("that Vault denies something", func() {
 		It("leads to no new login while it lives, but to one later, for its role may have got new policies", func(ctx context.Context) {
-			w := newWay(ctx, "kubernetes", "", terms{})
+			w := newAuthMethod(ctx, "kubernetes", "", terms{})
 			server.Policy("late", `path "secret/data/late" { capabilities = ["read"] }`)
 			server.PutKV("secret/data/late", map[string]any{"a": canary + "b"})
 			server.Policy("reader-of-db", `path "secret/data/db" { capabilities = ["read"] }`)
@@ -201,7 +201,7 @@ var _ = Describe("A token obtained by login", func() {
 	})
 
 	It("is used until it dies when the next login is rejected", func(ctx context.Context) {
-		w := newWay(ctx, "userPass", "", terms{tokenType: "batch"})
+		w := newAuthMethod(ctx, "userPass", "", terms{tokenType: "batch"})
 		session := w.session(ctx)
 		server.Write("auth/"+w.mount+"/users/bob/password", map[string]any{"password": canary + "changed"})
 		w.later(45 * time.Minute)
@@ -217,7 +217,7 @@ var _ = Describe("A token obtained by login", func() {
 
 	Describe("whose login is rejected", func() {
 		It("is not asked for again with the same password, however often and long", func(ctx context.Context) {
-			w := newWay(ctx, "userPass", "", terms{})
+			w := newAuthMethod(ctx, "userPass", "", terms{})
 			w.setSecret("bob", "password", canary+"wrong")
 			for range 10 {
 				w.said(w.read(ctx), v1alpha1.ReasonAuthFailed)
@@ -237,7 +237,7 @@ var _ = Describe("A token obtained by login", func() {
 		})
 
 		It("is asked for again at a slow pace where that can lock nobody out", func(ctx context.Context) {
-			w := newWay(ctx, "jwt", "", terms{})
+			w := newAuthMethod(ctx, "jwt", "", terms{})
 			w.config.Spec.Auth.JWT.Role = "later"
 			var tried []time.Duration
 			begin := w.clock.Now()
@@ -267,8 +267,8 @@ var _ = Describe("A token obtained by login", func() {
 var _ = Describe("A wrapped secret ID", func() {
 	BeforeEach(func() { server.PutKV("secret/data/db", map[string]any{"password": canary + "db"}) })
 
-	wrapped := func(ctx context.Context, t terms) *way {
-		w := newWay(ctx, "appRole", "", t)
+	wrapped := func(ctx context.Context, t terms) *authMethod {
+		w := newAuthMethod(ctx, "appRole", "", t)
 		w.config.Spec.Auth.AppRole.SecretIDWrapped = new(true)
 		return w
 	}
@@ -360,7 +360,7 @@ var _ = Describe("A workload's session", func() {
 	BeforeEach(func() { server.PutKV("secret/data/db", map[string]any{"password": canary + "db"}) })
 
 	It("is one for all pods of a service account, uses the latest pod's token, and is dropped when it is idle", func(ctx context.Context) {
-		w := newWay(ctx, "jwt", "", terms{})
+		w := newAuthMethod(ctx, "jwt", "", terms{})
 		w.config.Spec.Auth.JWT.ServiceAccountName, w.config.Spec.Auth.JWT.Workload = "", new(true)
 		asked := 0
 		pod := func(account string) *auth.Workload {

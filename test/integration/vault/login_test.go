@@ -110,9 +110,7 @@ var _ = Describe("Logging in", func() {
 				`Secret shop/vault-token, key "token" is empty (VaultConfig shop/prod); put a Vault token there`),
 			Entry("holds two words", func() {
 				f.tokens = []string{"hvs.aaaa"}
-				f.setToken(
-					"hvs.aaaa bbbb",
-				)
+				f.setToken("hvs.aaaa bbbb")
 			}, v1alpha1.ReasonInvalidSpec,
 				`Secret shop/vault-token, key "token" holds white space or characters that a Vault token cannot have (VaultConfig shop/prod); put the token alone there`),
 			Entry("holds binary data", func() { f.setToken("hvs.\x00\xff") }, v1alpha1.ReasonInvalidSpec,

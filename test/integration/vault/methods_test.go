@@ -19,8 +19,9 @@ import (
 	"sallyport.dev/sallyport/test/env"
 )
 
-// way is one auth method, set up at a mount of its own, so that specs lock out, break and revoke nothing of each other.
-type way struct {
+// authMethod is one auth method, set up at a mount of its own, so that specs lock out, break and revoke nothing of each
+// other.
+type authMethod struct {
 	*fixture
 	kind, mount string
 	// request is the login as the proxy counts it.
@@ -111,10 +112,10 @@ func with(fields map[string]any, more ...any) map[string]any {
 	return fields
 }
 
-// newWay sets an auth method up in Vault, at the mount or at one of its own, and a VaultConfig that uses it.
-func newWay(ctx context.Context, kind, mount string, t terms) *way {
+// newAuthMethod sets an auth method up in Vault, at the mount or at one of its own, and a VaultConfig that uses it.
+func newAuthMethod(ctx context.Context, kind, mount string, t terms) *authMethod {
 	GinkgoHelper()
-	w := &way{fixture: newFixture(), kind: kind, mount: mount}
+	w := &authMethod{fixture: newFixture(), kind: kind, mount: mount}
 	own := v1alpha1.MountPath("")
 	if mount == "" {
 		mounts++
@@ -190,26 +191,26 @@ func newWay(ctx context.Context, kind, mount string, t terms) *way {
 	return w
 }
 
-func (w *way) secretID() string {
+func (w *authMethod) secretID() string {
 	id := server.Write("auth/"+w.mount+"/role/app/secret-id", nil)["secret_id"]
 	w.tokens = append(w.tokens, id)
 	return id
 }
 
-func (w *way) wrapping() string {
+func (w *authMethod) wrapping() string {
 	token := server.Wrap("auth/"+w.mount+"/role/app/secret-id", time.Minute)
 	w.tokens = append(w.tokens, token)
 	return token
 }
 
-func (w *way) setCertificate(commonName string) {
+func (w *authMethod) setCertificate(commonName string) {
 	certificate, key := server.ClientCertificate(commonName)
 	w.setSecretData("tls", map[string][]byte{corev1.TLSCertKey: []byte(certificate), corev1.TLSPrivateKeyKey: []byte(key)})
 }
 
 // logins is how often somebody logged in; living how many tokens of this method there are in Vault.
-func (w *way) logins() int { return proxy.Counts()[w.request] }
-func (w *way) living() int {
+func (w *authMethod) logins() int { return proxy.Counts()[w.request] }
+func (w *authMethod) living() int {
 	path := "auth/" + w.mount + "/login"
 	if w.kind == "userPass" || w.kind == "ldap" {
 		path += "/bob"
@@ -217,7 +218,7 @@ func (w *way) living() int {
 	return server.TokensFrom(path)
 }
 
-func (w *way) read(ctx context.Context) error {
+func (w *authMethod) read(ctx context.Context) error {
 	session, err := w.sessions.For(ctx, w.config)
 	if err != nil {
 		return err
@@ -228,7 +229,7 @@ func (w *way) read(ctx context.Context) error {
 }
 
 // as ends sentences.
-func (w *way) as() string { return "(VaultConfig shop/prod, auth " + w.label + ")" }
+func (w *authMethod) as() string { return "(VaultConfig shop/prod, auth " + w.label + ")" }
 
 var kinds = []string{"kubernetes", "jwt", "appRole", "userPass", "ldap", "cert"}
 
@@ -238,7 +239,7 @@ var _ = Describe("Logging in with", func() {
 	for _, kind := range kinds {
 		Describe(kind, func() {
 			It("works at the usual mount, once for callers who come together", func(ctx context.Context) {
-				w := newWay(ctx, kind, usualMounts[kind], terms{})
+				w := newAuthMethod(ctx, kind, usualMounts[kind], terms{})
 				var group sync.WaitGroup
 				for range 20 {
 					group.Go(func() {
@@ -256,7 +257,7 @@ var _ = Describe("Logging in with", func() {
 			})
 
 			It("keeps the token alive, and logs in anew before its max TTL ends it", func(ctx context.Context) {
-				w := newWay(ctx, kind, "", terms{ttl: time.Hour, maxTTL: 2 * time.Hour})
+				w := newAuthMethod(ctx, kind, "", terms{ttl: time.Hour, maxTTL: 2 * time.Hour})
 				Expect(w.read(ctx)).To(Succeed())
 				session := w.session(ctx)
 				due := session.NextRenewal()
@@ -271,7 +272,7 @@ var _ = Describe("Logging in with", func() {
 			})
 
 			It("logs in once more after its token was revoked, and the request succeeds", func(ctx context.Context) {
-				w := newWay(ctx, kind, "", terms{})
+				w := newAuthMethod(ctx, kind, "", terms{})
 				Expect(w.read(ctx)).To(Succeed())
 				server.RevokeAllFrom("auth/" + w.mount + "/login")
 				Eventually(w.living).Should(BeZero())
@@ -287,7 +288,7 @@ var _ = Describe("Logging in with", func() {
 			})
 
 			It("revokes the token when the VaultConfig is gone", func(ctx context.Context) {
-				w := newWay(ctx, kind, "", terms{})
+				w := newAuthMethod(ctx, kind, "", terms{})
 				Expect(w.read(ctx)).To(Succeed())
 				w.sessions.Forget(w.config.UID)
 				Eventually(w.living).Should(BeZero())
@@ -296,7 +297,7 @@ var _ = Describe("Logging in with", func() {
 	}
 
 	It("names the Vault namespace of the login", func(ctx context.Context) {
-		w := newWay(ctx, "userPass", "", terms{})
+		w := newAuthMethod(ctx, "userPass", "", terms{})
 		w.config.Spec.Auth.UserPass.VaultNamespace = "team-a"
 		_, _ = w.sessions.For(ctx, w.config) // Vault's Community edition has none
 		Expect(proxy.Namespace(w.request)).To(Equal("team-a"))

@@ -1,0 +1,157 @@
+package rights
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// unbounded returns the paths of texts, lists and maps that have no limit. Times and enumerations have one by what they are.
+func unbounded(schema apiextensionsv1.JSONSchemaProps, path string) []string {
+	var found []string
+	switch {
+	case schema.Type == "string" && schema.MaxLength == nil && schema.Format == "" && len(schema.Enum) == 0:
+		found = append(found, path)
+	case schema.Type == "array" && schema.MaxItems == nil, schema.AdditionalProperties != nil && schema.MaxProperties == nil:
+		found = append(found, path)
+	}
+	if schema.Items != nil && schema.Items.Schema != nil {
+		found = append(found, unbounded(*schema.Items.Schema, path+"[]")...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
+		found = append(found, unbounded(schema.Properties[name], path+"."+name)...)
+	}
+	return found
+}
+
+var _ = Describe("The size of an object", func() {
+	It("is bounded in every field of status", func() {
+		// A duration is written by the controller from a number. Custom metadata has a rule for its keys and values.
+		Expect(unbounded(schemaOf("VaultConfig", "status"), "")).To(BeEmpty())
+		Expect(unbounded(schemaOf("Connection", "status"), "")).To(BeEmpty())
+		Expect(unbounded(schemaOf("VaultTask", "status"), "")).To(ConsistOf(".result.metadata.deleteVersionAfter"))
+	})
+
+	It("is bounded as a whole, by kind", func() {
+		namespace := newNamespace()
+		text := func(kibibytes int) string { return strings.Repeat("x", kibibytes<<10) }
+		connection := func(kibibytes int) client.Object {
+			return written("Connection", namespace, "large", fmt.Sprintf("type: t\nvalue: {a: {deep: [%s]}}", text(kibibytes)))
+		}
+		Expect(cp.Client.Create(ctx, connection(255), client.DryRunAll)).To(Succeed())
+		Expect(cp.Client.Create(ctx, connection(257), client.DryRunAll)).To(MatchError(ContainSubstring("the spec is larger than 256 KiB")))
+
+		files := func(number int) client.Object {
+			var all strings.Builder
+			for i := range number {
+				fmt.Fprintf(&all, "- {path: f%d, value: %s}\n", i, text(60))
+			}
+			return written("Connection", namespace, "large", "type: t\nfiles:\n"+all.String())
+		}
+		Expect(cp.Client.Create(ctx, files(4), client.DryRunAll)).To(Succeed())
+		Expect(cp.Client.Create(ctx, files(5), client.DryRunAll)).To(MatchError(ContainSubstring("the spec is larger than 256 KiB")))
+
+		task := func(keys int) client.Object {
+			var all strings.Builder
+			for i := range keys {
+				fmt.Fprintf(&all, "  k%d: %s\n", i, text(250))
+			}
+			return written("VaultTask", namespace, "large", "vaultConfigRef: {name: main}\noperation: Write\nsecretPath: x\ndata:\n"+all.String())
+		}
+		Expect(cp.Client.Create(ctx, task(3), client.DryRunAll)).To(Succeed())
+		Expect(cp.Client.Create(ctx, task(4), client.DryRunAll)).To(MatchError(ContainSubstring("the spec is larger than 768 KiB")))
+
+		config := func(paths int) client.Object {
+			var all strings.Builder
+			for i := range 32 {
+				all.WriteString("- pathPrefixes:\n")
+				for j := range paths {
+					fmt.Fprintf(&all, "  - %s%d-%d\n", strings.Repeat("x", 500), i, j)
+				}
+				all.WriteString("  names: [a]\n")
+			}
+			return written("VaultConfig", namespace, "large",
+				"url: https://vault\nauth: {token: {secretKeyRef: {name: t, key: k}}}\ncaCertificate: "+text(255)+"\nallowedNamespaces:\n"+all.String())
+		}
+		Expect(cp.Client.Create(ctx, config(10), client.DryRunAll)).To(Succeed())
+		Expect(cp.Client.Create(ctx, config(32), client.DryRunAll)).To(MatchError(ContainSubstring("the spec is larger than 512 KiB")))
+	})
+
+	It("is bounded in the annotation that runs a VaultTask again, which goes into status", func() {
+		object := written("VaultTask", newNamespace(), "list", "vaultConfigRef: {name: main}\noperation: List")
+		create(object)
+		rerun := func(size int) error {
+			return cp.Client.Patch(ctx, object.DeepCopy(), client.RawPatch(types.MergePatchType,
+				fmt.Appendf(nil, `{"metadata":{"annotations":{"sallyport.dev/rerun":%q}}}`, strings.Repeat("x", size))))
+		}
+		Expect(rerun(1024)).To(Succeed())
+		Expect(rerun(1025)).To(MatchError(ContainSubstring("more than 1024 characters; a time or a number will do")))
+	})
+})
+
+var _ = Describe("Durations and schedules", func() {
+	const token = "url: https://vault\nauth: {token: {secretKeyRef: {name: t, key: k}}}\n"
+	const write = "vaultConfigRef: {name: main}\noperation: Write\nsecretPath: x\ndata: {a: b}\n"
+	const read = "vaultConfigRef: {name: main}\noperation: Read\nsecretPath: x\n"
+	const metadata = "vaultConfigRef: {name: main}\noperation: WriteMetadata\nsecretPath: x\n"
+
+	DescribeTable("are refused with the form that they have",
+		func(kind, spec, message string) {
+			err := cp.Client.Create(ctx, written(kind, "default", "form", spec), client.DryRunAll)
+			Expect(err).To(MatchError(ContainSubstring(message)))
+			Expect(err).NotTo(MatchError(ContainSubstring("evaluating rule")), "the language of rules is nobody's business")
+		},
+		Entry("days", "Connection", "type: t\nrefreshInterval: 1d",
+			"write refreshInterval as numbers with the units h, m, s or ms, such as 90s, 5m or 1h30m; there is no unit for days: 24h"),
+		Entry("a number alone", "Connection", "type: t\nrefreshInterval: '60'", "write refreshInterval as numbers with the units"),
+		Entry("too short", "Connection", "type: t\nrefreshInterval: 4s", "refreshInterval must be at least 5s"),
+		Entry("a time-out in words", "VaultConfig", token+"limits: {timeout: 10 seconds}", "write timeout as numbers with the units"),
+		Entry("a time-out that is too long", "VaultConfig", token+"limits: {timeout: 2m}", "timeout must be from 1s to 60s"),
+		Entry("a wrapping token's days", "VaultTask", read+"result: {wrap: {ttl: 1d}}", "write ttl as numbers with the units"),
+		Entry("a wrapping token for more than a day", "VaultTask", read+"result: {wrap: {ttl: 25h}}", "ttl must be between 10s and 24h"),
+		Entry("an age in days", "VaultTask", metadata+"metadata: {deleteVersionAfter: 30d}", "write deleteVersionAfter as numbers with the units"),
+		Entry("an age below nothing", "VaultTask", metadata+"metadata: {deleteVersionAfter: '-1h'}", "write deleteVersionAfter as numbers with the units"),
+		Entry("a schedule of seconds", "VaultTask", write+"schedule: {cron: '@every 10s'}",
+			"a schedule runs once a minute at most; write @every with 1m or longer, in the units h, m and s: @every 90s"),
+		Entry("a schedule just below a minute", "VaultTask", write+"schedule: {cron: '@every 59.999s'}", "a schedule runs once a minute at most"),
+		Entry("a schedule in days", "VaultTask", write+"schedule: {cron: '@every 1d'}", "a schedule runs once a minute at most"),
+	)
+
+	It("are accepted in the forms that are told", func() {
+		for _, interval := range []string{"5s", "90s", "5m", "1h30m", "1.5h", "30000ms"} {
+			Expect(cp.Client.Create(ctx, written("Connection", "default", "form", "type: t\nrefreshInterval: "+interval), client.DryRunAll)).To(Succeed(), interval)
+		}
+		for _, cron := range []string{"@every 1m", "@every 90s", "@every 1h30m", "* * * * *", "@hourly"} {
+			Expect(cp.Client.Create(ctx, written("VaultTask", "default", "form", write+"schedule: {cron: '"+cron+"'}"), client.DryRunAll)).To(Succeed(), cron)
+		}
+		Expect(cp.Client.Create(ctx, written("VaultTask", "default", "form", metadata+"metadata: {deleteVersionAfter: 0s}"), client.DryRunAll)).To(Succeed())
+	})
+
+	It("are explained where people look", func() {
+		for kind, fields := range map[string]map[string]string{
+			"Connection": {
+				"refreshInterval": "units h, m, s or ms",
+				"vaultSecrets":    "its lease is renewed while the pod lives, and revoked when the pod is gone",
+			},
+			"VaultConfig": {"limits.timeout": "units m, s or ms"},
+			"VaultTask": {
+				"result.wrap.ttl": "units h, m or s", "metadata.deleteVersionAfter": "units h, m or s", "schedule.cron": "from a minute on",
+			},
+		} {
+			for path, text := range fields {
+				schema := schemaOf(kind, "spec")
+				for name := range strings.SplitSeq(path, ".") {
+					schema = schema.Properties[name]
+				}
+				Expect(strings.ReplaceAll(schema.Description, "\n", " ")).To(ContainSubstring(text), kind+" "+path)
+			}
+		}
+	})
+})
