@@ -19,7 +19,7 @@ ASSETS=$SALLYPORT_CACHE/assets
 SETUP_ENVTEST=sigs.k8s.io/controller-runtime/tools/setup-envtest@v0.25.1
 
 ENVTEST=(etcd kube-apiserver kubectl)
-NODE=("${ENVTEST[@]}" kubelet kube-controller-manager kube-scheduler kube-proxy vault)
+NODE=("${ENVTEST[@]}" kubelet kube-controller-manager kube-scheduler kube-proxy kube-network-policies vault)
 CODEGEN=(controller-gen buf protoc-gen-go protoc-gen-go-grpc)
 AGE=(age age-keygen)
 ALL=("${NODE[@]}" "${CODEGEN[@]}" golangci-lint "${AGE[@]}")
@@ -33,6 +33,9 @@ module_version() { awk -v m="$2" '{ sub(/^require[ \t]+/, ""); if ($1 == m) { pr
 describe() {
   SOURCES=build COST='a minute or less' FLAGS=(-trimpath -ldflags '-s -w')
   case $1 in
+    kube-network-policies)
+      MODULE_DIR=$TOOLS_DIR/networkpolicies PACKAGE=sigs.k8s.io/kube-network-policies/cmd
+      VERSION=$(module_version "$MODULE_DIR" sigs.k8s.io/kube-network-policies) ;;
     etcd | kube* )
       describe_kubernetes "$1" ;;
     vault)

@@ -28,6 +28,7 @@ launch() {
   local COMMAND
   ! pid_of "$1" >/dev/null || return 0
   [[ $1 != kube-proxy ]] || sed -i "s/PROXY_MODE/$(proxy_mode)/" "$CONFIG/kube-proxy.yaml"
+  [[ $1 != kube-network-policies ]] || prepare_network_policies
   command_of "$1"
   # The caller's Vault settings are for the vault command, not for the server.
   env -u VAULT_ADDR -u VAULT_TOKEN -u VAULT_CACERT setsid "${COMMAND[@]}" </dev/null >>"$LOGS/$1.log" 2>&1 &
@@ -55,6 +56,7 @@ ready() {
     kube-scheduler) https_ok 10259 /healthz ;;
     kubelet) http_ok 10248 /healthz ;;
     kube-proxy) http_ok 10256 /healthz ;;
+    kube-network-policies) http_ok 9080 /metrics ;;
     *) die "unknown component $1; known are: ${COMPONENTS[*]}" ;;
   esac
 }

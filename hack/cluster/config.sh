@@ -176,6 +176,56 @@ proxy_mode() {
   fi
 }
 
+# prepare_network_policies is called inside the node. kube-network-policies knows of no other way to the API server than a pod's: a service
+# account's token in the usual place. /run is the node's own.
+prepare_network_policies() {
+  local mount=/run/secrets/kubernetes.io/serviceaccount
+  mkdir -p "$mount"
+  kubectl apply -f - >/dev/null <<YAML
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: kube-network-policies, namespace: kube-system}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: kube-network-policies}
+rules:
+- {apiGroups: [""], resources: [pods, namespaces], verbs: [get, list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [get, list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: kube-network-policies}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: kube-network-policies}
+subjects: [{kind: ServiceAccount, name: kube-network-policies, namespace: kube-system}]
+YAML
+  (umask 077 && kubectl create token kube-network-policies --namespace kube-system --duration 24h >"$mount/token")
+  cp "$PKI/kubernetes-ca.crt" "$mount/ca.crt"
+  queue_packets
+}
+
+# queue_packets sends the first packets of pods' connections to kube-network-policies. It does so itself where nftables can; not every
+# kernel has that part of it, and iptables has one of its own. What root of the node sends is let through, kubelet's probes among it,
+# and everything while nobody listens.
+queue_packets() {
+  ! can_queue || return 0
+  iptables -t mangle -N SALLYPORT-POLICIES 2>/dev/null || return 0
+  iptables -t mangle -A SALLYPORT-POLICIES -m owner --uid-owner 0 -j RETURN
+  iptables -t mangle -A SALLYPORT-POLICIES -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN
+  iptables -t mangle -A SALLYPORT-POLICIES -s "$POD_CIDR" -j NFQUEUE --queue-num 100 --queue-bypass
+  iptables -t mangle -A SALLYPORT-POLICIES -d "$POD_CIDR" -j NFQUEUE --queue-num 100 --queue-bypass
+  iptables -t mangle -A POSTROUTING -j SALLYPORT-POLICIES
+}
+
+can_queue() {
+  local status=0
+  nft add table ip sallyport-probe
+  nft 'add chain ip sallyport-probe probe'
+  nft add rule ip sallyport-probe probe queue num 100 2>/dev/null || status=1
+  nft delete table ip sallyport-probe
+  return "$status"
+}
+
 # command_of COMPONENT sets COMMAND, the program and its arguments.
 command_of() {
   case $1 in
@@ -195,6 +245,8 @@ command_of() {
     kubelet) COMMAND=(kubelet --config "$CONFIG/kubelet.yaml" --kubeconfig "$CONFIG/kubelet.kubeconfig"
       --hostname-override "$NODE_NAME" --node-ip "$NODE_IP") ;;
     kube-proxy) COMMAND=(kube-proxy --config "$CONFIG/kube-proxy.yaml") ;;
+    kube-network-policies) COMMAND=(env "KUBERNETES_SERVICE_HOST=$NODE_IP" KUBERNETES_SERVICE_PORT=6443 kube-network-policies
+      --hostname-override "$NODE_NAME" --metrics-bind-address 127.0.0.1:9080 --disable-nri --fail-open --netfilter-bug-1766-fix=false) ;;
     *) die "unknown component $1; known are: ${COMPONENTS[*]}" ;;
   esac
 }

@@ -32,7 +32,7 @@ PAUSE_IMAGE=sallyport.dev/pause:1
 DEMO_IMAGE=sallyport.dev/demo-app:1
 
 # In the order in which they start.
-COMPONENTS=(etcd containerd vault kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy)
+COMPONENTS=(etcd containerd vault kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kube-network-policies)
 
 # A directory of its own in every cgroup hierarchy, so that what the kubelet leaves there is known to be ours. It
 # follows the state directory: two clusters with different ones can run side by side.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts a real one-node Kubernetes cluster and a real Vault on this machine, from nothing: etcd, API server,
-# controller manager, scheduler, containerd, kubelet, kube-proxy. Whatever an earlier run left is removed first.
+# controller manager, scheduler, containerd, kubelet, kube-proxy, kube-network-policies. Whatever an earlier run left is removed first.
 #
 # It needs root, a Linux machine, the packages that hack/packages.sh installs and the programs that hack/tools.sh
 # finds or makes; it calls both. hack/cluster/exec.sh runs commands inside, hack/cluster/down.sh ends it.
@@ -125,6 +125,7 @@ up() {
   step "kubelet $(version_of kubelet), node Ready" node_ready
   launch kube-proxy
   step "kube-proxy" component wait kube-proxy
+  step "kube-network-policies" component start kube-network-policies
   step 'service account for pods' service_account_ready
   step "Vault $("$BIN/vault" version | awk '{print $2}' | tr -d ,), unsealed" wait "$vault"
 }
