@@ -96,7 +96,8 @@ func (e *encryption) key(ctx context.Context, again bool) (cipher.AEAD, error) {
 	}
 	if len(secret.Data[keyField]) != keyBytes {
 		return nil, fault.Transient(v1alpha1.ReasonInternal,
-			"the Secret %s, whose key seals leases, has no field %q of %d bytes", KeySecretName, keyField, keyBytes).WithRemedy("delete it, and another is made")
+			"the Secret %s, whose key seals leases, has no field %q of %d bytes", KeySecretName, keyField, keyBytes).
+			WithRemedy("delete it, and another is made")
 	}
 	block, err := aes.NewCipher(secret.Data[keyField])
 	if err != nil {

@@ -96,6 +96,20 @@ func (m *Manager) HandOver(
 	return encrypted, nil
 }
 
+// TrackPending remembers what was issued for a volume until the volume comes with it.
+func (m *Manager) TrackPending(v *VolumeLeases, issued []DynamicSecret) {
+	var pending []Lease
+	for _, d := range issued {
+		if l := d.lease(m.clock.Now()); l.LeaseID != "" {
+			pending = append(pending, l)
+		}
+	}
+	if len(pending) > 0 {
+		leases.WithLabelValues(actionMade).Add(float64(len(pending)))
+		m.pending.add(v.Volume, pending, m.clock.Now())
+	}
+}
+
 // NextRefresh is the time after which the volume should ask again: after, or when its leases need it if that is sooner.
 func (m *Manager) NextRefresh(v *VolumeLeases, after time.Duration) time.Duration {
 	if next := v.NextAction(); !next.IsZero() {

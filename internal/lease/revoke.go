@@ -14,8 +14,6 @@ import (
 const (
 	// revokeTimeout bounds the attempt to revoke a lease that no volume got.
 	revokeTimeout = 15 * time.Second
-	// revokePause is the pause before another attempt to revoke what was replaced.
-	revokePause = time.Minute
 	// clockTolerance is how long after its recorded end a lease is still tried to be revoked.
 	clockTolerance = time.Hour
 )

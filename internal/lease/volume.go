@@ -16,6 +16,8 @@ const (
 	// early; and maxUnrevoked, beyond which they are left to expire, for Vault does not take the revocations.
 	maxReplaced  = 4
 	maxUnrevoked = 32
+	// revokePause is the pause before another attempt to revoke what was replaced.
+	revokePause = time.Minute
 )
 
 // Volume is whose leases they are.

@@ -21,8 +21,8 @@ type fileFormat struct {
 // that a new one is that file and its constant in the API. A test compares the registry with the CRD and with the docs.
 var fileFormats = map[v1alpha1.FileFormat]fileFormat{}
 
-// registerFormat is called once for each format, in the declaration of a package variable; its result is that variable's
-// value, which nobody uses.
+// registerFormat is called once for each format, in the declaration of a package variable; its result is that
+// variable's value, which nobody uses.
 func registerFormat(name v1alpha1.FileFormat, format fileFormat) fileFormat { //nolint:unparam // see above
 	fileFormats[name] = format
 	return format

@@ -153,7 +153,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		Expect(login(two)).To(Succeed())
 		Expect(users()).To(HaveLen(before + 2))
 		leased, revision := one.leases, one.revision
-		Expect(string(leased)).NotTo(ContainSubstring(engine), "it is sealed")
+		Expect(string(leased)).NotTo(ContainSubstring(engine), "it is encrypted")
 		Expect(one.resolve(caller)).To(Succeed())
 		Expect(one.revision).To(Equal(revision))
 		Expect(users()).To(HaveLen(before+2), "a refresh makes no user")
@@ -161,7 +161,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		Expect(caller.release(one.leases)).To(Succeed())
 		Eventually(users).Should(HaveLen(before + 1))
 		Expect(login(two)).To(Succeed())
-		Expect(caller.release(leased)).To(Succeed(), "given back already")
+		Expect(caller.release(leased)).To(Succeed(), "revoked already")
 		Expect(caller.release(two.leases)).To(Succeed())
 		Eventually(users).Should(HaveLen(before))
 	})

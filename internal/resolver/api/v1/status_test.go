@@ -29,7 +29,7 @@ func TestAFaultTravelsWithReasonClassAndSubject(t *testing.T) {
 func TestAStatusOfAnotherIsNoFault(t *testing.T) {
 	for _, err := range []error{status.Error(codes.Unavailable, "whatever"), nil} {
 		if f := DecodeFault(err); f != nil {
-			t.Errorf("%v is not the resolver's, and became %v", err, f)
+			t.Errorf("%v is taken for the fault %v", err, f)
 		}
 	}
 }
