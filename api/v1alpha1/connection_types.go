@@ -64,7 +64,7 @@ type ConnectionSpec struct {
 	// vault.text("...") is literal text. A string that is one reference and nothing else keeps the secret's JSON type.
 	// +optional
 	// +mapType=atomic
-	// +kubebuilder:validation:MaxProperties=2048
+	// +kubebuilder:validation:MaxProperties=16384
 	Value map[string]apiextensionsv1.JSON `json:"value,omitempty"`
 
 	// vaultSecrets are the secrets that references in value may use. A dynamic secret, such as credentials of a
@@ -145,7 +145,7 @@ type ConnectionFile struct {
 	Path string `json:"path,omitempty"`
 
 	// format writes the whole value: JSON; YAML; Env, for the shell's command "."; DockerEnv, for docker run
-	// --env-file; Properties, for java.util.Properties. In the last three each top-level key is one entry; what is not
+	// --env-file; Properties, for java.util.Properties. In Env, DockerEnv and Properties each top-level key is one entry; what is not
 	// a string stands there as JSON.
 	// +optional
 	Format FileFormat `json:"format,omitempty"`
@@ -299,7 +299,7 @@ type ServedSecret struct {
 	// path of the secret as Vault's API has it, engine included.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:MaxLength=4096
 	Path string `json:"path,omitempty"`
 
 	// oldestVersion that some volume holds.
@@ -348,7 +348,7 @@ type ObservedSecret struct {
 	// path of the secret as Vault's API has it, engine included, for example secret/data/oracle.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:MaxLength=4096
 	Path string `json:"path,omitempty"`
 
 	// version of the secret; absent for engines that keep no versions.

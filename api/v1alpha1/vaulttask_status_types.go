@@ -20,7 +20,7 @@ type VaultTaskStatus struct {
 
 	// path that the task acts on, engine included.
 	// +optional
-	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:MaxLength=4096
 	Path string `json:"path,omitempty"`
 
 	// rerun is the value of the annotation sallyport.dev/rerun that the current run answers to.
@@ -89,7 +89,7 @@ type TaskClaim struct {
 type TaskResult struct {
 	// path that was read or written, as Vault's API has it, engine included.
 	// +optional
-	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:MaxLength=4096
 	Path string `json:"path,omitempty"`
 
 	// version that was read or written.

@@ -101,7 +101,7 @@ func (o observation) reportToken(s *v1alpha1.VaultConfigStatus) {
 		return
 	}
 	former := s.Token
-	s.Token = &v1alpha1.TokenStatus{Renewable: o.token.Renewable, Policies: o.token.Policies}
+	s.Token = &v1alpha1.TokenStatus{Renewable: o.token.Renewable, Policies: reportedPolicies(o.token.Policies)}
 	if o.shortLived() {
 		s.Token.LastRenewalTime = reportedRenewal(former, status.Time(o.token.LastRenewal))
 		return
@@ -212,4 +212,21 @@ func credential(config *v1alpha1.VaultConfig) string {
 		return fmt.Sprintf("Secret %s/%s, key %q", config.Namespace, token.SecretKeyRef.Name, token.SecretKeyRef.Key)
 	}
 	return "the configured Secret"
+}
+
+// maxPolicies and maxPolicyName bound the token's policies in status: they are Vault's, and there may be any number.
+const (
+	maxPolicies   = 256
+	maxPolicyName = 256
+)
+
+// reportedPolicies are the policies that status has room for.
+func reportedPolicies(all []string) []string {
+	reported := make([]string, 0, min(len(all), maxPolicies))
+	for _, policy := range all {
+		if len(reported) < maxPolicies && len(policy) <= maxPolicyName {
+			reported = append(reported, policy)
+		}
+	}
+	return reported
 }

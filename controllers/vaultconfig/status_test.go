@@ -1,6 +1,7 @@
 package vaultconfig
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -206,4 +207,15 @@ func TestEventsTellTransitionsOnly(t *testing.T) {
 func testConfig() *v1alpha1.VaultConfig {
 	return builder.VaultConfig("shop", "main", builder.WithURL("https://vault:8200"),
 		func(c *v1alpha1.VaultConfig) { c.Generation = 4 })
+}
+
+func TestPoliciesThatStatusHasNoRoomForAreLeftOut(t *testing.T) {
+	g := NewWithT(t)
+	many := []string{strings.Repeat("p", maxPolicyName+1)}
+	for range maxPolicies + 1 {
+		many = append(many, "policy")
+	}
+	reported := reportedPolicies(many)
+	g.Expect(reported).To(HaveLen(maxPolicies))
+	g.Expect(reported).To(HaveEach("policy"))
 }

@@ -17,6 +17,8 @@ import (
 const (
 	maxKeys     = 1000
 	maxKeyBytes = 64 << 10
+	// maxKeyName is the longest name that status takes, in characters; nothing shorter in bytes is longer.
+	maxKeyName  = 1024
 	maxVersions = 100
 )
 
@@ -73,12 +75,15 @@ func secretResult(secret *secrets.Secret) *v1alpha1.TaskResult {
 func keysOf(data map[string]any) (keys []string, omitted int32) {
 	size := 0
 	for _, key := range slices.Sorted(maps.Keys(data)) {
+		if len(key) > maxKeyName {
+			continue
+		}
 		if size += len(key); len(keys) == maxKeys || size > maxKeyBytes {
-			return keys, int32(len(data) - len(keys)) //nolint:gosec // Vault's answers are bounded
+			break
 		}
 		keys = append(keys, key)
 	}
-	return keys, 0
+	return keys, int32(len(data) - len(keys)) //nolint:gosec // Vault's responses are bounded
 }
 
 func metadataResult(metadata *secrets.Metadata) *v1alpha1.SecretMetadata {

@@ -72,9 +72,16 @@ func (a *access) target(ctx context.Context) (*target, error) {
 	return to, nil
 }
 
-// named refuses a target without the path that the operation needs.
+// maxPath is the longest path that a task may have, in bytes: what status takes, less what an operation puts in it.
+const maxPath = 4000
+
+// named refuses a target without the path that the operation needs, or with one that status has no room for: an effect
+// that could not be recorded must not happen.
 func (t *target) named(operation v1alpha1.VaultTaskOperation) error {
 	switch {
+	case len(t.shown()) > maxPath:
+		return fault.Terminal(v1alpha1.ReasonInvalidSpec, "the path has %d bytes, and %d are allowed", len(t.shown()), maxPath).
+			WithRemedy("shorten it")
 	case operation.Generic() && t.path == "":
 		return fault.Terminal(v1alpha1.ReasonInvalidSpec, "no path is named: set spec.path, or path in the Connection's value")
 	case !operation.Generic() && t.location.EnginePath == "":

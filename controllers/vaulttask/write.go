@@ -2,6 +2,8 @@ package vaulttask
 
 import (
 	"context"
+	"fmt"
+	"io"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -18,6 +20,11 @@ type kvWrite struct {
 	to *target
 	// data to write; a nil value removes a key.
 	data map[string]any
+}
+
+// Format prints none of the data, for every verb.
+func (w *kvWrite) Format(state fmt.State, _ rune) {
+	_, _ = io.WriteString(state, "write to "+w.to.shown())
 }
 
 // write writes or patches a KV secret. In version 2 it does so with the check-and-set version of the claim, so that

@@ -68,6 +68,7 @@ func (b *issueBackoff) Failed(key string, err error) {
 	pause := next.steps.Step()
 	if next.fault.Class == fault.ClassTransient {
 		pause = min(pause, maxTransientIssuePause)
+		next.steps.Duration = min(next.steps.Duration, maxTransientIssuePause)
 	}
 	next.until = now.Add(pause)
 	b.failures.Add(key, next, pause+maxIssuePause)

@@ -105,7 +105,7 @@ func (s *source) open(
 	// What one token may read is not for another, and neither is what is read as another KV version than the engine
 	// has.
 	s.key = fmt.Sprintf("%s/%d %s %s?version=%d",
-		s.config.UID, s.config.Generation, s.session.Subject(), s.path, s.location.Version)
+		s.config.UID, s.config.Generation, s.session.WorkloadKey(), s.path, s.location.Version)
 	if s.location.KVVersion == v1alpha1.KVVersion1 {
 		s.key += "&kv=1"
 	}
@@ -149,7 +149,7 @@ func (s *source) checkIssuable(ctx context.Context) {
 func (s *source) secretKey() string {
 	parameters, _ := json.Marshal(s.location.Parameters) // what was JSON can be JSON again
 	return fmt.Sprintf("%s %s %s %s %s write=%t %s", s.config.UID, s.config.Spec.URL, s.config.Spec.VaultNamespace,
-		s.session.Subject(), s.path, s.location.Write, parameters)
+		s.session.WorkloadKey(), s.path, s.location.Write, parameters)
 }
 
 // serviceAccount of the pod that logged in, if a pod did.

@@ -2,6 +2,7 @@ package usage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -83,6 +84,7 @@ func (r *MountStatusReporter) report(ctx context.Context) error {
 	if err := r.client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("listing Connections: %w", err)
 	}
+	var failed []error
 	counts := r.volumes.counts(r.replica)
 	r.missingSince = missingReplicas(r.missingSince, list.Items, published.Data, r.clock.Now())
 	for i := range list.Items {
@@ -102,11 +104,12 @@ func (r *MountStatusReporter) report(ctx context.Context) error {
 		if !worthWriting(connection.Status.Mounts, next) {
 			continue
 		}
+		// One Connection whose status the API server does not take holds up no other.
 		if err := r.write(ctx, connection.DeepCopy(), next); err != nil {
-			return err
+			failed = append(failed, fmt.Errorf("Connection %s: %w", client.ObjectKeyFromObject(connection), err))
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // write stores the mounts unless somebody else wrote meanwhile: the sum would be of what was true before.

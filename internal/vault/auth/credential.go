@@ -12,8 +12,7 @@ import (
 )
 
 // readWord reads a secret text that is one word, such as a token: white space around it is left out, for kubectl create
-// secret
-// --from-file and most editors leave a line break at the end, and none may be in it.
+// secret --from-file and most editors leave a line break at the end, and none may be in it.
 func readWord(
 	ctx context.Context, reader client.Reader, source Source, ref v1alpha1.SecretKeyReference, what string,
 ) (string, error) {

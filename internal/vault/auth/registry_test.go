@@ -50,6 +50,17 @@ func TestTheRegistryIsWhatTheAPIAndTheDocsSay(t *testing.T) {
 	docs, err := os.ReadFile(root + "docs/reference/vaultconfig.md")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(string(docs)).To(ContainSubstring("| `auth` | Exactly one of `" + strings.Join(names, "`, `") + "`:"))
+	_, table, found := strings.Cut(string(docs), "| Method | Fields | Its credential |\n")
+	g.Expect(found).To(BeTrue())
+	table, _, _ = strings.Cut(table, "\n\n")
+	var documented []string
+	for row := range strings.Lines(table) {
+		cell, _, _ := strings.Cut(strings.TrimPrefix(row, "| "), " |")
+		if cell = strings.ReplaceAll(cell, "`", ""); strings.Trim(cell, "|-\n") != "" {
+			documented = append(documented, strings.Split(cell, ", ")...)
+		}
+	}
+	g.Expect(documented).To(ConsistOf(names), "the table of methods")
 }
 
 func TestExactlyOneMethodIsSet(t *testing.T) {

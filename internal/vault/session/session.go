@@ -52,9 +52,9 @@ func (s *Session) Token() auth.TokenInfo {
 	return info
 }
 
-// Subject is the workload, as namespace/name of its service account, whose identity the session has; empty for the
+// WorkloadKey is the workload, as namespace/name of its service account, whose identity the session has; empty for the
 // VaultConfig's own.
-func (s *Session) Subject() string {
+func (s *Session) WorkloadKey() string {
 	if s.holder.workload == nil {
 		return ""
 	}

@@ -81,6 +81,11 @@ type ResponseAuth struct {
 	NumUses   int    `json:"num_uses"`
 }
 
+// Format prints no token, for every verb.
+func (a ResponseAuth) Format(state fmt.State, _ rune) {
+	_, _ = io.WriteString(state, "auth [redacted]")
+}
+
 // Says tells whether one of Vault's error texts holds this one.
 func (r *Response) Says(text string) bool {
 	return slices.ContainsFunc(r.Errors, func(e string) bool { return strings.Contains(e, text) })

@@ -27,6 +27,11 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		"response to a login": &Response{Auth: &ResponseAuth{SecretAuth: vaultapi.SecretAuth{ClientToken: secret}}},
 	})
 	g := NewWithT(t)
+	auth := ResponseAuth{SecretAuth: vaultapi.SecretAuth{ClientToken: secret}}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		g.Expect(fmt.Sprintf(verb, auth)).NotTo(ContainSubstring(secret))
+		g.Expect(fmt.Sprintf(verb, &auth)).NotTo(ContainSubstring(secret))
+	}
 	g.Expect(fmt.Sprint(token)).To(Equal("[redacted]"))
 	g.Expect(token.Reveal()).To(Equal(secret))
 	g.Expect(Token{}.Reveal()).To(BeEmpty())

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
+	"io"
 	"sync"
 
 	"golang.org/x/crypto/x509roots/fallback/bundle"
@@ -65,6 +67,11 @@ func publicTrust() Trust { return Trust{pool: publicRoots()} }
 type ClientCertificate struct {
 	certificate tls.Certificate
 	key         [sha256.Size]byte
+}
+
+// Format prints no key, for every verb.
+func (c ClientCertificate) Format(state fmt.State, _ rune) {
+	_, _ = io.WriteString(state, "client certificate [redacted]")
 }
 
 // NewClientCertificate reads a certificate with its chain, and its key. It says what is wrong, without quoting either.

@@ -384,7 +384,7 @@ var _ = Describe("A workload's session", func() {
 		first, err := w.sessions.ForWorkload(ctx, w.config, pod("app"))
 		Expect(err).NotTo(HaveOccurred())
 		w.mute(first)
-		Expect(first.Subject()).To(Equal("shop/app"))
+		Expect(first.WorkloadKey()).To(Equal("shop/app"))
 		Expect(w.sessions.ForWorkload(ctx, w.config, pod("app"))).To(BeIdenticalTo(first))
 		Expect(asked).To(Equal(1), "a pod's token is looked at only for a login")
 

@@ -44,7 +44,7 @@ type ResolverClient interface {
 	// The caller's token travels as with Resolve; the response depends on no pod.
 	Changes(ctx context.Context, in *ChangesRequest, opts ...grpc.CallOption) (*ChangesResponse, error)
 	// Release revokes the leases of a volume that is gone. It succeeds if they were revoked before, or expired. A failure
-	// that may go away has the code UNAVAILABLE or PERMISSION_DENIED and is to be tried again; after any other there is
+	// of class Transient or with the code PERMISSION_DENIED may go away and is to be tried again; after any other there is
 	// nothing to be had.
 	//
 	// The caller's token travels as with Resolve; the node that it is bound to must be the one that the leases were made for.
@@ -107,7 +107,7 @@ type ResolverServer interface {
 	// The caller's token travels as with Resolve; the response depends on no pod.
 	Changes(context.Context, *ChangesRequest) (*ChangesResponse, error)
 	// Release revokes the leases of a volume that is gone. It succeeds if they were revoked before, or expired. A failure
-	// that may go away has the code UNAVAILABLE or PERMISSION_DENIED and is to be tried again; after any other there is
+	// of class Transient or with the code PERMISSION_DENIED may go away and is to be tried again; after any other there is
 	// nothing to be had.
 	//
 	// The caller's token travels as with Resolve; the node that it is bound to must be the one that the leases were made for.

@@ -2,6 +2,7 @@ package resolverv1
 
 import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"sallyport.dev/sallyport/internal/fault"
@@ -26,12 +27,32 @@ func EncodeFault(f *fault.Fault) error {
 		info.Metadata[keySubjectNamespace] = f.Subject.Namespace
 		info.Metadata[keySubjectName] = f.Subject.Name
 	}
-	bare := status.New(fault.Code(f.Reason), f.Message())
+	bare := status.New(wireCode(f), f.Message())
 	detailed, err := bare.WithDetails(info)
 	if err != nil {
 		return bare.Err()
 	}
 	return detailed.Err()
+}
+
+// wireCode is the reason's code, but that of a transient fault says that it may go away: nodes of earlier versions look at
+// nothing else to tell whether to ask again.
+func wireCode(f *fault.Fault) codes.Code {
+	code := fault.Code(f.Reason)
+	if f.Class == fault.ClassTransient && (code == codes.FailedPrecondition || code == codes.NotFound) {
+		return codes.Unavailable
+	}
+	return code
+}
+
+// classOf is the class of a fault from a resolver of an earlier version, which sends none.
+func classOf(code codes.Code) fault.Class {
+	switch code {
+	case codes.Unavailable, codes.Internal:
+		return fault.ClassTransient
+	default:
+		return fault.ClassWaiting
+	}
 }
 
 // DecodeFault returns the fault that a gRPC error carries, and nil if it carries none: then its message is not the
@@ -45,7 +66,10 @@ func DecodeFault(err error) *fault.Fault {
 			continue
 		}
 		said := info.GetMetadata()
-		class, _ := fault.ParseClass(said[keyClass])
+		class, ok := fault.ParseClass(said[keyClass])
+		if !ok {
+			class = classOf(s.Code())
+		}
 		subject := fault.Subject{Kind: said[keySubjectKind], Namespace: said[keySubjectNamespace], Name: said[keySubjectName]}
 		return &fault.Fault{Reason: info.GetReason(), Class: class, Subject: subject, Problem: s.Message()}
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -31,5 +32,20 @@ func TestAStatusOfAnotherIsNoFault(t *testing.T) {
 		if f := DecodeFault(err); f != nil {
 			t.Errorf("%v is taken for the fault %v", err, f)
 		}
+	}
+}
+
+func TestOtherVersionsCanTellWhatMayGoAway(t *testing.T) {
+	g := NewWithT(t)
+	passing := EncodeFault(fault.Waiting(v1alpha1.ReasonAuthFailed, "no").WithClass(fault.ClassTransient))
+	g.Expect(status.Code(passing)).To(Equal(codes.Unavailable), "an older node looks at the code")
+	g.Expect(status.Code(EncodeFault(fault.Waiting(v1alpha1.ReasonAuthFailed, "no")))).To(Equal(codes.FailedPrecondition))
+
+	for code, class := range map[codes.Code]fault.Class{
+		codes.Unavailable: fault.ClassTransient, codes.FailedPrecondition: fault.ClassWaiting,
+	} {
+		older, err := status.New(code, "no").WithDetails(&errdetails.ErrorInfo{Reason: v1alpha1.ReasonInternal, Domain: ErrorDomain})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(DecodeFault(older.Err()).Class).To(Equal(class), "an older resolver says no class")
 	}
 }
