@@ -145,8 +145,8 @@ type ConnectionFile struct {
 	Path string `json:"path,omitempty"`
 
 	// format writes the whole value: JSON; YAML; Env, for the shell's command "."; DockerEnv, for docker run
-	// --env-file; Properties, for java.util.Properties. In Env, DockerEnv and Properties each top-level key is one entry; what is not
-	// a string stands there as JSON.
+	// --env-file; Properties, for java.util.Properties. In Env, DockerEnv and Properties each top-level key is one
+	// entry; what is not a string stands there as JSON.
 	// +optional
 	Format FileFormat `json:"format,omitempty"`
 

@@ -15,8 +15,9 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
-// borrowed indexes Connections by the VaultConfigs of other namespaces that they refer to, as namespace/name.
-const borrowed = "borrowedVaultConfigs"
+// otherNamespacesConfigs indexes Connections by the VaultConfigs of other namespaces that they refer to, as
+// namespace/name.
+const otherNamespacesConfigs = "vaultConfigsOfOtherNamespaces"
 
 // configChanged lets a VaultConfig wake its Connections when its spec changes and when it becomes ready or stops being
 // so, not at every renewal.
@@ -60,12 +61,12 @@ func ready(config *v1alpha1.VaultConfig) bool {
 
 // Index adds the index that the reconciler finds Connections by. It must be called before the cache is started.
 func Index(ctx context.Context, indexer client.FieldIndexer) error {
-	return indexer.IndexField(ctx, &v1alpha1.Connection{}, borrowed, borrows)
+	return indexer.IndexField(ctx, &v1alpha1.Connection{}, otherNamespacesConfigs, configsOfOtherNamespaces)
 }
 
-// borrows lists the VaultConfigs of other namespaces that a Connection refers to. Only vaultSecrets can: references in
-// value name VaultConfigs of their own namespace.
-func borrows(object client.Object) []string {
+// configsOfOtherNamespaces lists the VaultConfigs of other namespaces that a Connection refers to. Only vaultSecrets
+// can: references in value name VaultConfigs of their own namespace.
+func configsOfOtherNamespaces(object client.Object) []string {
 	connection, ok := object.(*v1alpha1.Connection)
 	if !ok {
 		return nil
@@ -84,7 +85,8 @@ func borrows(object client.Object) []string {
 // did not change costs Vault nothing.
 func (r *Reconciler) usersOf(ctx context.Context, config client.Object) []ctrl.Request {
 	own := r.requests(ctx, client.InNamespace(config.GetNamespace()))
-	return append(own, r.requests(ctx, client.MatchingFields{borrowed: client.ObjectKeyFromObject(config).String()})...)
+	name := client.ObjectKeyFromObject(config).String()
+	return append(own, r.requests(ctx, client.MatchingFields{otherNamespacesConfigs: name})...)
 }
 
 // inNamespace maps a namespace to its Connections.

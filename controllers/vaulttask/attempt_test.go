@@ -75,7 +75,7 @@ func TestSuspendHoldsWhatHasNotBegun(t *testing.T) {
 	now := time.Now()
 	task := builder.VaultTask("shop", "rotate", v1alpha1.OperationWrite, "db",
 		func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })
-	g.Expect(due(task, now).action).To(Equal(hold))
+	g.Expect(due(task, now).action).To(Equal(keepSuspended))
 	begin(task, time.Time{}, now)
 	task.Status.Claim = &v1alpha1.TaskClaim{ID: "one"}
 	g.Expect(due(task, now).action).To(Equal(run))

@@ -108,7 +108,7 @@ func (r *Reconciler) proceed(ctx context.Context, task *v1alpha1.VaultTask) (ctr
 		return ctrl.Result{}, r.remove(ctx, task)
 	case run:
 		return r.run(ctx, task, next)
-	case hold, await, refuse:
+	case keepSuspended, waitForSchedule, refuse:
 	}
 	before := task.DeepCopy()
 	next.describe(task)

@@ -19,10 +19,10 @@ const (
 	rest action = iota
 	// run: a run, or to go on with one.
 	run
-	// hold: the task is suspended.
-	hold
-	// await: the next time of the schedule.
-	await
+	// keepSuspended: the task is suspended.
+	keepSuspended
+	// waitForSchedule: the next time of the schedule.
+	waitForSchedule
 	// refuse: the schedule is none.
 	refuse
 	// remove: the task is to be deleted.
@@ -49,7 +49,7 @@ func due(task *v1alpha1.VaultTask, now time.Time) decision {
 		return decision{action: run}
 	}
 	if isTrue(task.Spec.Suspend) && (task.Spec.Schedule != nil || !finished(task)) {
-		return decision{action: hold}
+		return decision{action: keepSuspended}
 	}
 	if task.Spec.Schedule != nil {
 		return dueBySchedule(task, now)
@@ -88,7 +88,7 @@ func dueBySchedule(task *v1alpha1.VaultTask, now time.Time) decision {
 	if !scheduledTime.IsZero() {
 		return decision{action: run, scheduledTime: scheduledTime}
 	}
-	action := await
+	action := waitForSchedule
 	if s.NextScheduleTime != nil && s.NextScheduleTime.Time.Equal(next) && s.ObservedGeneration == task.Generation {
 		action = rest
 	}
@@ -120,7 +120,7 @@ func (d decision) describe(task *v1alpha1.VaultTask) {
 	s := &task.Status
 	s.ObservedGeneration = task.Generation
 	switch d.action {
-	case hold:
+	case keepSuspended:
 		if s.CompletionTime == nil {
 			s.StartTime, s.Failures = nil, 0 // the deadline counts from when it goes on
 		}
@@ -129,7 +129,7 @@ func (d decision) describe(task *v1alpha1.VaultTask) {
 	case refuse:
 		s.NextScheduleTime = nil
 		status.NotReady(&s.Conditions, task.Generation, d.problem)
-	case await:
+	case waitForSchedule:
 		s.NextScheduleTime = &metav1.Time{Time: d.next}
 		scheduled(task, d.next)
 	case rest, run, remove:

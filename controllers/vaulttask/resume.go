@@ -53,11 +53,11 @@ func (w *kvWrite) resume(ctx context.Context) (*outcome, error) {
 
 // verify decides whether what stands in the claimed version is this task's.
 func (w *kvWrite) verify(ctx context.Context, secret *secrets.Secret, lost bool) (*outcome, error) {
-	ours, err := w.wrote(ctx, secret)
+	written, err := w.wrote(ctx, secret)
 	switch {
 	case err != nil:
 		return nil, err
-	case ours:
+	case written:
 		values := secret.Data
 		if w.patches() {
 			values = only(secret.Data, w.data)
@@ -65,7 +65,7 @@ func (w *kvWrite) verify(ctx context.Context, secret *secrets.Secret, lost bool)
 		return writeOutcome(&secrets.Written{
 			Version: secret.Version, CreatedTime: secret.CreatedTime, Path: secret.Path, RequestID: secret.RequestID,
 		}, values), nil
-	case (lost || volatile(w.task)) && !w.state.Ours():
+	case (lost || volatile(w.task)) && !w.state.IsLocal():
 		return nil, unknown("version %d of %s holds something else than this task would write now, but what it writes may have been something else "+
 			"at an earlier attempt", secret.Version, secret.Path)
 	}

@@ -35,7 +35,7 @@ func TestASchedule(t *testing.T) {
 	g := NewWithT(t)
 	task := scheduledTask("0 3 * * *")
 	next := due(task, moment("2026-03-01T02:00:00Z"))
-	g.Expect(next.action).To(Equal(await))
+	g.Expect(next.action).To(Equal(waitForSchedule))
 	g.Expect(next.after).To(Equal(time.Hour))
 	next.describe(task)
 	g.Expect(due(task, moment("2026-03-01T02:30:00Z")).action).To(Equal(rest), "that was told already")
@@ -58,7 +58,7 @@ func TestAMissedTimeIsLeftOutWhenItIsTooLate(t *testing.T) {
 	task := scheduledTask("0 3 * * *", func(s *v1alpha1.TaskSchedule) { s.StartingDeadlineSeconds = &deadline })
 	g.Expect(due(task, moment("2026-03-02T03:00:59Z")).action).To(Equal(run))
 	late := due(task, moment("2026-03-02T03:02:00Z"))
-	g.Expect(late.action).To(Equal(await))
+	g.Expect(late.action).To(Equal(waitForSchedule))
 	g.Expect(late.next).To(Equal(moment("2026-03-03T03:00:00Z")))
 }
 

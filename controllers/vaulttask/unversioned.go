@@ -65,8 +65,8 @@ func (w *kvWrite) verifyUnversioned(ctx context.Context) (*outcome, error) {
 	case err != nil:
 		return nil, unknown("an earlier attempt may have written %s, and that cannot be looked up: %s", w.to.shown(), fault.From(err).Message())
 	}
-	ours, err := w.wrote(ctx, secret)
-	if err != nil || !ours {
+	written, err := w.wrote(ctx, secret)
+	if err != nil || !written {
 		return nil, unknown("an earlier attempt may have written %s, and something else stands there now", secret.Path)
 	}
 	return writeOutcome(&secrets.Written{Path: secret.Path, RequestID: secret.RequestID}, secret.Data), nil

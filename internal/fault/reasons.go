@@ -16,7 +16,7 @@ type entry struct {
 	code codes.Code
 	// classes that faults with this reason can be of; none if no fault has it, but a condition or event only.
 	classes []Class
-	// refusal: it is Vault's definite answer to a request, which asking once more does not change.
+	// refusal: it is Vault's definite response to a request, which asking once more does not change.
 	refusal bool
 	// conclusive: it says what became of an effect, or that this cannot be found out. Nothing is left to wait for.
 	conclusive bool
@@ -318,8 +318,8 @@ var reasons = map[string]entry{
 	},
 }
 
-// Code returns the gRPC code for a reason: that of the resolver's answer to a node plugin, and of the node plugin's to
-// the kubelet.
+// Code returns the gRPC code for a reason: that of the resolver's response to a node plugin, and of the node plugin's
+// to the kubelet.
 func Code(reason string) codes.Code {
 	if code := reasons[reason].code; code != codes.OK {
 		return code
@@ -330,7 +330,7 @@ func Code(reason string) codes.Code {
 // Allows tells whether a fault with this reason can be of this class.
 func Allows(reason string, class Class) bool { return slices.Contains(reasons[reason].classes, class) }
 
-// Refusal tells whether the fault is Vault's definite answer to a request: what was asked for is not done, and asking
+// Refusal tells whether the fault is Vault's definite response to a request: what was asked for is not done, and asking
 // once more does not change that.
 func (f *Fault) Refusal() bool { return reasons[f.Reason].refusal }
 

@@ -76,9 +76,9 @@ func (m *Manager) Open(ctx context.Context, encrypted []byte, of Volume) (*Volum
 	return v, nil
 }
 
-// HandOver brings the leases to what the volume's files will hold, see VolumeLeases.Update, and encrypts them for the
+// Commit brings the leases to what the volume's files will hold, see VolumeLeases.Update, and encrypts them for the
 // node; empty if the volume has none. What was issued is pending from then on.
-func (m *Manager) HandOver(
+func (m *Manager) Commit(
 	ctx context.Context, v *VolumeLeases, wanted []string, issued []DynamicSecret,
 ) ([]byte, error) {
 	v.Update(wanted, issued, m.clock.Now())

@@ -72,7 +72,8 @@ var _ = Describe("The life of a VaultTask", func() {
 		})
 		create(t)
 		for run := range int32(3) {
-			// A schedule runs once a minute at most, so the clock is set back: the last time is made older, and an edit has the task looked at.
+			// A schedule runs once a minute at most, so the clock is set back: the last time is made older, and an edit
+			// has the task looked at.
 			older := fmt.Appendf(nil, `{"status":{"lastScheduleTime":%q}}`, time.Now().Add(-61*time.Second).UTC().Format(time.RFC3339))
 			Expect(cp.Client.Status().Patch(ctx, t.DeepCopy(), client.RawPatch(types.MergePatchType, older))).To(Succeed())
 			update(t, func(t *v1alpha1.VaultTask) { t.Spec.BackoffLimit = new(run) })

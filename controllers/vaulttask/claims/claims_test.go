@@ -18,14 +18,14 @@ func TestAClaimOfAnotherProcessMayHaveReachedVault(t *testing.T) {
 	g.Expect(store.Get(task, nil)).To(BeNil())
 	g.Expect(store.Get(task, nil).Called()).To(BeFalse(), "no claim, no call")
 	foreign := store.Get(task, &v1alpha1.TaskClaim{ID: "foreign"})
-	g.Expect([]any{foreign.Called(), foreign.Ours()}).To(Equal([]any{true, false}))
+	g.Expect([]any{foreign.Called(), foreign.IsLocal()}).To(Equal([]any{true, false}))
 }
 
 func TestAStateIsKeptUntilItsClaimIsDropped(t *testing.T) {
 	g := NewWithT(t)
 	store, first, second := NewStore[string](), &v1alpha1.TaskClaim{ID: "1"}, &v1alpha1.TaskClaim{ID: "2"}
 	state := store.New(task)
-	g.Expect([]any{state.Called(), state.Ours()}).To(Equal([]any{false, true}))
+	g.Expect([]any{state.Called(), state.IsLocal()}).To(Equal([]any{false, true}))
 	store.Put(first, state)
 	store.Put(second, state)
 	store.Drop(first)

@@ -14,12 +14,12 @@ import (
 )
 
 // State is what is known of one claim. Its first three fields never change, so that they are read without the lock. It
-// is safe for concurrent use. Ours, Called, Unwrapped and Finish take nil for no claim.
+// is safe for concurrent use. IsLocal, Called, Unwrapped and Finish take nil for no claim.
 type State[Outcome any] struct {
 	task types.NamespacedName
 	key  *[32]byte
-	// ours: this process made the claim, so that it knows all calls under it.
-	ours bool
+	// local: this process made the claim, so that it knows all calls under it.
+	local bool
 
 	mu sync.Mutex
 	// called: a call may have reached Vault.
@@ -32,8 +32,8 @@ type State[Outcome any] struct {
 	done *Outcome
 }
 
-// Ours tells whether this process made the claim, and so knows of every call under it.
-func (s *State[Outcome]) Ours() bool { return s != nil && s.ours }
+// IsLocal tells whether this process made the claim, and so knows of every call under it.
+func (s *State[Outcome]) IsLocal() bool { return s != nil && s.local }
 
 // Called tells whether a call under the claim may have reached Vault.
 func (s *State[Outcome]) Called() bool {

@@ -34,7 +34,7 @@ func NewStore[Outcome any]() *Store[Outcome] {
 
 // New returns the state of a claim that this process is about to make for a task. Put keeps it.
 func (s *Store[Outcome]) New(task types.NamespacedName) *State[Outcome] {
-	return &State[Outcome]{task: task, key: &s.key, ours: true}
+	return &State[Outcome]{task: task, key: &s.key, local: true}
 }
 
 // Get returns the state of a task's claim, nil if there is no claim. A claim of another process is unknown here: a call

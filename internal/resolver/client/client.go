@@ -25,8 +25,8 @@ func New(config Config) *Client {
 // Run watches the ConfigMap in which the resolvers publish themselves, until ctx ends.
 func (c *Client) Run(ctx context.Context) error { return c.replicas.run(ctx) }
 
-// Resolve asks the replica that this node prefers, and the next one if no answer comes from it. An answer that is an
-// error is an answer. Errors are always faults: the resolver's own, or ReasonNoResolver if none answered.
+// Resolve asks the replica that this node prefers, and the next one if it does not respond. A response that is an
+// error is a response. Errors are always faults: the resolver's own, or ReasonNoResolver if none answered.
 func (c *Client) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
 	var response *resolverv1.ResolveResponse
 	resolve := func(ctx context.Context, replica resolverv1.ResolverClient, token grpc.CallOption) (err error) {
@@ -56,7 +56,7 @@ func (c *Client) Changes(ctx context.Context, request *resolverv1.ChangesRequest
 		return nil, err
 	}
 	defer release()
-	ctx, cancel := context.WithTimeout(ctx, c.config.AttemptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.config.CallTimeout)
 	defer cancel()
 	replica := resolverv1.NewResolverClient(endpoints[0].connection)
 	response, err := replica.Changes(ctx, request, grpc.PerRPCCredentials(token))
@@ -94,9 +94,9 @@ func (c *Client) callInOrder(ctx context.Context, call call) error {
 		return err
 	}
 	defer release()
-	var tried attempts
+	var tried failedCalls
 	for _, e := range endpoints {
-		err := c.attempt(ctx, e, token, call)
+		err := c.callEndpoint(ctx, e, token, call)
 		if !unanswered(err) {
 			e.markWorking()
 			return faultOf(err)
@@ -110,9 +110,9 @@ func (c *Client) callInOrder(ctx context.Context, call call) error {
 	return tried.fault(len(endpoints), ctx.Err())
 }
 
-// attempt makes a call to one endpoint.
-func (c *Client) attempt(ctx context.Context, e *endpoint, token bearer, call call) error {
-	ctx, cancel := context.WithTimeout(ctx, c.config.AttemptTimeout)
+// callEndpoint makes a call to one endpoint.
+func (c *Client) callEndpoint(ctx context.Context, e *endpoint, token bearer, call call) error {
+	ctx, cancel := context.WithTimeout(ctx, c.config.CallTimeout)
 	defer cancel()
 	return call(ctx, resolverv1.NewResolverClient(e.connection), grpc.PerRPCCredentials(token))
 }

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	defaultAttemptTimeout = 25 * time.Second
+	defaultCallTimeout    = 25 * time.Second
 	defaultTimeout        = 50 * time.Second
 	defaultSyncTimeout    = 5 * time.Second
 	defaultConnectTimeout = 5 * time.Second
@@ -30,8 +30,8 @@ type Config struct {
 
 	// Port of the replicas; 0 means resolverv1.Port.
 	Port int
-	// Timeout bounds a call, and AttemptTimeout what one replica may take of it. 0 means 50 and 25 seconds.
-	Timeout, AttemptTimeout time.Duration
+	// Timeout bounds a call, and CallTimeout what one replica may take of it. 0 means 50 and 25 seconds.
+	Timeout, CallTimeout time.Duration
 	// ConnectTimeout bounds a connection's TCP and TLS handshakes; 0 means 5 seconds.
 	ConnectTimeout time.Duration
 	// SyncTimeout is how long a call waits for the first look at the ConfigMap; 0 means 5 seconds.
@@ -50,7 +50,7 @@ func (config Config) withDefaults() Config {
 		value time.Duration
 	}{
 		{&config.Timeout, defaultTimeout},
-		{&config.AttemptTimeout, defaultAttemptTimeout},
+		{&config.CallTimeout, defaultCallTimeout},
 		{&config.ConnectTimeout, defaultConnectTimeout},
 		{&config.SyncTimeout, defaultSyncTimeout},
 	} {

@@ -49,18 +49,18 @@ func unanswered(err error) bool {
 	return code == codes.Unavailable || code == codes.DeadlineExceeded
 }
 
-// attempts is what happened at the endpoints that were asked in vain.
-type attempts struct {
+// failedCalls is what happened at the endpoints that were asked in vain.
+type failedCalls struct {
 	count int
 	last  string
 }
 
-func (a *attempts) add(name string, cause *connectFailure, err error) {
+func (a *failedCalls) add(name string, cause *connectFailure, err error) {
 	a.count++
 	a.last = fmt.Sprintf("%s (%s)", kind(cause, err), name)
 }
 
-func (a *attempts) fault(known int, ended error) error {
+func (a *failedCalls) fault(known int, ended error) error {
 	if errors.Is(ended, context.Canceled) {
 		return givenUp()
 	}

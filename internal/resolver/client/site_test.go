@@ -64,7 +64,7 @@ func newSite(t *testing.T, addresses ...string) *site {
 func (s *site) config() client.Config {
 	return client.Config{
 		Kubernetes: s.kubernetes, Namespace: namespace, NodeName: s.node, TokenFile: s.tokenFile, Port: s.port,
-		AttemptTimeout: attemptTimeout, SyncTimeout: time.Minute,
+		CallTimeout: attemptTimeout, SyncTimeout: time.Minute,
 	}
 }
 

@@ -52,7 +52,7 @@ type Authorization struct {
 }
 
 // Authorize returns what the bearer of the node plugin's token may have for the pod whose token it shows. The
-// attributes only select the volume among those of the pod. Every refusal is a fault with reason NotAllowed.
+// attributes only select the volume among those of the pod. Every denial is a fault with reason NotAllowed.
 func (a *Authorizer) Authorize(
 	ctx context.Context, nodeToken, podToken string, attributes map[string]string,
 ) (*Authorization, error) {
@@ -101,7 +101,7 @@ func (a *Authorizer) Workload(authorization *Authorization, tokens map[string]st
 	}
 }
 
-// authorizeNode makes sure that a token is the node plugin's. Every refusal is a fault with reason NotAllowed.
+// authorizeNode makes sure that a token is the node plugin's. Every denial is a fault with reason NotAllowed.
 func (a *Authorizer) authorizeNode(ctx context.Context, nodeToken string) (*tokenClaims, error) {
 	node, err := a.tokens.review(ctx, nodeToken, v1alpha1.AudienceNode, "the node plugin's token")
 	if err != nil {

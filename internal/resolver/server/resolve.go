@@ -44,7 +44,7 @@ func (s *Server) Resolve(
 	})
 	var encrypted []byte
 	if err == nil {
-		if encrypted, err = s.leases.HandOver(ctx, leases, resolved.SecretKeys, resolved.Issued); err != nil {
+		if encrypted, err = s.leases.Commit(ctx, leases, resolved.SecretKeys, resolved.Issued); err != nil {
 			s.engine.Undelivered(resolved, err)
 		}
 	}

@@ -124,7 +124,7 @@ func (s *Server) Changes(ctx context.Context, request *resolverv1.ChangesRequest
 	return &resolverv1.ChangesResponse{Cursor: cursor, ChangeKeys: keys}, nil
 }
 
-// intercept turns faults into gRPC errors and logs each refusal once, in the same words that the user sees.
+// intercept turns faults into gRPC errors and logs each failure once, in the same words that the user sees.
 func (s *Server) intercept(
 	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
 ) (any, error) {

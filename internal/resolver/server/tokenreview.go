@@ -42,7 +42,7 @@ type tokenClaims struct {
 }
 
 // tokenReviewer has the API server review tokens. It remembers for a moment what was accepted, by the digest of the
-// token, and only in memory. Refusals are not remembered.
+// token, and only in memory. Denials are not remembered.
 type tokenReviewer struct {
 	reviews  authenticationclient.TokenReviewInterface
 	accepted *cache.LRUExpireCache

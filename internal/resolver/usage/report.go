@@ -106,7 +106,7 @@ func (r *MountStatusReporter) report(ctx context.Context) error {
 		}
 		// One Connection whose status the API server does not take holds up no other.
 		if err := r.write(ctx, connection.DeepCopy(), next); err != nil {
-			failed = append(failed, fmt.Errorf("Connection %s: %w", client.ObjectKeyFromObject(connection), err))
+			failed = append(failed, fmt.Errorf("status of %s: %w", client.ObjectKeyFromObject(connection), err))
 		}
 	}
 	return errors.Join(failed...)

@@ -26,7 +26,7 @@ func (h *tokenHolder) logIn(
 		result.Info.LastRenewal = former.info.LastRenewal
 	}
 	next := h.newLogin(conn, c, result) //nolint:contextcheck // a revocation outlives the request that leads to it
-	return h.adopt(next), nil
+	return h.setLogin(next), nil
 }
 
 func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *auth.LoginResult) *login {
@@ -52,8 +52,8 @@ func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *
 	return next
 }
 
-// adopt makes a login the holder's, as of now in accord with the credential.
-func (h *tokenHolder) adopt(next *login) *login {
+// setLogin makes a login the holder's, as of now in accord with the credential.
+func (h *tokenHolder) setLogin(next *login) *login {
 	h.mu.Lock()
 	former := h.login
 	h.login, h.checked = next, h.now()

@@ -60,16 +60,16 @@ func (l *RequestLimiter) wait(ctx context.Context, timeout time.Duration, r Requ
 		_ = l.limiter.Allow() // it counts, but a token that dies for want of a turn would cost more requests
 		return nil
 	}
-	turn := l.limiter.Reserve()
-	if delay := turn.Delay(); delay > 0 && delay > allowed-paused {
-		turn.Cancel()
+	reservation := l.limiter.Reserve()
+	if delay := reservation.Delay(); delay > 0 && delay > allowed-paused {
+		reservation.Cancel()
 		return fault.Transient(v1alpha1.ReasonRateLimited,
 			"%s → not sent: its turn comes only in %s, for more is asked of Vault than spec.limits allows, %g requests a second (%s)",
 			r, delay.Round(100*time.Millisecond), float64(l.limiter.Limit()), r.Actor).
 			WithRemedy("raise spec.limits.requestsPerSecond")
 	}
-	if err := sleep(ctx, turn.Delay(), r); err != nil {
-		turn.Cancel()
+	if err := sleep(ctx, reservation.Delay(), r); err != nil {
+		reservation.Cancel()
 		return err
 	}
 	return nil

@@ -13,7 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// unbounded returns the paths of texts, lists and maps that have no limit. Times and enumerations have one by what they are.
+// unbounded returns the paths of texts, lists and maps that have no limit. Times and enumerations have one by what they
+// are.
 func unbounded(schema apiextensionsv1.JSONSchemaProps, path string) []string {
 	var found []string
 	switch {

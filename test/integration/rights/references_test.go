@@ -84,8 +84,8 @@ var notTheWriters = map[string]map[string]string{
 	},
 }
 
-// referenceFields returns the paths in a spec of what names other objects: objects that have a name, and nothing but key and
-// namespace beside it, and texts that are called after service accounts.
+// referenceFields returns the paths in a spec of what names other objects: objects that have a name, and nothing but
+// key and namespace beside it, and texts that are called after service accounts.
 func referenceFields(schema apiextensionsv1.JSONSchemaProps, path string) []string {
 	var found []string
 	if schema.Items != nil && schema.Items.Schema != nil {

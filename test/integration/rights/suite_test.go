@@ -1,5 +1,5 @@
-// Package rights tests what the API server itself refuses: by the admission policies, roles and schemas of config/, as the users and
-// service accounts that they are about. No controller runs but where a spec starts one.
+// Package rights tests what the API server itself refuses: by the admission policies, roles and schemas of config/, as
+// the users and service accounts that they are about. No controller runs but where a spec starts one.
 package rights
 
 import (

@@ -18,9 +18,9 @@ import (
 )
 
 // adapter stands between csi-sanity and the driver. csi-sanity publishes only volumes that a controller service has
-// created, and the driver has none: an ephemeral volume is created by the pod that mounts it. So the adapter adds one that
-// creates nothing and answers with what the kubelet would know of the volume. Every call to the node service goes to
-// the driver unchanged.
+// created, and the driver has none: an ephemeral volume is created by the pod that mounts it. So the adapter adds one
+// that creates nothing and answers with what the kubelet would know of the volume. Every call to the node service goes
+// to the driver unchanged.
 type adapter struct {
 	csi.UnimplementedControllerServer
 	csi.UnimplementedNodeServer

@@ -35,8 +35,8 @@ func EncodeFault(f *fault.Fault) error {
 	return detailed.Err()
 }
 
-// wireCode is the reason's code, but that of a transient fault says that it may go away: nodes of earlier versions look at
-// nothing else to tell whether to ask again.
+// wireCode is the reason's code, but that of a transient fault says that it may go away: nodes of earlier versions look
+// at nothing else to tell whether to ask again.
 func wireCode(f *fault.Fault) codes.Code {
 	code := fault.Code(f.Reason)
 	if f.Class == fault.ClassTransient && (code == codes.FailedPrecondition || code == codes.NotFound) {

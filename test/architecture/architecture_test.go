@@ -1,4 +1,4 @@
-// Package architecture_test holds the house to its measures: what the linter's import rules cannot say.
+// Package architecture_test holds the code to its measures: what the import rules of the linter cannot say.
 package architecture_test
 
 import (
@@ -27,8 +27,8 @@ const (
 // oneWay are the packages whose files may not use each other in a circle.
 var oneWay = []string{"internal/vault", "internal/resolver"}
 
-// house is the code of a package: its files without tests and generated ones, and what the names in them mean.
-type house struct {
+// code is that of a package: its files without tests and generated ones, and what the names in them mean.
+type code struct {
 	dir   string
 	files []*ast.File
 	at    *token.FileSet
@@ -36,11 +36,11 @@ type house struct {
 	pkg   *types.Package
 }
 
-// houses returns the packages of production code.
-func houses(t *testing.T) []*house {
+// packages returns the packages of production code.
+func packages(t *testing.T) []*code {
 	t.Helper()
 	g := NewWithT(t)
-	var found []*house
+	var found []*code
 	for _, top := range []string{"api", "cmd", "controllers", "internal"} {
 		dir := filepath.Join(root, top)
 		if _, err := os.Stat(dir); os.IsNotExist(err) {
@@ -60,8 +60,8 @@ func houses(t *testing.T) []*house {
 	return found
 }
 
-func open(g Gomega, dir string) *house {
-	h := &house{at: token.NewFileSet()}
+func open(g Gomega, dir string) *code {
+	h := &code{at: token.NewFileSet()}
 	h.dir, _ = filepath.Rel(root, dir)
 	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -94,13 +94,13 @@ func (empty) Import(path string) (*types.Package, error) {
 }
 
 func TestNoPackageIsLarge(t *testing.T) {
-	for _, h := range houses(t) {
+	for _, h := range packages(t) {
 		collect(t).Expect(len(h.files)).To(BeNumerically("<=", maxFiles), "%s: so many files have more than one reason; split it", h.dir)
 	}
 }
 
 func TestNoTypeIsLarge(t *testing.T) {
-	for _, h := range houses(t) {
+	for _, h := range packages(t) {
 		methods := map[string]int{}
 		for _, file := range h.files {
 			for _, declaration := range file.Decls {
@@ -128,7 +128,7 @@ func receiver(of ast.Expr) string {
 }
 
 func TestFilesUseEachOtherOneWay(t *testing.T) {
-	for _, h := range houses(t) {
+	for _, h := range packages(t) {
 		if !slices.ContainsFunc(oneWay, func(dir string) bool { return h.dir == dir || strings.HasPrefix(h.dir, dir+"/") }) {
 			continue
 		}
@@ -139,14 +139,14 @@ func TestFilesUseEachOtherOneWay(t *testing.T) {
 }
 
 // uses are, for each file, the files of the same package that declare what it uses, and an example of that.
-func (h *house) uses() map[string]map[string]string {
-	name := func(p token.Pos) string { return filepath.Base(h.at.Position(p).Filename) }
+func (c *code) uses() map[string]map[string]string {
+	name := func(p token.Pos) string { return filepath.Base(c.at.Position(p).Filename) }
 	uses := map[string]map[string]string{}
-	for _, file := range h.files {
+	for _, file := range c.files {
 		uses[name(file.Pos())] = map[string]string{}
 	}
-	for id, object := range h.info.Uses {
-		if object.Pkg() != h.pkg || !object.Pos().IsValid() || isPackage(object) {
+	for id, object := range c.info.Uses {
+		if object.Pkg() != c.pkg || !object.Pos().IsValid() || isPackage(object) {
 			continue
 		}
 		if from, to := name(id.Pos()), name(object.Pos()); from != to {
