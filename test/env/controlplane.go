@@ -87,6 +87,9 @@ func StartControlPlane(ctx context.Context) (_ *ControlPlane, err error) {
 			return nil, err
 		}
 	}
+	if err := cp.awaitPolicies(ctx); err != nil {
+		return nil, err
+	}
 	return cp, nil
 }
 
