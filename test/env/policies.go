@@ -19,7 +19,7 @@ const probeName = "admission-policies-are-in-force"
 // awaitPolicies waits until the API server enforces the admission policies that were created before. It takes them over
 // from its watches together, about once a second, and until then lets everything pass. So a policy that refuses one
 // object is created last; once it refuses it, the others are in force, too.
-func (cp *ControlPlane) awaitPolicies(ctx context.Context) (err error) {
+func (cp *ControlPlane) awaitPolicies(ctx context.Context) error {
 	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: probeName},
 		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
@@ -47,18 +47,19 @@ func (cp *ControlPlane) awaitPolicies(ctx context.Context) (err error) {
 		if err := cp.Client.Create(ctx, object); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, cp.Client.Delete(ctx, object)) }()
 	}
-	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-		probe := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: probeName}}
-		err := cp.Client.Create(ctx, probe, client.DryRunAll)
-		if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
-			return true, nil
-		}
-		return false, err
-	})
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, cp.probeIsRefused)
 	if err != nil {
 		return fmt.Errorf("waiting for the admission policies to be in force: %w", err)
 	}
-	return nil
+	return errors.Join(cp.Client.Delete(ctx, binding), cp.Client.Delete(ctx, policy))
+}
+
+func (cp *ControlPlane) probeIsRefused(ctx context.Context) (bool, error) {
+	probe := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: probeName}}
+	err := cp.Client.Create(ctx, probe, client.DryRunAll)
+	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
+		return true, nil
+	}
+	return false, err
 }
