@@ -173,7 +173,9 @@ func (u Use) coveredBy(of v1alpha1.PathPrefix) bool {
 	return below && deeper && slices.Contains(parts, part) && within(secret, inside)
 }
 
-func authored(prefix v1alpha1.PathPrefix) []string { return strings.Split(strings.Trim(string(prefix), "/"), "/") }
+func authored(prefix v1alpha1.PathPrefix) []string {
+	return strings.Split(strings.Trim(string(prefix), "/"), "/")
+}
 
 // becomesWord tells whether the namespace's name makes a part of the prefix a word of Vault's API. Some engines know a
 // word with an underscore or a dash, so that both are the same here; a namespace's name has no underscore, but what its
