@@ -146,6 +146,17 @@ func (s *System) startNode(ctx context.Context) (err error) {
 	return nil
 }
 
+// restart has each replica begin anew, as when it is rolled out.
+func (s *System) restart(ctx context.Context) error {
+	for _, program := range s.Controllers {
+		if err := program.Restart(); err != nil {
+			return err
+		}
+		sleep(ctx, 3*time.Second)
+	}
+	return nil
+}
+
 // programs are all of Sallyport's processes.
 func (s *System) programs() []*env.Program { return append([]*env.Program{s.Plugin}, s.Controllers...) }
 
