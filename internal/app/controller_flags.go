@@ -65,6 +65,8 @@ func (m *controllerMode) flags(set *flag.FlagSet) {
 		"address of the resolver's gRPC service")
 }
 
+func (m *controllerMode) reservedMemory() int64 { return 0 }
+
 func (m *controllerMode) validate() error {
 	m.options.AllowedVaultURLs, m.options.AllowedProxyURLs = split(m.allowedVaults), split(m.allowedProxies)
 	m.options.AllowedVaultNetworks, m.options.APIServer = split(m.allowedNetworks), fromEnvironment("KUBERNETES_SERVICE_HOST")

@@ -22,9 +22,14 @@ func (f functions) text(value any) (string, error) {
 	}
 	written, err := compactJSON(value)
 	if err != nil {
-		return "", errFunction("this cannot be written as JSON")
+		return "", errJSON()
 	}
 	return string(written), f.budget.spend(len(written))
+}
+
+// errJSON is the error of a value that is not written as JSON.
+func errJSON() error {
+	return errFunction("this cannot be written as JSON, or has more than %d bytes", MaxContentBytes)
 }
 
 // texts is text for several values.

@@ -221,7 +221,7 @@ func quote(text string) (string, error) {
 	}
 	quoted, err := compactJSON(text)
 	if err != nil {
-		return "", errText("quote")
+		return "", errJSON()
 	}
 	return unprintable.ReplaceAllStringFunc(string(quoted), func(character string) string {
 		r, _ := utf8.DecodeRuneInString(character)
@@ -238,7 +238,7 @@ func (f functions) toJSON(value any) (string, error) {
 	}
 	written, err := compactJSON(value)
 	if err != nil {
-		return "", errFunction("this cannot be written as JSON")
+		return "", errJSON()
 	}
 	return string(written), f.budget.spendOnText(len(written))
 }

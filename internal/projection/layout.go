@@ -122,7 +122,7 @@ func (s fileSource) content(value, texts map[string]any) ([]byte, error) {
 		return writeFormat(s.spec.Format, value)
 	default:
 		if content, err = encode(texts[s.spec.Path]); err != nil {
-			err = fault.Transient(v1alpha1.ReasonInternal, "it cannot be written as JSON")
+			err = jsonFault(err)
 		}
 	}
 	if err != nil || s.spec.Encoding == "" {
@@ -147,10 +147,13 @@ func perKey(fixed []File, value map[string]any) ([]File, error) {
 		}
 		content, err := encode(value[key])
 		if err != nil {
-			return nil, fault.Transient(v1alpha1.ReasonInternal, "cannot be written as JSON").
-				OnField("key %q of value", bounded(key))
+			return nil, jsonFault(err).OnField("key %q of value", bounded(key))
 		}
 		files = append(files, File{Path: key, Content: content})
+		// After each file, as for chosen ones.
+		if err := validateSize(files); err != nil {
+			return nil, err
+		}
 	}
 	return files, nil
 }
