@@ -47,10 +47,12 @@ func (cp *ControlPlane) StartController(ctx context.Context, podName string, log
 		PodNamespace:       Namespace,
 		PodIP:              "127.0.0.1",
 		NodeServiceAccount: "sallyport-node",
-		MetricsAddress:     "0",
-		ProbeAddress:       "0",
-		ResolverAddress:    fmt.Sprintf("127.0.0.1:%d", port),
-		SkipNameValidation: true,
+		// Vault and proxies of the tests.
+		AllowedVaultNetworks: []string{"127.0.0.0/8", "::1"},
+		MetricsAddress:       "0",
+		ProbeAddress:         "0",
+		ResolverAddress:      fmt.Sprintf("127.0.0.1:%d", port),
+		SkipNameValidation:   true,
 	}
 	for _, m := range mutate {
 		m(&options)
