@@ -37,6 +37,7 @@ import (
 	"sallyport.dev/sallyport/internal/resolver/server"
 	"sallyport.dev/sallyport/internal/resolver/usage"
 	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
 
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get
@@ -68,8 +69,12 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 	if err != nil {
 		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
 	}
+	guard, err := networks.NewGuard(options.AllowedVaultNetworks, []string{options.APIServer, options.PodIP})
+	if err != nil {
+		return nil, fmt.Errorf("allowed Vault networks: %w", err)
+	}
 	sessions, err := session.NewSessions(session.Options{
-		Reader: mgr.GetAPIReader(), Kubernetes: clients, Clock: clk,
+		Reader: mgr.GetAPIReader(), Kubernetes: clients, Clock: clk, Networks: guard,
 		AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs,
 	})
 	if err != nil {

@@ -66,6 +66,25 @@ func engineVersion(ctx context.Context, conn *session.Conn, path string) (v1alph
 	return version, nil
 }
 
+// mountedBelow refuses a path whose engine Vault reports further down: enginePath and secretPath were split in the wrong
+// place. Vault tells of an engine by any path in it, and only to a token that may use some path there, so engine and
+// path together find what enginePath alone did not. Source: sys/internal/ui/mounts/path.
+func mountedBelow(ctx context.Context, conn *session.Conn, enginePath, path string) error {
+	r := newRequest(conn, http.MethodGet, "sys/internal/ui/mounts/"+enginePath+"/"+path, "a right")
+	response, err := conn.Call(ctx, r)
+	if err != nil {
+		return nil //nolint:nilerr // it only looked for a better cure: the request itself says what is wrong
+	}
+	mount, _ := response.Data["path"].(string)
+	mount = strings.Trim(mount, "/")
+	inside, below := strings.CutPrefix(enginePath+"/"+path, mount+"/")
+	if !below || !strings.HasPrefix(mount, enginePath+"/") {
+		return nil
+	}
+	return fault.Waiting(v1alpha1.ReasonInvalidRequest, "no secrets engine is mounted at %s, but one at %s (%s)",
+		enginePath, mount, conn.Actor()).WithRemedy("set enginePath to %s and secretPath to %s", mount, inside)
+}
+
 // newRequest is a request of the session's, whose capability a policy must allow.
 func newRequest(conn *session.Conn, method, path, capability string) transport.Request {
 	return transport.Request{Method: method, Path: path, Capability: capability, Actor: conn.Actor()}
