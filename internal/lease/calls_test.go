@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,12 +28,15 @@ func TestCallsAreBoundedByLaneByNamespaceAndInAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
 		c := newCalls()
+		var mu sync.Mutex
 		held := map[string]int{}
 		hold := func(namespace, vault string) {
 			go func() {
 				release, err := c.acquire(t.Context(), lane{namespace: namespace, vault: vault})
 				if err == nil {
+					mu.Lock()
 					held[namespace]++
+					mu.Unlock()
 					time.Sleep(time.Hour)
 					release()
 				}

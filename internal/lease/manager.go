@@ -50,7 +50,7 @@ type Options struct {
 func NewManager(o Options) *Manager {
 	return &Manager{
 		objects: o.Objects, pods: o.Pods, sessions: o.Sessions, clock: o.Clock, log: o.Log,
-		encryption: encryption{secrets: o.Secrets},
+		encryption: encryption{keys: &leaseKeys{secrets: o.Secrets, clock: o.Clock}},
 		calls:      newCalls(),
 		pending:    newPendingLeases(),
 		queue:      newRevocationQueue(),

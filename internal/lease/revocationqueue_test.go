@@ -2,6 +2,7 @@ package lease
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,13 +22,13 @@ func TestAVaultThatHangsHoldsUpNoOthersRevocations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
 		q := newRevocationQueue()
-		var hung, done int
+		var hung, done atomic.Int64
 		revoke := func(r revocation) bool {
 			if r.namespace == "victim" {
-				done++
+				done.Add(1)
 				return true
 			}
-			hung++
+			hung.Add(1)
 			time.Sleep(callTimeout)
 			return false
 		}
@@ -40,24 +41,24 @@ func TestAVaultThatHangsHoldsUpNoOthersRevocations(t *testing.T) {
 		}
 		q.work(revoke)
 		synctest.Wait()
-		g.Expect(hung).To(Equal(maxWorkers))
+		g.Expect(hung.Load()).To(BeEquivalentTo(maxWorkers))
 		for range 100 {
 			g.Expect(q.add(queued("victim", "https://vault"))).To(BeTrue())
 		}
 		q.work(revoke)
 		time.Sleep(maxFailures*callTimeout + time.Millisecond)
 		synctest.Wait()
-		g.Expect(done).To(Equal(100), "the victim comes next: nobody of its namespace is served yet")
+		g.Expect(done.Load()).To(BeEquivalentTo(100), "the victim comes next: nobody of its namespace is served yet")
 
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		g.Expect(q.busy()).To(BeFalse(), "what fails pauses until the next sweep")
-		tried := hung
+		tried := hung.Load()
 		q.resume()
 		q.work(revoke)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		g.Expect(hung).To(Equal(2*tried), "and is tried again then")
+		g.Expect(hung.Load()).To(Equal(2*tried), "and is tried again then")
 	})
 }
 

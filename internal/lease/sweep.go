@@ -14,8 +14,8 @@ const (
 	sweepInterval = time.Minute
 	// pendingTimeout is how long a volume has to come back. Nothing is taken from it then, unless its pod is gone.
 	pendingTimeout = 2 * time.Minute
-	// podTimeout bounds the question whether a pod is gone, and maxPodReads how many are asked at once.
-	podTimeout  = 5 * time.Second
+	// apiTimeout bounds a question to the Kubernetes API, and maxPodReads how many pods are looked at at once.
+	apiTimeout  = 5 * time.Second
 	maxPodReads = 16
 	// stopTimeout bounds what is still revoked when the process ends.
 	stopTimeout = 5 * time.Second
@@ -51,12 +51,19 @@ func (m *Manager) sweep(ctx context.Context) {
 		})
 	}
 	_ = group.Wait()
+	m.refreshKeys(ctx)
 	m.queue.resume()
 	m.queue.work(m.revokeQueued)
 }
 
+func (m *Manager) refreshKeys(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	m.encryption.keys.refresh(ctx)
+}
+
 func (m *Manager) sweepVolume(ctx context.Context, of pendingVolume) {
-	ctx, cancel := context.WithTimeout(ctx, podTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	now := m.clock.Now()
 	live := slices.ContainsFunc(of.leases, func(l Lease) bool { return !l.expired(now) })
