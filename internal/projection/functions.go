@@ -62,10 +62,10 @@ func (f functions) byName() template.FuncMap {
 		"default":      binary(f, defaultTo),
 		"print":        variadic(f, f.print),
 		"printf":       variadic(f, f.printf),
-		"hasKey":       binary(f, f.hasKey),
-		"index":        variadic(f, f.index),
-		"keys":         unary(f, f.keys),
-		"len":          unary(f, length),
+		"hasKey":       f.hasKey,
+		"index":        f.index,
+		"keys":         f.keys,
+		"len":          length,
 		"not":          unary(f, not),
 	}
 	maps.Copy(all, f.numbers())
@@ -101,8 +101,10 @@ func not(value any) (bool, error) {
 	return !truth, nil
 }
 
-func length(value any) (int, error) {
+func length(value any) (any, error) {
 	switch v := value.(type) {
+	case Unknown:
+		return v, nil
 	case string:
 		return len(v), nil
 	case []any:
@@ -121,7 +123,10 @@ func defaultTo(other, value any) (any, error) {
 	return other, nil
 }
 
-func (f functions) hasKey(object, key any) (bool, error) {
+func (f functions) hasKey(object, key any) (any, error) {
+	if isUnknown(object) || isUnknown(key) {
+		return Unknown{}, nil
+	}
 	members, ok := object.(map[string]any)
 	if !ok {
 		return false, errFunction("hasKey needs an object")
@@ -137,7 +142,12 @@ func (f functions) hasKey(object, key any) (bool, error) {
 // index follows keys and numbers into a value. Unlike text/template's own it fails on a missing key.
 func (f functions) index(value any, path ...any) (any, error) {
 	for _, step := range path {
+		if isUnknown(step) {
+			return Unknown{}, nil
+		}
 		switch v := value.(type) {
+		case Unknown:
+			return v, nil
 		case map[string]any:
 			key, err := f.text(step)
 			if err != nil {
@@ -164,7 +174,10 @@ func (f functions) index(value any, path ...any) (any, error) {
 	return value, nil
 }
 
-func (f functions) keys(object any) ([]any, error) {
+func (f functions) keys(object any) (any, error) {
+	if isUnknown(object) {
+		return object, nil
+	}
 	members, ok := object.(map[string]any)
 	if !ok {
 		return nil, errFunction("keys needs an object")

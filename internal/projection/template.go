@@ -19,6 +19,7 @@ import (
 // loop and every function spends from one work budget.
 type fileTemplate struct {
 	parsed *template.Template
+	budget *workBudget
 }
 
 // parseTemplate parses and rewrites a template whose execution spends from the budget. Errors quote the template, which
@@ -41,7 +42,7 @@ func parseTemplate(source string, budget *workBudget) (*fileTemplate, error) {
 	if rewriter.problem != nil {
 		return nil, rewriter.problem
 	}
-	return &fileTemplate{parsed: parsed}, nil
+	return &fileTemplate{parsed: parsed, budget: budget}, nil
 }
 
 // execute returns the output for a value that templateValue returned.
@@ -53,7 +54,7 @@ func (t *fileTemplate) execute(value any) ([]byte, error) {
 	content := &boundedBuffer{left: MaxContentBytes}
 	err := t.parsed.Execute(content, data)
 	switch {
-	case errors.Is(err, errUndecided) || isFieldOfUnknown(err):
+	case errors.Is(err, errUndecided), t.budget.checking && isFieldOfNoObject(err):
 		return nil, errUndecided
 	case err != nil:
 		return nil, executionFault(err)

@@ -71,20 +71,21 @@ func executionFault(err error) error {
 
 // asWritten is a piece of the template without the calls that the author did not write.
 func asWritten(piece string) string {
+	charge := strings.HasPrefix(piece, functionCharge)
 	for strings.HasPrefix(piece, "_") {
 		_, piece, _ = strings.Cut(piece, " ")
 		piece = strings.TrimSuffix(strings.TrimPrefix(piece, "("), ")")
 	}
-	if piece == "" {
+	if piece == "" || charge {
 		return ""
 	}
 	return " " + bounded(piece) + ":"
 }
 
-// isFieldOfUnknown tells whether a template failed because it wants a field of what is Unknown. The value may be an
-// object that has it.
-func isFieldOfUnknown(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "in type projection.Unknown")
+// isFieldOfNoObject tells whether a template failed because it wants a field of what is no object. In a check that may
+// be Unknown, and the value an object that has it; text/template names the type of neither.
+func isFieldOfNoObject(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "can't evaluate field")
 }
 
 // explain returns our sentence for a cause that text/template names.

@@ -120,6 +120,11 @@ type Unknown struct{}
 // String says that there is nothing to print.
 func (Unknown) String() string { return "unknown" }
 
+func isUnknown(value any) bool {
+	_, is := value.(Unknown)
+	return is
+}
+
 // errUndecided ends a check where the template's way depends on a value.
 var errUndecided = errors.New("depends on a value")
 
