@@ -18,6 +18,11 @@ type Attack struct {
 	Restart bool
 }
 
+// Rest is no attack: what the victim has while nothing else happens.
+var Rest = Attack{Name: "nothing", Begin: func(*Tenant) (Proof, error) {
+	return func() (string, error) { return "", nil }, nil
+}}
+
 // Proof says what was seen of an attack.
 type Proof func() (string, error)
 
@@ -48,8 +53,8 @@ type Result struct {
 	Failures []error
 }
 
-// Run attacks, and measures for a while what the victim has meanwhile.
-func (v *Victim) Run(ctx context.Context, attack Attack, namespace string) (*Result, error) {
+// Run attacks in a namespace that does not exist yet, and measures what the victim has meanwhile.
+func (v *Victim) Run(ctx context.Context, attack Attack, namespace string, window time.Duration) (*Result, error) {
 	before := len(v.s.Ends())
 	v.s.Memory()
 	tenant, err := newTenant(ctx, v.s, namespace)
@@ -61,7 +66,7 @@ func (v *Victim) Run(ctx context.Context, attack Attack, namespace string) (*Res
 	figures := make(chan Figures, 1)
 	go func() { figures <- v.Measure(measuring) }()
 	proof, beginErr := attack.Begin(tenant)
-	sleep(ctx, length())
+	sleep(ctx, window)
 	if attack.Restart {
 		if err := v.s.restart(ctx); err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -94,11 +95,11 @@ func samePaths(t *Tenant) (Proof, error) {
 		sleep(ctx, pause)
 	})
 	const read = "GET secret/data/victim/rotated"
-	before := t.sharedReads(read)
+	before, started := t.sharedReads(read), time.Now()
 	written := atLeast(8, "writes of the victim's path", func() int { return s.count("secret/data/victim/rotated") })
 	return both(written, func() (string, error) {
 		// One for each interval and replica, and one more for each rotation that the measurement itself makes.
-		reads, most := t.sharedReads(read)-before, 4*(2+int(length()/refreshInterval))
+		reads, most := t.sharedReads(read)-before, 4*(2+int(time.Since(started)/refreshInterval))
 		text := fmt.Sprintf("%d reads of the victim's secret", reads)
 		if reads > most {
 			return text, fmt.Errorf("%s, more than %d: another's tasks have it read", text, most)

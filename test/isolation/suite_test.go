@@ -68,7 +68,7 @@ const calmWithin = 30 * time.Second
 var _ = Describe("A well-behaved tenant", Ordered, ContinueOnFailure, func() {
 	entries := []any{func(attack Attack) {
 		namespace := fmt.Sprintf("hostile-%d", len(results))
-		result, err := victim.Run(ctx, attack, namespace)
+		result, err := victim.Run(ctx, attack, namespace, Length())
 		Expect(err).NotTo(HaveOccurred())
 		results = append(results, result)
 		AddReportEntry("figures", Table([]*Result{result})+"\n"+result.Seen+"\n"+result.Reasons)
@@ -80,7 +80,7 @@ var _ = Describe("A well-behaved tenant", Ordered, ContinueOnFailure, func() {
 			Fail(err.Error())
 		}
 	}}
-	for _, attack := range Attacks {
+	for _, attack := range append([]Attack{Rest}, Attacks...) {
 		entries = append(entries, Entry(attack.Name, attack))
 	}
 	DescribeTable("has what it needs while another one has", entries...)

@@ -15,7 +15,8 @@ const (
 	shortLength, longLength = 8 * time.Second, 40 * time.Second
 )
 
-func length() time.Duration {
+// Length is how long an attack lasts.
+func Length() time.Duration {
 	if Long() {
 		return longLength
 	}
