@@ -40,8 +40,9 @@ type NamespaceGrant struct {
 	// {{namespace}} stands for the name of the namespace that asks. A prefix covers whole parts only: secret/team-a
 	// covers secret/team-a and secret/team-a/db, and not secret/team-ab. In a KV version 2 engine a prefix as Vault's
 	// command line writes it covers the secrets below it with all that belongs to them (data, metadata, delete, …); one
-	// that names such a part, as Vault's API does (secret/data/team-a), covers that part alone. What no prefix covers
-	// is refused.
+	// that names such a part, as Vault's API does (secret/data/team-a), covers that part alone. A namespace that is
+	// called like a word of Vault's API (config, keys, creds, …) gets nothing by secret/{{namespace}} where the engine
+	// is no KV version 2 or may not be known: name its prefix literally. What no prefix covers is refused.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1

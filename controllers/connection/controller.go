@@ -59,7 +59,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			builder.WithPredicates(configChanged)).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace),
 			builder.WithPredicates(labelsChanged)).
-		WithOptions(requeue.Options()).
+		WithOptions(requeue.Options(requeue.VaultWorkers)).
 		Complete(r)
 }
 
@@ -75,7 +75,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if !connection.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil
 	}
-	resolved, err := r.engine.Check(ctx, connection, r.known(request.NamespacedName))
+	resolved, err := r.check(ctx, connection)
 	if err == nil && resolved.Unchanged {
 		return ctrl.Result{RequeueAfter: next(connection, resolved)}, nil
 	}
@@ -89,6 +89,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	r.remember(request.NamespacedName, resolved.Revision)
 	return ctrl.Result{RequeueAfter: next(connection, resolved)}, nil
+}
+
+// check resolves a Connection in the time that a look may take.
+func (r *Reconciler) check(ctx context.Context, connection *v1alpha1.Connection) (*resolver.Resolved, error) {
+	ctx, cancel := context.WithTimeout(ctx, requeue.LookTime)
+	defer cancel()
+	return r.engine.Check(ctx, connection, r.known(client.ObjectKeyFromObject(connection)))
 }
 
 // seenFrom returns the fault as the Connection's status tells it, nil for none. What only an edit of a VaultConfig

@@ -86,7 +86,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		For(r.kind.new(), builder.OnlyMetadata, builder.WithPredicates(predicate.NewPredicateFuncs(optedIn))).
 		Watches(&v1alpha1.Connection{}, handler.EnqueueRequestsFromMapFunc(r.workloadsFor),
 			builder.WithPredicates(connectionChanged)).
-		WithOptions(requeue.Options()).
+		WithOptions(requeue.Options(requeue.Workers)).
 		Complete(r)
 }
 

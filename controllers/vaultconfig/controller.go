@@ -49,7 +49,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("vaultconfig").
 		For(&v1alpha1.VaultConfig{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		WithOptions(requeue.Options()).
+		WithOptions(requeue.Options(requeue.VaultWorkers)).
 		Complete(r)
 }
 

@@ -7,6 +7,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/controllers/vaulttask/claims"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/requeue"
 )
 
 // attempt is one attempt at a run of a task. A run takes several if Vault, or something that the task needs, is not
@@ -48,21 +49,36 @@ func (a *attempt) execute(ctx context.Context) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	access := &access{Reconciler: a.Reconciler, task: a.task}
-	to, err := access.target(ctx)
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	to, err := a.permitted(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer to.close()
-	a.task.Status.Path = to.shown()
-	if err := access.check(ctx, to); err != nil {
-		return nil, err
-	}
 	out, err := a.operate(ctx, to)
 	if err != nil {
 		return nil, err
 	}
 	return out, a.exportResult(ctx, to, recipient, out)
+}
+
+// permitted finds the Vault to use, logged in, and checks that the task may do there what it wants. Nothing has been
+// done until then, so that it takes no longer than any look.
+func (a *attempt) permitted(ctx context.Context) (*target, error) {
+	ctx, cancel := context.WithTimeout(ctx, requeue.LookTime)
+	defer cancel()
+	access := &access{Reconciler: a.Reconciler, task: a.task}
+	to, err := access.target(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.task.Status.Path = to.shown()
+	if err := access.check(ctx, to); err != nil {
+		to.close()
+		return nil, err
+	}
+	return to, nil
 }
 
 // mayBegin refuses what is over before it begins: a run whose time or retries are used up, and one that must not be

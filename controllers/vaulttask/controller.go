@@ -26,8 +26,15 @@ import (
 // +kubebuilder:rbac:groups=sallyport.dev,resources=vaulttasks/status,verbs=get;update;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// concurrency bounds how many tasks run at a time. Each waits for Vault and the API server most of its time.
-const concurrency = 24
+const (
+	// workers is how many tasks run at a time. Each waits for Vault and the API server most of its time. A namespace has
+	// sixteen of them at most.
+	workers = 64
+	// attemptTime bounds one attempt: to find the Vault and log in there, and after that two requests of the longest
+	// time-out that a VaultConfig may set. One that has begun must not be cut off while its answer may still come: then
+	// somebody would have to find out what became of it.
+	attemptTime = requeue.LookTime + 2*time.Minute
+)
 
 // Reconciler reconciles VaultTasks.
 type Reconciler struct {
@@ -57,13 +64,11 @@ func NewReconciler(
 
 // SetupWithManager registers the reconciler with a manager.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	options := requeue.Options()
-	options.MaxConcurrentReconciles = concurrency
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("vaulttask").
 		For(&v1alpha1.VaultTask{}, builder.WithPredicates(predicate.Or(
-			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
-		WithOptions(options).
+			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
+		WithOptions(requeue.Options(workers)).
 		Complete(r)
 }
 

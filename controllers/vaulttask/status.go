@@ -2,6 +2,7 @@ package vaulttask
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -41,9 +42,13 @@ func complete(task *v1alpha1.VaultTask, out *outcome, now time.Time) {
 	meta.RemoveStatusCondition(&task.Status.Conditions, v1alpha1.ConditionFailed)
 	task.Status.Result = out.result
 	end(task, v1alpha1.ReasonSucceeded, now)
-	status.True(&task.Status.Conditions, task.Generation, v1alpha1.ConditionComplete, v1alpha1.ReasonSucceeded,
-		out.message)
-	status.Ready(&task.Status.Conditions, task.Generation, out.message)
+	message := out.message
+	if tool := recreatedBy(task); tool != "" && task.Spec.TTLSecondsAfterFinished != nil {
+		message += fmt.Sprintf("; it stays in spite of ttlSecondsAfterFinished, for %s would create it anew and it would run"+
+			" again: remove the field, or make the task a hook", tool)
+	}
+	status.True(&task.Status.Conditions, task.Generation, v1alpha1.ConditionComplete, v1alpha1.ReasonSucceeded, message)
+	status.Ready(&task.Status.Conditions, task.Generation, message)
 }
 
 func fail(task *v1alpha1.VaultTask, f *fault.Fault, now time.Time) {

@@ -54,22 +54,25 @@ func (a *access) target(ctx context.Context) (*target, error) {
 		a.inline.add(a.task)
 		to.session, err = a.sessions.For(ctx, a.inlineConfig(*spec.Vault))
 	case spec.ConnectionRef != nil:
-		if err = a.byConnection(ctx, to); err != nil {
-			err = fault.About(err, fault.Subject{
-				Kind: fault.KindConnection, Namespace: a.task.Namespace, Name: spec.ConnectionRef.Name,
-			})
-		}
+		err = a.byConnection(ctx, to)
 	default:
 		err = fault.Terminal(v1alpha1.ReasonInvalidSpec, "no Vault is named: set vaultConfigRef, vault or connectionRef")
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		if err = to.named(spec.Operation); err != nil {
+			to.close()
+		}
 	}
-	if err := to.named(spec.Operation); err != nil {
-		to.close()
-		return nil, err
+	switch {
+	case err == nil:
+		return to, nil
+	case spec.ConnectionRef != nil:
+		// An edit of the Connection cures what is wrong with it and what it leaves out, so the task waits for one.
+		return nil, fault.About(err, fault.Subject{
+			Kind: fault.KindConnection, Namespace: a.task.Namespace, Name: spec.ConnectionRef.Name,
+		})
 	}
-	return to, nil
+	return nil, err
 }
 
 // maxPath is the longest path that a task may have, in bytes: what status takes, less what an operation puts in it.

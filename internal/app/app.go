@@ -47,6 +47,8 @@ const maxVerbosity = 5
 type mode interface {
 	flags(set *flag.FlagSet)
 	validate() error
+	// reservedMemory is how many bytes of the container's memory something else than the heap may take.
+	reservedMemory() int64
 	run(ctx context.Context, log logr.Logger) error
 }
 
@@ -110,6 +112,7 @@ func start(m mode, name string, args []string, stderr io.Writer) int {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	limitMemory(log, cgroupRoot, m.reservedMemory())
 	log.Info("starting", "mode", name, "version", version)
 	if err := m.run(ctrl.SetupSignalHandler(), log); err != nil {
 		log.Error(err, "stopped")

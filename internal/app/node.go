@@ -47,6 +47,9 @@ func (m *nodeMode) validate() error {
 	return nil
 }
 
+// reservedMemory is for the files of the volumes: the kernel charges a tmpfs to the container that writes to it.
+func (m *nodeMode) reservedMemory() int64 { return m.memoryBudget }
+
 func (m *nodeMode) run(ctx context.Context, log logr.Logger) error {
 	config, err := ctrl.GetConfig()
 	if err != nil {

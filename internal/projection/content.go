@@ -3,7 +3,6 @@ package projection
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -23,18 +22,6 @@ func encode(value any) ([]byte, error) {
 		return []byte(text), nil
 	}
 	return compactJSON(value)
-}
-
-// compactJSON returns JSON on one line: numbers digit for digit, keys sorted, <, > and & as they are. Its errors may
-// quote the value, so callers replace them.
-func compactJSON(value any) ([]byte, error) {
-	var content bytes.Buffer
-	encoder := json.NewEncoder(&content)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(content.Bytes(), []byte("\n")), nil
 }
 
 // decodeBase64 returns the bytes that a text in base64 encodes. Only line breaks and blanks in it are ignored.
@@ -89,6 +76,28 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 		return 0, errTooLarge
 	}
 	return b.buffer.Write(p)
+}
+
+// text writes a string.
+func (b *boundedBuffer) text(s string) error {
+	if b.left -= len(s); b.left < 0 {
+		return errTooLarge
+	}
+	_, err := b.buffer.WriteString(s)
+	return err
+}
+
+// tooLarge is the fault of a value that is more than a volume holds in the form that the words name.
+func tooLarge(words string) *fault.Fault {
+	return fault.Waiting(v1alpha1.ReasonTooLarge, "%s more than %d bytes", words, MaxContentBytes)
+}
+
+// jsonFault is the fault of a value that cannot be written as JSON. The error itself may quote the value.
+func jsonFault(err error) *fault.Fault {
+	if errors.Is(err, errTooLarge) {
+		return tooLarge("as JSON the value has")
+	}
+	return fault.Transient(v1alpha1.ReasonInternal, "the value cannot be written as JSON")
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"context"
 	"encoding/json"
 	"math"
 	"strings"
@@ -27,7 +28,7 @@ func project(connectionType string, value map[string]any) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return layout.Files(value, nil)
+	return layout.Files(context.Background(), value, nil)
 }
 
 func TestFilesHoldWhatTheValueHas(t *testing.T) {

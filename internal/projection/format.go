@@ -56,11 +56,16 @@ func entries(writeEntry func(to *bytes.Buffer, key, text string) *fault.Fault) f
 		for _, key := range sortedKeys(value) {
 			text, err := encode(value[key])
 			if err != nil {
-				return nil, fault.Transient(v1alpha1.ReasonInternal, "cannot be written as JSON").
-					OnField("key %q", bounded(key))
+				return nil, jsonFault(err).OnField("key %q", bounded(key))
+			}
+			if len(text) > MaxContentBytes { // before the escapes make it larger still
+				return nil, tooLarge("the value has").OnField("key %q", bounded(key))
 			}
 			if problem := writeEntry(&content, key, string(text)); problem != nil {
 				return nil, problem.OnField("key %q", bounded(key))
+			}
+			if content.Len() > MaxContentBytes {
+				return nil, tooLarge("with it the file has").OnField("key %q", bounded(key))
 			}
 		}
 		return content.Bytes(), nil

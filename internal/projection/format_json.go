@@ -1,9 +1,6 @@
 package projection
 
-import (
-	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/fault"
-)
+import "sallyport.dev/sallyport/api/v1alpha1"
 
 var _ = registerFormat(v1alpha1.FileFormatJSON, fileFormat{write: writeJSON})
 
@@ -14,7 +11,7 @@ func writeJSON(value map[string]any) ([]byte, error) {
 	}
 	content, err := compactJSON(value)
 	if err != nil {
-		return nil, fault.Transient(v1alpha1.ReasonInternal, "the value cannot be written as JSON")
+		return nil, jsonFault(err)
 	}
 	return append(content, '\n'), nil
 }

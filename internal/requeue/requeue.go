@@ -20,17 +20,29 @@ const (
 	// waitingInterval is the interval of retries while somebody must change another object or Vault's content first.
 	// Secrets are not watched, so that nothing else would tell.
 	waitingInterval = 10 * time.Second
-	// concurrency bounds how many objects of a kind are reconciled at a time: one whose Vault hangs must not hold up
-	// the others.
-	concurrency = 10
+	// VaultWorkers is how many workers a controller has whose work waits for Vaults. They cost next to nothing while
+	// they wait; a namespace whose Vaults all hang holds eight of them.
+	VaultWorkers = 32
+	// Workers is how many workers a controller has that waits for the API server only.
+	Workers = 12
+	// LookTime bounds a look at an object that waits for Vault: three requests with the usual time-out of 10 s. What it
+	// waited for, such as a login, goes on without it, and the next look finds it done.
+	LookTime = 30 * time.Second
+	// shares is how many namespaces it takes to keep all workers of a controller busy.
+	shares = 4
 )
 
-// Options are the options of every controller.
-func Options() controller.Options {
+// Options are the options of a controller with so many workers, of which one namespace has a quarter at most.
+func Options(workers int) controller.Options {
 	return controller.Options{
-		MaxConcurrentReconciles: concurrency,
+		MaxConcurrentReconciles: workers,
 		RateLimiter: jittered{
 			workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minBackoff, MaxBackoff),
+		},
+		NewQueue: func(
+			name string, limiter workqueue.TypedRateLimiter[reconcile.Request],
+		) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+			return newFairQueue(name, limiter, max(1, workers/shares))
 		},
 	}
 }

@@ -32,7 +32,7 @@ func TestWhenToComeBack(t *testing.T) {
 
 func TestBackOffIsSpreadWithinItsBounds(t *testing.T) {
 	g := NewWithT(t)
-	limiter := Options().RateLimiter
+	limiter := Options(VaultWorkers).RateLimiter
 	pauses := map[time.Duration]bool{}
 	for i := range 50 {
 		request := reconcile.Request{NamespacedName: types.NamespacedName{Name: fmt.Sprint(i)}}

@@ -124,9 +124,6 @@ func (p *plan) deferred() []string {
 	return slices.Compact(names)
 }
 
-// incomplete tells whether a source is absent, so that there are no files.
-func (p *plan) incomplete() bool { return slices.ContainsFunc(p.sources, (*source).absent) }
-
 // sharedPaths are the paths of what is read once for all volumes.
 func (p *plan) sharedPaths() []string {
 	paths := make([]string, 0, len(p.sources))

@@ -20,6 +20,19 @@ const placeholder = "{{namespace}}"
 // parts are what KV version 2 puts between engine and path, one for each thing that can be done with a secret.
 var parts = []string{"data", "metadata", "delete", "undelete", "destroy", "subkeys"}
 
+// words of Vault's API, which a namespace may be called as well: what KV version 2 has at its top, Vault's own engines,
+// and what other engines have in front of the names of roles and keys. transit/{{namespace}} would give a namespace
+// called keys every key of the engine.
+var words = slices.Concat(parts, []string{
+	"config", "sys", "auth", "identity", "cubbyhole", // of KV, and Vault's own
+	"creds", "static-creds", "role", "roles", "static-role", "static-roles", "rotate", "rotate-root", "rotate-role", "reset",
+	"library", "sts", "connection", "lease", "schema", "key", "keys", "code", "lookup", "verify", "public-key", // credentials
+	"root", "intermediate", "issue", "issuer", "issuers", "ca", "ca-chain", "cert", "certs", "crl", "sign", "sign-verbatim",
+	"revoke", "tidy", "acme", // certificates and SSH
+	"encrypt", "decrypt", "rewrap", "datakey", "random", "hash", "hmac", "export", "backup", "restore", "wrapping-key",
+	"encode", "decode", "transformation", "transformations", "template", "templates", // transit, transform
+})
+
 // Use is what a namespace wants to do with a VaultConfig of another one.
 type Use struct {
 	// Namespace of the Connection or VaultTask.
@@ -69,12 +82,16 @@ func Permit(config *v1alpha1.VaultConfig, labels map[string]string, use Use) err
 			"VaultConfig %s may not be used from namespace %s for %q: the path %s", name, use.Namespace, use.Path, problem).
 			WithRemedy("paths of another namespace's VaultConfig must be plain")
 	}
-	var prefixes, operations []string
+	var prefixes, operations, words []string
 	for _, grant := range admitting {
 		covered := false
 		for _, prefix := range grant.PathPrefixes {
-			prefixes = append(prefixes, expand(prefix, use.Namespace))
 			covered = covered || use.coveredBy(prefix)
+			if use.KV2Engine == "" && becomesWord(prefix, use.Namespace) {
+				words = append(words, string(prefix))
+				continue
+			}
+			prefixes = append(prefixes, expand(prefix, use.Namespace))
 		}
 		if !covered {
 			continue
@@ -94,6 +111,12 @@ func Permit(config *v1alpha1.VaultConfig, labels map[string]string, use Use) err
 			"VaultConfig %s may not be used from namespace %s for operation %s on %s: it allows %s there",
 			name, use.Namespace, use.Operation, use.Path, list(operations)).
 			WithRemedy("have its owner add the operation to taskOperations in spec.allowedNamespaces")
+	}
+	if len(words) > 0 && len(prefixes) == 0 {
+		return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed,
+			"VaultConfig %s may not be used from namespace %s for %s: in %s that name would be a word of Vault's API",
+			name, use.Namespace, use.Path, list(words)).
+			WithRemedy("have its owner add a prefix without {{namespace}} to pathPrefixes in spec.allowedNamespaces")
 	}
 	return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed,
 		"VaultConfig %s may not be used from namespace %s for %s: it allows what lies below %s",
@@ -135,15 +158,14 @@ func (u Use) coveredBy(of v1alpha1.PathPrefix) bool {
 	if prefix == "" || ambiguity(prefix) != "" {
 		return false
 	}
-	authored := strings.Split(strings.Trim(string(of), "/"), "/")
 	if u.KV2Engine == "" {
 		// What engine this is may not be known, as for a generic operation of a VaultTask.
-		return within(u.Path, prefix) && !becomesPart(authored, u.Namespace)
+		return within(u.Path, prefix) && !becomesWord(of, u.Namespace)
 	}
 	inside, into := strings.CutPrefix(prefix, u.KV2Engine+"/")
 	// A namespace's name holds no slash, so that a part of the prefix stands at the same place before and after it was
 	// put in.
-	if !into || slices.Contains(parts, authored[strings.Count(u.KV2Engine, "/")+1]) {
+	if !into || slices.Contains(parts, authored(of)[strings.Count(u.KV2Engine, "/")+1]) {
 		return within(u.Path, prefix)
 	}
 	rest, below := strings.CutPrefix(u.Path, u.KV2Engine+"/")
@@ -151,11 +173,17 @@ func (u Use) coveredBy(of v1alpha1.PathPrefix) bool {
 	return below && deeper && slices.Contains(parts, part) && within(secret, inside)
 }
 
-// becomesPart tells whether the namespace's name makes a part of the prefix what KV version 2 puts between engine and
-// path.
-func becomesPart(authored []string, namespace string) bool {
-	return slices.ContainsFunc(authored, func(part string) bool {
-		return strings.Contains(part, placeholder) && slices.Contains(parts, strings.ReplaceAll(part, placeholder, namespace))
+func authored(prefix v1alpha1.PathPrefix) []string {
+	return strings.Split(strings.Trim(string(prefix), "/"), "/")
+}
+
+// becomesWord tells whether the namespace's name makes a part of the prefix a word of Vault's API. Some engines know a
+// word with an underscore or a dash, so that both are the same here; a namespace's name has no underscore, but what its
+// author wrote around it may.
+func becomesWord(prefix v1alpha1.PathPrefix, namespace string) bool {
+	return slices.ContainsFunc(authored(prefix), func(part string) bool {
+		word := strings.ReplaceAll(strings.ReplaceAll(part, placeholder, namespace), "_", "-")
+		return strings.Contains(part, placeholder) && slices.Contains(words, word)
 	})
 }
 

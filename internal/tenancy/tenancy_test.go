@@ -144,6 +144,45 @@ func TestPermit_ANamespaceThatIsCalledDataGetsNoMoreThanOthers(t *testing.T) {
 	}
 }
 
+func TestPermit_ANamespaceThatIsCalledLikeAWordOfVaultsAPIGetsNoMoreThanOthers(t *testing.T) {
+	for _, test := range []struct {
+		namespace, path string
+		prefix          v1alpha1.PathPrefix
+	}{
+		{"config", "secret/config", "secret/{{namespace}}"},
+		{"data", "secret/data/shop/db", "secret/{{namespace}}"},
+		{"metadata", "secret/metadata/shop/db", "secret/{{namespace}}"},
+		{"delete", "secret/delete/shop/db", "secret/{{namespace}}"},
+		{"undelete", "secret/undelete/shop/db", "secret/{{namespace}}"},
+		{"destroy", "secret/destroy/shop/db", "secret/{{namespace}}"},
+		{"subkeys", "secret/subkeys/shop/db", "secret/{{namespace}}"},
+		{"sys", "sys/policies/acl/admin", "{{namespace}}"},
+		{"auth", "auth/approle/role/shop/secret-id", "{{namespace}}/approle"},
+		{"identity", "identity/entity", "{{namespace}}"},
+		{"cubbyhole", "cubbyhole/a", "{{namespace}}"},
+		{"keys", "transit/keys/shop", "transit/{{namespace}}"},
+		{"export", "transit/export/encryption-key/shop", "transit/{{namespace}}"},
+		{"creds", "database/creds/shop", "database/{{namespace}}"},
+		{"config", "database/config/postgres", "database/{{namespace}}"},
+		{"issue", "pki/issue/shop", "pki/{{namespace}}"},
+		{"creds", "database/static-creds/shop", "database/static-{{namespace}}"},
+		{"key", "ssh/public_key", "ssh/public_{{namespace}}"},
+	} {
+		t.Run(test.path, func(t *testing.T) {
+			g := NewWithT(t)
+			grant := v1alpha1.NamespaceGrant{
+				Names:        []v1alpha1.NamespaceName{v1alpha1.NamespaceName(test.namespace)},
+				PathPrefixes: []v1alpha1.PathPrefix{test.prefix},
+			}
+			use := Use{Namespace: test.namespace, Path: test.path}
+			g.Expect(Permit(config(grant), nil, use)).To(MatchError(ContainSubstring("would be a word of Vault's API; " +
+				"have its owner add a prefix without {{namespace}}")))
+			grant.PathPrefixes = []v1alpha1.PathPrefix{v1alpha1.PathPrefix(test.path)}
+			g.Expect(Permit(config(grant), nil, use)).To(Succeed(), "what its author wrote himself counts")
+		})
+	}
+}
+
 func TestPermit_WhichOperations(t *testing.T) {
 	own := named("secret/team-{{namespace}}")
 	own.TaskOperations = []v1alpha1.VaultTaskOperation{v1alpha1.OperationRead, v1alpha1.OperationWrite}

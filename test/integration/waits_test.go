@@ -96,6 +96,10 @@ var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it
 		update(connection, func(c *v1alpha1.Connection) { c.Spec.Value = builder.JSON(value) })
 		expectWaiting(task, v1alpha1.ReasonInvalidSpec, "caCertificate")
 		value["caCertificate"] = vault.CACertificate()
+		delete(value, "enginePath")
+		update(connection, func(c *v1alpha1.Connection) { c.Spec.Value = builder.JSON(value) })
+		expectWaiting(task, v1alpha1.ReasonInvalidSpec, "no engine is named")
+		value["enginePath"] = "secret"
 		update(connection, func(c *v1alpha1.Connection) { c.Spec.Value = builder.JSON(value) })
 		expectCondition(task, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 	})

@@ -49,7 +49,7 @@ func (s *Server) Resolve(
 		}
 	}
 	if err != nil {
-		s.leases.RevokeUndelivered(ctx, authorization.Pod.Namespace, resolved.Issued)
+		s.leases.RevokeUndelivered(authorization.Pod.Namespace, resolved.Issued)
 		s.volumes.Failed(key, volume)
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func (s *Server) openLeases(
 	if err != nil {
 		return nil, err
 	}
-	s.leases.RevokeUnclaimed(ctx, leases)
+	s.leases.RevokeUnclaimed(leases)
 	s.leases.Renew(ctx, leases, workload)
 	return leases, nil
 }

@@ -30,7 +30,7 @@ type sessionSet struct {
 type sessionKey struct{ namespace, serviceAccount string }
 
 func newSessionSet(env *environment) *sessionSet {
-	env.pool = transport.NewPool(env.timeout, env.clock)
+	env.pool = transport.NewPool(env.timeout, env.clock, env.networks)
 	s := &sessionSet{environment: env, byUID: map[types.UID]map[sessionKey]*Session{}}
 	env.connChanged = s.dropUnusedTransports
 	return s
