@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/singleflight"
 	"k8s.io/utils/clock"
 
+	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
@@ -69,7 +70,8 @@ func (r *secretReader) read(ctx context.Context, s *source, forVolume bool) {
 		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 		defer cancel()
 		started := r.clock.Now()
-		secret, err := s.fetch(shared)
+		var secret *secrets.Secret
+		err := fault.Guard(func() (err error) { secret, err = s.fetch(shared); return err })
 		if err != nil {
 			r.versions.RecordFailure(s.key, err)
 			return nil, err

@@ -170,7 +170,10 @@ func inParallel(sources []*source, do func(*source)) {
 	group.SetLimit(maxParallel)
 	for _, s := range sources {
 		group.Go(func() error {
-			do(s)
+			// A panic here would end the process, with the requests of all others.
+			if err := fault.Guard(func() error { do(s); return nil }); err != nil {
+				s.err = err
+			}
 			return nil
 		})
 	}
