@@ -117,6 +117,7 @@ func (r *Reconciler) proceed(ctx context.Context, task *v1alpha1.VaultTask) (ctr
 	}
 	before := task.DeepCopy()
 	next.describe(task)
+	r.noteConnection(ctx, task)
 	if err := r.store(ctx, before, task); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}

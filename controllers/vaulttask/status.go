@@ -26,6 +26,9 @@ const (
 func begin(task *v1alpha1.VaultTask, scheduledTime, now time.Time) {
 	s := &task.Status
 	s.ObservedGeneration = task.Generation
+	if s.Rerun != task.Annotations[v1alpha1.AnnotationRerun] {
+		s.Connection = nil // whoever asked for this run knows it as it is
+	}
 	s.Rerun = task.Annotations[v1alpha1.AnnotationRerun]
 	s.StartTime = status.Time(now)
 	s.CompletionTime, s.Result, s.Claim, s.Failures = nil, nil, nil, 0
