@@ -8,7 +8,6 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -200,17 +199,12 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 	if err != nil {
 		return fmt.Errorf("watching VaultTasks: %w", err)
 	}
+	follower := newTaskFollower(mgr.GetClient(), engine.Changed)
 	_, err = tasks.AddEventHandler(toolscache.ResourceEventHandlerFuncs{UpdateFunc: func(before, after any) {
-		old, ok := before.(*v1alpha1.VaultTask)
-		if !ok {
-			return
-		}
-		task, ok := after.(*v1alpha1.VaultTask)
-		if !ok || !task.Spec.Operation.HasEffect() || task.Status.Result == nil {
-			return
-		}
-		if !equality.Semantic.DeepEqual(old.Status.Result, task.Status.Result) {
-			engine.Changed(task.Status.Result.Path)
+		old, wasTask := before.(*v1alpha1.VaultTask)
+		task, isTask := after.(*v1alpha1.VaultTask)
+		if wasTask && isTask {
+			follower.updated(ctx, old, task)
 		}
 	}})
 	return err
