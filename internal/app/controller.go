@@ -35,6 +35,7 @@ import (
 	"sallyport.dev/sallyport/internal/resolver"
 	"sallyport.dev/sallyport/internal/resolver/server"
 	"sallyport.dev/sallyport/internal/resolver/usage"
+	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
@@ -163,6 +164,11 @@ func withoutCopies(object any) (any, error) {
 	if annotations := accessor.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {
 		delete(annotations, corev1.LastAppliedConfigAnnotation)
 		accessor.SetAnnotations(annotations)
+	}
+	// A status from before it was bounded may be larger than all others together. Without its token it is written anew.
+	if config, ok := object.(*v1alpha1.VaultConfig); ok && config.Status.Token != nil &&
+		len(config.Status.Token.Policies) > auth.MaxPolicies {
+		config.Status.Token = nil
 	}
 	return object, nil
 }
