@@ -45,7 +45,8 @@ func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *
 	if result.Info.FromLogin && result.Info.Type != "batch" {
 		next.ref.revoke = func() {
 			h.environment.revocations.add(revocation{
-				conn: next.conn, token: next.token, namespace: h.method.Namespace(), actor: h.actor(), pauses: revocationPauses,
+				conn: next.conn, token: next.token, namespace: h.method.Namespace(), owner: h.config.Namespace,
+				actor: h.actor(), pauses: revocationPauses,
 			})
 		}
 	}
