@@ -7,9 +7,9 @@ import (
 	"net"
 
 	"github.com/go-logr/logr"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -145,16 +145,27 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 		// Only our own kinds and the metadata of namespaces and workloads are cached, those of which there are many
 		// without the part that may be larger than all the rest. Everything else is read when it is needed: a forgotten
 		// Get must fail rather than start an informer that holds every Secret of the cluster in memory.
-		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.Connection{}: {Transform: cache.TransformStripManagedFields()},
-			&appsv1.Deployment{}:   {Transform: cache.TransformStripManagedFields()},
-			&appsv1.StatefulSet{}:  {Transform: cache.TransformStripManagedFields()},
-			&appsv1.DaemonSet{}:    {Transform: cache.TransformStripManagedFields()},
-		}},
+		Cache: cache.Options{ReaderFailOnMissingInformer: true, DefaultTransform: withoutCopies},
 		Client: client.Options{Cache: &client.CacheOptions{
 			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}},
 		}},
 	})
+}
+
+// withoutCopies drops from an object before it is cached what repeats it: who owns which field, and the whole that
+// kubectl apply leaves in an annotation. Nobody reads either. Whoever writes an object that came from the cache writes a
+// patch or its status, which leaves both as they are.
+func withoutCopies(object any) (any, error) {
+	accessor, err := meta.Accessor(object)
+	if err != nil {
+		return object, nil //nolint:nilerr // a tombstone
+	}
+	accessor.SetManagedFields(nil)
+	if annotations := accessor.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {
+		delete(annotations, corev1.LastAppliedConfigAnnotation)
+		accessor.SetAnnotations(annotations)
+	}
+	return object, nil
 }
 
 // watchKinds starts the informers that the resolver reads from. The controllers start theirs only in the leader; the

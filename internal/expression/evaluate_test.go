@@ -48,7 +48,7 @@ func TestEvaluate(t *testing.T) {
 		{"an empty string goes in", `[vault.secret(empty)]`, `[]`},
 		{"a number becomes text", `port vault.secret(number)`, `port 1521.00`},
 		{"a bool becomes text", `vault.secret(yes).`, `true.`},
-		{"null becomes text", `vault.secret(null) `, `null `},
+		{"null in a text is nothing", `a vault.secret(null) b`, `a  b`},
 		{"a list becomes compact JSON", `vault.secret(list);`, `[1,"x<y",null];`},
 		{"an object becomes compact JSON", `vault.secret(object);`, `{"a":"&","b":1e400};`},
 		{"two references are text", `vault.secret(number)vault.secret(number)`, `1521.001521.00`},

@@ -96,8 +96,11 @@ func isText(value any) bool {
 	return is
 }
 
-// asText returns a value as part of a string. The encoder's error is left out, because it may quote the value.
+// asText returns a value as part of a string: nothing for null. The encoder's error is left out, because it may quote the value.
 func asText(value any) (string, error) {
+	if value == nil {
+		return "", nil
+	}
 	if text, ok := value.(string); ok {
 		return text, nil
 	}

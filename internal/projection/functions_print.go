@@ -15,9 +15,11 @@ func (f functions) output(value any) (string, error) {
 	return f.text(value)
 }
 
-// text prints a value: strings as they are, everything else as JSON.
+// text prints a value: strings as they are, nothing for null, everything else as JSON.
 func (f functions) text(value any) (string, error) {
 	switch v := value.(type) {
+	case nil:
+		return "", f.budget.spend(nodePrice)
 	case string:
 		return v, f.budget.spend(len(v))
 	case json.Number:

@@ -20,6 +20,7 @@ const (
 	remedyFunctions   = "the reference of Connections lists the functions"
 	remedyOneTemplate = "one file is one template"
 	remedyNoSuchKey   = "hasKey tells whether there is one"
+	remedyIndex       = `a key with other characters than letters, digits and "_" needs index: {{ index . "my-key" }}`
 )
 
 var parseMessage = regexp.MustCompile(`^template: t:(\d+):(?:\d+:)? (.*)$`)
@@ -35,7 +36,10 @@ func parseFault(err error) error {
 	}
 	problem := fault.Terminal(v1alpha1.ReasonInvalidTemplate, "line %s: %s", line, message)
 	if strings.HasPrefix(message, "function ") { // function "x" not defined
-		return problem.WithRemedy(remedyFunctions)
+		return problem.WithRemedy("%s", remedyFunctions)
+	}
+	if strings.HasPrefix(message, "bad character ") {
+		return problem.WithRemedy("%s", remedyIndex)
 	}
 	return problem
 }

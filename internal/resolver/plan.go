@@ -53,7 +53,8 @@ func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []exp
 		case ref.Secret != "":
 			if p.named[ref.Secret] == nil {
 				return nil, placed.In(fault.Terminal(v1alpha1.ReasonInvalidExpression,
-					"%s names the secret %q, which is not among vaultSecrets (%s)", ref, ref.Secret, names(p.named)))
+					"%s names the secret %q, which is not among vaultSecrets (%s)", ref, ref.Secret, names(p.named)).
+					WithRemedy("a key with a dot in it stands in quotes: %s", expression.Reference{Key: ref.Secret + "." + ref.Key}))
 			}
 			needed[p.named[ref.Secret]] = true
 		case len(all) == 0:
