@@ -39,7 +39,7 @@ func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *
 		next.conn = base
 	}
 	if name := result.Info.StableName(); name != "" {
-		next.ref.id = fmt.Sprintf("%s/%s", h.config.UID, name)
+		next.ref.id = fmt.Sprintf("%s/%s/%s", h.config.Namespace, h.config.Name, name)
 	}
 	// A batch token cannot be revoked.
 	if result.Info.FromLogin && result.Info.Type != "batch" {
