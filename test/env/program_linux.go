@@ -28,8 +28,10 @@ type Program struct {
 
 	mu      sync.Mutex
 	process *os.Process
-	ends    []string
-	peak    int64
+	// wanted is whether the next end is one that Restart asked for.
+	wanted bool
+	ends   []string
+	peak   int64
 }
 
 // ProgramOptions say what program to run.
@@ -141,6 +143,10 @@ func (p *Program) run(exited <-chan struct{}) {
 func (p *Program) ended() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.wanted {
+		p.wanted = false
+		return
+	}
 	p.ends = append(p.ends, fmt.Sprintf("%s ended at %s; the kernel has killed %d for lack of memory", p.Name,
 		time.Now().Format(time.TimeOnly), p.cgroup.Kills()))
 }
@@ -164,21 +170,28 @@ func (p *Program) Peak() int64 {
 	return peak
 }
 
-// Signal sends a signal to the process; after one that ends it, it is started again.
-func (p *Program) Signal(signal os.Signal) error {
+// Restart ends the process as a kubelet would, and has it started again.
+func (p *Program) Restart() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.process.Signal(signal)
+	p.wanted = true
+	return p.process.Signal(syscall.SIGTERM)
+}
+
+func (p *Program) signal(signal os.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = p.process.Signal(signal)
 }
 
 // Stop ends the program for good.
 func (p *Program) Stop() error {
 	close(p.stop)
-	_ = p.Signal(os.Interrupt)
+	p.signal(os.Interrupt)
 	select {
 	case <-p.supervise:
 	case <-time.After(15 * time.Second):
-		_ = p.Signal(syscall.SIGKILL)
+		p.signal(syscall.SIGKILL)
 		<-p.supervise
 	}
 	_ = p.log.Close()

@@ -18,6 +18,11 @@ type Attack struct {
 	Restart bool
 }
 
+// Rest is no attack: what the victim has while nothing else happens.
+var Rest = Attack{Name: "nothing", Begin: func(*Tenant) (Proof, error) {
+	return func() (string, error) { return "", nil }, nil
+}}
+
 // Proof says what was seen of an attack.
 type Proof func() (string, error)
 
@@ -48,7 +53,7 @@ type Result struct {
 	Failures []error
 }
 
-// Run attacks, and measures for a while what the victim has meanwhile.
+// Run attacks in a namespace that does not exist yet, and measures what the victim has meanwhile.
 func (v *Victim) Run(ctx context.Context, attack Attack, namespace string, window time.Duration) (*Result, error) {
 	before := len(v.s.Ends())
 	v.s.Memory()
@@ -62,6 +67,11 @@ func (v *Victim) Run(ctx context.Context, attack Attack, namespace string, windo
 	go func() { figures <- v.Measure(measuring) }()
 	proof, beginErr := attack.Begin(tenant)
 	sleep(ctx, window)
+	if attack.Restart {
+		if err := v.s.restart(ctx); err != nil {
+			return nil, err
+		}
+	}
 	done()
 	result := &Result{Attack: attack.Name, Figures: <-figures}
 	if beginErr != nil {
@@ -81,15 +91,21 @@ func (v *Victim) Run(ctx context.Context, attack Attack, namespace string, windo
 	return result, nil
 }
 
-// Calm waits until one sample of every column is as it shall be.
+// Calm waits until one sample of every column is as it shall be; but for the refresh, which is slow by its nature and
+// has the next row to show itself.
 func (v *Victim) Calm(ctx context.Context, within time.Duration) error {
 	deadline := time.Now().Add(within)
 	for {
-		once, cancel := context.WithCancel(ctx)
-		cancel() // one sample of each
-		figures := v.Measure(once)
-		// Renewals come when they are due.
-		figures["renewal"] = Figure{Samples: []time.Duration{0}}
+		figures := Figures{}
+		for _, column := range Columns {
+			if column.measure == nil || (column.Name == "refresh" && !Long()) {
+				figures[column.Name] = Figure{Samples: []time.Duration{0}} // renewals come when they are due
+				continue
+			}
+			once, cancel := context.WithCancel(ctx)
+			cancel()
+			figures[column.Name] = v.measureColumn(once, column)
+		}
 		err := errors.Join(figures.Check(), v.allReady(ctx))
 		if err == nil || time.Now().After(deadline) {
 			return err

@@ -87,6 +87,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.counts[path]++
 	s.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
 	if s.answer != nil && s.answer(w, r, path) {
 		return
 	}
@@ -97,7 +98,6 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type object = map[string]any
 
 func respond(w http.ResponseWriter, body any) {
-	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(body)
 }
 

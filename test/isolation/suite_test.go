@@ -62,25 +62,13 @@ var _ = AfterSuite(func() {
 	}
 })
 
-const (
-	// window is how long each attack lasts after it has begun, and longWindow for `make test-long`.
-	window, longWindow = 10 * time.Second, 40 * time.Second
-	// calmWithin is how soon all is as before when an attack is over.
-	calmWithin = 30 * time.Second
-)
-
-// length of each attack's window.
-func length() time.Duration {
-	if Long() {
-		return longWindow
-	}
-	return window
-}
+// calmWithin is how soon all is as before when an attack is over.
+const calmWithin = 30 * time.Second
 
 var _ = Describe("A well-behaved tenant", Ordered, ContinueOnFailure, func() {
 	entries := []any{func(attack Attack) {
 		namespace := fmt.Sprintf("hostile-%d", len(results))
-		result, err := victim.Run(ctx, attack, namespace, length())
+		result, err := victim.Run(ctx, attack, namespace, Length())
 		Expect(err).NotTo(HaveOccurred())
 		results = append(results, result)
 		AddReportEntry("figures", Table([]*Result{result})+"\n"+result.Seen+"\n"+result.Reasons)
@@ -92,7 +80,7 @@ var _ = Describe("A well-behaved tenant", Ordered, ContinueOnFailure, func() {
 			Fail(err.Error())
 		}
 	}}
-	for _, attack := range Attacks {
+	for _, attack := range append([]Attack{Rest}, Attacks...) {
 		entries = append(entries, Entry(attack.Name, attack))
 	}
 	DescribeTable("has what it needs while another one has", entries...)

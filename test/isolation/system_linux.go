@@ -96,7 +96,7 @@ func (s *System) startController(ctx context.Context, number int) error {
 		Pod: name, Account: "sallyport-controller", Manifest: "controller/deployment.yaml", LogDirectory: s.output,
 		Arguments: []string{
 			"--pod-name=" + name, "--pod-namespace=" + env.Namespace, "--pod-ip=" + ip, "--resolver-bind-address=" + resolver,
-			"--metrics-bind-address=" + metrics, "--health-probe-bind-address=0",
+			"--metrics-bind-address=" + metrics, "--health-probe-bind-address=0", "--allowed-vault-networks=127.0.0.0/8",
 		},
 	})
 	if err != nil {
@@ -143,6 +143,17 @@ func (s *System) startNode(ctx context.Context) (err error) {
 		return err
 	}
 	s.onClose(s.Kubelet.Close)
+	return nil
+}
+
+// restart has each replica begin anew, as when it is rolled out.
+func (s *System) restart(ctx context.Context) error {
+	for _, program := range s.Controllers {
+		if err := program.Restart(); err != nil {
+			return err
+		}
+		sleep(ctx, 3*time.Second)
+	}
 	return nil
 }
 

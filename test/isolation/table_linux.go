@@ -10,6 +10,19 @@ import (
 // Long tells whether attacks are heavier and last longer than `make test` has time for.
 func Long() bool { return os.Getenv("ISOLATION_LONG") != "" }
 
+const (
+	// shortLength is how long an attack lasts after it has begun, and longLength if there is time.
+	shortLength, longLength = 8 * time.Second, 40 * time.Second
+)
+
+// Length is how long an attack lasts.
+func Length() time.Duration {
+	if Long() {
+		return longLength
+	}
+	return shortLength
+}
+
 // Table is what was found, as a table in Markdown: the longest sample of each column in seconds, then the most memory
 // in MiB, and what the attacker saw.
 func Table(results []*Result) string {

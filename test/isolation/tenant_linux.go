@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -39,6 +40,7 @@ type Tenant struct {
 	cancel  context.CancelFunc
 	loops   sync.WaitGroup
 	servers []*server
+	stops   []func()
 
 	mu      sync.Mutex
 	pods    []*corev1.Pod
@@ -150,29 +152,35 @@ func (t *Tenant) newPod(name string, connections ...string) ([]*csi.NodePublishV
 	return requests, err
 }
 
-// keepMounting has the kubelet mount volumes, and try again every second as long as that fails. It returns a function
-// that says how many are mounted.
-func (t *Tenant) keepMounting(requests []*csi.NodePublishVolumeRequest) func() int {
-	mounted, mu := 0, sync.Mutex{}
+// mounts are what a kubelet asked the driver for, for pods of the tenant's.
+type mounts struct{ askedFor, done atomic.Int64 }
+
+func (m *mounts) asked() int   { return int(m.askedFor.Load()) }
+func (m *mounts) mounted() int { return int(m.done.Load()) }
+
+// keepMounting has the kubelet mount volumes, and try again as long as that fails.
+func (t *Tenant) keepMounting(requests []*csi.NodePublishVolumeRequest) *mounts {
+	m := &mounts{}
 	for _, request := range requests {
 		t.loops.Go(func() {
 			for t.ctx.Err() == nil {
+				m.askedFor.Add(1)
 				if t.s.Kubelet.Mount(t.ctx, request) == nil {
-					mu.Lock()
-					defer mu.Unlock()
-					mounted++
+					m.done.Add(1)
 					return
 				}
-				sleep(t.ctx, time.Second)
+				sleep(t.ctx, retryMount)
 			}
 		})
 	}
-	return func() int {
-		mu.Lock()
-		defer mu.Unlock()
-		return mounted
-	}
+	return m
 }
+
+// retryMount is what a kubelet waits between its second and its third try.
+const retryMount = time.Second
+
+// onStop does something when the attack is over.
+func (t *Tenant) onStop(do func()) { t.stops = append(t.stops, do) }
 
 // reasons are what the tenant's objects say in their conditions of why something is as it is, how often, and with what
 // sentence for example.
@@ -206,6 +214,9 @@ func (t *Tenant) stop(ctx context.Context) error {
 	t.cancel()
 	for _, server := range t.servers {
 		server.close()
+	}
+	for _, stop := range t.stops {
+		stop()
 	}
 	t.loops.Wait()
 	group := errgroup.Group{}

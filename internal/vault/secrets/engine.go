@@ -12,6 +12,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/printable"
 	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
@@ -100,13 +101,13 @@ func kvVersion(r transport.Request, path string, data map[string]any) (v1alpha1.
 	// For a path below an engine, Vault describes the engine.
 	mount, _ := data["path"].(string)
 	if mount = strings.Trim(mount, "/"); mount != path {
-		return "", fault.Waiting(v1alpha1.ReasonInvalidRequest, "no secrets engine is mounted at %s, the nearest is %s (%s)", path, mount, r.Actor).
+		return "", fault.Waiting(v1alpha1.ReasonInvalidRequest, "no secrets engine is mounted at %s, the nearest is %s (%s)", path, printable.Quote(mount), r.Actor).
 			WithRemedy("set enginePath to that")
 	}
 	switch kind, _ := data["type"].(string); {
 	case kind == "kv", kind == "generic":
 	case SystemPath(path) != "", slices.Contains(systemEngines, kind):
-		return "", fault.Waiting(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is of type %q, not kv (%s)", path, kind, r.Actor).
+		return "", fault.Waiting(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is of type %s, not kv (%s)", path, printable.Quote(kind), r.Actor).
 			WithRemedy("set enginePath to a KV engine")
 	default:
 		return notKV, nil

@@ -242,7 +242,7 @@ var _ = Describe("Reading", func() {
 		It("says where the engine really is", func(ctx context.Context) {
 			_, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "secret/data", SecretPath: "oracle"})
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
-				"no secrets engine is mounted at secret/data, the nearest is secret " + as + "; set enginePath to that"))
+				"no secrets engine is mounted at secret/data, the nearest is \"secret\" " + as + "; set enginePath to that"))
 		})
 
 		It("says that there is no engine", func(ctx context.Context) {
