@@ -121,6 +121,8 @@ const (
 	ReasonNoResolver = "NoResolver"
 	// ReasonNodeFull: the volumes of the node already use the memory set aside for them.
 	ReasonNodeFull = "NodeFull"
+	// ReasonNodeBusy: the node mounts as many volumes of the namespace as it does at once.
+	ReasonNodeBusy = "NodeBusy"
 	// ReasonRestarted: a workload was rolled, because a Connection that its pods mount changed.
 	ReasonRestarted = "Restarted"
 	// ReasonNoVersions: a secret has no versions, so that a change of it does not roll workloads.

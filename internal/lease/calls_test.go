@@ -112,4 +112,20 @@ func TestLeasesOfAVaultThatHangsTakeOneDeadlineTogether(t *testing.T) {
 	err = m.RevokeVolume(t.Context(), encrypted, "node")
 	g.Expect(time.Since(began)).To(BeNumerically("<", callTimeout+2*time.Second))
 	g.Expect(fault.Is(err, v1alpha1.ReasonVaultUnreachable)).To(BeTrue(), "%v", err)
+
+	// A VaultConfig that is made again leads to the same Vault, which is asked; one that leads elsewhere is not.
+	asked := func(change func(*v1alpha1.VaultConfig)) error {
+		g.Expect(objects.Delete(t.Context(), hanging.DeepCopy())).To(Succeed())
+		again := hanging.DeepCopy()
+		again.ResourceVersion = ""
+		change(again)
+		g.Expect(objects.Create(t.Context(), again)).To(Succeed())
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		return m.RevokeVolume(ctx, encrypted, "node")
+	}
+	err = asked(func(c *v1alpha1.VaultConfig) { c.UID = "another" })
+	g.Expect(fault.Is(err, v1alpha1.ReasonVaultUnreachable)).To(BeTrue(), "%v", err)
+	err = asked(func(c *v1alpha1.VaultConfig) { c.UID, c.Spec.URL = "third", "https://elsewhere.example.com" })
+	g.Expect(fault.Is(err, v1alpha1.ReasonConfigNotFound)).To(BeTrue(), "%v", err)
 }

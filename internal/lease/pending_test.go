@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/secrets"
 	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/test/builder"
@@ -140,4 +141,26 @@ func TestALeaseThatEndedLongAgoIsNotQueuedForEver(t *testing.T) {
 	clk.SetTime(noon.Add(time.Hour + clockTolerance))
 	m.sweep(t.Context())
 	g.Eventually(m.queue.length).Should(BeZero())
+}
+
+func TestWhatNobodyCanRevokeIsNotCalledRevoked(t *testing.T) {
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	objects := fake.NewClientBuilder().WithScheme(scheme).Build() // the VaultConfig is gone
+	_, keys := keyStore()
+	sessions, err := session.NewSessions(session.Options{Reader: objects})
+	g.Expect(err).NotTo(HaveOccurred())
+	m := NewManager(Options{
+		Objects: objects, Pods: objects, Sessions: sessions, Secrets: keys, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard(),
+	})
+	encrypted, err := m.encryption.encrypt(t.Context(), volumeLeases())
+	g.Expect(err).NotTo(HaveOccurred())
+	err = m.RevokeVolume(t.Context(), encrypted, "node")
+	g.Expect(fault.Is(err, v1alpha1.ReasonConfigNotFound)).To(BeTrue())
+	g.Expect(fault.From(err).Class).NotTo(Equal(fault.ClassTransient), "to try again is of no use")
+
+	away := fault.Transient(v1alpha1.ReasonVaultUnreachable, "away")
+	g.Expect(fault.From(outcome([]error{err, nil, away})).Class).To(Equal(fault.ClassTransient), "one of them is worth another attempt")
+	g.Expect(outcome([]error{nil, nil})).To(Succeed())
 }

@@ -38,12 +38,32 @@ func (m *Manager) RevokeVolume(ctx context.Context, encrypted []byte, node strin
 		group.Go(func() { failures[i] = m.revokeLease(ctx, &v.Leases[i], v.Volume.Namespace) })
 	}
 	group.Wait()
+	return outcome(failures)
+}
+
+// outcome of the revocation of several leases: worth another attempt if one of them is. Only then is it final for the
+// others, too, that they are left to expire.
+func outcome(failures []error) error {
+	var left []error
 	for _, failed := range failures {
-		if failed != nil {
+		switch {
+		case failed == nil:
+		case nobodyCan(failed):
+			left = append(left, failed)
+		default:
 			return fault.From(failed).WithClass(fault.ClassTransient)
 		}
 	}
-	return nil
+	if len(left) == 0 {
+		return nil
+	}
+	leases.WithLabelValues(actionLeft).Add(float64(len(left)))
+	return left[0]
+}
+
+// nobodyCan tells whether a lease can be revoked no more: its VaultConfig is gone, or the pod as which it would be.
+func nobodyCan(err error) bool {
+	return fault.Is(err, v1alpha1.ReasonConfigNotFound) || errors.Is(err, errWorkloadGone)
 }
 
 // RevokeUndelivered revokes what was issued and reached no volume, soon: nobody waits for it.
@@ -81,7 +101,7 @@ func (m *Manager) revokeQueued(r revocation) bool {
 		return true
 	}
 	f := fault.From(err)
-	if f.Class == fault.ClassTransient {
+	if f.Class == fault.ClassTransient || f.Reason == v1alpha1.ReasonCredentialMissing && !nobodyCan(err) {
 		return false
 	}
 	leases.WithLabelValues(actionLeft).Inc()
@@ -104,10 +124,12 @@ func (m *Manager) revokeReplaced(ctx context.Context, session *session.Session, 
 	return false
 }
 
-// revokeLease revokes one lease. There is nothing to do for one that expired long ago, or whose VaultConfig is gone, or
-// that only a pod which is gone could revoke.
+// errWorkloadGone marks the fault of a lease that only a pod which is gone could revoke.
+var errWorkloadGone = errors.New("the workload is gone")
+
+// revokeLease revokes one lease. There is nothing to do for one that expired long ago. Errors are faults.
 func (m *Manager) revokeLease(ctx context.Context, l *Lease, namespace string) error {
-	if l.LeaseID == "" {
+	if l.LeaseID == "" || l.expired(m.clock.Now().Add(-clockTolerance)) {
 		return nil
 	}
 	session, done, err := m.begin(ctx, l, namespace, nil)
@@ -115,12 +137,8 @@ func (m *Manager) revokeLease(ctx context.Context, l *Lease, namespace string) e
 		err = revoke(ctx, session, l)
 		done()
 	}
-	switch {
-	case fault.Is(err, v1alpha1.ReasonConfigNotFound),
-		l.ServiceAccount != "" && fault.Is(err, v1alpha1.ReasonCredentialMissing),
-		err != nil && l.expired(m.clock.Now().Add(-clockTolerance)):
-		leases.WithLabelValues(actionLeft).Inc()
-		return nil
+	if l.ServiceAccount != "" && fault.Is(err, v1alpha1.ReasonCredentialMissing) {
+		return errors.Join(err, errWorkloadGone)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ type leasedVolume struct {
 }
 
 func newLeasedVolume(pod *corev1.Pod) *leasedVolume {
-	return &leasedVolume{pod: pod, id: "csi-" + string(pod.UID)}
+	return &leasedVolume{pod: pod, id: fmt.Sprintf("csi-%x", sha256.Sum256([]byte(string(pod.UID)+pod.Spec.Volumes[0].Name)))}
 }
 
 // resolve asks a resolver for the files of the volume, and keeps the response.

@@ -158,18 +158,31 @@ func (s *Sessions) Forget(uid types.UID) {
 	s.set.forget(uid)
 }
 
-// Start drops what is idle once a minute until ctx ends. Nothing is revoked when the process ends: what was made with a
-// token would die with it, and another process goes on using it.
+// stopTimeout bounds what is still revoked when the process ends: less than the termination grace period.
+const stopTimeout = 10 * time.Second
+
+// Start drops what is idle once a minute until ctx ends. Then it revokes the tokens that were obtained by login and
+// that nothing depends on, as far as that goes in stopTimeout: those that leases depend on live on, for another process
+// goes on using the leases.
 func (s *Sessions) Start(ctx context.Context) error {
 	ticker := time.NewTicker(time.Minute)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			s.stop()
 			return nil
 		case <-ticker.C:
 			s.DropIdle()
 		}
+	}
+}
+
+func (s *Sessions) stop() {
+	s.set.forgetAll()
+	revocations := &s.set.environment.revocations
+	for end := time.Now().Add(stopTimeout); time.Now().Before(end) && !revocations.idle(); {
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 

@@ -48,6 +48,16 @@ func (s *sessionSet) forget(uid types.UID) {
 	s.dropUnusedTransports()
 }
 
+// forgetAll drops all sessions, one after the other: what is under way with one still ends well.
+func (s *sessionSet) forgetAll() {
+	s.mu.Lock()
+	all := slices.Collect(maps.Keys(s.byUID))
+	s.mu.Unlock()
+	for _, uid := range all {
+		s.forget(uid)
+	}
+}
+
 // dropIdle drops the sessions of workloads that nobody has used for a while: their pods are gone.
 func (s *sessionSet) dropIdle() {
 	now := s.environment.clock.Now()
