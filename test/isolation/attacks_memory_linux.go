@@ -84,12 +84,12 @@ func deepJSON(t *Tenant) (Proof, error) {
 
 // largeSecrets lie in the Vault that everybody shares.
 func largeSecrets(t *Tenant) (Proof, error) {
-	// Vault takes no more than 10,000 entries in one object.
-	var groups strings.Builder
-	for i := 0; groups.Len() < 980_000; i++ {
-		fmt.Fprintf(&groups, `"%x":[%s{}],`, i, strings.Repeat("{},", 8000))
+	// Vault bounds how many values there are in one secret.
+	var keys strings.Builder
+	for i := 0; keys.Len() < 980_000; i++ {
+		fmt.Fprintf(&keys, `"%x":"%s",`, i, strings.Repeat("x", 300))
 	}
-	body := []byte(`{"data":{` + groups.String() + `"value":"x"}}`)
+	body := []byte(`{"data":{` + keys.String() + `"value":"x"}}`)
 	err := t.each(maxSecrets, func(ctx context.Context, i int) error {
 		_, err := t.s.Vault.Client().Logical().WriteBytesWithContext(ctx, fmt.Sprintf("secret/data/%s/%d", t.Namespace, i), body)
 		return err
