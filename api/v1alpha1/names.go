@@ -113,6 +113,8 @@ const (
 	ReasonConfigNotFound = "ConfigNotFound"
 	// ReasonConnectionNotFound: the Connection does not exist in the pod's namespace.
 	ReasonConnectionNotFound = "ConnectionNotFound"
+	// ReasonConnectionChanged: the Connection that a VaultTask uses is not the one any more that it used before.
+	ReasonConnectionChanged = "ConnectionChanged"
 	// ReasonNamespaceNotAllowed: the VaultConfig may not be used from this namespace.
 	ReasonNamespaceNotAllowed = "NamespaceNotAllowed"
 	// ReasonNotAllowed: the caller may not have the Connection.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -36,6 +35,7 @@ import (
 	"sallyport.dev/sallyport/internal/resolver"
 	"sallyport.dev/sallyport/internal/resolver/server"
 	"sallyport.dev/sallyport/internal/resolver/usage"
+	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
@@ -165,6 +165,11 @@ func withoutCopies(object any) (any, error) {
 		delete(annotations, corev1.LastAppliedConfigAnnotation)
 		accessor.SetAnnotations(annotations)
 	}
+	// A status from before it was bounded may be larger than all others together. Without its token it is written anew.
+	if config, ok := object.(*v1alpha1.VaultConfig); ok && config.Status.Token != nil &&
+		len(config.Status.Token.Policies) > auth.MaxPolicies {
+		config.Status.Token = nil
+	}
 	return object, nil
 }
 
@@ -200,17 +205,12 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 	if err != nil {
 		return fmt.Errorf("watching VaultTasks: %w", err)
 	}
+	follower := newTaskFollower(mgr.GetClient(), engine.Changed)
 	_, err = tasks.AddEventHandler(toolscache.ResourceEventHandlerFuncs{UpdateFunc: func(before, after any) {
-		old, ok := before.(*v1alpha1.VaultTask)
-		if !ok {
-			return
-		}
-		task, ok := after.(*v1alpha1.VaultTask)
-		if !ok || !task.Spec.Operation.HasEffect() || task.Status.Result == nil {
-			return
-		}
-		if !equality.Semantic.DeepEqual(old.Status.Result, task.Status.Result) {
-			engine.Changed(task.Status.Result.Path)
+		old, wasTask := before.(*v1alpha1.VaultTask)
+		task, isTask := after.(*v1alpha1.VaultTask)
+		if wasTask && isTask {
+			follower.updated(ctx, old, task)
 		}
 	}})
 	return err

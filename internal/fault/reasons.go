@@ -189,6 +189,13 @@ var reasons = map[string]entry{
 		cure:    "create it",
 		retry:   "when changed",
 	},
+	v1alpha1.ReasonConnectionChanged: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassWaiting},
+		meaning: "the Connection of a VaultTask's `connectionRef` was edited, or made anew, since the task first used it",
+		cure:    "look at what it says now, then set the annotation `sallyport.dev/rerun`",
+		retry:   "when run again",
+	},
 	v1alpha1.ReasonNamespaceNotAllowed: {
 		code:    codes.PermissionDenied,
 		classes: []Class{ClassWaiting},

@@ -86,11 +86,10 @@ func (e *Engine) Undelivered(resolved *Resolved, err error) {
 	}
 }
 
-// Changed tells the engine that Sallyport has changed the secret at a path of Vault's API: mounted volumes get it at
-// once.
-func (e *Engine) Changed(path string) {
-	e.reader.forget(path)
-	e.changes.Announce(path) // afterwards, or a quick node would find the version of before
+// Changed tells the engine that Sallyport has changed the secret at a Place: mounted volumes get it at once.
+func (e *Engine) Changed(place string) {
+	e.reader.forget(place)
+	e.changes.Announce(place) // afterwards, or a quick node would find the version of before
 }
 
 // WaitForChanges waits for secrets that Sallyport has changed after the cursor, until ctx ends or stop is closed, and
@@ -197,7 +196,7 @@ func (e *Engine) describe(resolved *Resolved, p *plan, interval time.Duration) *
 	resolved.RefreshAfter = e.refreshAfter(p, interval)
 	resolved.Versions, resolved.SecretKeys = p.versions(), p.secretKeys()
 	if p.forVolume {
-		resolved.ChangeKeys = e.changes.keysOf(p.sharedPaths())
+		resolved.ChangeKeys = e.changes.keysOf(p.sharedPlaces())
 	}
 	return resolved
 }

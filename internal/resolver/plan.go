@@ -125,12 +125,12 @@ func (p *plan) deferred() []string {
 	return slices.Compact(names)
 }
 
-// sharedPaths are the paths of what is read once for all volumes.
-func (p *plan) sharedPaths() []string {
+// sharedPlaces are the places of what is read once for all volumes.
+func (p *plan) sharedPlaces() []string {
 	paths := make([]string, 0, len(p.sources))
 	for _, s := range p.sources {
 		if !s.dynamic {
-			paths = append(paths, s.path)
+			paths = append(paths, s.place())
 		}
 	}
 	return paths

@@ -129,9 +129,9 @@ func (i TokenInfo) Extendable() bool {
 	return i.Renewable && !i.MaxTTLReached && !i.ExpireTime.IsZero()
 }
 
-// maxPolicies and maxPolicyName bound what is kept of a token's policies, as status does.
+// MaxPolicies and maxPolicyName bound what is kept of a token's policies, as status does.
 const (
-	maxPolicies   = 256
+	MaxPolicies   = 256
 	maxPolicyName = 256
 )
 
@@ -139,7 +139,7 @@ const (
 func sortedPolicies(own, ofEntity []string) []string {
 	all := slices.Concat(own, ofEntity)
 	slices.Sort(all)
-	return printable.Texts(slices.Compact(all), maxPolicyName, maxPolicies)
+	return printable.Texts(slices.Compact(all), maxPolicyName, MaxPolicies)
 }
 
 // StableName is what every replica, now and later, calls a token that was put into a Secret; empty if there is no such
