@@ -98,7 +98,7 @@ func largeSecrets(t *Tenant) (Proof, error) {
 		return nil, err
 	}
 	reads := func() int { return t.sharedReads("GET secret/data/" + t.Namespace) }
-	return atLeast(2*maxSecrets, "reads of 980 kB", reads), t.shared(func() error {
+	return atLeast(maxSecrets, "reads of 980 kB", reads), t.shared(func() error {
 		return t.createMany(8, func(i int) client.Object { return t.wideConnection(fmt.Sprintf("large-%d", i), t.Namespace) })
 	})
 }
