@@ -12,7 +12,7 @@ func Long() bool { return os.Getenv("ISOLATION_LONG") != "" }
 
 const (
 	// shortLength is how long an attack lasts after it has begun, and longLength if there is time.
-	shortLength, longLength = 8 * time.Second, 40 * time.Second
+	shortLength, longLength = 7 * time.Second, 40 * time.Second
 )
 
 // Length is how long an attack lasts.
