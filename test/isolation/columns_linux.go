@@ -224,13 +224,13 @@ func measureLease(ctx context.Context, v *Victim) (time.Duration, error) {
 		return time.Since(started), err
 	}
 	err = eventually(ctx, leaseLimit+grace, func(ctx context.Context) error {
-		left, err := v.leases(ctx)
+		left, listErr := v.leases(ctx)
 		for lease := range left {
 			if mounted[lease] && !before[lease] {
-				err = errors.New("the lease is still in Vault")
+				return errors.New("the lease is still in Vault")
 			}
 		}
-		return err
+		return listErr
 	})
 	return time.Since(started), err
 }

@@ -32,11 +32,11 @@ func Table(results []*Result) string {
 		fmt.Fprintf(&b, " %s |", column.Name)
 	}
 	b.WriteString(" controller MiB | node MiB | processes |\n|---|" + strings.Repeat("---|", len(Columns)+3) + "\n")
-	limits := "| *at most* |"
+	b.WriteString("| *at most* |")
 	for _, column := range Columns {
-		limits += fmt.Sprintf(" *%g* |", column.Limit.Seconds())
+		fmt.Fprintf(&b, " *%g* |", column.Limit.Seconds())
 	}
-	b.WriteString(limits + " | | |\n")
+	b.WriteString(" | | |\n")
 	for _, result := range results {
 		fmt.Fprintf(&b, "| %s |", result.Attack)
 		for _, column := range Columns {
