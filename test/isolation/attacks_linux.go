@@ -35,7 +35,7 @@ var Attacks = []Attack{
 	{Name: "leases of a Vault that hangs at their revocation", Begin: hangingRevocations},
 	// What is much.
 	{Name: "1,000 VaultTasks", Begin: manyTasks},
-	{Name: "1,000 Connections edited in a loop", Begin: editedConnections},
+	{Name: "400 Connections edited in a loop, 1,000 if there is time", Begin: editedConnections},
 	{Name: "100 VaultConfigs edited in a loop", Begin: editedConfigs},
 	{Name: "VaultTasks that write paths like the victim's, to another Vault", Begin: samePaths},
 	// What reaches the resolver and the node.
@@ -43,7 +43,7 @@ var Attacks = []Attack{
 	{Name: "connections to port 9443 that say nothing", Begin: silentConnections},
 	{Name: "100 volumes of a Vault that hangs", Begin: hangingVolumes},
 	{Name: "120 volumes of 510 empty files with long names", Begin: emptyFiles},
-	{Name: "pods with 10 volumes each, 300 pods if there is time", Begin: manyVolumes},
+	{Name: "40 pods with 10 volumes each, 300 if there is time", Begin: manyVolumes},
 	{Name: "a Connection edited to learn a secret from its status", Begin: oracle},
 }
 
