@@ -71,7 +71,7 @@ func TestMemoryIsChargedInFull(t *testing.T) {
 		before := used()
 		for i := range volumes {
 			dir := store.Path(fmt.Sprint("csi-", i))
-			g.Expect(store.Create(dir, "", files, volume.State{})).To(Succeed())
+			g.Expect(store.Create(dir, "", volume.State{})).To(Succeed())
 			t.Cleanup(func() { _ = mount.UnmountAll(mount.System(), dir) })
 			_, err := store.WriteFiles(dir, nil, files)
 			g.Expect(err).NotTo(HaveOccurred())
