@@ -55,6 +55,10 @@ test-integration: ## Controllers, resolver and csi-sanity against a real API ser
 test-isolation: ## What a hostile tenant does, and what another one has meanwhile, with the memory limits of config/ (root, Linux).
 	@hack/test.sh isolation
 
+.PHONY: test-long
+test-long: ## The same, with heavier attacks that last longer: half an hour, no part of `make test`.
+	@ISOLATION_LONG=yes hack/test.sh isolation
+
 .PHONY: test-e2e
 test-e2e: ## The manifests of config/ on a real kubelet with real containers; ends with the canary scan (root, Linux).
 	@hack/test.sh e2e

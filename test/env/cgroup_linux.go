@@ -39,12 +39,12 @@ func NewCgroup(name string, limit int64) (*Cgroup, error) {
 			return nil, fmt.Errorf("the memory controller cannot be used here: %w", err)
 		}
 	}
-	if err := os.Mkdir(c.dir, 0o755); err != nil { //nolint:gosec // others may look
+	if err := os.Mkdir(c.dir, 0o755); err != nil {
 		return nil, err
 	}
 	for file, value := range files {
 		err := os.WriteFile(filepath.Join(c.dir, file), []byte(value), 0o600)
-		if err != nil && !(file == "memory.swap.max" && errors.Is(err, os.ErrNotExist)) { // a kernel without swap
+		if err != nil && (file != "memory.swap.max" || !errors.Is(err, os.ErrNotExist)) { // a kernel without swap
 			return nil, errors.Join(err, os.Remove(c.dir))
 		}
 	}

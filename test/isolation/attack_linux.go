@@ -14,7 +14,7 @@ type Attack struct {
 	// Begin starts it, with the rights of the tenant, and returns how to see that it happens: what happened so far, and
 	// an error as long as that is less than there has to be.
 	Begin func(*Tenant) (Proof, error)
-	// Restart has a replica and then the node plugin begin anew while it lasts.
+	// Restart has each replica begin anew, with what the attack has left in the API server.
 	Restart bool
 }
 
@@ -53,6 +53,10 @@ type Result struct {
 	Failures []error
 }
 
+// restartWithin is how soon all is as before when the replicas have begun anew: the leader has to be elected, and caches
+// to be filled.
+const restartWithin = time.Minute
+
 // Run attacks in a namespace that does not exist yet, and measures what the victim has meanwhile.
 func (v *Victim) Run(ctx context.Context, attack Attack, namespace string, window time.Duration) (*Result, error) {
 	before := len(v.s.Ends())
@@ -67,11 +71,6 @@ func (v *Victim) Run(ctx context.Context, attack Attack, namespace string, windo
 	go func() { figures <- v.Measure(measuring) }()
 	proof, beginErr := attack.Begin(tenant)
 	sleep(ctx, window)
-	if attack.Restart {
-		if err := v.s.restart(ctx); err != nil {
-			return nil, err
-		}
-	}
 	done()
 	result := &Result{Attack: attack.Name, Figures: <-figures}
 	if beginErr != nil {
@@ -80,6 +79,13 @@ func (v *Victim) Run(ctx context.Context, attack Attack, namespace string, windo
 		var proofErr error
 		result.Seen, proofErr = proof()
 		result.Failures = append(result.Failures, proofErr)
+	}
+	if attack.Restart {
+		err := errors.Join(v.s.restart(ctx), v.Calm(ctx, restartWithin))
+		if err != nil {
+			err = fmt.Errorf("after a restart it was not as before: %w", err)
+		}
+		result.Failures = append(result.Failures, err)
 	}
 	result.Reasons = tenant.reasons(ctx)
 	result.Failures = append(result.Failures, result.Figures.Check(), tenant.stop(ctx))

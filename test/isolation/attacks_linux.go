@@ -20,7 +20,7 @@ var Attacks = []Attack{
 	{Name: "8 Connections with 64 secrets of 980 kB each, in the shared Vault", Begin: largeSecrets},
 	{Name: "secrets of 300,000 keys", Begin: manyKeys},
 	{Name: "JSON that is nested 100,000 deep", Begin: deepJSON},
-	{Name: "60 Connections of literals, as large as the API server takes them", Begin: literals, Restart: true},
+	{Name: "60 Connections of literals, as large as the API server takes them, one by one", Begin: literals, Restart: true},
 	{Name: "100 VaultConfigs whose Vault tells of 52,000 policies", Begin: manyPolicies, Restart: true},
 	{Name: "a Vault whose words are control characters and megabytes", Begin: hostileWords},
 	{Name: "compressed answers and headers without end", Begin: bombs},
@@ -35,7 +35,7 @@ var Attacks = []Attack{
 	{Name: "leases of a Vault that hangs at their revocation", Begin: hangingRevocations},
 	// What is much.
 	{Name: "1,000 VaultTasks", Begin: manyTasks},
-	{Name: "1,000 Connections edited in a loop", Begin: editedConnections},
+	{Name: "400 Connections edited in a loop, 1,000 if there is time", Begin: editedConnections},
 	{Name: "100 VaultConfigs edited in a loop", Begin: editedConfigs},
 	{Name: "VaultTasks that write paths like the victim's, to another Vault", Begin: samePaths},
 	// What reaches the resolver and the node.
@@ -43,7 +43,7 @@ var Attacks = []Attack{
 	{Name: "connections to port 9443 that say nothing", Begin: silentConnections},
 	{Name: "100 volumes of a Vault that hangs", Begin: hangingVolumes},
 	{Name: "120 volumes of 510 empty files with long names", Begin: emptyFiles},
-	{Name: "pods with 10 volumes each, 300 pods if there is time", Begin: manyVolumes},
+	{Name: "40 pods with 10 volumes each, 300 if there is time", Begin: manyVolumes},
 	{Name: "a Connection edited to learn a secret from its status", Begin: oracle},
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -63,7 +64,8 @@ func Start(ctx context.Context, output string) (*System, error) {
 			return s, err
 		}
 	}
-	return s, s.startNode(ctx)
+	err = s.startNode(ctx)
+	return s, err
 }
 
 // onClose has Close do something before all that was given earlier.
@@ -72,8 +74,8 @@ func (s *System) onClose(stop func() error) { s.stops = append(s.stops, stop) }
 // Close ends everything, the youngest first.
 func (s *System) Close() error {
 	var failures []error
-	for i := len(s.stops) - 1; i >= 0; i-- {
-		failures = append(failures, s.stops[i]())
+	for _, stop := range slices.Backward(s.stops) {
+		failures = append(failures, stop())
 	}
 	return errors.Join(failures...)
 }

@@ -12,7 +12,7 @@ func Long() bool { return os.Getenv("ISOLATION_LONG") != "" }
 
 const (
 	// shortLength is how long an attack lasts after it has begun, and longLength if there is time.
-	shortLength, longLength = 8 * time.Second, 40 * time.Second
+	shortLength, longLength = 7 * time.Second, 40 * time.Second
 )
 
 // Length is how long an attack lasts.
@@ -32,11 +32,11 @@ func Table(results []*Result) string {
 		fmt.Fprintf(&b, " %s |", column.Name)
 	}
 	b.WriteString(" controller MiB | node MiB | processes |\n|---|" + strings.Repeat("---|", len(Columns)+3) + "\n")
-	limits := "| *at most* |"
+	b.WriteString("| *at most* |")
 	for _, column := range Columns {
-		limits += fmt.Sprintf(" *%g* |", column.Limit.Seconds())
+		fmt.Fprintf(&b, " *%g* |", column.Limit.Seconds())
 	}
-	b.WriteString(limits + " | | |\n")
+	b.WriteString(" | | |\n")
 	for _, result := range results {
 		fmt.Fprintf(&b, "| %s |", result.Attack)
 		for _, column := range Columns {

@@ -83,7 +83,8 @@ func NewVictim(ctx context.Context, s *System) (*Victim, error) {
 			return nil, err
 		}
 	}
-	return v, v.mountResident(ctx)
+	err := v.mountResident(ctx)
+	return v, err
 }
 
 // addRenewed makes a VaultConfig with a short-lived token.
