@@ -51,6 +51,14 @@ fuzz: ## Fuzz expressions, templates and the writers of files, FUZZTIME (5s) eac
 test-integration: ## Controllers, resolver and csi-sanity against a real API server (envtest) and a real Vault.
 	@hack/test.sh integration
 
+.PHONY: test-isolation
+test-isolation: ## What a hostile tenant does, and what another one has meanwhile, with the memory limits of config/ (root, Linux).
+	@hack/test.sh isolation
+
+.PHONY: test-long
+test-long: ## The same, with heavier attacks that last longer: half an hour, no part of `make test`.
+	@ISOLATION_LONG=yes hack/test.sh isolation
+
 .PHONY: test-e2e
 test-e2e: ## The manifests of config/ on a real kubelet with real containers; ends with the canary scan (root, Linux).
 	@hack/test.sh e2e

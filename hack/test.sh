@@ -4,9 +4,10 @@
 #   hack/test.sh unit           plain go test, with the race detector
 #   hack/test.sh fuzz           the fuzz targets of expressions, templates and the writers of files, FUZZTIME each (5s)
 #   hack/test.sh integration    with a real API server and a real Vault, no node, with the race detector
+#   hack/test.sh isolation      what a hostile tenant does, and what another one has meanwhile; a stage of its own (root)
 #   hack/test.sh e2e            on a real node of its own, which is gone afterwards
 #
-# FOCUS='words' runs the specs of integration or e2e whose names match. The end-to-end tests' node lives in
+# FOCUS='words' runs the specs of integration, isolation or e2e whose names match. The end-to-end tests' node lives in
 # SALLYPORT_CLUSTER_DIR, by default $SALLYPORT_CACHE/e2e, so that a running demo is not disturbed.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
@@ -25,7 +26,7 @@ plain_test() { go test "$@"; }
 
 unit() {
   local packages=()
-  while read -r package; do packages+=("$package"); done < <(test_packages ./... | cut -d' ' -f1 | grep -vE '/test/(integration|e2e|bench)(/|$)')
+  while read -r package; do packages+=("$package"); done < <(test_packages ./... | cut -d' ' -f1 | grep -vE '/test/(integration|isolation|e2e|bench)(/|$)')
   hack/packages.sh race
   heading "Unit tests"
   race_test "${packages[@]}"
@@ -65,6 +66,19 @@ integration() {
   export KUBEBUILDER_ASSETS=$assets VAULT_BINARY=$vault
   heading "Integration tests: kube-apiserver $("$assets/kube-apiserver" --version | awk '{print $2}'), $("$vault" version | cut -d, -f1)"
   each_suite ./test/integration/... race_test run_here
+}
+
+# isolation runs the programs that users run, so without the race detector. ISOLATION_LONG=yes attacks harder and longer.
+isolation() {
+  need_root
+  KUBEBUILDER_ASSETS=$(hack/tools.sh --assets)
+  VAULT_BINARY=$(hack/tools.sh --path vault)
+  SALLYPORT_BINARY=$ROOT/bin/sallyport
+  ISOLATION_OUTPUT=${ISOLATION_OUTPUT:-$ROOT/bin/isolation}
+  export KUBEBUILDER_ASSETS VAULT_BINARY SALLYPORT_BINARY ISOLATION_OUTPUT
+  make --no-print-directory build
+  heading "Isolation of tenants"
+  each_suite ./test/isolation/... plain_test run_here
 }
 
 # export_node is for the specs with real mounts.
@@ -162,6 +176,6 @@ save_state() {
 }
 
 case ${1:-} in
-  unit | fuzz | integration | e2e) "$1" ;;
-  *) die "usage: hack/test.sh unit|fuzz|integration|e2e" ;;
+  unit | fuzz | integration | isolation | e2e) "$1" ;;
+  *) die "usage: hack/test.sh unit|fuzz|integration|isolation|e2e" ;;
 esac

@@ -113,6 +113,8 @@ const (
 	ReasonConfigNotFound = "ConfigNotFound"
 	// ReasonConnectionNotFound: the Connection does not exist in the pod's namespace.
 	ReasonConnectionNotFound = "ConnectionNotFound"
+	// ReasonConnectionChanged: the Connection that a VaultTask uses is not the one any more that it used before.
+	ReasonConnectionChanged = "ConnectionChanged"
 	// ReasonNamespaceNotAllowed: the VaultConfig may not be used from this namespace.
 	ReasonNamespaceNotAllowed = "NamespaceNotAllowed"
 	// ReasonNotAllowed: the caller may not have the Connection.
@@ -121,6 +123,8 @@ const (
 	ReasonNoResolver = "NoResolver"
 	// ReasonNodeFull: the volumes of the node already use the memory set aside for them.
 	ReasonNodeFull = "NodeFull"
+	// ReasonNodeBusy: the node mounts as many volumes of the namespace as it does at once.
+	ReasonNodeBusy = "NodeBusy"
 	// ReasonRestarted: a workload was rolled, because a Connection that its pods mount changed.
 	ReasonRestarted = "Restarted"
 	// ReasonNoVersions: a secret has no versions, so that a change of it does not roll workloads.

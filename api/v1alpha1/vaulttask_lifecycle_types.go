@@ -27,7 +27,8 @@ type TaskLifecycle struct {
 	// +kubebuilder:validation:Minimum=1
 	ActiveDeadlineSeconds *int64 `json:"activeDeadlineSeconds,omitempty"`
 
-	// ttlSecondsAfterFinished is when a finished task is deleted; without it, never.
+	// ttlSecondsAfterFinished is when a finished task is deleted; without it, never. One that Argo CD, Flux or Helm would
+	// create anew stays, unless it is a hook.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`

@@ -40,6 +40,11 @@ type VaultTaskStatus struct {
 	// +optional
 	Failures int32 `json:"failures,omitempty"`
 
+	// connection is what connectionRef named when the task first used it, or first waited for its time. If it is edited
+	// or made anew, runs wait for the annotation sallyport.dev/rerun.
+	// +optional
+	Connection *TaskConnection `json:"connection,omitempty"`
+
 	// claim is written before Vault is called, so that a controller that dies in between can tell what it had begun.
 	// +optional
 	Claim *TaskClaim `json:"claim,omitempty"`
@@ -61,6 +66,18 @@ type VaultTaskStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=200
 	History []TaskRun `json:"history,omitempty"`
+}
+
+// TaskConnection is one state of a Connection.
+type TaskConnection struct {
+	// uid of the Connection.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	UID string `json:"uid,omitempty"`
+
+	// generation of its spec.
+	// +optional
+	Generation int64 `json:"generation,omitempty"`
 }
 
 // TaskClaim records what the controller was about to do.

@@ -56,6 +56,9 @@ func (a *attempt) execute(ctx context.Context) (*outcome, error) {
 		return nil, err
 	}
 	defer to.close()
+	if to.connection != nil { // from here on the Connection is in use
+		a.task.Status.Connection = to.connection
+	}
 	out, err := a.operate(ctx, to)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -92,6 +93,44 @@ func TestAFinishedTaskIsRemovedAfterItsTime(t *testing.T) {
 	g.Expect(due(task, now).action).To(Equal(rest))
 	g.Expect(due(task, now).after).To(BeNumerically("~", time.Minute, time.Second))
 	g.Expect(due(task, now.Add(time.Minute)).action).To(Equal(remove))
+}
+
+func TestATaskThatASyncWouldCreateAnewStays(t *testing.T) {
+	now := time.Now()
+	tests := []struct {
+		name                string
+		labels, annotations map[string]string
+		tool                string
+	}{
+		{name: "nobody's"},
+		{name: "Argo CD's", annotations: map[string]string{"argocd.argoproj.io/tracking-id": "app:x"}, tool: "Argo CD"},
+		{name: "a hook of Argo CD", annotations: map[string]string{
+			"argocd.argoproj.io/tracking-id": "app:x", "argocd.argoproj.io/hook": "Sync"}},
+		{name: "Flux's", labels: map[string]string{"kustomize.toolkit.fluxcd.io/name": "app"}, tool: "Flux"},
+		{name: "of a release that Flux installed", labels: map[string]string{"helm.toolkit.fluxcd.io/name": "app"}, tool: "Flux"},
+		{name: "Helm's", annotations: map[string]string{"meta.helm.sh/release-name": "app"}, tool: "Helm"},
+		{name: "a hook of Helm", annotations: map[string]string{
+			"meta.helm.sh/release-name": "app", "helm.sh/hook": "post-install"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			g := NewWithT(t)
+			task := builder.VaultTask("shop", "rotate", v1alpha1.OperationWrite, "db", func(t *v1alpha1.VaultTask) {
+				t.Spec.TTLSecondsAfterFinished = new(int32(0))
+				t.Labels, t.Annotations = test.labels, test.annotations
+			})
+			begin(task, time.Time{}, now)
+			complete(task, &outcome{result: &v1alpha1.TaskResult{}, message: "done"}, now)
+			ready := meta.FindStatusCondition(task.Status.Conditions, v1alpha1.ConditionReady)
+			if test.tool == "" {
+				g.Expect(due(task, now).action).To(Equal(remove))
+				g.Expect(ready.Message).To(Equal("done"))
+				return
+			}
+			g.Expect(due(task, now)).To(Equal(decision{action: rest}))
+			g.Expect(ready.Message).To(HavePrefix("done; it stays in spite of ttlSecondsAfterFinished, for " + test.tool + " would"))
+		})
+	}
 }
 
 func TestWhenATaskIsGivenUp(t *testing.T) {

@@ -40,6 +40,9 @@ func (a *access) byConnection(ctx context.Context, to *target) error {
 	if err := refersInCredentialsOnly(connection, name); err != nil {
 		return err
 	}
+	if err := sameConnection(a.task, connection); err != nil {
+		return err
+	}
 	values, err := a.engine.Values(ctx, connection)
 	if err != nil {
 		return err
@@ -66,7 +69,40 @@ func (a *access) byConnection(ctx context.Context, to *target) error {
 			Auth: login,
 		},
 	}, credentials)
+	to.connection = stateOf(connection)
 	return err
+}
+
+// sameConnection refuses a Connection that is another than the one that the task used before: whoever may write
+// Connections would choose where the data of somebody else's task goes, and as whom. To set the annotation is what
+// admission asks for the rights to. One that never could be used may be corrected.
+func sameConnection(task *v1alpha1.VaultTask, connection *v1alpha1.Connection) error {
+	seen := task.Status.Connection
+	switch {
+	case seen == nil || *seen == *stateOf(connection):
+		return nil
+	case task.Status.Claim != nil:
+		return unknown("Connection %s was changed after an earlier attempt had begun", connection.Name)
+	}
+	return fault.Waiting(v1alpha1.ReasonConnectionChanged, "Connection %s/%s was changed since this task first used it",
+		connection.Namespace, connection.Name).
+		WithRemedy("look at what it says now, then set the annotation %s to run the task with it", v1alpha1.AnnotationRerun)
+}
+
+func stateOf(connection *v1alpha1.Connection) *v1alpha1.TaskConnection {
+	return &v1alpha1.TaskConnection{UID: string(connection.UID), Generation: connection.Generation}
+}
+
+// noteConnection records the Connection of a task that does not run yet, so that it is the one that its author knew.
+func (r *Reconciler) noteConnection(ctx context.Context, task *v1alpha1.VaultTask) {
+	if task.Spec.ConnectionRef == nil || task.Status.Connection != nil {
+		return
+	}
+	connection := &v1alpha1.Connection{}
+	name := client.ObjectKey{Namespace: task.Namespace, Name: task.Spec.ConnectionRef.Name}
+	if r.client.Get(ctx, name, connection) == nil { // else it is recorded when it is used
+		task.Status.Connection = stateOf(connection)
+	}
 }
 
 // mayRefer returns the keys whose values no status and no sentence shows.

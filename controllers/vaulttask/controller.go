@@ -67,7 +67,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("vaulttask").
 		For(&v1alpha1.VaultTask{}, builder.WithPredicates(predicate.Or(
-			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
 		WithOptions(requeue.Options(workers)).
 		Complete(r)
 }
@@ -79,7 +79,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.client.Get(ctx, request.NamespacedName, cached); err != nil {
 		return r.gone(request, err)
 	}
-	if next := due(cached, r.clock.Now()); next.action == rest && r.unstored(cached) == nil {
+	if next := due(cached, r.clock.Now()); next.action == rest && r.unstored(cached) == nil && !unseen(cached) {
 		return ctrl.Result{RequeueAfter: next.after}, nil
 	}
 	if untouched(cached) {
@@ -108,7 +108,7 @@ func (r *Reconciler) proceed(ctx context.Context, task *v1alpha1.VaultTask) (ctr
 	next := due(task, r.clock.Now())
 	switch next.action {
 	case rest:
-		return ctrl.Result{RequeueAfter: next.after}, nil
+		return ctrl.Result{RequeueAfter: next.after}, r.see(ctx, task)
 	case remove:
 		return ctrl.Result{}, r.remove(ctx, task)
 	case run:
@@ -117,6 +117,7 @@ func (r *Reconciler) proceed(ctx context.Context, task *v1alpha1.VaultTask) (ctr
 	}
 	before := task.DeepCopy()
 	next.describe(task)
+	r.noteConnection(ctx, task)
 	if err := r.store(ctx, before, task); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}

@@ -57,7 +57,7 @@ func due(task *v1alpha1.VaultTask, now time.Time) decision {
 	if !finished(task) {
 		return decision{action: run}
 	}
-	if ttl := task.Spec.TTLSecondsAfterFinished; ttl != nil {
+	if ttl := task.Spec.TTLSecondsAfterFinished; ttl != nil && recreatedBy(task) == "" {
 		left := s.CompletionTime.Add(time.Duration(*ttl) * time.Second).Sub(now)
 		if left <= 0 {
 			return decision{action: remove}
@@ -98,6 +98,26 @@ func dueBySchedule(task *v1alpha1.VaultTask, now time.Time) decision {
 // finished tells whether the run that the annotation asks for has ended.
 func finished(task *v1alpha1.VaultTask) bool {
 	return task.Status.CompletionTime != nil && task.Status.Rerun == task.Annotations[v1alpha1.AnnotationRerun]
+}
+
+// recreatedBy names the tool that would create a deleted task anew from what it holds, so that the task would run once
+// more at every sync; empty for none. Hooks are no part of what such a tool keeps. Sources: the annotations and labels
+// that Argo CD (annotation tracking), Flux and Helm put on what they apply.
+func recreatedBy(task *v1alpha1.VaultTask) string {
+	for _, hook := range []string{"argocd.argoproj.io/hook", "helm.sh/hook"} {
+		if task.Annotations[hook] != "" {
+			return ""
+		}
+	}
+	switch {
+	case task.Annotations["argocd.argoproj.io/tracking-id"] != "":
+		return "Argo CD"
+	case task.Labels["kustomize.toolkit.fluxcd.io/name"] != "", task.Labels["helm.toolkit.fluxcd.io/name"] != "":
+		return "Flux"
+	case task.Annotations["meta.helm.sh/release-name"] != "":
+		return "Helm"
+	}
+	return ""
 }
 
 // fresh tells whether a run that is due begins now, and does not go on.

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/printable"
 	"sallyport.dev/sallyport/internal/status"
 	"sallyport.dev/sallyport/internal/vault/secrets"
 )
@@ -78,6 +79,7 @@ func keysOf(data map[string]any) (keys []string, omitted int32) {
 		if len(key) > maxKeyName {
 			continue
 		}
+		key = printable.Text(key, maxKeyName)
 		if size += len(key); len(keys) == maxKeys || size > maxKeyBytes {
 			break
 		}

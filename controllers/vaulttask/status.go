@@ -2,6 +2,7 @@ package vaulttask
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -25,6 +27,9 @@ const (
 func begin(task *v1alpha1.VaultTask, scheduledTime, now time.Time) {
 	s := &task.Status
 	s.ObservedGeneration = task.Generation
+	if s.Rerun != task.Annotations[v1alpha1.AnnotationRerun] {
+		s.Connection = nil // whoever asked for this run knows it as it is
+	}
 	s.Rerun = task.Annotations[v1alpha1.AnnotationRerun]
 	s.StartTime = status.Time(now)
 	s.CompletionTime, s.Result, s.Claim, s.Failures = nil, nil, nil, 0
@@ -41,9 +46,13 @@ func complete(task *v1alpha1.VaultTask, out *outcome, now time.Time) {
 	meta.RemoveStatusCondition(&task.Status.Conditions, v1alpha1.ConditionFailed)
 	task.Status.Result = out.result
 	end(task, v1alpha1.ReasonSucceeded, now)
-	status.True(&task.Status.Conditions, task.Generation, v1alpha1.ConditionComplete, v1alpha1.ReasonSucceeded,
-		out.message)
-	status.Ready(&task.Status.Conditions, task.Generation, out.message)
+	message := out.message
+	if tool := recreatedBy(task); tool != "" && task.Spec.TTLSecondsAfterFinished != nil {
+		message += fmt.Sprintf("; it stays in spite of ttlSecondsAfterFinished, for %s would create it anew and it would run"+
+			" again: remove the field, or make the task a hook", tool)
+	}
+	status.True(&task.Status.Conditions, task.Generation, v1alpha1.ConditionComplete, v1alpha1.ReasonSucceeded, message)
+	status.Ready(&task.Status.Conditions, task.Generation, message)
 }
 
 func fail(task *v1alpha1.VaultTask, f *fault.Fault, now time.Time) {
@@ -113,6 +122,19 @@ func scheduled(task *v1alpha1.VaultTask, next time.Time) {
 	message := "the next run is due at " + next.Format(time.RFC3339)
 	status.Ready(conditions, task.Generation, message)
 	status.True(conditions, task.Generation, v1alpha1.ConditionReady, v1alpha1.ReasonScheduled, message)
+}
+
+// unseen tells whether a finished task was edited since its status was written: its suspension, its limits.
+func unseen(task *v1alpha1.VaultTask) bool { return task.Status.ObservedGeneration != task.Generation }
+
+// see says in the status of a finished task that an edit of it was seen, for whoever waits by that.
+func (r *Reconciler) see(ctx context.Context, task *v1alpha1.VaultTask) error {
+	before := task.DeepCopy()
+	task.Status.ObservedGeneration = task.Generation
+	for i := range task.Status.Conditions {
+		task.Status.Conditions[i].ObservedGeneration = task.Generation
+	}
+	return client.IgnoreNotFound(r.store(ctx, before, task))
 }
 
 // lastCondition is what the task waited for until now.

@@ -20,7 +20,9 @@ type target struct {
 	path     string // of the Generic operations
 	// config is the VaultConfig whose identity is used; nil if the task brings its own.
 	config *v1alpha1.VaultConfig
-	close  func()
+	// connection that the Vault was taken from, as it was; nil if it was not.
+	connection *v1alpha1.TaskConnection
+	close      func()
 }
 
 // shown is how status calls it.

@@ -7,9 +7,8 @@ import (
 	"net"
 
 	"github.com/go-logr/logr"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,7 +35,9 @@ import (
 	"sallyport.dev/sallyport/internal/resolver"
 	"sallyport.dev/sallyport/internal/resolver/server"
 	"sallyport.dev/sallyport/internal/resolver/usage"
+	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
 
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get
@@ -68,8 +69,12 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 	if err != nil {
 		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
 	}
+	guard, err := networks.NewGuard(options.AllowedVaultNetworks, []string{options.APIServer, options.PodIP})
+	if err != nil {
+		return nil, fmt.Errorf("allowed Vault networks: %w", err)
+	}
 	sessions, err := session.NewSessions(session.Options{
-		Reader: mgr.GetAPIReader(), Kubernetes: clients, Clock: clk,
+		Reader: mgr.GetAPIReader(), Kubernetes: clients, Clock: clk, Networks: guard,
 		AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs,
 	})
 	if err != nil {
@@ -140,16 +145,32 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 		// Only our own kinds and the metadata of namespaces and workloads are cached, those of which there are many
 		// without the part that may be larger than all the rest. Everything else is read when it is needed: a forgotten
 		// Get must fail rather than start an informer that holds every Secret of the cluster in memory.
-		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.Connection{}: {Transform: cache.TransformStripManagedFields()},
-			&appsv1.Deployment{}:   {Transform: cache.TransformStripManagedFields()},
-			&appsv1.StatefulSet{}:  {Transform: cache.TransformStripManagedFields()},
-			&appsv1.DaemonSet{}:    {Transform: cache.TransformStripManagedFields()},
-		}},
+		Cache: cache.Options{ReaderFailOnMissingInformer: true, DefaultTransform: withoutCopies},
 		Client: client.Options{Cache: &client.CacheOptions{
 			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}},
 		}},
 	})
+}
+
+// withoutCopies drops from an object before it is cached what repeats it: who owns which field, and the whole that
+// kubectl apply leaves in an annotation. Nobody reads either. Whoever writes an object that came from the cache writes a
+// patch or its status, which leaves both as they are.
+func withoutCopies(object any) (any, error) {
+	accessor, err := meta.Accessor(object)
+	if err != nil {
+		return object, nil //nolint:nilerr // a tombstone
+	}
+	accessor.SetManagedFields(nil)
+	if annotations := accessor.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {
+		delete(annotations, corev1.LastAppliedConfigAnnotation)
+		accessor.SetAnnotations(annotations)
+	}
+	// A status from before it was bounded may be larger than all others together. Without its token it is written anew.
+	if config, ok := object.(*v1alpha1.VaultConfig); ok && config.Status.Token != nil &&
+		len(config.Status.Token.Policies) > auth.MaxPolicies {
+		config.Status.Token = nil
+	}
+	return object, nil
 }
 
 // watchKinds starts the informers that the resolver reads from. The controllers start theirs only in the leader; the
@@ -184,17 +205,12 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 	if err != nil {
 		return fmt.Errorf("watching VaultTasks: %w", err)
 	}
+	follower := newTaskFollower(mgr.GetClient(), engine.Changed)
 	_, err = tasks.AddEventHandler(toolscache.ResourceEventHandlerFuncs{UpdateFunc: func(before, after any) {
-		old, ok := before.(*v1alpha1.VaultTask)
-		if !ok {
-			return
-		}
-		task, ok := after.(*v1alpha1.VaultTask)
-		if !ok || !task.Spec.Operation.HasEffect() || task.Status.Result == nil {
-			return
-		}
-		if !equality.Semantic.DeepEqual(old.Status.Result, task.Status.Result) {
-			engine.Changed(task.Status.Result.Path)
+		old, wasTask := before.(*v1alpha1.VaultTask)
+		task, isTask := after.(*v1alpha1.VaultTask)
+		if wasTask && isTask {
+			follower.updated(ctx, old, task)
 		}
 	}})
 	return err

@@ -26,6 +26,10 @@ type ControllerOptions struct {
 	// AllowedProxyURLs are the origins of proxies that may stand on the way to Vault; empty allows every one, or none
 	// if AllowedVaultURLs is set.
 	AllowedProxyURLs []string
+	// AllowedVaultNetworks are networks that connections may lead to which are closed otherwise: loopback, link-local.
+	AllowedVaultNetworks []string
+	// APIServer is the address of the Kubernetes API, which no VaultConfig may lead to.
+	APIServer string
 	// LeaderElect is whether the replicas elect a leader for the controllers.
 	LeaderElect bool
 	// MetricsAddress and ProbeAddress are where metrics and health probes are served; "0" serves none.
@@ -39,6 +43,7 @@ type ControllerOptions struct {
 type controllerMode struct {
 	options                       ControllerOptions
 	allowedVaults, allowedProxies string
+	allowedNetworks               string
 }
 
 func (m *controllerMode) flags(set *flag.FlagSet) {
@@ -51,6 +56,8 @@ func (m *controllerMode) flags(set *flag.FlagSet) {
 		"empty allows every https origin. Plain http is allowed only for origins listed here")
 	set.StringVar(&m.allowedProxies, "allowed-proxy-urls", "", "comma-separated origins (http://proxy.example.com:3128) of the proxies that VaultConfigs may name; "+
 		"empty allows every proxy, or none if --allowed-vault-urls is set")
+	set.StringVar(&m.allowedNetworks, "allowed-vault-networks", "", "comma-separated networks (127.0.0.0/8) or addresses where a Vault or proxy may be although "+
+		"they are loopback, link-local, a cloud's metadata service or the Kubernetes API; all others are open")
 	set.BoolVar(&o.LeaderElect, "leader-elect", true, "elect a leader among the replicas for the controllers; every replica resolves")
 	set.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the metrics endpoint; 0 serves none")
 	set.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address of the endpoints /healthz and /readyz")
@@ -62,6 +69,7 @@ func (m *controllerMode) reservedMemory() int64 { return 0 }
 
 func (m *controllerMode) validate() error {
 	m.options.AllowedVaultURLs, m.options.AllowedProxyURLs = split(m.allowedVaults), split(m.allowedProxies)
+	m.options.AllowedVaultNetworks, m.options.APIServer = split(m.allowedNetworks), fromEnvironment("KUBERNETES_SERVICE_HOST")
 	switch {
 	case m.options.PodName == "" || m.options.PodNamespace == "":
 		return errors.New("--pod-name and --pod-namespace (or POD_NAME and POD_NAMESPACE) must be set")

@@ -48,7 +48,16 @@ func (m *nodeMode) validate() error {
 }
 
 // reservedMemory is for the files of the volumes: the kernel charges a tmpfs to the container that writes to it.
-func (m *nodeMode) reservedMemory() int64 { return m.memoryBudget }
+func (m *nodeMode) reservedMemory() int64 { return m.fittingBudget() + node.MemoryBesideBudget }
+
+// fittingBudget is the budget, or less if the container's memory limit leaves no room for it.
+func (m *nodeMode) fittingBudget() int64 {
+	limit, limited := cgroupLimit(cgroupRoot)
+	if !limited {
+		return m.memoryBudget
+	}
+	return node.FittingBudget(m.memoryBudget, limit)
+}
 
 func (m *nodeMode) run(ctx context.Context, log logr.Logger) error {
 	config, err := ctrl.GetConfig()
@@ -68,6 +77,10 @@ func (m *nodeMode) run(ctx context.Context, log logr.Logger) error {
 		NodeName:   m.nodeName,
 		TokenFile:  m.tokenFile,
 	})
+	budget := m.fittingBudget()
+	if budget < m.memoryBudget {
+		log.Info("The container's memory limit leaves less for volumes than --memory-budget", "bytes", budget)
+	}
 	driver, err := node.New(node.Config{
 		NodeName:     m.nodeName,
 		Version:      version,
@@ -75,7 +88,7 @@ func (m *nodeMode) run(ctx context.Context, log logr.Logger) error {
 		Changes:      resolver,
 		Registry:     registry,
 		KubeletDir:   m.kubeletDir,
-		MemoryBudget: m.memoryBudget,
+		MemoryBudget: budget,
 	})
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"context"
 	"encoding/json"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -15,9 +16,13 @@ const maxEvaluatedBytes = 4 << 20
 // copier makes deep copies of JSON values, up to a number of bytes for all of them together.
 type copier struct {
 	left int
+	// interrupted returns an error when the request has ended.
+	interrupted func() error
 }
 
-func newCopier() *copier { return &copier{left: maxEvaluatedBytes} }
+func newCopier(ctx context.Context) *copier {
+	return &copier{left: maxEvaluatedBytes, interrupted: ctx.Err}
+}
 
 // copy returns a deep copy of a JSON value, or a fault that says nothing about it but its type. It stops at the cap.
 func (c *copier) copy(value any) (any, error) {
@@ -71,6 +76,9 @@ func (c *copier) copyObject(object map[string]any) (any, error) {
 }
 
 func (c *copier) take(bytes int) error {
+	if err := c.interrupted(); err != nil {
+		return err
+	}
 	c.left -= bytes
 	if c.left >= 0 {
 		return nil

@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -47,7 +48,7 @@ func TestEvaluate(t *testing.T) {
 		{"an empty string goes in", `[vault.secret(empty)]`, `[]`},
 		{"a number becomes text", `port vault.secret(number)`, `port 1521.00`},
 		{"a bool becomes text", `vault.secret(yes).`, `true.`},
-		{"null becomes text", `vault.secret(null) `, `null `},
+		{"null in a text is nothing", `a vault.secret(null) b`, `a  b`},
 		{"a list becomes compact JSON", `vault.secret(list);`, `[1,"x<y",null];`},
 		{"an object becomes compact JSON", `vault.secret(object);`, `{"a":"&","b":1e400};`},
 		{"two references are text", `vault.secret(number)vault.secret(number)`, `1521.001521.00`},
@@ -66,7 +67,7 @@ func TestEvaluate(t *testing.T) {
 			g := NewWithT(t)
 			text, err := Parse(row.source)
 			g.Expect(err).NotTo(HaveOccurred())
-			value, err := text.Evaluate(sample)
+			value, err := text.Evaluate(context.Background(), sample)
 			g.Expect(err).NotTo(HaveOccurred())
 			if row.expected == nil {
 				g.Expect(value).To(BeNil())
@@ -81,7 +82,7 @@ func TestEvaluateReturnsTheErrorOfLookup(t *testing.T) {
 	g := NewWithT(t)
 	text, err := Parse("u:vault.secret(nowhere)")
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = text.Evaluate(sample)
+	_, err = text.Evaluate(context.Background(), sample)
 	g.Expect(err).To(MatchError(`there is no key "nowhere"`))
 	g.Expect(fault.Is(err, v1alpha1.ReasonKeyMissing)).To(BeTrue())
 }
@@ -91,7 +92,7 @@ func TestEvaluateSharesNothingWithLookup(t *testing.T) {
 	shared := map[string]any{"list": []any{"a"}}
 	text, err := Parse("vault.secret(k)")
 	g.Expect(err).NotTo(HaveOccurred())
-	value, err := text.Evaluate(secrets(map[string]any{"k": shared}))
+	value, err := text.Evaluate(context.Background(), secrets(map[string]any{"k": shared}))
 	g.Expect(err).NotTo(HaveOccurred())
 	value.(map[string]any)["list"].([]any)[0] = "changed"
 	g.Expect(shared).To(Equal(map[string]any{"list": []any{"a"}}))
@@ -107,7 +108,7 @@ func TestEvaluateStopsBeforeTheMemoryIsFull(t *testing.T) {
 		"a key":    map[string]any{strings.Repeat("s", 1<<20): true},
 		"a number": json.Number(strings.Repeat("1", 1<<20+1)),
 	} {
-		_, err = value.Evaluate(secrets(map[string]any{"k": large}))
+		_, err = value.Evaluate(context.Background(), secrets(map[string]any{"k": large}))
 		g.Expect(err).To(MatchError(`key "a[3]": vault.secret(k): with it, what the references put in place exceeds 4194304 bytes; `+
 			`use fewer references or smaller secrets`), name)
 		g.Expect(fault.Is(err, v1alpha1.ReasonTooLarge)).To(BeTrue())
@@ -130,7 +131,7 @@ func TestSecretValuesNeverAppearInErrors(t *testing.T) {
 			g := NewWithT(t)
 			value, err := ParseValue(parsedJSON(t, `{"a": "text vault.secret(k)"}`))
 			g.Expect(err).NotTo(HaveOccurred())
-			_, err = value.Evaluate(secrets(map[string]any{"k": secret}))
+			_, err = value.Evaluate(context.Background(), secrets(map[string]any{"k": secret}))
 			g.Expect(err).To(MatchError(HavePrefix(`key "a": vault.secret(k): `)))
 			g.Expect(err.Error()).NotTo(ContainSubstring(canary))
 			g.Expect(errors.Unwrap(err)).To(Succeed())

@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"reflect"
@@ -44,7 +45,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("%#v came back as %#v", reference, again.References())
 			}
 		}
-		value, err := text.Evaluate(echo)
+		value, err := text.Evaluate(context.Background(), echo)
 		if err != nil {
 			requireBoundedFault(t, err, v1alpha1.ReasonTooLarge)
 			return
@@ -65,7 +66,7 @@ func literalTextSurvives(t *testing.T, s string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if value, err := text.Evaluate(nil); err != nil || value != s {
+	if value, err := text.Evaluate(context.Background(), nil); err != nil || value != s {
 		t.Fatalf("%q became %q, %v", s, value, err)
 	}
 }
@@ -104,7 +105,7 @@ func FuzzParseValue(f *testing.F) {
 				t.Fatalf("empty: %#v", placed)
 			}
 		}
-		result, err := value.Evaluate(echo)
+		result, err := value.Evaluate(context.Background(), echo)
 		if err != nil {
 			requireBoundedFault(t, err, v1alpha1.ReasonTooLarge)
 			return

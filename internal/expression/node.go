@@ -6,6 +6,8 @@ type node interface {
 	references(to []Placed) []Placed
 	// evaluate returns a value that shares nothing with the node.
 	evaluate(lookup Lookup, copies *copier) (any, error)
+	// outline returns a value with unknown in the place of every string that holds a reference.
+	outline(unknown any) any
 }
 
 // scalar is a value without references: null, a bool, a number or a string.
@@ -14,6 +16,8 @@ type scalar struct{ value any }
 func (s scalar) references(to []Placed) []Placed { return to }
 
 func (s scalar) evaluate(Lookup, *copier) (any, error) { return s.value, nil }
+
+func (s scalar) outline(any) any { return s.value }
 
 // leaf is a string with its place.
 type leaf struct {
@@ -37,6 +41,8 @@ func (l leaf) evaluate(lookup Lookup, copies *copier) (any, error) {
 	return value, nil
 }
 
+func (l leaf) outline(unknown any) any { return unknown }
+
 type list []node
 
 func (l list) references(to []Placed) []Placed {
@@ -58,6 +64,14 @@ func (l list) evaluate(lookup Lookup, copies *copier) (any, error) {
 	return values, nil
 }
 
+func (l list) outline(unknown any) any {
+	values := make([]any, 0, len(l))
+	for _, item := range l {
+		values = append(values, item.outline(unknown))
+	}
+	return values
+}
+
 type object map[string]node
 
 func (o object) references(to []Placed) []Placed {
@@ -77,4 +91,12 @@ func (o object) evaluate(lookup Lookup, copies *copier) (any, error) {
 		values[key] = value
 	}
 	return values, nil
+}
+
+func (o object) outline(unknown any) any {
+	values := make(map[string]any, len(o))
+	for key, item := range o {
+		values[key] = item.outline(unknown)
+	}
+	return values
 }

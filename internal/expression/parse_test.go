@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestParseTakesAsLiteralWhatIsNoCall(t *testing.T) {
 			text, err := Parse(s)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(text.References()).To(BeEmpty())
-			g.Expect(text.Evaluate(nil)).To(Equal(s))
+			g.Expect(text.Evaluate(context.Background(), nil)).To(Equal(s))
 		})
 	}
 }
@@ -117,6 +118,6 @@ func TestParseLimitsWhatItTakesAndWhatItSays(t *testing.T) {
 	t.Run("vault.text may be long", func(t *testing.T) {
 		text, err := Parse(`vault.text("` + long + `")`)
 		NewWithT(t).Expect(err).NotTo(HaveOccurred())
-		NewWithT(t).Expect(text.Evaluate(nil)).To(Equal(long))
+		NewWithT(t).Expect(text.Evaluate(context.Background(), nil)).To(Equal(long))
 	})
 }

@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"context"
 	"strings"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -47,8 +48,8 @@ func (t Text) literal() string {
 // Evaluate replaces the references by their values. A text that is one reference and nothing else keeps the value's
 // JSON type. Any other is a string: strings as they are, other values as compact JSON. An empty vault.text("") beside a
 // reference counts as something else, so it makes a string of a number.
-func (t Text) Evaluate(lookup Lookup) (any, error) {
-	return t.evaluate(lookup, newCopier())
+func (t Text) Evaluate(ctx context.Context, lookup Lookup) (any, error) {
+	return t.evaluate(lookup, newCopier(ctx))
 }
 
 func (t Text) evaluate(lookup Lookup, copies *copier) (any, error) {
@@ -66,6 +67,9 @@ func (t Text) evaluate(lookup Lookup, copies *copier) (any, error) {
 			return nil, err
 		}
 		written, err := asText(value)
+		if err == nil && !isText(value) {
+			err = copies.take(len(written)) // escapes take up to six times as many bytes as the value
+		}
 		if err != nil {
 			return nil, fault.In(err, "%s", bounded(p.reference.String()))
 		}
@@ -87,8 +91,16 @@ func find(lookup Lookup, reference Reference, copies *copier) (any, error) {
 	return own, nil
 }
 
-// asText returns a value as part of a string. The encoder's error is left out, because it may quote the value.
+func isText(value any) bool {
+	_, is := value.(string)
+	return is
+}
+
+// asText returns a value as part of a string: nothing for null. The encoder's error is left out, because it may quote the value.
 func asText(value any) (string, error) {
+	if value == nil {
+		return "", nil
+	}
 	if text, ok := value.(string); ok {
 		return text, nil
 	}

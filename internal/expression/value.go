@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -111,9 +112,10 @@ func (v *Value) candidates() string {
 }
 
 // Evaluate returns the value with the references replaced by the results of lookup, which are never scanned. The result
-// shares nothing with them, down to the last list. An error of lookup is returned with the place in front.
-func (v *Value) Evaluate(lookup Lookup) (map[string]any, error) {
-	copies := newCopier()
+// shares nothing with them, down to the last list. An error of lookup is returned with the place in front. It stops
+// when the context ends.
+func (v *Value) Evaluate(ctx context.Context, lookup Lookup) (map[string]any, error) {
+	copies := newCopier(ctx)
 	result := make(map[string]any, len(v.nodes))
 	for _, key := range v.Keys() {
 		value, err := v.nodes[key].evaluate(lookup, copies)
@@ -123,6 +125,16 @@ func (v *Value) Evaluate(lookup Lookup) (map[string]any, error) {
 		result[key] = value
 	}
 	return result, nil
+}
+
+// Outline returns the value with unknown in the place of every string that holds a reference: what is known of it
+// whatever Vault holds.
+func (v *Value) Outline(unknown any) map[string]any {
+	result := make(map[string]any, len(v.nodes))
+	for key, node := range v.nodes {
+		result[key] = node.outline(unknown)
+	}
+	return result
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -37,7 +38,7 @@ func TestValueKeepsTypesAtEveryDepth(t *testing.T) {
 		"literal": "vault.text(\"vault.secret(x)\")", "url": "https://vault.example.com",
 		"emptyList": [], "emptyObject": {}
 	}`)
-	result, err := value.Evaluate(sample)
+	result, err := value.Evaluate(context.Background(), sample)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result).To(Equal(map[string]any{
 		"host": "h", "port": json.Number("1521.00"), "tls": true, "none": nil,
@@ -59,11 +60,11 @@ func TestValueMayBeEmpty(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(value.Keys()).To(BeEmpty())
 	g.Expect(value.References()).To(BeEmpty())
-	g.Expect(value.Evaluate(nil)).To(BeEmpty())
+	g.Expect(value.Evaluate(context.Background(), nil)).To(BeEmpty())
 
 	value, err = ParseValue(map[string]apiextensionsv1.JSON{"a": {}})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(value.Evaluate(nil)).To(Equal(map[string]any{"a": nil}))
+	g.Expect(value.Evaluate(context.Background(), nil)).To(Equal(map[string]any{"a": nil}))
 }
 
 func TestValueSaysWhereItsReferencesStand(t *testing.T) {
@@ -85,13 +86,13 @@ func TestValueSaysWhereItsReferencesStand(t *testing.T) {
 
 func TestValueNeverScansKeys(t *testing.T) {
 	value := parsedValue(t, `{"vault.secret(a)": {"vault.read(": "x"}}`)
-	NewWithT(t).Expect(value.Evaluate(nil)).
+	NewWithT(t).Expect(value.Evaluate(context.Background(), nil)).
 		To(Equal(map[string]any{"vault.secret(a)": map[string]any{"vault.read(": "x"}}))
 }
 
 func TestValuePutsThePlaceInFrontOfAnErrorOfLookup(t *testing.T) {
 	g := NewWithT(t)
-	_, err := parsedValue(t, `{"b": "vault.secret(nowhere)", "a": {"list": [1, "vault.secret(missing)"]}}`).Evaluate(sample)
+	_, err := parsedValue(t, `{"b": "vault.secret(nowhere)", "a": {"list": [1, "vault.secret(missing)"]}}`).Evaluate(context.Background(), sample)
 	g.Expect(err).To(MatchError(`key "a.list[1]": there is no key "missing"`))
 	g.Expect(fault.Is(err, v1alpha1.ReasonKeyMissing)).To(BeTrue())
 	g.Expect(fault.From(err).Class).To(Equal(fault.ClassWaiting))
@@ -148,7 +149,7 @@ func TestOverridesReplaceWholeKeysLiterally(t *testing.T) {
 	g.Expect(overridden.References()).
 		To(Equal([]Placed{{Place: "user", Reference: Reference{Key: "number"}, noun: nounKey}}))
 	g.Expect(overridden.Keys()).To(Equal([]string{"list", "password", "service", "user"}))
-	g.Expect(overridden.Evaluate(sample)).To(Equal(map[string]any{
+	g.Expect(overridden.Evaluate(context.Background(), sample)).To(Equal(map[string]any{
 		"service": "xe2", "password": "vault.secret(big)", "user": json.Number("1521.00"), "list": "\x00$(x)"}))
 	g.Expect(value.References()).To(HaveLen(2), "the value itself does not change")
 	g.Expect(value.WithOverrides(nil)).To(Equal(value))
@@ -183,7 +184,7 @@ func TestTextsOfFilesAreParsedAndPlacedAsFiles(t *testing.T) {
 	g.Expect(texts.References()[0].Place).To(Equal("jdbc.url"))
 	g.Expect(texts.References()[0].In(fault.Transient(v1alpha1.ReasonInternal, "oops"))).
 		To(MatchError(`file "jdbc.url": oops`))
-	result, err := texts.Evaluate(sample)
+	result, err := texts.Evaluate(context.Background(), sample)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result).To(HaveKeyWithValue("port", json.Number("1521.00")))
 	g.Expect(result).To(HaveKeyWithValue("plain", "x"))
@@ -193,6 +194,6 @@ func TestTextsOfFilesAreParsedAndPlacedAsFiles(t *testing.T) {
 	g.Expect(err).To(MatchError(MatchRegexp(`^file "a.txt": column 3: unknown function.* \(and one more place is wrong\)$`)))
 	texts, err = ParseTexts(map[string]string{"a": "vault.secret(missing)"})
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = texts.Evaluate(sample)
+	_, err = texts.Evaluate(context.Background(), sample)
 	g.Expect(err).To(MatchError(`file "a": there is no key "missing"`))
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/printable"
 )
 
 // Class says who can make progress possible, and so how a controller treats the fault.
@@ -110,7 +111,7 @@ func Terminal(reason, format string, args ...any) *Fault {
 // Error returns the sentence.
 func (f *Fault) Error() string { return f.Message() }
 
-// Message renders the sentence: one line, without a final period.
+// Message renders the sentence: one line that can be printed, without a final period.
 func (f *Fault) Message() string {
 	var b strings.Builder
 	for i, p := range f.places {
@@ -132,7 +133,7 @@ func (f *Fault) Message() string {
 	if f.aside != "" {
 		b.WriteString(" (and " + f.aside + ")")
 	}
-	return b.String()
+	return printable.Line(b.String())
 }
 
 func separator(outer, inner place) string {

@@ -141,7 +141,7 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonTooLarge: {
 		code:    codes.ResourceExhausted,
 		classes: []Class{ClassWaiting, ClassTerminal},
-		meaning: "more than 512 files or 1 MiB in a volume, or more than 4 MiB put in place by references",
+		meaning: "more than 512 files or 1 MiB in a volume, more than 20 volumes of a pod, or more than 4 MiB put in place by references",
 		cure:    "smaller or fewer secrets, several Connections",
 		retry:   "when changed; edit for the number of files",
 	},
@@ -189,6 +189,13 @@ var reasons = map[string]entry{
 		cure:    "create it",
 		retry:   "when changed",
 	},
+	v1alpha1.ReasonConnectionChanged: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassWaiting},
+		meaning: "the Connection of a VaultTask's `connectionRef` was edited, or made anew, since the task first used it",
+		cure:    "look at what it says now, then set the annotation `sallyport.dev/rerun`",
+		retry:   "when run again",
+	},
 	v1alpha1.ReasonNamespaceNotAllowed: {
 		code:    codes.PermissionDenied,
 		classes: []Class{ClassWaiting},
@@ -215,9 +222,16 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonNodeFull: {
 		code:    codes.ResourceExhausted,
 		classes: []Class{ClassTransient},
-		meaning: "the volumes of the node use up the node plugin's `--memory-budget`",
-		cure:    "raise it and the container's memory limit, or move pods",
+		meaning: "the memory set aside for volumes on the node is used up, or by one namespace so far that the rest is left to others",
+		cure:    "move pods, or raise the memory limit of the DaemonSet `sallyport-node`",
 		retry:   "by itself, when pods leave",
+	},
+	v1alpha1.ReasonNodeBusy: {
+		code:    codes.Unavailable,
+		classes: []Class{ClassTransient},
+		meaning: "as many volumes of the namespace as a node mounts at once (8) are waiting for an answer, and this one waited a minute for its turn",
+		cure:    "look at the events of the other pods of the namespace: their Vault does not answer",
+		retry:   "by itself",
 	},
 	v1alpha1.ReasonInternal: {
 		classes: []Class{ClassTransient, ClassWaiting, ClassTerminal},

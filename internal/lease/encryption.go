@@ -4,119 +4,158 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/rand"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"sync"
-
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"fmt"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// +kubebuilder:rbac:groups="",namespace=sallyport-system,resources=secrets,verbs=create
-// +kubebuilder:rbac:groups="",namespace=sallyport-system,resources=secrets,resourceNames=sallyport-lease-key,verbs=get
-
+// The encrypted state of a volume's leases is, in this order:
+//
+//	1 byte    version, formatVersion
+//	2 bytes   number of the lease key
+//	2 bytes   length of the volume's key, and that: pod UID and volume ID, which whoever has the state knows anyway
+//	12 bytes  nonce
+//	          AES-256-GCM of the leases, and its tag, with a key derived from the lease key for this volume alone
+//
+// All before the nonce is authenticated. The first versions wrote nonce and ciphertext only, encrypted with the lease
+// key itself: such a state begins with any byte, and is opened as well.
 const (
-	// KeySecretName is the Secret, in Sallyport's own namespace, with the key that encrypts the leases of volumes. The
-	// first replica that needs it creates it. Deleting it leaves all leases to expire.
-	KeySecretName = "sallyport-lease-key"
-	keyField      = "key"
-	keyBytes      = 32 // AES-256
+	formatVersion = 2
+	headerBytes   = 5
 )
 
-// additionalData is authenticated with every encrypted state of a volume.
-var additionalData = []byte("sallyport.dev/lease/v1")
+// additionalData is authenticated with a state of the first versions, derivation begins the info of volumes' keys.
+const (
+	additionalData = "sallyport.dev/lease/v1"
+	derivation     = "sallyport.dev/lease/v2 "
+)
 
-// errUndecryptable: it was encrypted with another key, or was never encrypted at all.
-var errUndecryptable = errors.New("not encrypted with this key")
+// errUndecryptable: it was encrypted with a key that is gone, for another volume, or was never encrypted at all.
+var errUndecryptable = errors.New("not encrypted with a key that there is")
 
-// encryption is the AES-256-GCM of the leases that nodes keep, with a key that all replicas share.
-type encryption struct {
-	secrets corev1client.SecretInterface
-
-	mu   sync.Mutex
-	aead cipher.AEAD
-}
+// encryption is the AES-256-GCM of the leases that nodes keep, with keys that all replicas share.
+type encryption struct{ keys *leaseKeys }
 
 // encrypt returns the leases as only replicas can read them.
 func (e *encryption) encrypt(ctx context.Context, v *VolumeLeases) ([]byte, error) {
-	aead, err := e.key(ctx, false)
+	keys, err := e.keys.get(ctx)
 	if err != nil {
 		return nil, err
 	}
 	plain, err := json.Marshal(v)
-	if err != nil {
+	if err != nil || len(v.Volume.key()) > 1<<16-1 {
 		return nil, fault.Transient(v1alpha1.ReasonInternal, "the leases cannot be encoded")
 	}
-	return aead.Seal(nil, nil, plain, additionalData), nil //nolint:gosec // the AEAD makes the nonce, and takes none
+	newest := keys.newest()
+	header := binary.BigEndian.AppendUint16([]byte{formatVersion}, newest)
+	header = binary.BigEndian.AppendUint16(header, uint16(len(v.Volume.key()))) //nolint:gosec // it fits, see above
+	header = append(header, v.Volume.key()...)
+	aead, err := keys.forVolume(newest, v.Volume.key())
+	if err != nil {
+		return nil, err
+	}
+	return append(header, aead.Seal(nil, nil, plain, header)...), nil
 }
 
-// decrypt returns the leases; errUndecryptable if the current key does not fit.
+// decrypt returns the leases; errUndecryptable if no key that there is fits. A key that is not known yet is looked for.
 func (e *encryption) decrypt(ctx context.Context, encrypted []byte) (*VolumeLeases, error) {
-	for _, again := range []bool{false, true} {
-		aead, err := e.key(ctx, again)
+	keys, err := e.keys.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := keys.open(encrypted)
+	if errors.Is(err, errUndecryptable) {
+		if keys, err = e.keys.readAgain(ctx); err != nil {
+			return nil, err
+		}
+		plain, err = keys.open(encrypted)
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := &VolumeLeases{}
+	if json.Unmarshal(plain, v) != nil { // a newer version's
+		return nil, errUndecryptable
+	}
+	return v, nil
+}
+
+// keySet are the lease keys by number. It is never changed, only replaced.
+type keySet map[uint16][]byte
+
+// Format prints no key, for every verb.
+func (k keySet) Format(state fmt.State, _ rune) { _, _ = fmt.Fprintf(state, "%d lease keys", len(k)) }
+
+// newest is the number of the key to encrypt with.
+func (k keySet) newest() (number uint16) {
+	for n := range k {
+		number = max(number, n)
+	}
+	return number
+}
+
+// forVolume derives the key of a volume, so that a state opens for no other volume.
+func (k keySet) forVolume(number uint16, volume string) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, k[number], nil, derivation+volume, keyBytes)
+	if err != nil {
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "no key can be derived from the lease key")
+	}
+	return newAEAD(key)
+}
+
+func newAEAD(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "the lease key cannot be used")
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "the lease key cannot be used")
+	}
+	return aead, nil
+}
+
+// open returns what was encrypted.
+func (k keySet) open(encrypted []byte) ([]byte, error) {
+	plain, err := k.openCurrent(encrypted)
+	if !errors.Is(err, errUndecryptable) {
+		return plain, err
+	}
+	for _, key := range k {
+		aead, err := newAEAD(key)
 		if err != nil {
 			return nil, err
 		}
-		plain, err := aead.Open(nil, nil, encrypted, additionalData)
-		if err != nil {
-			continue
+		if plain, err := aead.Open(nil, nil, encrypted, []byte(additionalData)); err == nil {
+			return plain, nil
 		}
-		v := &VolumeLeases{}
-		if json.Unmarshal(plain, v) != nil { // a newer version's
-			return nil, errUndecryptable
-		}
-		return v, nil
 	}
 	return nil, errUndecryptable
 }
 
-// key returns the key, which is created where there is none yet, and read from the Secret once more if again is true.
-func (e *encryption) key(ctx context.Context, again bool) (cipher.AEAD, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.aead != nil && !again {
-		return e.aead, nil
+// openCurrent is open for a state of formatVersion.
+func (k keySet) openCurrent(encrypted []byte) ([]byte, error) {
+	if len(encrypted) < headerBytes || encrypted[0] != formatVersion {
+		return nil, errUndecryptable
 	}
-	secret, err := e.secrets.Get(ctx, KeySecretName, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		if secret, err = e.create(ctx); apierrors.IsAlreadyExists(err) { // another replica was faster
-			secret, err = e.secrets.Get(ctx, KeySecretName, metav1.GetOptions{})
-		}
+	number, length := binary.BigEndian.Uint16(encrypted[1:]), int(binary.BigEndian.Uint16(encrypted[3:]))
+	if k[number] == nil || len(encrypted) < headerBytes+length {
+		return nil, errUndecryptable
 	}
+	header, sealed := encrypted[:headerBytes+length], encrypted[headerBytes+length:]
+	aead, err := k.forVolume(number, string(header[headerBytes:]))
 	if err != nil {
-		return nil, fault.Transient(v1alpha1.ReasonInternal,
-			"the Secret %s, whose key seals leases, cannot be read from or created in the Kubernetes API (%s)",
-			KeySecretName, apierrors.ReasonForError(err))
+		return nil, err
 	}
-	if len(secret.Data[keyField]) != keyBytes {
-		return nil, fault.Transient(v1alpha1.ReasonInternal,
-			"the Secret %s, whose key seals leases, has no field %q of %d bytes", KeySecretName, keyField, keyBytes).
-			WithRemedy("delete it, and another is made")
-	}
-	block, err := aes.NewCipher(secret.Data[keyField])
+	plain, err := aead.Open(nil, nil, sealed, header)
 	if err != nil {
-		return nil, fault.Transient(v1alpha1.ReasonInternal, "the key in Secret %s cannot be used", KeySecretName)
+		return nil, errUndecryptable
 	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		return nil, fault.Transient(v1alpha1.ReasonInternal, "the key in Secret %s cannot be used", KeySecretName)
-	}
-	e.aead = aead
-	return aead, nil
-}
-
-func (e *encryption) create(ctx context.Context) (*corev1.Secret, error) {
-	key := make([]byte, keyBytes)
-	_, _ = rand.Read(key) // crypto/rand never fails: it ends the program instead
-	return e.secrets.Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: KeySecretName, Labels: map[string]string{"app.kubernetes.io/name": "sallyport"}},
-		Immutable:  new(true),
-		Data:       map[string][]byte{keyField: key},
-	}, metav1.CreateOptions{})
+	return plain, nil
 }

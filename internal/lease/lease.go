@@ -20,9 +20,9 @@ type Lease struct {
 	Name string `json:"id"`
 	// SecretKey says which secret of a Connection it is.
 	SecretKey string `json:"slot"`
-	// Config is the VaultConfig that it was issued through.
-	Config    types.NamespacedName `json:"config"`
-	ConfigUID types.UID            `json:"configUID"`
+	// Config is the VaultConfig that it was issued through. One that is made again under this name takes the lease up if
+	// it leads to the same Vault: to that the lease belongs, and not to an object in Kubernetes.
+	Config types.NamespacedName `json:"config"`
 	// Vault is where that led: the URL and the namespace.
 	Vault string `json:"vault"`
 	// ServiceAccount of the pod if the VaultConfig logs in as the workload.
@@ -71,7 +71,7 @@ func (d DynamicSecret) Format(state fmt.State, _ rune) {
 func (d DynamicSecret) lease(now time.Time) Lease {
 	l := Lease{
 		Name: d.Name, SecretKey: d.SecretKey,
-		Config: client.ObjectKeyFromObject(d.Config), ConfigUID: d.Config.UID, Vault: vaultOf(d.Config),
+		Config: client.ObjectKeyFromObject(d.Config), Vault: vaultOf(d.Config),
 		ServiceAccount: d.ServiceAccount,
 		LeaseID:        d.Issued.Lease.ID.Reveal(), Renewable: d.Issued.Lease.Renewable, Duration: d.Issued.Lease.Duration,
 		Since: now, Expires: d.Issued.ExpireTime,

@@ -26,8 +26,9 @@ type Manager struct {
 	encryption encryption
 	clock      clock.PassiveClock
 	log        logr.Logger
-	pending    pendingLeases
-	queue      revocationQueue
+	calls      *calls
+	pending    *pendingLeases
+	queue      *revocationQueue
 	renewed    *renewedTerms
 }
 
@@ -49,8 +50,10 @@ type Options struct {
 func NewManager(o Options) *Manager {
 	return &Manager{
 		objects: o.Objects, pods: o.Pods, sessions: o.Sessions, clock: o.Clock, log: o.Log,
-		encryption: encryption{secrets: o.Secrets},
-		pending:    pendingLeases{volumes: map[string]*pendingVolume{}},
+		encryption: encryption{keys: &leaseKeys{secrets: o.Secrets, clock: o.Clock}},
+		calls:      newCalls(),
+		pending:    newPendingLeases(),
+		queue:      newRevocationQueue(),
 		renewed:    newRenewedTerms(o.Clock),
 	}
 }
@@ -106,7 +109,9 @@ func (m *Manager) TrackPending(v *VolumeLeases, issued []DynamicSecret) {
 	}
 	if len(pending) > 0 {
 		leases.WithLabelValues(actionMade).Add(float64(len(pending)))
-		m.pending.add(v.Volume, pending, m.clock.Now())
+		if forgotten := m.pending.add(v.Volume, pending, m.clock.Now()); forgotten > 0 {
+			leases.WithLabelValues(actionForgotten).Add(float64(forgotten))
+		}
 	}
 }
 
@@ -116,6 +121,20 @@ func (m *Manager) NextRefresh(v *VolumeLeases, after time.Duration) time.Duratio
 		after = min(after, next.Sub(m.clock.Now()))
 	}
 	return max(after, time.Second)
+}
+
+// begin waits for a lease's turn and returns the session to make calls with until done is called. Errors are faults.
+func (m *Manager) begin(
+	ctx context.Context, l *Lease, namespace string, workload *auth.Workload,
+) (s *session.Session, done func(), err error) {
+	if done, err = m.calls.acquire(ctx, laneOf(namespace, l)); err != nil {
+		return nil, nil, err
+	}
+	if s, err = m.session(ctx, l, namespace, workload); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return s, done, nil
 }
 
 // session returns the session that a lease is renewed and revoked with. A VaultConfig that is disabled serves what it
@@ -129,7 +148,7 @@ func (m *Manager) session(
 	case client.IgnoreNotFound(err) != nil:
 		return nil, fault.Transient(v1alpha1.ReasonInternal,
 			"VaultConfig %s cannot be read from the Kubernetes API", l.Config)
-	case err != nil || config.UID != l.ConfigUID || vaultOf(config) != l.Vault:
+	case err != nil || vaultOf(config) != l.Vault:
 		return nil, fault.Waiting(v1alpha1.ReasonConfigNotFound,
 			"VaultConfig %s, which the lease was made through, does not exist any more, or is about another Vault", l.Config)
 	}

@@ -11,12 +11,15 @@ const (
 	actionRenewed  = "renewed"
 	actionReleased = "released"
 	actionLeft     = "left"
+	// actionForgotten: there was no room to remember that it is pending.
+	actionForgotten = "forgotten"
 )
 
 var leases = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "sallyport_leases_total",
 	Help: "What this replica did with the leases of volumes: issued (made), renewed, " +
-		"revoked (released), or left to expire (left).",
+		"revoked (released), left to expire (left), or issued without room to remember it until its volume comes with it " +
+		"(forgotten).",
 }, []string{"action"})
 
 // RegisterMetrics adds the metrics of leases to a registry. A registry that has them already is left as it is, as when

@@ -6,18 +6,33 @@ import (
 	"time"
 )
 
+const (
+	// maxPending bounds the leases that are pending, and maxPendingOfNamespace those of one namespace's pods: a tenth, so
+	// that one tenant leaves the others room. At less than a kilobyte each they take some 16 MB at most.
+	maxPending            = 20_000
+	maxPendingOfNamespace = maxPending / 10
+)
+
 // pendingLeases were handed over and have not come back with a request yet: the response may not have reached the node,
 // or the node plugin was killed before it wrote them down. The volume's next request tells. If this process ends first,
-// they expire. LRUExpireCache does not do: what it drops, by age or for want of room, would never be revoked.
+// they expire; so does what there was no room to remember, if it never reaches its volume. LRUExpireCache does not do:
+// what it drops, by age or for want of room, would never be revoked.
 type pendingLeases struct {
 	mu      sync.Mutex
 	volumes map[string]*pendingVolume
+	shares  shares
 }
 
 type pendingVolume struct {
 	volume Volume
 	since  time.Time
 	leases []Lease
+}
+
+func newPendingLeases() *pendingLeases {
+	return &pendingLeases{
+		volumes: map[string]*pendingVolume{}, shares: shares{max: maxPending, maxOfNamespace: maxPendingOfNamespace},
+	}
 }
 
 // Format prints whose they are and no more, for every verb: fmt does not ask what it holds.
@@ -41,21 +56,30 @@ func (p *pendingLeases) take(v Volume, matches func(Lease) bool) []Lease {
 			left = append(left, l)
 		}
 	}
+	p.shares.give(of.volume.Namespace, len(taken))
 	if of.leases = left; len(left) == 0 {
 		delete(p.volumes, v.key())
 	}
 	return taken
 }
 
-func (p *pendingLeases) add(v Volume, leases []Lease, now time.Time) {
+// add remembers leases, and returns how many of them there was no room for.
+func (p *pendingLeases) add(v Volume, leases []Lease, now time.Time) (forgotten int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	of := p.volumes[v.key()]
-	if of == nil {
-		of = &pendingVolume{volume: v}
-		p.volumes[v.key()] = of
+	for _, l := range leases {
+		if !p.shares.take(v.Namespace) {
+			forgotten++
+			continue
+		}
+		if of == nil {
+			of = &pendingVolume{volume: v}
+			p.volumes[v.key()] = of
+		}
+		of.since, of.leases = now, append(of.leases, l)
 	}
-	of.since, of.leases = now, append(of.leases, leases...)
+	return forgotten
 }
 
 // before returns the volumes whose leases have been pending since before a time.

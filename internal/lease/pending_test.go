@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/secrets"
 	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/test/builder"
@@ -70,7 +72,7 @@ func TestAVolumeThatComesWithItClaimsIt(t *testing.T) {
 	all := func(Lease) bool { return true }
 	g.Expect(m.pending.take(Volume{ID: "csi-2", PodUID: "uid"}, all)).To(BeEmpty(), "another volume of the same pod")
 	g.Expect(m.pending.take(Volume{ID: "csi-1", PodUID: "later"}, all)).To(BeEmpty(), "the same volume of a later pod")
-	m.RevokeUnclaimed(t.Context(), l)
+	m.RevokeUnclaimed(l)
 	g.Expect(m.pending.volumes).To(BeEmpty())
 }
 
@@ -78,23 +80,27 @@ func TestWhatCouldNotBeRevokedIsQueued(t *testing.T) {
 	g := NewWithT(t)
 	scheme := runtime.NewScheme()
 	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
-	away := true
+	var away atomic.Bool
+	away.Store(true)
 	objects := interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme).Build(), interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
-			if away {
+			if away.Load() {
 				return errors.New("the API server is away")
 			}
 			return c.Get(ctx, key, object, options...) // the VaultConfig is gone
 		},
 	})
 	m := NewManager(Options{Objects: objects, Pods: objects, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
-	m.RevokeUndelivered(t.Context(), "shop", []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{}), dynamicSecret("b", "s", time.Hour, true, session.TokenTerm{})})
-	g.Expect(m.queue.queued).To(HaveLen(2))
+	m.RevokeUndelivered("shop", []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{}), dynamicSecret("b", "s", time.Hour, true, session.TokenTerm{})})
+	settled := func() bool { return !m.queue.busy() }
+	g.Eventually(settled).Should(BeTrue())
+	g.Expect(m.queue.length()).To(Equal(2))
 	m.sweep(t.Context())
-	g.Expect(m.queue.queued).To(HaveLen(2), "it is tried again and again")
-	away = false
+	g.Eventually(settled).Should(BeTrue())
+	g.Expect(m.queue.length()).To(Equal(2), "it is tried again and again")
+	away.Store(false)
 	m.sweep(t.Context())
-	g.Expect(m.queue.queued).To(BeEmpty())
+	g.Eventually(m.queue.length).Should(BeZero())
 }
 
 func TestRenewalsOutliveAResponseThatDidNotArrive(t *testing.T) {
@@ -104,18 +110,18 @@ func TestRenewalsOutliveAResponseThatDidNotArrive(t *testing.T) {
 	h := dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{}).lease(noon)
 	renewed := h
 	renewed.Since, renewed.Expires = noon.Add(40*time.Minute), noon.Add(100*time.Minute)
-	r.record(&renewed)
+	r.record("shop", &renewed)
 	brought := h // as the node still has it
-	r.apply(&brought)
+	r.apply("shop", &brought)
 	g.Expect(brought.Expires).To(Equal(renewed.Expires))
 	newer := h // as another replica has it
 	newer.Since, newer.Expires = noon.Add(80*time.Minute), noon.Add(140*time.Minute)
-	r.apply(&newer)
+	r.apply("shop", &newer)
 	g.Expect(newer.Expires).To(Equal(noon.Add(140 * time.Minute)))
 	clk.SetTime(noon.Add(99 * time.Minute))
-	g.Expect(r.byName.Keys()).To(HaveLen(1))
+	g.Expect(r.of("shop").Keys()).To(HaveLen(1))
 	clk.SetTime(noon.Add(100*time.Minute + 1))
-	g.Expect(r.byName.Keys()).To(BeEmpty())
+	g.Expect(r.of("shop").Keys()).To(BeEmpty())
 }
 
 func TestALeaseThatEndedLongAgoIsNotQueuedForEver(t *testing.T) {
@@ -127,11 +133,34 @@ func TestALeaseThatEndedLongAgoIsNotQueuedForEver(t *testing.T) {
 	})
 	clk := testingclock.NewFakePassiveClock(noon)
 	m := NewManager(Options{Objects: away, Pods: away, Clock: clk, Log: logr.Discard()})
-	m.RevokeUndelivered(t.Context(), "shop", []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{})})
+	m.RevokeUndelivered("shop", []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{})})
 	clk.SetTime(noon.Add(time.Hour + clockTolerance - time.Second))
 	m.sweep(t.Context())
-	g.Expect(m.queue.queued).To(HaveLen(1), "clocks differ")
+	g.Eventually(m.queue.busy).Should(BeFalse())
+	g.Expect(m.queue.length()).To(Equal(1), "clocks differ")
 	clk.SetTime(noon.Add(time.Hour + clockTolerance))
 	m.sweep(t.Context())
-	g.Expect(m.queue.queued).To(BeEmpty())
+	g.Eventually(m.queue.length).Should(BeZero())
+}
+
+func TestWhatNobodyCanRevokeIsNotCalledRevoked(t *testing.T) {
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	objects := fake.NewClientBuilder().WithScheme(scheme).Build() // the VaultConfig is gone
+	_, keys := keyStore()
+	sessions, err := session.NewSessions(session.Options{Reader: objects})
+	g.Expect(err).NotTo(HaveOccurred())
+	m := NewManager(Options{
+		Objects: objects, Pods: objects, Sessions: sessions, Secrets: keys, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard(),
+	})
+	encrypted, err := m.encryption.encrypt(t.Context(), volumeLeases())
+	g.Expect(err).NotTo(HaveOccurred())
+	err = m.RevokeVolume(t.Context(), encrypted, "node")
+	g.Expect(fault.Is(err, v1alpha1.ReasonConfigNotFound)).To(BeTrue())
+	g.Expect(fault.From(err).Class).NotTo(Equal(fault.ClassTransient), "to try again is of no use")
+
+	away := fault.Transient(v1alpha1.ReasonVaultUnreachable, "away")
+	g.Expect(fault.From(outcome([]error{err, nil, away})).Class).To(Equal(fault.ClassTransient), "one of them is worth another attempt")
+	g.Expect(outcome([]error{nil, nil})).To(Succeed())
 }

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -12,11 +13,20 @@ import (
 )
 
 // Renew renews what is due, revokes what was replaced, and finds out what must be replaced: see
-// VolumeLeases.NamesByKey. It does what it can; what fails is tried at the next request.
+// VolumeLeases.NamesByKey. It does what it can in callTimeout, for all leases at once, so that a Vault that hangs holds
+// up neither the leases of another nor the rest of the request; what fails is tried at the next request.
 func (m *Manager) Renew(ctx context.Context, v *VolumeLeases, workload *auth.Workload) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	there := make([]bool, len(v.Leases))
+	var group sync.WaitGroup
+	for i := range v.Leases {
+		group.Go(func() { there[i] = m.maintain(ctx, &v.Leases[i], workload, v.Volume.Namespace) })
+	}
+	group.Wait()
 	kept := v.Leases[:0]
-	for _, l := range v.Leases {
-		if m.maintain(ctx, &l, workload, v.Volume.Namespace) {
+	for i, l := range v.Leases {
+		if there[i] {
 			kept = append(kept, l)
 		}
 	}
@@ -31,8 +41,8 @@ func (m *Manager) maintain(ctx context.Context, l *Lease, workload *auth.Workloa
 		l.replaceNow = passed(l.replaceAt(), now)
 		return true
 	}
-	m.renewed.apply(l)
-	session, err := m.session(ctx, l, namespace, workload)
+	m.renewed.apply(namespace, l)
+	session, done, err := m.begin(ctx, l, namespace, workload)
 	if err != nil {
 		l.replaceNow = passed(l.replaceAt(), now)
 		if fault.Is(err, v1alpha1.ReasonConfigNotFound) && (l.expired(now) || !l.RevokeAt.IsZero()) {
@@ -41,12 +51,13 @@ func (m *Manager) maintain(ctx context.Context, l *Lease, workload *auth.Workloa
 		}
 		return true
 	}
+	defer done()
 	*l = l.withToken(session.TokenTerm(), now)
 	switch {
 	case !l.RevokeAt.IsZero():
 		return !passed(l.RevokeAt, now) || !m.revokeReplaced(ctx, session, l)
 	case passed(l.renewAt(), now):
-		return m.renew(ctx, session, l)
+		return m.renew(ctx, session, l, namespace)
 	}
 	l.replaceNow = passed(l.replaceAt(), now)
 	_, err = secrets.LookUpLease(ctx, session, secrets.NewLeaseID(l.LeaseID))
@@ -54,7 +65,7 @@ func (m *Manager) maintain(ctx context.Context, l *Lease, workload *auth.Workloa
 }
 
 // renew renews a lease and tells whether it is still there. What cannot be renewed, or not for long, is to be replaced.
-func (m *Manager) renew(ctx context.Context, session *session.Session, l *Lease) bool {
+func (m *Manager) renew(ctx context.Context, session *session.Session, l *Lease, namespace string) bool {
 	id := secrets.NewLeaseID(l.LeaseID)
 	renewed, err := secrets.RenewLease(ctx, session, id, l.Duration)
 	now := m.clock.Now()
@@ -62,7 +73,7 @@ func (m *Manager) renew(ctx context.Context, session *session.Session, l *Lease)
 	case err == nil:
 		leases.WithLabelValues(actionRenewed).Inc()
 		l.Since, l.Expires = now, now.Add(renewed.Duration)
-		m.renewed.record(l)
+		m.renewed.record(namespace, l)
 		l.replaceNow = renewed.Duration < l.Duration/2 || passed(l.replaceAt(), now)
 	case errors.Is(err, secrets.ErrLeaseGone):
 		if _, err = secrets.LookUpLease(ctx, session, id); errors.Is(err, secrets.ErrLeaseGone) {

@@ -7,30 +7,53 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// maxRenewed bounds the memory for renewals. What falls out of it is renewed once more.
-const maxRenewed = 65_536
+const (
+	// maxRenewedNamespaces and maxRenewedOfNamespace bound the memory for renewals, 16 MB at most. What falls out of it,
+	// the longest unused first, is renewed once more, and one namespace pushes out what is its own only.
+	maxRenewedNamespaces  = 128
+	maxRenewedOfNamespace = 512
+	// renewedIdle is how long a namespace is remembered in which nothing is renewed.
+	renewedIdle = 24 * time.Hour
+)
 
 // renewedTerms remembers until when this replica has renewed which lease, as long as that lasts. A node keeps its
 // former state when the rest of a response fails, and would have the lease renewed at each try.
 type renewedTerms struct {
-	clock  clock.PassiveClock
-	byName *cache.LRUExpireCache
+	clock clock.PassiveClock
+	// byNamespace holds a cache of terms by the lease's name.
+	byNamespace *cache.LRUExpireCache
 }
 
 type term struct{ since, expires time.Time }
 
 func newRenewedTerms(clk clock.PassiveClock) *renewedTerms {
-	return &renewedTerms{clock: clk, byName: cache.NewLRUExpireCacheWithClock(maxRenewed, clk)}
+	return &renewedTerms{clock: clk, byNamespace: cache.NewLRUExpireCacheWithClock(maxRenewedNamespaces, clk)}
+}
+
+// of returns the terms of a namespace; nil if there are none.
+func (r *renewedTerms) of(namespace string) *cache.LRUExpireCache {
+	held, _ := r.byNamespace.Get(namespace)
+	terms, _ := held.(*cache.LRUExpireCache)
+	return terms
 }
 
 // record remembers a renewal.
-func (r *renewedTerms) record(l *Lease) {
-	r.byName.Add(l.Name, term{l.Since, l.Expires}, l.Expires.Sub(r.clock.Now()))
+func (r *renewedTerms) record(namespace string, l *Lease) {
+	terms := r.of(namespace)
+	if terms == nil {
+		terms = cache.NewLRUExpireCacheWithClock(maxRenewedOfNamespace, r.clock)
+	}
+	terms.Add(l.Name, term{l.Since, l.Expires}, l.Expires.Sub(r.clock.Now()))
+	r.byNamespace.Add(namespace, terms, renewedIdle)
 }
 
 // apply brings a lease up to date with what is remembered of it.
-func (r *renewedTerms) apply(l *Lease) {
-	remembered, _ := r.byName.Get(l.Name)
+func (r *renewedTerms) apply(namespace string, l *Lease) {
+	terms := r.of(namespace)
+	if terms == nil {
+		return
+	}
+	remembered, _ := terms.Get(l.Name)
 	if known, ok := remembered.(term); ok && known.since.After(l.Since) {
 		l.Since, l.Expires = known.since, known.expires
 	}

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -11,12 +12,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault/session"
 )
 
-const (
-	// revokeTimeout bounds the attempt to revoke a lease that no volume got.
-	revokeTimeout = 15 * time.Second
-	// clockTolerance is how long after its recorded end a lease is still tried to be revoked.
-	clockTolerance = time.Hour
-)
+// clockTolerance is how long after its recorded end a lease is still tried to be revoked.
+const clockTolerance = time.Hour
 
 // RevokeVolume revokes all leases of a volume that is gone, on behalf of the node that had it. It succeeds if nothing
 // is left of them. Errors are faults; unless it is Terminal, it is worth another attempt.
@@ -33,61 +30,83 @@ func (m *Manager) RevokeVolume(ctx context.Context, encrypted []byte, node strin
 	}
 	// Not what else is pending for the volume: it may have been published again meanwhile.
 	m.pending.take(v.Volume, func(l Lease) bool { return v.has(l.Name) })
-	for _, l := range v.Leases {
-		if failed := m.revokeLease(ctx, &l, v.Volume.Namespace); failed != nil && err == nil {
-			err = fault.From(failed).WithClass(fault.ClassTransient)
-		}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	failures := make([]error, len(v.Leases))
+	var group sync.WaitGroup
+	for i := range v.Leases {
+		group.Go(func() { failures[i] = m.revokeLease(ctx, &v.Leases[i], v.Volume.Namespace) })
 	}
-	return err
+	group.Wait()
+	return outcome(failures)
 }
 
-// RevokeUndelivered revokes what was issued and reached no volume. What fails is tried again later.
-func (m *Manager) RevokeUndelivered(ctx context.Context, namespace string, issued []DynamicSecret) {
-	for _, d := range issued {
-		m.revokeOrEnqueue(ctx, revocation{namespace: namespace, lease: d.lease(m.clock.Now())})
+// outcome of the revocation of several leases: worth another attempt if one of them is. Only then is it final for the
+// others, too, that they are left to expire.
+func outcome(failures []error) error {
+	var left []error
+	for _, failed := range failures {
+		switch {
+		case failed == nil:
+		case nobodyCan(failed):
+			left = append(left, failed)
+		default:
+			return fault.From(failed).WithClass(fault.ClassTransient)
+		}
 	}
+	if len(left) == 0 {
+		return nil
+	}
+	leases.WithLabelValues(actionLeft).Add(float64(len(left)))
+	return left[0]
+}
+
+// nobodyCan tells whether a lease can be revoked no more: its VaultConfig is gone, or the pod as which it would be.
+func nobodyCan(err error) bool {
+	return fault.Is(err, v1alpha1.ReasonConfigNotFound) || errors.Is(err, errWorkloadGone)
+}
+
+// RevokeUndelivered revokes what was issued and reached no volume, soon: nobody waits for it.
+func (m *Manager) RevokeUndelivered(namespace string, issued []DynamicSecret) {
+	for _, d := range issued {
+		m.enqueue(revocation{namespace: namespace, lease: d.lease(m.clock.Now())})
+	}
+	m.queue.work(m.revokeQueued)
 }
 
 // RevokeUnclaimed revokes what was issued for the volume earlier and is not among the leases that it brings: it never
-// got there.
-func (m *Manager) RevokeUnclaimed(ctx context.Context, v *VolumeLeases) {
+// got there. Nobody waits for it.
+func (m *Manager) RevokeUnclaimed(v *VolumeLeases) {
 	for _, l := range m.pending.take(v.Volume, func(Lease) bool { return true }) {
 		if !v.has(l.Name) {
-			m.revokeOrEnqueue(ctx, revocation{namespace: v.Volume.Namespace, lease: l})
+			m.enqueue(revocation{namespace: v.Volume.Namespace, lease: l})
 		}
+	}
+	m.queue.work(m.revokeQueued)
+}
+
+// enqueue puts a lease that nobody has into the queue, if it is one and there is room.
+func (m *Manager) enqueue(r revocation) {
+	if r.lease.LeaseID != "" && !m.queue.add(r) {
+		leases.WithLabelValues(actionLeft).Inc()
 	}
 }
 
-// revokeOrEnqueue revokes a lease that nobody has, or puts it into the queue, and tells whether there is nothing left
-// to do.
-func (m *Manager) revokeOrEnqueue(ctx context.Context, r revocation) bool {
-	// The caller may be gone already, which can be the reason.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
+// revokeQueued revokes a lease of the queue and tells whether there is nothing left to do.
+func (m *Manager) revokeQueued(r revocation) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	err := m.revokeLease(ctx, &r.lease, r.namespace)
 	if err == nil {
 		return true
 	}
 	f := fault.From(err)
-	if f.Class == fault.ClassTransient && m.queue.enqueue(r) {
+	if f.Class == fault.ClassTransient || f.Reason == v1alpha1.ReasonCredentialMissing && !nobodyCan(err) {
 		return false
 	}
 	leases.WithLabelValues(actionLeft).Inc()
 	m.log.Info("a lease that reached no volume is left to its own end", "reason", f.Reason, "message", f.Message())
 	return true
-}
-
-// revokeQueued works the queue off, and ends at the first revocation that fails again.
-func (m *Manager) revokeQueued(ctx context.Context) {
-	queued := m.queue.takeAll()
-	for i, r := range queued {
-		if !m.revokeOrEnqueue(ctx, r) { // Vault is away; a minute later, again
-			for _, rest := range queued[i+1:] {
-				m.queue.enqueue(rest)
-			}
-			return
-		}
-	}
 }
 
 // revokeReplaced revokes what was replaced and tells whether there is nothing left to do. What the policy does not let
@@ -105,22 +124,21 @@ func (m *Manager) revokeReplaced(ctx context.Context, session *session.Session, 
 	return false
 }
 
-// revokeLease revokes one lease. There is nothing to do for one that expired long ago, or whose VaultConfig is gone, or
-// that only a pod which is gone could revoke.
+// errWorkloadGone marks the fault of a lease that only a pod which is gone could revoke.
+var errWorkloadGone = errors.New("the workload is gone")
+
+// revokeLease revokes one lease. There is nothing to do for one that expired long ago. Errors are faults.
 func (m *Manager) revokeLease(ctx context.Context, l *Lease, namespace string) error {
-	if l.LeaseID == "" {
+	if l.LeaseID == "" || l.expired(m.clock.Now().Add(-clockTolerance)) {
 		return nil
 	}
-	session, err := m.session(ctx, l, namespace, nil)
+	session, done, err := m.begin(ctx, l, namespace, nil)
 	if err == nil {
 		err = revoke(ctx, session, l)
+		done()
 	}
-	switch {
-	case fault.Is(err, v1alpha1.ReasonConfigNotFound),
-		l.ServiceAccount != "" && fault.Is(err, v1alpha1.ReasonCredentialMissing),
-		err != nil && l.expired(m.clock.Now().Add(-clockTolerance)):
-		leases.WithLabelValues(actionLeft).Inc()
-		return nil
+	if l.ServiceAccount != "" && fault.Is(err, v1alpha1.ReasonCredentialMissing) {
+		return errors.Join(err, errWorkloadGone)
 	}
 	return err
 }

@@ -6,10 +6,25 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"k8s.io/apimachinery/pkg/util/cache"
 
 	"sallyport.dev/sallyport/internal/node/refresh"
 	"sallyport.dev/sallyport/internal/node/revocation"
+	"sallyport.dev/sallyport/internal/node/schedule"
 	"sallyport.dev/sallyport/internal/node/volume"
+)
+
+const (
+	// maxNeeds is more than the volumes that wait on one node, and needFor bounds how long a volume waits that has
+	// become smaller meanwhile.
+	maxNeeds = 4096
+	needFor  = 5 * time.Minute
+
+	// maxPublishes volumes are mounted at once, most of them waiting for an answer, and maxPublishesPerNamespace of one
+	// namespace. The others wait for publishWait, so that the kubelet, which gives up after two minutes, hears why.
+	maxPublishes             = 64
+	maxPublishesPerNamespace = 8
+	publishWait              = time.Minute
 )
 
 // Driver is the CSI driver. Make one with New; Run serves until its context ends.
@@ -21,7 +36,11 @@ type Driver struct {
 	locks   *volume.Locks
 	store   *volume.Store
 	budget  *volume.MemoryBudget
+	// needs is the memory that volumes need for which there was none, by ID: until there is, nobody is asked for them.
+	needs   *cache.LRUExpireCache
 	metrics *metrics
+	// publishing gives each namespace its turn with the volumes that it mounts.
+	publishing *schedule.Shares
 
 	refresher *refresh.Refresher
 	// spool holds the leases of volumes that are gone, and revocations has them revoked.
@@ -42,12 +61,12 @@ func New(config Config) (*Driver, error) {
 		config:  config,
 		volumes: volume.NewTable(),
 		locks:   volume.NewLocks(),
-		store: &volume.Store{
-			Dir: config.volumesDir(), Filesystem: config.filesystem, Mounter: config.Mounter, Clock: config.Clock,
-		},
-		budget: volume.NewMemoryBudget(config.MemoryBudget),
-		spool:  revocation.NewSpool(config.spoolDir(), config.filesystem),
+		store:   volume.NewStore(config.volumesDir(), config.filesystem, config.Mounter, config.Clock),
+		budget:  volume.NewMemoryBudget(config.MemoryBudget),
+		needs:   cache.NewLRUExpireCacheWithClock(maxNeeds, config.Clock),
+		spool:   revocation.NewSpool(config.spoolDir(), config.filesystem),
 	}
+	d.publishing = schedule.NewShares(maxPublishes, maxPublishesPerNamespace)
 	d.metrics, err = newMetrics(gaugeSources{
 		clock: config.Clock, volumes: d.volumes, budget: d.budget, spool: d.spool, registered: &d.registered,
 	}, config.Registry)

@@ -121,6 +121,9 @@ type fakeResolver struct {
 	blocked      chan struct{}
 	response     *resolverv1.ResolveResponse
 	received     []*resolverv1.ResolveRequest
+	// Requests for which hanging holds are not answered before their time is up, or hangs is closed.
+	hanging func(*resolverv1.ResolveRequest) bool
+	hangs   chan struct{}
 
 	// ignoresCancel has a blocked request answered although its caller has given up.
 	ignoresCancel bool
@@ -134,12 +137,18 @@ type fakeResolver struct {
 func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
 	r.mu.Lock()
 	r.received = append(r.received, request)
-	blocked := r.blocked
+	blocked, hanging := r.blocked, r.hanging
+	if hanging != nil {
+		blocked = r.hangs
+	}
 	if r.ignoresCancel {
 		ctx = context.WithoutCancel(ctx)
 	}
 	r.mu.Unlock()
-	if blocked != nil {
+	if blocked != nil || hanging != nil {
+		if hanging != nil && !hanging(request) {
+			blocked = closed
+		}
 		select {
 		case <-blocked:
 		case <-ctx.Done():
@@ -180,6 +189,15 @@ func (r *fakeResolver) Release(_ context.Context, request *resolverv1.ReleaseReq
 	}
 	r.revoked = append(r.revoked, string(request.GetLeases()))
 	return nil
+}
+
+var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// setHanging has the requests for which hanging holds not answered until hangs is closed; nil ends it.
+func (r *fakeResolver) setHanging(hanging func(*resolverv1.ResolveRequest) bool, hangs chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hanging, r.hangs = hanging, hangs
 }
 
 // setRevokeError sets what every revocation fails with; nil ends it.

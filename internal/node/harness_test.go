@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/node/volume"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
 const (
@@ -190,6 +192,15 @@ func (n *testNode) files() map[string]string {
 		files[entry.Name()] = string(content)
 	}
 	return files
+}
+
+// size is the memory that a volume of the Connection "db" with files of these names and contents takes.
+func (n *testNode) size(files ...string) int64 {
+	list := []*resolverv1.File{}
+	for pair := range slices.Chunk(files, 2) {
+		list = append(list, &resolverv1.File{Path: pair[0], Content: []byte(pair[1])})
+	}
+	return volume.SizeOf(list, volume.State{Attributes: map[string]string{v1alpha1.AttributeConnection: "db"}})
 }
 
 // expectNothingLeft checks that the node is as it was before the volume.

@@ -237,7 +237,7 @@ func TestAFailedPublishRevokesTheLeasesIssuedForIt(t *testing.T) {
 		option   func(*testNode)
 	}{
 		{name: "a file that cannot be", response: responseWith("../../etc/passwd"), option: nothing},
-		{name: "a node that is full", response: responseWith("a"), option: func(n *testNode) { n.budget = 1 }},
+		{name: "a node that is full", response: responseWith("a"), option: func(n *testNode) { n.budget = 4 * (n.size() + 10) / 3 }},
 		{name: "the pod is gone", response: responseWith("a"), option: func(n *testNode) {
 			n.g.Expect(os.RemoveAll(filepath.Dir(n.target()))).To(Succeed())
 		}},
@@ -311,7 +311,7 @@ func TestLeasesCountAsTheVolumesMemory(t *testing.T) {
 	n.resolver.response = response
 	n.g.Expect(n.publish()).To(Succeed())
 	used := n.driver.budget.Used()
-	n.g.Expect(used).To(BeEquivalentTo(4*os.Getpagesize()), "a page of state, a file, and two of leases as text")
+	n.g.Expect(used).To(Equal(n.size("a", "x")+3*int64(os.Getpagesize())), "two pages of leases as text, and one in memory")
 
 	n.restart()
 	n.g.Expect(n.driver.budget.Used()).To(Equal(used))
@@ -319,7 +319,7 @@ func TestLeasesCountAsTheVolumesMemory(t *testing.T) {
 	n.resolver.response = responseWith("a")
 	n.resolver.mu.Unlock()
 	n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = n.tokens("fresh") })).To(Succeed())
-	n.passTime(func(g Gomega) { g.Expect(n.driver.budget.Used()).To(BeEquivalentTo(2 * os.Getpagesize())) })
+	n.passTime(func(g Gomega) { g.Expect(n.driver.budget.Used()).To(Equal(n.size("a", "x"))) })
 	n.g.Expect(n.unpublish()).To(Succeed())
 	n.expectNothingLeft()
 }

@@ -9,6 +9,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/node/logkeys"
+	"sallyport.dev/sallyport/internal/node/schedule"
 	"sallyport.dev/sallyport/internal/node/volume"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
@@ -50,7 +51,7 @@ func (d *Driver) NodePublishVolume(
 		return &csi.NodePublishVolumeResponse{}, nil
 	}
 	started := d.now()
-	err = d.publish(ctx, wanted)
+	err = d.publishInTurn(ctx, wanted)
 	d.metrics.published(err)
 	if err != nil {
 		return nil, err
@@ -87,6 +88,22 @@ func (d *Driver) republish(v *volume.Volume, request *csi.NodePublishVolumeReque
 	}
 }
 
+// publishInTurn publishes the volume when it is its namespace's turn.
+func (d *Driver) publishInTurn(ctx context.Context, wanted publication) error {
+	namespace := wanted.state.Pod.Namespace
+	waiting, cancel := context.WithTimeout(ctx, publishWait)
+	defer cancel()
+	release, err := d.publishing.Acquire(waiting, namespace, schedule.First)
+	if err != nil {
+		return fault.Transient(v1alpha1.ReasonNodeBusy,
+			"%d volumes of namespace %s, or %d in all, are being mounted on this node, and this one waited %s for its turn: "+
+				"those before it wait for an answer; see the events of their pods",
+			maxPublishesPerNamespace, namespace, maxPublishes, publishWait)
+	}
+	defer release()
+	return d.publish(ctx, wanted)
+}
+
 // publish resolves, writes and mounts, in this order: until the last step nothing is visible to the pod, and whatever
 // fails leaves the node as it was.
 func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
@@ -94,6 +111,15 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 	if err := d.clear(ctx, current.VolumeID, dir, current.TargetPath); err != nil {
 		return err
 	}
+	memory, err := d.reserve(current)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			memory.Release()
+		}
+	}()
 	response, err := d.config.Resolver.Resolve(ctx, &resolverv1.ResolveRequest{
 		PodToken: wanted.token.Value, WorkloadTokens: wanted.token.Workload,
 		VolumeAttributes: current.Attributes, VolumeId: current.VolumeID,
@@ -101,7 +127,6 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 	if err != nil {
 		return err
 	}
-	v := volume.New(current.VolumeID, dir, wanted.token, d.budget)
 	// The kubelet does not unpublish what it was told had failed. What is mounted and written by then would stay on the
 	// node for ever, with a secret in it, so it is undone here, and what was made for the volume is revoked. Should
 	// that fail too, the next publish, the unpublish or the scan at the next start does it.
@@ -113,14 +138,17 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 		if undone := d.store.Remove(dir, current.TargetPath); undone != nil {
 			logr.FromContextOrDiscard(ctx).Error(undone, messageCleanupFailed, logkeys.Volume, current.VolumeID)
 		}
-		v.Memory.Release()
 	}()
 	if err := volume.ValidateFiles(response.GetFiles()); err != nil {
 		return err
 	}
-	if err := v.Memory.Resize(volume.SizeOf(response.GetFiles(), response.GetLeases())); err != nil {
+	current.Leases = response.GetLeases()
+	bytes := volume.SizeOf(response.GetFiles(), current)
+	if err := memory.Resize(bytes); err != nil {
+		d.needs.Add(current.VolumeID, bytes, needFor)
 		return err
 	}
+	d.needs.Remove(current.VolumeID)
 	if err := d.write(dir, wanted.selinuxContext, response, &current); err != nil {
 		return fault.In(err, "writing the files of the volume")
 	}
@@ -131,11 +159,22 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 	if err := d.store.WriteState(dir, current); err != nil {
 		return fault.In(err, "completing the volume")
 	}
+	v := volume.New(current.VolumeID, dir, wanted.token, memory)
 	v.Recorded(current)
 	v.SetChangeKeys(response.GetChangeKeys())
 	d.volumes.Put(v)
 	d.refresher.Next(v, response)
 	return nil
+}
+
+// reserve takes the memory that the volume needs at least, before anybody is asked for it: what a full node made Vault
+// issue would be revoked at once, at every try.
+func (d *Driver) reserve(wanted volume.State) (*volume.Reservation, error) {
+	bytes := volume.SizeOf(nil, wanted)
+	if needed, ok := d.needs.Get(wanted.VolumeID); ok {
+		bytes = needed.(int64)
+	}
+	return d.budget.ReserveVolume(wanted.Pod, bytes)
 }
 
 // clear removes what an unpublish that failed, or a publish whose undoing failed, may have left of the volume.
@@ -156,8 +195,7 @@ func (d *Driver) clear(ctx context.Context, id, dir, target string) error {
 func (d *Driver) write(
 	dir, selinuxContext string, response *resolverv1.ResolveResponse, current *volume.State,
 ) error {
-	current.Leases = response.GetLeases()
-	if err := d.store.Create(dir, selinuxContext, *current); err != nil {
+	if err := d.store.Create(dir, selinuxContext, response.GetFiles(), *current); err != nil {
 		return err
 	}
 	dataDir, err := d.store.WriteFiles(dir, current.Group, response.GetFiles())

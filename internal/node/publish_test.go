@@ -1,12 +1,14 @@
 package node
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	. "github.com/onsi/gomega"
@@ -32,7 +34,7 @@ func TestPublishShowsTheFilesAndUnpublishLeavesNothing(t *testing.T) {
 	n.g.Expect(n.metric("sallyport_node_volumes")).To(BeEquivalentTo(1))
 	n.g.Expect(n.metric("sallyport_node_publishes_total", v1alpha1.ReasonSucceeded)).To(BeEquivalentTo(1))
 	n.g.Expect(n.metric("sallyport_node_publish_duration_seconds")).To(BeEquivalentTo(1))
-	n.g.Expect(n.metric("sallyport_node_memory_used_bytes")).To(BeEquivalentTo(3 * os.Getpagesize()))
+	n.g.Expect(n.metric("sallyport_node_memory_used_bytes")).To(Equal(float64(n.size("password", secretContent, "type", "SQLORACLE"))))
 
 	n.g.Expect(n.unpublish()).To(Succeed())
 	n.expectNothingLeft()
@@ -256,7 +258,7 @@ func TestUnpublishWaitsForThePublishUnderWay(t *testing.T) {
 }
 
 func TestNodeThatIsFullRefuses(t *testing.T) {
-	n := newTestNode(t, func(n *testNode) { n.budget = 4 * int64(os.Getpagesize()) })
+	n := newTestNode(t, func(n *testNode) { n.budget = 3 * n.size("password", secretContent, "type", "SQLORACLE") / 2 })
 	n.g.Expect(n.publish()).To(Succeed())
 
 	err := n.publish(func(r *csi.NodePublishVolumeRequest) { r.VolumeId, r.TargetPath = "csi-other", r.TargetPath+"2" })
@@ -266,6 +268,41 @@ func TestNodeThatIsFullRefuses(t *testing.T) {
 	n.g.Expect(n.metric("sallyport_node_publishes_total", v1alpha1.ReasonNodeFull)).To(BeEquivalentTo(1))
 	n.g.Expect(n.unpublish()).To(Succeed())
 	n.expectNothingLeft()
+}
+
+func TestNobodyIsAskedForAVolumeThatTheNodeHasNoRoomFor(t *testing.T) {
+	n := newTestNode(t, func(n *testNode) { n.budget = 2 * n.size() })
+	n.resolver.setFiles(map[string]string{"large": strings.Repeat("x", 1<<17)})
+	n.g.Expect(status.Code(n.publish())).To(Equal(codes.ResourceExhausted))
+	asked := n.resolver.requests()
+	n.g.Expect(asked).To(Equal(1), "nobody knows how large it is")
+
+	n.g.Expect(status.Code(n.publish())).To(Equal(codes.ResourceExhausted))
+	n.g.Expect(n.resolver.requests()).To(Equal(asked))
+
+	n.resolver.setFiles(map[string]string{"small": ""})
+	n.clock.Step(needFor + time.Second)
+	n.g.Expect(n.publish()).To(Succeed())
+	n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) {
+		r.VolumeId, r.TargetPath = "csi-other", r.TargetPath+"2"
+	})).NotTo(Succeed())
+	n.g.Expect(n.resolver.requests()).To(Equal(asked+1), "there is no room for anything")
+}
+
+func TestAPodWithTooManyVolumesIsToldWhatToDo(t *testing.T) {
+	n := newTestNode(t)
+	publish := func(i int) error {
+		return n.publish(func(r *csi.NodePublishVolumeRequest) {
+			r.VolumeId, r.TargetPath = fmt.Sprintf("csi-%d", i), fmt.Sprintf("%s%d", r.TargetPath, i)
+		})
+	}
+	for i := range volume.MaxPerPod {
+		n.g.Expect(publish(i)).To(Succeed())
+	}
+	n.g.Expect(publish(volume.MaxPerPod)).To(MatchError(And(
+		ContainSubstring("the pod shop/shop-0 has 20 volumes"), ContainSubstring("put what it needs into fewer Connections"))))
+	n.restart()
+	n.g.Expect(publish(volume.MaxPerPod)).To(MatchError(ContainSubstring("has 20 volumes")), "also after a restart")
 }
 
 func TestUnmountOfABusyVolumeEndsLazily(t *testing.T) {
@@ -288,7 +325,7 @@ func TestUnpublishOfAnotherTargetLeavesTheVolume(t *testing.T) {
 	n.g.Expect(n.files()).NotTo(BeEmpty())
 }
 
-func TestTmpfsIsBoundedByTheCaps(t *testing.T) {
+func TestTmpfsIsBoundedByWhatItHolds(t *testing.T) {
 	n := newTestNode(t)
 	n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) {
 		r.VolumeCapability.GetMount().MountFlags = []string{`context="system_u:object_r:container_file_t:s0:c1,c2"`}
@@ -297,8 +334,8 @@ func TestTmpfsIsBoundedByTheCaps(t *testing.T) {
 	options := n.mounter.tmpfs[n.driver.store.Path(volumeID)]
 
 	n.g.Expect(options.Context).To(Equal("system_u:object_r:container_file_t:s0:c1,c2"))
-	n.g.Expect(options.Size).To(BeNumerically(">=", 2*(resolverv1.MaxContentBytes+resolverv1.MaxFiles*os.Getpagesize())))
-	n.g.Expect(options.Inodes).To(BeNumerically(">=", 4*resolverv1.MaxFiles))
+	n.g.Expect(options.Size).To(And(BeNumerically(">=", 2*5*os.Getpagesize()), BeNumerically("<", 2<<20)))
+	n.g.Expect(options.Inodes).To(And(BeNumerically(">=", 2*2*2+8), BeNumerically("<", 40)))
 }
 
 func TestStateLiesBesideTheFilesAndHoldsNoSecret(t *testing.T) {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/node/volume"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
 func TestRefreshSwapsAllFilesAtOnce(t *testing.T) {
@@ -43,7 +45,7 @@ func TestRefreshSwapsAllFilesAtOnce(t *testing.T) {
 	n.g.Expect(same.ModTime()).To(Equal(kept.ModTime()))
 	n.passTime(func(g Gomega) {
 		g.Expect(n.metric("sallyport_node_refreshes_total", v1alpha1.ReasonSucceeded)).To(BeNumerically(">=", 1))
-		g.Expect(n.metric("sallyport_node_memory_used_bytes")).To(BeEquivalentTo(4 * os.Getpagesize()))
+		g.Expect(n.metric("sallyport_node_memory_used_bytes")).To(Equal(float64(n.size("password", "new", "type", "SQLORACLE", "port", "1521"))))
 	})
 }
 
@@ -207,11 +209,11 @@ func TestRestartClearsOrphansAway(t *testing.T) {
 }
 
 func TestRefreshThatOverflowsTheNodeKeepsTheFiles(t *testing.T) {
-	n := newTestNode(t, func(n *testNode) { n.budget = 4 * int64(os.Getpagesize()) })
+	n := newTestNode(t, func(n *testNode) { n.budget = 3 * n.size("password", secretContent, "type", "SQLORACLE") / 2 })
 	n.g.Expect(n.publish()).To(Succeed())
 	before := n.files()
 
-	n.resolver.setFiles(map[string]string{"type": string(make([]byte, 5*os.Getpagesize()))})
+	n.resolver.setFiles(map[string]string{"type": string(make([]byte, 50*os.Getpagesize()))})
 	n.passTime(func(g Gomega) {
 		g.Expect(n.metric("sallyport_node_refreshes_total", v1alpha1.ReasonNodeFull)).To(BeNumerically(">=", 1))
 	})
@@ -231,4 +233,46 @@ func TestUnpublishDuringARefresh(t *testing.T) {
 
 	n.stop()
 	n.expectNothingLeft()
+}
+
+func TestAHangingVaultOfOneNamespaceDelaysNoOther(t *testing.T) {
+	n := newTestNode(t)
+	hangs := make(chan struct{})
+	for i := range 10 {
+		for j := range 10 {
+			n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) {
+				r.VolumeId, r.TargetPath = fmt.Sprintf("csi-%d-%d", i, j), fmt.Sprintf("%s%d-%d", r.TargetPath, i, j)
+				r.VolumeContext[keyPodNamespace], r.VolumeContext[keyPodUID] = "hostile", fmt.Sprint(i)
+			})).To(Succeed())
+		}
+	}
+	n.g.Expect(n.publish()).To(Succeed())
+	n.resolver.setHanging(func(r *resolverv1.ResolveRequest) bool { return r.GetVolumeId() != volumeID }, hangs)
+	defer close(hangs)
+
+	for i := range 3 {
+		n.resolver.setFiles(map[string]string{"type": fmt.Sprint(i)})
+		started := n.clock.Now()
+		n.passTime(func(g Gomega) { g.Expect(n.files()).To(Equal(map[string]string{"type": fmt.Sprint(i)})) })
+		n.g.Expect(n.clock.Since(started)).To(BeNumerically("<", 65*time.Second), "its interval and a little more")
+	}
+	n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) {
+		r.VolumeId, r.TargetPath = "csi-3f2a-2", r.TargetPath+"-2"
+		n.resolver.setHanging(nil, nil)
+	})).To(Succeed())
+}
+
+func TestAPanicOfOneRefreshIsAFailureOfThatVolume(t *testing.T) {
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
+	n.resolver.setHanging(func(*resolverv1.ResolveRequest) bool { panic(secretContent) }, nil)
+	n.passTime(func(g Gomega) {
+		g.Expect(n.metric("sallyport_node_refreshes_total", v1alpha1.ReasonInternal)).To(BeNumerically(">=", 1))
+	})
+	other := func(r *csi.NodePublishVolumeRequest) { r.VolumeId, r.TargetPath = "csi-other", r.TargetPath+"2" }
+	n.g.Expect(n.publish(other)).To(MatchError(ContainSubstring("Internal")))
+	n.resolver.setHanging(nil, nil)
+	n.g.Expect(n.publish(other)).To(Succeed())
+	n.g.Expect(n.logs.String()).To(ContainSubstring("refresh_test.go"))
+	n.g.Expect(n.logs.String()).NotTo(ContainSubstring(secretContent))
 }

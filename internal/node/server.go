@@ -14,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 	"google.golang.org/grpc"
 
+	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/node/logkeys"
 )
 
@@ -51,12 +52,19 @@ func listen(socket string) (net.Listener, error) {
 }
 
 // logFailures logs each failed call once and turns its error into a gRPC status. Of the request it knows the volume and
-// the pod: a NodePublishVolumeRequest carries tokens and is never printed.
+// the pod: a NodePublishVolumeRequest carries tokens and is never printed. A call that panics is one that failed.
 func logFailures(logger logr.Logger) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-		response, err := handle(logr.NewContext(ctx, logger), request)
+		var response any
+		err := fault.Guard(func() (err error) {
+			response, err = handle(logr.NewContext(ctx, logger), request)
+			return err
+		})
 		if err == nil {
 			return response, nil
+		}
+		if recovered, ok := errors.AsType[*fault.Recovered](err); ok {
+			logger.Error(err, messagePanicked, logkeys.Stack, recovered.Stack)
 		}
 		f, toKubelet := toStatus(err)
 		values := []any{

@@ -14,7 +14,11 @@ import (
 	"sallyport.dev/sallyport/internal/node/volume"
 )
 
-const selinuxFlag = "context="
+const (
+	selinuxFlag = "context="
+	// maxAttributes is plenty for a name and overrides. They lie beside each volume, and in the plugin's memory.
+	maxAttributes = 16 << 10
+)
 
 var selinuxLabel = regexp.MustCompile(`^[-_.,:a-zA-Z0-9]+$`)
 
@@ -103,10 +107,14 @@ func newPublication(
 
 // ownAttributes returns the attributes that the pod's author wrote.
 func ownAttributes(volumeContext map[string]string) (map[string]string, error) {
-	own := map[string]string{}
+	own, bytes := map[string]string{}, 0
 	for _, key := range slices.Sorted(maps.Keys(volumeContext)) {
 		if strings.HasPrefix(key, kubeletPrefix) {
 			continue
+		}
+		if bytes += len(key) + len(volumeContext[key]); bytes > maxAttributes {
+			return nil, invalidArgument("the volume attributes have more than %d bytes, all names and values together: "+
+				"put long values into the Connection", maxAttributes)
 		}
 		overridden, isOverride := strings.CutPrefix(key, v1alpha1.AttributeValuePrefix)
 		switch {

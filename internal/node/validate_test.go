@@ -1,6 +1,7 @@
 package node
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -33,6 +34,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{"no connection", func(r *request) { delete(r.VolumeContext, v1alpha1.AttributeConnection) }, codes.InvalidArgument, `"connection" is missing`},
 		{"an unknown attribute", func(r *request) { r.VolumeContext["conection"] = "db" }, codes.InvalidArgument, `"conection" is unknown`},
 		{"an override of nothing", func(r *request) { r.VolumeContext["value."] = "x" }, codes.InvalidArgument, `"value." is unknown`},
+		{"attributes without end", func(r *request) { r.VolumeContext["value.x"] = strings.Repeat("x", 16<<10) }, codes.InvalidArgument, "16384 bytes"},
 		{"no token", func(r *request) { r.Secrets = nil }, codes.FailedPrecondition, "tokenRequests"},
 		{"a token for somebody else", func(r *request) { r.Secrets[keyTokens] = `{"vault":{"token":"x"}}` }, codes.FailedPrecondition, "audience sallyport.dev"},
 		{"tokens that are no JSON", func(r *request) { r.Secrets[keyTokens] = secretToken }, codes.InvalidArgument, "cannot be read"},

@@ -16,8 +16,11 @@ import (
 // between node and resolver has the same.
 const MaxContentBytes = 1 << 20
 
-// encode returns a value as the content of a file: strings as they are, everything else as JSON.
+// encode returns a value as the content of a file: strings as they are, nothing for null, everything else as JSON.
 func encode(value any) ([]byte, error) {
+	if value == nil {
+		return nil, nil
+	}
 	if text, ok := value.(string); ok {
 		return []byte(text), nil
 	}

@@ -270,9 +270,9 @@ func TestOtherValuesStandAsJSONInEntries(t *testing.T) {
 		"port": json.Number("1521.00"), "tls": true, "none": nil, "list": []any{"<a>", json.Number("1")},
 	}
 	for as, expected := range map[v1alpha1.FileFormat]string{
-		v1alpha1.FileFormatEnv:        "list='[\"<a>\",1]'\nnone=null\nport=1521.00\ntls=true\n",
-		v1alpha1.FileFormatDockerEnv:  "list=[\"<a>\",1]\nnone=null\nport=1521.00\ntls=true\n",
-		v1alpha1.FileFormatProperties: "list=[\"<a>\",1]\nnone=null\nport=1521.00\ntls=true\n",
+		v1alpha1.FileFormatEnv:        "list='[\"<a>\",1]'\nport=1521.00\ntls=true\n",
+		v1alpha1.FileFormatDockerEnv:  "list=[\"<a>\",1]\nport=1521.00\ntls=true\n",
+		v1alpha1.FileFormatProperties: "list=[\"<a>\",1]\nport=1521.00\ntls=true\n",
 	} {
 		NewWithT(t).Expect(string(mustFormat(t, as, value))).To(Equal(expected))
 	}

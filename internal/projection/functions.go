@@ -18,9 +18,13 @@ import (
 // with a name of sprig's means the same as there.
 type functions struct{ budget *workBudget }
 
+// Functions that the rewriter puts into templates. No author can call them. The names are short, because errors quote
+// twenty characters of what failed.
 const (
-	functionText   = "text"
-	functionCharge = "sallyport_charge"
+	functionPrint  = "_p" // prints the result of an action
+	functionCharge = "_c" // spends on a turn of a loop
+	functionRange  = "_r" // spends on what is ranged over
+	functionDecide = "_d" // ends a check where the template's way depends on a value
 )
 
 // functionError is the error of a function. Its sentence holds nothing of the function's arguments.
@@ -33,12 +37,13 @@ func errFunction(format string, args ...any) error {
 	return &functionError{problem: fmt.Sprintf(format, args...)}
 }
 
-// builtins are the functions of text/template that are safe as they are. The others are replaced or refused.
-var builtins = []string{"and", "or", "not", "len"}
+// builtins are the functions of text/template that are safe as they are, and that it alone can offer: they evaluate no
+// more arguments than they need. The others are replaced or refused.
+var builtins = []string{"and", "or"}
 
 // offered tells whether a template may call the function.
 func offered(name string) bool {
-	if name == functionCharge {
+	if strings.HasPrefix(name, "_") {
 		return false
 	}
 	_, own := functions{}.byName()[name]
@@ -48,15 +53,20 @@ func offered(name string) bool {
 // byName returns our functions by the names that templates call them.
 func (f functions) byName() template.FuncMap {
 	all := template.FuncMap{
-		functionText:   f.text,
+		functionPrint:  f.output,
 		functionCharge: f.budget.charge,
-		"date":         f.date,
-		"default":      defaultTo,
-		"print":        f.print,
-		"printf":       f.printf,
-		"hasKey":       hasKey,
+		functionRange:  f.iterate,
+		functionDecide: decide,
+		"text":         unary(f, f.text),
+		"date":         binary(f, f.date),
+		"default":      binary(f, defaultTo),
+		"print":        variadic(f, f.print),
+		"printf":       variadic(f, f.printf),
+		"hasKey":       f.hasKey,
 		"index":        f.index,
 		"keys":         f.keys,
+		"len":          length,
+		"not":          unary(f, not),
 	}
 	maps.Copy(all, f.numbers())
 	maps.Copy(all, f.comparisons())
@@ -65,27 +75,79 @@ func (f functions) byName() template.FuncMap {
 	return all
 }
 
-// defaultTo returns the value, or the other if it is empty: null, "", false, 0, or without members.
-func defaultTo(other, value any) any {
-	if truth, ok := template.IsTrue(value); ok && truth {
-		return value
+// decide passes on what decides about the template's way.
+func decide(value any) (any, error) {
+	if _, unknown := value.(Unknown); unknown {
+		return nil, errUndecided
 	}
-	return other
+	return value, nil
 }
 
-func hasKey(object any, key string) (bool, error) {
+// iterate passes on what is ranged over, once its keys are paid for, which text/template sorts before the first turn.
+func (f functions) iterate(value any) (any, error) {
+	switch v := value.(type) {
+	case nil, int, int64, []any:
+		return v, nil
+	case map[string]any:
+		return v, f.budget.spendOnKeys(v)
+	case Unknown:
+		return nil, errUndecided
+	}
+	return nil, errFunction("range needs a list, an object or an integer")
+}
+
+func not(value any) (bool, error) {
+	truth, _ := template.IsTrue(value)
+	return !truth, nil
+}
+
+func length(value any) (any, error) {
+	switch v := value.(type) {
+	case Unknown:
+		return v, nil
+	case string:
+		return len(v), nil
+	case []any:
+		return len(v), nil
+	case map[string]any:
+		return len(v), nil
+	}
+	return 0, errFunction("len needs a list, an object or a text")
+}
+
+// defaultTo returns the value, or the other if it is empty: null, "", false, 0, or without members.
+func defaultTo(other, value any) (any, error) {
+	if truth, ok := template.IsTrue(value); ok && truth {
+		return value, nil
+	}
+	return other, nil
+}
+
+func (f functions) hasKey(object, key any) (any, error) {
+	if isUnknown(object) || isUnknown(key) {
+		return Unknown{}, nil
+	}
 	members, ok := object.(map[string]any)
 	if !ok {
 		return false, errFunction("hasKey needs an object")
 	}
-	_, found := members[key]
+	name, err := f.text(key)
+	if err != nil {
+		return false, err
+	}
+	_, found := members[name]
 	return found, nil
 }
 
 // index follows keys and numbers into a value. Unlike text/template's own it fails on a missing key.
 func (f functions) index(value any, path ...any) (any, error) {
 	for _, step := range path {
+		if isUnknown(step) {
+			return Unknown{}, nil
+		}
 		switch v := value.(type) {
+		case Unknown:
+			return v, nil
 		case map[string]any:
 			key, err := f.text(step)
 			if err != nil {
@@ -112,12 +174,15 @@ func (f functions) index(value any, path ...any) (any, error) {
 	return value, nil
 }
 
-func (f functions) keys(object any) ([]any, error) {
+func (f functions) keys(object any) (any, error) {
+	if isUnknown(object) {
+		return object, nil
+	}
 	members, ok := object.(map[string]any)
 	if !ok {
 		return nil, errFunction("keys needs an object")
 	}
-	if err := f.budget.spend(len(members) * nodePrice); err != nil {
+	if err := f.budget.spendOnKeys(members); err != nil {
 		return nil, err
 	}
 	keys := make([]any, 0, len(members))
@@ -129,9 +194,14 @@ func (f functions) keys(object any) ([]any, error) {
 
 // date writes a moment in UTC in a layout of Go's package time. The moment is an RFC 3339 time or the seconds since
 // 1970.
-func (f functions) date(layout string, moment any) (string, error) {
-	text, err := f.text(moment)
+func (f functions) date(layout, moment any) (string, error) {
+	texts, err := f.texts(layout, moment)
 	if err != nil {
+		return "", err
+	}
+	form, text := texts[0], texts[1]
+	// A year may have twelve digits where the layout has four.
+	if err := f.budget.spendOnText(len(form) * len("292277026596") / len("2006")); err != nil {
 		return "", err
 	}
 	when, err := time.Parse(time.RFC3339Nano, text)
@@ -142,32 +212,32 @@ func (f functions) date(layout string, moment any) (string, error) {
 		}
 		when = time.Unix(seconds, 0)
 	}
-	return when.UTC().Format(layout), f.budget.spend(len(layout))
+	return when.UTC().Format(form), nil
 }
 
 // numbers are the functions on whole numbers.
 func (f functions) numbers() template.FuncMap {
 	return template.FuncMap{
-		"add": func(a, b any) (int64, error) { return f.sum(a, b, 1) },
-		"sub": func(a, b any) (int64, error) { return f.sum(a, b, -1) },
-		"int": f.integer,
+		"add": binary(f, func(a, b any) (int64, error) { return f.sum(a, b, 1) }),
+		"sub": binary(f, func(a, b any) (int64, error) { return f.sum(a, b, -1) }),
+		"int": unary(f, f.integer),
 	}
 }
 
 // comparisons are the functions that compare two values.
 func (f functions) comparisons() template.FuncMap {
-	ordered := func(holds func(int) bool) func(a, b any) (bool, error) {
-		return func(a, b any) (bool, error) {
+	ordered := func(holds func(int) bool) func(a, b any) (any, error) {
+		return binary(f, func(a, b any) (bool, error) {
 			order, err := f.compare(a, b)
 			return err == nil && holds(order), err
-		}
+		})
 	}
 	return template.FuncMap{
-		"eq": f.equal,
-		"ne": func(a, b any) (bool, error) {
+		"eq": variadic(f, f.equal),
+		"ne": binary(f, func(a, b any) (bool, error) {
 			equal, err := f.equal(a, b)
 			return !equal, err
-		},
+		}),
 		"lt": ordered(func(order int) bool { return order < 0 }),
 		"le": ordered(func(order int) bool { return order <= 0 }),
 		"gt": ordered(func(order int) bool { return order > 0 }),

@@ -6,9 +6,20 @@ import (
 	"strings"
 )
 
-// text prints a value: strings as they are, everything else as JSON. It spends on the string.
+// output prints the result of an action. In a check, nothing stands where a value would.
+func (f functions) output(value any) (string, error) {
+	if f.budget.holdsUnknown(value) {
+		f.budget.printedUnknown = true
+		return "", nil
+	}
+	return f.text(value)
+}
+
+// text prints a value: strings as they are, nothing for null, everything else as JSON.
 func (f functions) text(value any) (string, error) {
 	switch v := value.(type) {
+	case nil:
+		return "", f.budget.spend(nodePrice)
 	case string:
 		return v, f.budget.spend(len(v))
 	case json.Number:
@@ -20,11 +31,14 @@ func (f functions) text(value any) (string, error) {
 	case float64: // a constant in the template
 		return strconv.FormatFloat(v, 'g', -1, 64), f.budget.spend(nodePrice)
 	}
+	if err := f.budget.spendOnValue(value, 1); err != nil {
+		return "", err
+	}
 	written, err := compactJSON(value)
 	if err != nil {
 		return "", errJSON()
 	}
-	return string(written), f.budget.spend(len(written))
+	return string(written), nil
 }
 
 // errJSON is the error of a value that is not written as JSON.
@@ -45,9 +59,10 @@ func (f functions) texts(values ...any) ([]string, error) {
 }
 
 // printf is that of package fmt with the verbs whose result is bounded: %s, %v, %q and %d without widths.
-func (f functions) printf(format string, values ...any) (string, error) {
+func (f functions) printf(first any, values ...any) (string, error) {
 	var text strings.Builder
-	if err := f.budget.spend(len(format)); err != nil {
+	format, err := f.text(first)
+	if err != nil {
 		return "", err
 	}
 	for {
@@ -72,14 +87,14 @@ func (f functions) printf(format string, values ...any) (string, error) {
 			return "", err
 		}
 		if verb[0] == 'q' {
-			if written, err = quote(written); err != nil {
+			if written, err = f.encoded(written, quote); err != nil {
 				return "", err
 			}
 		}
-		text.WriteString(written)
-		if err := f.budget.spendOnText(text.Len()); err != nil {
+		if err := f.budget.spendOnText(text.Len() + len(written)); err != nil {
 			return "", err
 		}
+		text.WriteString(written)
 		values = values[1:]
 	}
 	if len(values) > 0 {
@@ -89,8 +104,8 @@ func (f functions) printf(format string, values ...any) (string, error) {
 }
 
 // print puts texts side by side, with nothing between them.
-func (f functions) print(values ...any) (string, error) {
-	texts, err := f.texts(values...)
+func (f functions) print(first any, others ...any) (string, error) {
+	texts, err := f.texts(append([]any{first}, others...)...)
 	if err != nil {
 		return "", err
 	}

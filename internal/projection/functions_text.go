@@ -19,32 +19,31 @@ const maxIndent = 100
 // stringFunctions are the functions on texts.
 func (f functions) stringFunctions() template.FuncMap {
 	// simple makes a function on one text.
-	simple := func(do func(string) string) func(any) (string, error) {
-		return func(value any) (string, error) {
+	simple := func(do func(string) string) func(any) (any, error) {
+		return unary(f, func(value any) (string, error) {
 			text, err := f.text(value)
 			if err != nil {
 				return "", err
 			}
-			done := do(text)
-			return done, f.budget.spendOnText(len(done))
-		}
+			return f.encoded(text, func(text string) (string, error) { return do(text), nil })
+		})
 	}
 	// trimmed makes a function on a part and a text that may hold it.
-	trimmed := func(do func(text, part string) string) func(part, value any) (string, error) {
-		return func(part, value any) (string, error) {
+	trimmed := func(do func(text, part string) string) func(part, value any) (any, error) {
+		return binary(f, func(part, value any) (string, error) {
 			texts, err := f.texts(part, value)
 			if err != nil {
 				return "", err
 			}
 			return do(texts[1], texts[0]), nil
-		}
+		})
 	}
 	// tests makes a predicate on a part and a text that may hold it.
-	tests := func(do func(text, part string) bool) func(part, value any) (bool, error) {
-		return func(part, value any) (bool, error) {
+	tests := func(do func(text, part string) bool) func(part, value any) (any, error) {
+		return binary(f, func(part, value any) (bool, error) {
 			texts, err := f.texts(part, value)
 			return err == nil && do(texts[1], texts[0]), err
-		}
+		})
 	}
 	return template.FuncMap{
 		"lower":      simple(strings.ToLower),
@@ -55,11 +54,11 @@ func (f functions) stringFunctions() template.FuncMap {
 		"contains":   tests(strings.Contains),
 		"hasPrefix":  tests(strings.HasPrefix),
 		"hasSuffix":  tests(strings.HasSuffix),
-		"replace":    f.replace,
-		"splitList":  f.split,
-		"join":       f.joinList,
-		"indent":     func(width int, value any) (string, error) { return f.indent("", width, value) },
-		"nindent":    func(width int, value any) (string, error) { return f.indent("\n", width, value) },
+		"replace":    ternary(f, f.replace),
+		"splitList":  binary(f, f.split),
+		"join":       binary(f, f.joinList),
+		"indent":     binary(f, func(width, value any) (string, error) { return f.indent("", width, value) }),
+		"nindent":    binary(f, func(width, value any) (string, error) { return f.indent("\n", width, value) }),
 	}
 }
 
@@ -80,7 +79,7 @@ func (f functions) split(separator, value any) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.budget.spend((strings.Count(texts[1], texts[0]) + 1) * nodePrice); err != nil {
+	if err := f.budget.spend((strings.Count(texts[1], texts[0]) + 1) * keyPrice); err != nil {
 		return nil, err
 	}
 	parts := []any{}
@@ -99,6 +98,9 @@ func (f functions) joinList(separator, list any) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := f.budget.spend(len(items) * nodePrice); err != nil {
+		return "", err
+	}
 	texts, err := f.texts(items...)
 	if err != nil {
 		return "", err
@@ -107,14 +109,19 @@ func (f functions) joinList(separator, list any) (string, error) {
 }
 
 // indent puts blanks before every line.
-func (f functions) indent(before string, width int, value any) (string, error) {
+func (f functions) indent(before string, blanksWanted, value any) (string, error) {
 	text, err := f.text(value)
+	if err != nil {
+		return "", err
+	}
+	wanted, err := f.integer(blanksWanted)
 	switch {
 	case err != nil:
 		return "", err
-	case width < 0 || width > maxIndent:
+	case wanted < 0 || wanted > maxIndent:
 		return "", errFunction("a text can be indented by 0 to %d blanks", maxIndent)
 	}
+	width := int(wanted)
 	if err := f.budget.spendOnText(len(text) + (strings.Count(text, "\n")+2)*width); err != nil {
 		return "", err
 	}
@@ -125,18 +132,14 @@ func (f functions) indent(before string, width int, value any) (string, error) {
 // encodings are the functions that encode, decode or quote for another language.
 func (f functions) encodings() template.FuncMap {
 	// encoder makes a function on one text that may fail.
-	encoder := func(do func(string) (string, error)) func(any) (string, error) {
-		return func(value any) (string, error) {
+	encoder := func(do func(string) (string, error)) func(any) (any, error) {
+		return unary(f, func(value any) (string, error) {
 			text, err := f.text(value)
 			if err != nil {
 				return "", err
 			}
-			encoded, err := do(text)
-			if err != nil {
-				return "", err
-			}
-			return encoded, f.budget.spendOnText(len(encoded))
-		}
+			return f.encoded(text, do)
+		})
 	}
 	return template.FuncMap{
 		"b64enc":     encoder(toBase64),
@@ -147,10 +150,28 @@ func (f functions) encodings() template.FuncMap {
 		"sqlQuote":   encoder(sqlQuote),
 		"properties": encoder(propertyValue),
 		"quote":      encoder(quote),
-		"toJson":     f.toJSON,
-		"toYaml":     f.toYAML,
-		"fromJson":   f.fromJSON,
+		"toJson":     unary(f, f.toJSON),
+		"toYaml":     unary(f, f.toYAML),
+		"fromJson":   unary(f, f.fromJSON),
 	}
+}
+
+// encodingPrice is the price of encoding one byte: some encodings write six bytes for it.
+const encodingPrice = 4
+
+// encoded spends on a text and on what becomes of it.
+func (f functions) encoded(text string, do func(string) (string, error)) (string, error) {
+	if err := f.budget.spendOnText(len(text)); err != nil {
+		return "", err
+	}
+	if err := f.budget.spend(len(text) * encodingPrice); err != nil {
+		return "", err
+	}
+	done, err := do(text)
+	if err != nil {
+		return "", err
+	}
+	return done, f.budget.spendOnText(len(done))
 }
 
 func toBase64(text string) (string, error) {
@@ -233,6 +254,9 @@ func quote(text string) (string, error) {
 var unprintable = regexp.MustCompile(`[\x{7f}-\x{9f}\x{feff}]`)
 
 func (f functions) toJSON(value any) (string, error) {
+	if err := f.budget.spendOnValue(value, 1); err != nil {
+		return "", err
+	}
 	if !isText(value) {
 		return "", errText("toJson")
 	}
@@ -245,6 +269,9 @@ func (f functions) toJSON(value any) (string, error) {
 
 // toYAML ends without a line break, so that nindent can follow.
 func (f functions) toYAML(value any) (string, error) {
+	if err := f.budget.spendOnValue(value, 2); err != nil {
+		return "", err
+	}
 	if !isText(value) {
 		return "", errText("toYaml")
 	}
@@ -261,11 +288,16 @@ func (f functions) fromJSON(value any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	items := strings.Count(text, ",") + strings.Count(text, "[")
+	price := len(text)*encodingPrice + items*keyPrice + strings.Count(text, "{")*objectPrice
+	if err := f.budget.spend(price); err != nil {
+		return nil, err
+	}
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
 	var decoded any
 	if !json.Valid([]byte(text)) || decoder.Decode(&decoded) != nil {
 		return nil, errFunction("this is not JSON")
 	}
-	return templateValue(decoded), f.budget.spend(len(text) * nodePrice)
+	return templateValue(decoded)
 }

@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -15,6 +16,7 @@ type Layout struct {
 	fixed []File
 	// chosen are the author's files; without any, each key of the value makes one.
 	chosen []fileSource
+	budget *workBudget
 }
 
 // fileSource is what one chosen file is made from: a format, a text or a template.
@@ -40,9 +42,9 @@ func NewLayout(spec *v1alpha1.ConnectionSpec, keys []string) (*Layout, error) {
 	if err := validatePaths(spec.Files); err != nil {
 		return nil, err
 	}
-	budget := &workBudget{left: maxWork}
+	layout.budget = &workBudget{left: maxWork}
 	for i := range spec.Files {
-		source, err := newFileSource(&spec.Files[i], keys, budget)
+		source, err := newFileSource(&spec.Files[i], keys, layout.budget)
 		if err != nil {
 			return nil, fault.InField(err, "file %q", bounded(spec.Files[i].Path))
 		}
@@ -72,12 +74,13 @@ func (l *Layout) Texts() map[string]string {
 
 // Files returns the files of a resolved value and of the texts with their references resolved, sorted by path. Without
 // chosen files there is one for each key: strings as they are and everything else as compact JSON. Equal values make
-// equal files, byte for byte. The error is a *fault.Fault that names a file or a key, never its content.
-func (l *Layout) Files(value, texts map[string]any) ([]File, error) {
+// equal files, byte for byte. The value is no more the caller's: its numbers become Go's. The error is a *fault.Fault
+// that names a file or a key, never its content.
+func (l *Layout) Files(ctx context.Context, value, texts map[string]any) ([]File, error) {
 	var files []File
 	var err error
 	if len(l.chosen) > 0 {
-		files, err = l.chosenFiles(value, texts)
+		files, err = l.chosenFiles(ctx, value, texts)
 	} else {
 		files, err = perKey(l.fixed, value)
 	}
@@ -92,9 +95,15 @@ func (l *Layout) Files(value, texts map[string]any) ([]File, error) {
 	return files, nil
 }
 
-func (l *Layout) chosenFiles(value, texts map[string]any) ([]File, error) {
+func (l *Layout) chosenFiles(ctx context.Context, value, texts map[string]any) ([]File, error) {
+	if err := l.begin(ctx, value); err != nil {
+		return nil, err
+	}
 	files := make([]File, 0, len(l.chosen)+len(l.fixed))
 	for _, source := range l.chosen {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		content, err := source.content(value, texts)
 		if err != nil {
 			return nil, fault.InField(err, "file %q", bounded(source.spec.Path))
@@ -110,6 +119,18 @@ func (l *Layout) chosenFiles(value, texts map[string]any) ([]File, error) {
 		}
 	}
 	return files, nil
+}
+
+// begin has templates end with the context, and gives them a value with Go's integers.
+func (l *Layout) begin(ctx context.Context, value map[string]any) error {
+	l.budget.interrupted = ctx.Err
+	if !slices.ContainsFunc(l.chosen, func(s fileSource) bool { return s.template != nil }) {
+		return nil
+	}
+	if _, err := templateValue(value); err != nil {
+		return fault.Waiting(v1alpha1.ReasonInvalidTemplate, "%v", err)
+	}
+	return nil
 }
 
 func (s fileSource) content(value, texts map[string]any) ([]byte, error) {

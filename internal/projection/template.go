@@ -2,7 +2,9 @@ package projection
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"text/template"
 	"text/template/parse"
@@ -17,11 +19,15 @@ import (
 // loop and every function spends from one work budget.
 type fileTemplate struct {
 	parsed *template.Template
+	budget *workBudget
 }
 
 // parseTemplate parses and rewrites a template whose execution spends from the budget. Errors quote the template, which
 // is no secret, and nothing else.
 func parseTemplate(source string, budget *workBudget) (*fileTemplate, error) {
+	if err := budget.spend(len(source) * parsePrice); err != nil {
+		return nil, executionFault(err)
+	}
 	parsed, err := template.New("t").Option("missingkey=error").Funcs(functions{budget}.byName()).Parse(source)
 	if err != nil {
 		return nil, parseFault(err)
@@ -36,52 +42,71 @@ func parseTemplate(source string, budget *workBudget) (*fileTemplate, error) {
 	if rewriter.problem != nil {
 		return nil, rewriter.problem
 	}
-	return &fileTemplate{parsed: parsed}, nil
+	return &fileTemplate{parsed: parsed, budget: budget}, nil
 }
 
-// execute returns the output for a value.
-func (t *fileTemplate) execute(value map[string]any) ([]byte, error) {
+// execute returns the output for a value that templateValue returned.
+func (t *fileTemplate) execute(value any) ([]byte, error) {
 	if t.parsed.Tree == nil {
 		return nil, nil
 	}
-	data, _ := templateValue(value).(map[string]any)
+	data, _ := value.(map[string]any)
 	content := &boundedBuffer{left: MaxContentBytes}
-	if err := t.parsed.Execute(content, data); err != nil {
+	err := t.parsed.Execute(content, data)
+	switch {
+	case errors.Is(err, errUndecided), t.budget.checking && isFieldOfNoObject(err):
+		return nil, errUndecided
+	case err != nil:
 		return nil, executionFault(err)
 	}
 	return content.buffer.Bytes(), nil
 }
 
-// templateValue returns a copy with Go's integers, so that templates can compare and count them. Other numbers keep
-// their digits.
-func templateValue(value any) any {
+// maxNumber is the longest number that templates take: a json.Number has methods, which read all of it at every call.
+const maxNumber = 1000
+
+// templateValue turns numbers into Go's integers, so that templates can compare and count them, in the value itself: it
+// is as large as a volume, and what is written of it stays the same. Other numbers keep their digits.
+func templateValue(value any) (any, error) {
 	switch v := value.(type) {
 	case json.Number:
+		if len(v) > maxNumber {
+			return nil, errFunction("a number has more than %d digits, which templates do not take", maxNumber)
+		}
 		number, err := strconv.ParseInt(string(v), 10, 64)
 		if err == nil && strconv.FormatInt(number, 10) == string(v) {
-			return number
+			return number, nil
 		}
-		return v
 	case []any:
-		list := make([]any, len(v))
 		for i, item := range v {
-			list[i] = templateValue(item)
+			var err error
+			if v[i], err = templateValue(item); err != nil {
+				return nil, err
+			}
 		}
-		return list
 	case map[string]any:
-		object := make(map[string]any, len(v))
 		for key, item := range v {
-			object[key] = templateValue(item)
+			own, err := templateValue(item)
+			if err != nil {
+				return nil, err
+			}
+			v[key] = own
 		}
-		return object
 	}
-	return value
+	return value, nil
 }
 
-// rewriter walks over a parsed template. It rejects what is not for files, makes the function text print every value,
-// and puts a charge before the body of every loop.
+// maxNesting is how deep actions and parentheses of a template may be nested.
+const maxNesting = 64
+
+// rewriter walks over a parsed template. It rejects what is not for files, makes our function print every value, has
+// loops pay for what they range over, and puts a charge before the body of every loop. The charge grows with the number
+// of nodes and with what one node takes: names and numbers are read at every turn, and a variable is searched for among
+// all of them.
 type rewriter struct {
-	problem *fault.Fault
+	problem   *fault.Fault
+	variables int
+	depth     int
 }
 
 // reject notes a problem, if it is the first.
@@ -92,64 +117,132 @@ func (r *rewriter) reject(line int, problem, remedy string) {
 	}
 }
 
-// list rewrites the nodes of a list and returns their number.
+// deeper notes that what follows, until the returned function is called, is nested one deeper.
+func (r *rewriter) deeper(line int) func() {
+	if r.depth++; r.depth > maxNesting {
+		r.reject(line, fmt.Sprintf("more than %d actions and parentheses are nested here", maxNesting), "")
+	}
+	return func() { r.depth-- }
+}
+
+// list rewrites the nodes of a list and returns their weight.
 func (r *rewriter) list(list *parse.ListNode) int {
 	if list == nil {
 		return 0
 	}
 	nodes := 1
 	for _, node := range list.Nodes {
-		switch n := node.(type) {
-		case *parse.ActionNode:
-			nodes += r.pipe(n.Pipe)
-			if len(n.Pipe.Decl) == 0 {
-				n.Pipe.Cmds = append(n.Pipe.Cmds, call(n.Pos, functionText))
-			}
-		case *parse.IfNode:
-			nodes += r.branch(&n.BranchNode)
-		case *parse.WithNode:
-			nodes += r.branch(&n.BranchNode)
-		case *parse.RangeNode:
-			nodes += r.pipe(n.Pipe) + r.list(n.ElseList)
-			body := r.list(n.List)
-			n.List.Nodes = append([]parse.Node{chargeNode(n, body)}, n.List.Nodes...)
-			nodes += body
-		case *parse.TemplateNode:
-			r.reject(n.Line, "it calls another template", remedyOneTemplate)
-		default:
-			nodes++
-		}
+		nodes += r.node(node)
 	}
 	return nodes
+}
+
+func (r *rewriter) node(node parse.Node) int {
+	switch n := node.(type) {
+	case *parse.ActionNode:
+		nodes := r.pipe(n.Pipe)
+		if len(n.Pipe.Decl) == 0 {
+			n.Pipe.Cmds = append(n.Pipe.Cmds, call(n.Pos, functionPrint))
+		}
+		return nodes
+	case *parse.IfNode:
+		return r.branch(&n.BranchNode)
+	case *parse.WithNode:
+		return r.branch(&n.BranchNode)
+	case *parse.RangeNode:
+		defer r.deeper(n.Line)()
+		nodes := r.pipe(n.Pipe) + r.list(n.ElseList)
+		n.Pipe = through(functionRange, n.Pipe)
+		body := r.list(n.List)
+		n.List.Nodes = append([]parse.Node{chargeNode(n, body)}, n.List.Nodes...)
+		return nodes + body
+	case *parse.BreakNode, *parse.ContinueNode: // these unwind the stack
+		return maxNesting
+	case *parse.TemplateNode:
+		r.reject(n.Line, "it calls another template", remedyOneTemplate)
+	}
+	return 1
 }
 
 func (r *rewriter) branch(n *parse.BranchNode) int {
-	return r.pipe(n.Pipe) + r.list(n.List) + r.list(n.ElseList)
+	defer r.deeper(n.Line)()
+	nodes := r.pipe(n.Pipe)
+	n.Pipe = through(functionDecide, n.Pipe)
+	return nodes + r.list(n.List) + r.list(n.ElseList)
 }
 
-// pipe rejects functions of text/template that are not offered. It returns the number of nodes.
+// pipe rejects functions that are not offered, and has and and or decide. It returns the weight of the nodes.
 func (r *rewriter) pipe(pipe *parse.PipeNode) int {
+	defer r.deeper(pipe.Line)()
 	nodes := 1
-	for _, command := range pipe.Cmds {
+	var commands []*parse.CommandNode
+	for i, command := range pipe.Cmds {
 		for _, argument := range command.Args {
 			nodes += r.argument(argument, pipe.Line)
 		}
+		function, isFunction := command.Args[0].(*parse.IdentifierNode)
+		if isFunction && slices.Contains(builtins, function.Ident) {
+			for j, argument := range command.Args[1:] {
+				command.Args[j+1] = through(functionDecide, pipeOf(argument, pipe))
+			}
+			if i > 0 {
+				commands = append(commands, call(command.Pos, functionDecide))
+			}
+		}
+		commands = append(commands, command)
 	}
-	return nodes
+	pipe.Cmds = commands
+	r.variables += len(pipe.Decl)
+	return nodes + len(pipe.Decl)*r.search()
 }
+
+// search is the weight of searching for a variable.
+func (r *rewriter) search() int { return 1 + r.variables/8 }
 
 func (r *rewriter) argument(node parse.Node, line int) int {
 	switch n := node.(type) {
 	case *parse.PipeNode:
 		return r.pipe(n)
 	case *parse.ChainNode:
-		return 1 + r.argument(n.Node, line)
+		return r.argument(n.Node, line) + weight(n.Field...)
+	case *parse.FieldNode:
+		return weight(n.Ident...)
+	case *parse.VariableNode:
+		return r.search() + weight(n.Ident...)
+	case *parse.NumberNode:
+		return weight(n.Text)
 	case *parse.IdentifierNode:
 		if !offered(n.Ident) {
 			r.reject(line, fmt.Sprintf("function %q is not offered", n.Ident), remedyFunctions)
 		}
 	}
 	return 1
+}
+
+// weight of texts that are read whenever their node is evaluated.
+func weight(texts ...string) int {
+	nodes := 0
+	for _, text := range texts {
+		nodes += 1 + len(text)/nodePrice
+	}
+	return nodes
+}
+
+// through is a pipeline whose result goes through a function of ours.
+func through(function string, pipe *parse.PipeNode) *parse.PipeNode {
+	inner := &parse.PipeNode{NodeType: parse.NodePipe, Pos: pipe.Pos, Line: pipe.Line, Cmds: pipe.Cmds}
+	return &parse.PipeNode{
+		NodeType: parse.NodePipe, Pos: pipe.Pos, Line: pipe.Line, IsAssign: pipe.IsAssign, Decl: pipe.Decl,
+		Cmds: []*parse.CommandNode{call(pipe.Pos, function, inner)},
+	}
+}
+
+// pipeOf is a pipeline of one argument.
+func pipeOf(argument parse.Node, in *parse.PipeNode) *parse.PipeNode {
+	command := &parse.CommandNode{NodeType: parse.NodeCommand, Pos: argument.Position(), Args: []parse.Node{argument}}
+	return &parse.PipeNode{
+		NodeType: parse.NodePipe, Pos: argument.Position(), Line: in.Line, Cmds: []*parse.CommandNode{command},
+	}
 }
 
 // call is a command that calls a function.

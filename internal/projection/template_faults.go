@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"context"
 	"errors"
 	"regexp"
 	"strings"
@@ -19,6 +20,7 @@ const (
 	remedyFunctions   = "the reference of Connections lists the functions"
 	remedyOneTemplate = "one file is one template"
 	remedyNoSuchKey   = "hasKey tells whether there is one"
+	remedyIndex       = `a key with other characters than letters, digits and "_" needs index: {{ index . "my-key" }}`
 )
 
 var parseMessage = regexp.MustCompile(`^template: t:(\d+):(?:\d+:)? (.*)$`)
@@ -34,7 +36,10 @@ func parseFault(err error) error {
 	}
 	problem := fault.Terminal(v1alpha1.ReasonInvalidTemplate, "line %s: %s", line, message)
 	if strings.HasPrefix(message, "function ") { // function "x" not defined
-		return problem.WithRemedy(remedyFunctions)
+		return problem.WithRemedy("%s", remedyFunctions)
+	}
+	if strings.HasPrefix(message, "bad character ") {
+		return problem.WithRemedy("%s", remedyIndex)
 	}
 	return problem
 }
@@ -51,21 +56,40 @@ var executionMessage = regexp.MustCompile(`^template: t:(\d+):\d+: executing "t"
 // executionFault turns an error of template.Execute into a fault. It is waiting: the content of Vault may be wrong as
 // well as the template.
 func executionFault(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fault.Transient(v1alpha1.ReasonInternal, "the request ended before the templates did")
+	}
 	if errors.Is(err, errTooLarge) {
 		return fault.Waiting(v1alpha1.ReasonTooLarge, "it has more than %d bytes; a volume holds no more", MaxContentBytes)
 	}
 	line, piece, cause := "1", "", ""
 	if found := executionMessage.FindStringSubmatch(oneLine(err)); found != nil {
-		line, piece, cause = found[1], " "+bounded(found[2])+":", found[3]
-	}
-	if strings.HasPrefix(piece, " "+functionCharge) { // a call that the author did not write
-		piece = ""
+		line, piece, cause = found[1], asWritten(found[2]), found[3]
 	}
 	problem, remedy := explain(cause)
 	if own, ok := errors.AsType[*functionError](err); ok {
 		problem, remedy = own.problem, own.remedy
 	}
 	return fault.Waiting(v1alpha1.ReasonInvalidTemplate, "line %s:%s %s", line, piece, problem).WithRemedy("%s", remedy)
+}
+
+// asWritten is a piece of the template without the calls that the author did not write.
+func asWritten(piece string) string {
+	charge := strings.HasPrefix(piece, functionCharge)
+	for strings.HasPrefix(piece, "_") {
+		_, piece, _ = strings.Cut(piece, " ")
+		piece = strings.TrimSuffix(strings.TrimPrefix(piece, "("), ")")
+	}
+	if piece == "" || charge {
+		return ""
+	}
+	return " " + bounded(piece) + ":"
+}
+
+// isFieldOfNoObject tells whether a template failed because it wants a field of what is no object. In a check that may
+// be Unknown, and the value an object that has it; text/template names the type of neither.
+func isFieldOfNoObject(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "can't evaluate field")
 }
 
 // explain returns our sentence for a cause that text/template names.

@@ -1,18 +1,49 @@
 package projection
 
-const (
-	// maxWork is the work budget of the templates of one volume, in units of about a byte that is read, copied or held.
-	// It takes well under a second, and no honest template comes near it.
-	maxWork = 32 << 20
-	// nodePrice is the price of evaluating one node of a loop's body.
-	nodePrice = 16
+import (
+	"encoding/json"
+	"errors"
 )
 
-// workBudget is the work that the templates of one volume may still do. It counts instead of looking at a clock, so
-// that the same template and value always have the same result.
-type workBudget struct{ left int }
+const (
+	// maxWork is the work budget of the templates of one volume, in units of about a byte that is read, copied or held,
+	// or 20 ns. It takes well under a second, and no honest template comes near it.
+	maxWork = 32 << 20
+	// maxStep is the most that a template may do between two looks at the request's deadline: less than 100 ms.
+	maxStep = maxWork / 8
+	// nodePrice is the price of evaluating one node of a loop's body, and of one item of a list.
+	nodePrice = 16
+	// keyPrice is the price of one key of an object that is written or ranged over: keys are sorted each time. It is
+	// also that of one item of a list that is made, which takes memory.
+	keyPrice = 64
+	// objectPrice is the price of an object that is made: so much memory takes the smallest.
+	objectPrice = 320
+	// parsePrice is the price of parsing one byte.
+	parsePrice = 4
+)
+
+// workBudget is the work that the templates of one volume may still do. It is spent before the work is done. It counts
+// instead of looking at a clock, so that the same template and value always have the same result, unless the request
+// ends first: that is looked at with every charge.
+type workBudget struct {
+	left int
+	// interrupted returns an error when the request has ended. It may be nil.
+	interrupted func() error
+	// checking: the value holds Unknown in the places of values, and none itself.
+	checking bool
+	// printedUnknown: the text that was printed lacks some of what the real one has.
+	printedUnknown bool
+}
 
 func (b *workBudget) spend(units int) error {
+	if b.interrupted != nil {
+		if err := b.interrupted(); err != nil {
+			return err
+		}
+	}
+	if units > maxStep {
+		return &functionError{problem: "this does too much work at once", remedy: "give it less"}
+	}
 	if b.left -= units; b.left < 0 {
 		return &functionError{problem: "the templates of this Connection do too much work", remedy: "loop over less"}
 	}
@@ -29,4 +60,83 @@ func (b *workBudget) spendOnText(length int) error {
 		return errFunction("this makes a text of more than %d bytes; a volume holds no more", MaxContentBytes)
 	}
 	return b.spend(length)
+}
+
+// spendOnValue spends on reading all of a value, times a factor.
+func (b *workBudget) spendOnValue(value any, times int) error {
+	units, _ := size(value, maxStep)
+	return b.spend(units * times)
+}
+
+// spendOnKeys spends on sorting the keys of an object.
+func (b *workBudget) spendOnKeys(object map[string]any) error {
+	if len(object) > maxStep/keyPrice {
+		return b.spend(maxStep + 1)
+	}
+	units := 0
+	for key := range object {
+		units += keyPrice + len(key)
+	}
+	return b.spend(units)
+}
+
+// size returns the price of reading all of a value, and whether there is an Unknown in it. It stops beyond the limit.
+func size(value any, limit int) (units int, unknown bool) {
+	switch v := value.(type) {
+	case Unknown:
+		return nodePrice, true
+	case string:
+		return len(v), false
+	case json.Number:
+		return len(v), false
+	case []any:
+		units = nodePrice
+		for _, item := range v {
+			if units > limit {
+				break
+			}
+			more, is := size(item, limit-units)
+			units, unknown = units+more+nodePrice, unknown || is
+		}
+		return units, unknown
+	case map[string]any:
+		units = nodePrice
+		for key, item := range v {
+			if units > limit {
+				break
+			}
+			more, is := size(item, limit-units)
+			units, unknown = units+more+len(key)+keyPrice, unknown || is
+		}
+		return units, unknown
+	}
+	return nodePrice, false
+}
+
+// Unknown stands in a value for what only Vault knows. A Connection's check runs templates with it in place of every
+// reference, so that what the check says cannot depend on a value.
+type Unknown struct{}
+
+// String says that there is nothing to print.
+func (Unknown) String() string { return "unknown" }
+
+func isUnknown(value any) bool {
+	_, is := value.(Unknown)
+	return is
+}
+
+// errUndecided ends a check where the template's way depends on a value.
+var errUndecided = errors.New("depends on a value")
+
+// holdsUnknown tells whether there is an Unknown in one of the values, in a check; elsewhere there is none.
+func (b *workBudget) holdsUnknown(values ...any) bool {
+	if !b.checking {
+		return false
+	}
+	for _, value := range values {
+		if _, unknown := size(value, maxStep); unknown {
+			return true
+		}
+	}
+	return false
 }

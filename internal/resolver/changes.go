@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,7 +35,20 @@ func newChangeBroadcaster(instance string, secret []byte) *changeBroadcaster {
 	return &changeBroadcaster{instance: instance, secret: secret, more: make(chan struct{})}
 }
 
-// keyOf is the change key of the secret at a path.
+// Place names a secret whichever VaultConfig leads there: by the Vault's address, its namespace and the path as Vault's
+// API has it. An equal path in another Vault is another secret. A Vault with two names has two places for each secret,
+// so that a change at one is found at the other when the refresh interval ends.
+func Place(address, vaultNamespace, path string) string {
+	origin := strings.ToLower(strings.TrimRight(address, "/"))
+	if parsed, err := url.Parse(origin); err == nil {
+		port := map[string]string{"https": ":443", "http": ":80"}[parsed.Scheme]
+		origin = strings.TrimSuffix(origin, port)
+	}
+	// A namespace is a part of the path for whoever asks from a higher one.
+	return origin + "/" + strings.Trim(strings.Trim(vaultNamespace, "/")+"/"+path, "/")
+}
+
+// keyOf is the change key of the secret at a place.
 func (b *changeBroadcaster) keyOf(path string) string {
 	mac := hmac.New(sha256.New, b.secret)
 	mac.Write([]byte("topic " + path))

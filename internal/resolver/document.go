@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"context"
 	"slices"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -39,24 +40,40 @@ func (d *document) references() []expression.Placed {
 	return slices.Concat(d.value.References(), d.texts.References())
 }
 
+// checkFiles finds what is wrong with the files whatever Vault holds.
+func (d *document) checkFiles(ctx context.Context) error {
+	unknown := projection.Unknown{}
+	return d.layout.Check(ctx, d.value.Outline(unknown), d.texts.Outline(unknown))
+}
+
+// checkReferences finds out whether every reference leads to a key. It looks at no value.
+func (d *document) checkReferences(lookup expression.Lookup) error {
+	for _, placed := range d.references() {
+		if _, err := lookup(placed.Reference); err != nil {
+			return placed.In(err)
+		}
+	}
+	return nil
+}
+
 // check finds out whether every reference can be resolved.
-func (d *document) check(lookup func(expression.Reference) (any, error)) error {
-	if _, err := d.value.Evaluate(lookup); err != nil {
+func (d *document) check(ctx context.Context, lookup expression.Lookup) error {
+	if _, err := d.value.Evaluate(ctx, lookup); err != nil {
 		return err
 	}
-	_, err := d.texts.Evaluate(lookup)
+	_, err := d.texts.Evaluate(ctx, lookup)
 	return err
 }
 
 // files resolves the references and makes the files.
-func (d *document) files(lookup func(expression.Reference) (any, error)) ([]projection.File, error) {
-	values, err := d.value.Evaluate(lookup)
+func (d *document) files(ctx context.Context, lookup expression.Lookup) ([]projection.File, error) {
+	values, err := d.value.Evaluate(ctx, lookup)
 	if err != nil {
 		return nil, err
 	}
-	texts, err := d.texts.Evaluate(lookup)
+	texts, err := d.texts.Evaluate(ctx, lookup)
 	if err != nil {
 		return nil, err
 	}
-	return d.layout.Files(values, texts)
+	return d.layout.Files(ctx, values, texts)
 }

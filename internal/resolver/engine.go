@@ -41,8 +41,9 @@ func NewEngine(objects client.Reader, sessions *session.Sessions, clk clock.Pass
 	}
 }
 
-// Check resolves a Connection without a pod, as its controller does: dynamic secrets, and what only a pod can read, are
-// checked as far as that goes without. With an empty revision every secret is read from Vault; with one, Vault is asked
+// Check checks a Connection without a pod, as its controller does: whether every reference leads to a key, and whether
+// files can be made from what is known without Vault. It evaluates nothing and makes no file, so that what it says never
+// depends on a value. Dynamic secrets, and what only a pod can read, are checked as far as that goes without. With an empty revision every secret is read from Vault; with one, Vault is asked
 // at most once per secret and refresh interval, whatever the number of callers. The error is a *fault.Fault whose
 // sentence begins with the Connection's name.
 func (e *Engine) Check(ctx context.Context, connection *v1alpha1.Connection, revision string) (*Resolved, error) {
@@ -85,11 +86,10 @@ func (e *Engine) Undelivered(resolved *Resolved, err error) {
 	}
 }
 
-// Changed tells the engine that Sallyport has changed the secret at a path of Vault's API: mounted volumes get it at
-// once.
-func (e *Engine) Changed(path string) {
-	e.reader.forget(path)
-	e.changes.Announce(path) // afterwards, or a quick node would find the version of before
+// Changed tells the engine that Sallyport has changed the secret at a Place: mounted volumes get it at once.
+func (e *Engine) Changed(place string) {
+	e.reader.forget(place)
+	e.changes.Announce(place) // afterwards, or a quick node would find the version of before
 }
 
 // WaitForChanges waits for secrets that Sallyport has changed after the cursor, until ctx ends or stop is closed, and
@@ -141,40 +141,44 @@ func (e *Engine) resolve(
 			return e.describe(resolved, p, interval), nil
 		}
 	}
-	e.reader.readAll(ctx, p)
-	// Without dynamic secrets: none is issued where something else is wrong.
-	if err := doc.check(p.lookup); err != nil {
-		return &Resolved{}, err
-	}
 	if volume == nil {
-		p.checkIssuable(ctx)
-		if p.incomplete() {
-			return e.checked(doc, p, interval)
-		}
+		return e.checked(ctx, doc, p, interval)
 	}
+	e.reader.readAll(ctx, p)
 	return e.files(ctx, doc, p, interval)
 }
 
-// checked is what Check can say of a Connection whose files only a pod gets.
-func (e *Engine) checked(doc *document, p *plan, interval time.Duration) (*Resolved, error) {
-	if err := doc.check(p.lookup); err != nil {
+// checked is what Check can say of a Connection, whose files only a pod gets.
+func (e *Engine) checked(ctx context.Context, doc *document, p *plan, interval time.Duration) (*Resolved, error) {
+	if err := doc.checkFiles(ctx); err != nil {
 		return &Resolved{}, err
 	}
-	return &Resolved{
+	e.reader.readAll(ctx, p)
+	p.checkIssuable(ctx)
+	if err := doc.checkReferences(p.lookup); err != nil {
+		return &Resolved{}, err
+	}
+	resolved := &Resolved{
 		Secrets: p.observed(), RefreshAfter: e.refreshAfter(p, interval), Deferred: p.deferred(), Dynamic: p.dynamicPaths(),
-	}, nil
+	}
+	resolved.Revision, _ = p.revision()
+	return resolved, nil
 }
 
 // files issues the dynamic secrets of a volume and makes the files.
 func (e *Engine) files(ctx context.Context, doc *document, p *plan, interval time.Duration) (*Resolved, error) {
 	resolved := &Resolved{base: p.base}
-	if p.forVolume && len(p.dynamic()) > 0 {
+	if len(p.dynamic()) > 0 {
+		// Without dynamic secrets: none is issued where something else is wrong.
+		if err := doc.check(ctx, p.lookup); err != nil {
+			return resolved, err
+		}
 		if err := e.backoff.Blocked(p.base); err != nil {
 			return resolved, err
 		}
 		resolved.Issued = p.issue(ctx)
 	}
-	files, err := doc.files(p.lookup)
+	files, err := doc.files(ctx, p.lookup)
 	if err != nil {
 		e.Undelivered(resolved, err)
 		return resolved, err
@@ -192,7 +196,7 @@ func (e *Engine) describe(resolved *Resolved, p *plan, interval time.Duration) *
 	resolved.RefreshAfter = e.refreshAfter(p, interval)
 	resolved.Versions, resolved.SecretKeys = p.versions(), p.secretKeys()
 	if p.forVolume {
-		resolved.ChangeKeys = e.changes.keysOf(p.sharedPaths())
+		resolved.ChangeKeys = e.changes.keysOf(p.sharedPlaces())
 	}
 	return resolved
 }
@@ -218,7 +222,7 @@ func (e *Engine) evaluate(
 	p.open(ctx, e.sessions, e.access, nil)
 	e.reader.readAll(ctx, p)
 	p.refuseDynamic()
-	return value.Evaluate(p.lookup)
+	return value.Evaluate(ctx, p.lookup)
 }
 
 // RefreshInterval is how often the volumes of a Connection look for changes.

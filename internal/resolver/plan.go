@@ -53,7 +53,8 @@ func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []exp
 		case ref.Secret != "":
 			if p.named[ref.Secret] == nil {
 				return nil, placed.In(fault.Terminal(v1alpha1.ReasonInvalidExpression,
-					"%s names the secret %q, which is not among vaultSecrets (%s)", ref, ref.Secret, names(p.named)))
+					"%s names the secret %q, which is not among vaultSecrets (%s)", ref, ref.Secret, names(p.named)).
+					WithRemedy("a key with a dot in it stands in quotes: %s", expression.Reference{Key: ref.Secret + "." + ref.Key}))
 			}
 			needed[p.named[ref.Secret]] = true
 		case len(all) == 0:
@@ -124,15 +125,12 @@ func (p *plan) deferred() []string {
 	return slices.Compact(names)
 }
 
-// incomplete tells whether a source is absent, so that there are no files.
-func (p *plan) incomplete() bool { return slices.ContainsFunc(p.sources, (*source).absent) }
-
-// sharedPaths are the paths of what is read once for all volumes.
-func (p *plan) sharedPaths() []string {
+// sharedPlaces are the places of what is read once for all volumes.
+func (p *plan) sharedPlaces() []string {
 	paths := make([]string, 0, len(p.sources))
 	for _, s := range p.sources {
 		if !s.dynamic {
-			paths = append(paths, s.path)
+			paths = append(paths, s.place())
 		}
 	}
 	return paths

@@ -57,7 +57,7 @@ func (r *secretReader) readAll(ctx context.Context, p *plan) {
 // read reads a secret from Vault, sharing the result with all callers while the request is under way, and for
 // volumes with those of the same burst. The version cache remembers when it was read and which version it had.
 func (r *secretReader) read(ctx context.Context, s *source, forVolume bool) {
-	id := r.versions.BeginRead(s.key, s.path)
+	id := r.versions.BeginRead(s.key, s.place())
 	if forVolume {
 		if got, ok := r.burst.Get(id); ok {
 			s.secret, s.version = got.secret, got.version
@@ -75,7 +75,7 @@ func (r *secretReader) read(ctx context.Context, s *source, forVolume bool) {
 			return nil, err
 		}
 		got := readResult{secret: secret, version: r.versions.Record(s.key, secret, started)}
-		r.burst.Put(id, s.path, got, started)
+		r.burst.Put(id, s.place(), got, started)
 		return got, nil
 	})
 	select {

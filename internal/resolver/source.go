@@ -144,6 +144,11 @@ func (s *source) checkIssuable(ctx context.Context) {
 	s.err = secrets.MayIssue(ctx, s.session, s.location)
 }
 
+// place is where a change of the secret is told.
+func (s *source) place() string {
+	return Place(s.config.Spec.URL, s.config.Spec.VaultNamespace, s.path)
+}
+
 // secretKey says which secret of which Vault it is, whatever else of the Connection or the VaultConfig changes. Nodes
 // keep it with the leases, so its form stays.
 func (s *source) secretKey() string {

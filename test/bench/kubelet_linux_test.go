@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -116,7 +117,7 @@ func (k *kubelet) makePod(ctx context.Context, name, connection string) (pod, er
 	}
 	target := filepath.Join(k.dir, "pods", string(created.UID), "volumes", "kubernetes.io~csi", "connection", "mount")
 	return pod{token: token, request: &csi.NodePublishVolumeRequest{
-		VolumeId:   "csi-" + string(created.UID),
+		VolumeId:   fmt.Sprintf("csi-%x", sha256.Sum256([]byte(string(created.UID)+created.Spec.Volumes[0].Name))),
 		TargetPath: target,
 		Readonly:   true,
 		VolumeCapability: &csi.VolumeCapability{

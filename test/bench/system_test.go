@@ -67,7 +67,7 @@ func (s *system) startController(t *testing.T) {
 	// An address of this process's own: nodes know the resolver's port, which is always the same.
 	ip := fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()>>16%250, os.Getpid()>>8%256, 1+os.Getpid()%250)
 	s.controller = s.startProgram(t, "", "sallyport-controller", replica, "controller",
-		"--pod-name="+replica, "--pod-namespace="+env.Namespace, "--pod-ip="+ip, "--leader-elect=false",
+		"--pod-name="+replica, "--pod-namespace="+env.Namespace, "--pod-ip="+ip, "--leader-elect=false", "--allowed-vault-networks=127.0.0.0/8",
 		"--metrics-bind-address="+s.metrics, "--health-probe-bind-address=0", fmt.Sprintf("--resolver-bind-address=%s:%d", ip, resolverv1.Port))
 	g.Eventually(func() error {
 		_, err := scrape(t, s.metrics)

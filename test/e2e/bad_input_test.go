@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"net"
+	"slices"
 	"strings"
 
 	vaultapi "github.com/hashicorp/vault/api"
@@ -52,7 +53,9 @@ var _ = Describe("A mistake keeps a pod from starting with a sentence that says 
 	for _, m := range misconfigurations {
 		It(m.name, func(ctx SpecContext) {
 			expectFailedMount(ctx, m.pod, m.reason, strings.ReplaceAll(m.sentence, "NS", t.namespace))
-			if m.reason != v1alpha1.ReasonConnectionNotFound && m.reason != v1alpha1.ReasonNotAllowed && m.reason != v1alpha1.ReasonUnknownOverride {
+			// These are about the pod, or about values, of which the check of a Connection says nothing.
+			ofPod := []string{v1alpha1.ReasonConnectionNotFound, v1alpha1.ReasonNotAllowed, v1alpha1.ReasonUnknownOverride, v1alpha1.ReasonTooLarge}
+			if !slices.Contains(ofPod, m.reason) {
 				Expect(expectNotReady(ctx, m.connection, m.reason).Message).To(ContainSubstring(strings.ReplaceAll(m.sentence, "NS", t.namespace)))
 			}
 			m.remedy(ctx, m, t)

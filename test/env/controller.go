@@ -47,10 +47,12 @@ func (cp *ControlPlane) StartController(ctx context.Context, podName string, log
 		PodNamespace:       Namespace,
 		PodIP:              "127.0.0.1",
 		NodeServiceAccount: "sallyport-node",
-		MetricsAddress:     "0",
-		ProbeAddress:       "0",
-		ResolverAddress:    fmt.Sprintf("127.0.0.1:%d", port),
-		SkipNameValidation: true,
+		// Vault and proxies of the tests.
+		AllowedVaultNetworks: []string{"127.0.0.0/8", "::1"},
+		MetricsAddress:       "0",
+		ProbeAddress:         "0",
+		ResolverAddress:      fmt.Sprintf("127.0.0.1:%d", port),
+		SkipNameValidation:   true,
 	}
 	for _, m := range mutate {
 		m(&options)
@@ -63,25 +65,25 @@ func (cp *ControlPlane) StartController(ctx context.Context, podName string, log
 	}
 	c := &Controller{PodName: podName, ResolverPort: port, cancel: cancel, done: make(chan error, 1)}
 	go func() { c.done <- mgr.Start(ctx) }()
-	if err := cp.waitPublished(ctx, c); err != nil {
+	if err := cp.WaitPublished(ctx, podName); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
 	return c, nil
 }
 
-// waitPublished is what the readiness probe is for in a cluster: whoever asks earlier is told that there is no
-// resolver.
-func (cp *ControlPlane) waitPublished(ctx context.Context, c *Controller) error {
+// WaitPublished is what the readiness probe of a replica is for in a cluster: whoever asks earlier is told that there is
+// no resolver.
+func (cp *ControlPlane) WaitPublished(ctx context.Context, podName string) error {
 	key := client.ObjectKey{Namespace: Namespace, Name: resolverv1.ConfigMapName}
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
 		configMap := &corev1.ConfigMap{}
 		if err := cp.Client.Get(ctx, key, configMap); err != nil {
 			return false, client.IgnoreNotFound(err)
 		}
-		return configMap.Data[c.PodName] != "", nil
+		return configMap.Data[podName] != "", nil
 	})
 	if err != nil {
-		return fmt.Errorf("waiting for replica %s to publish its certificate: %w", c.PodName, err)
+		return fmt.Errorf("waiting for replica %s to publish its certificate: %w", podName, err)
 	}
 	return nil
 }

@@ -84,6 +84,9 @@ func StartProxy(v *Vault, change ...func(*tls.Config)) (*Proxy, error) {
 	return p, nil
 }
 
+// ServerTLS is for a server with a certificate of the authority that signed Vault's: whoever trusts Vault trusts it.
+func (v *Vault) ServerTLS() (*tls.Config, error) { return v.pki.server() }
+
 // URL is the proxy's origin.
 func (p *Proxy) URL() string { return p.url }
 

@@ -114,7 +114,7 @@ var _ = Describe("A Connection with odd content", func() {
 		huge := builder.Connection(namespace, "huge", map[string]any{"a": "vault.secret(huge)vault.secret(huge)"}, builder.WithSecret(namespace+"/huge"))
 		create(small, huge)
 		expectCondition(small, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
-		expectCondition(huge, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTooLarge)
+		expectCondition(huge, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		_, err := mountEventually(caller, newPod(namespace, map[string]string{"connection": "huge"}))
 		expectFault(err, v1alpha1.ReasonTooLarge, "Connection "+namespace+"/huge")
 	})

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ type leasedVolume struct {
 }
 
 func newLeasedVolume(pod *corev1.Pod) *leasedVolume {
-	return &leasedVolume{pod: pod, id: "csi-" + string(pod.UID)}
+	return &leasedVolume{pod: pod, id: fmt.Sprintf("csi-%x", sha256.Sum256([]byte(string(pod.UID)+pod.Spec.Volumes[0].Name)))}
 }
 
 // resolve asks a resolver for the files of the volume, and keeps the response.
@@ -309,7 +310,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 				expectFault(err, v1alpha1.ReasonKeyMissing, "Connection "+namespace+`/db, key "password": no attached secret has the key "pasword"`)
 			}
 		}
-		Expect(leaseMetric("released") - before).To(BeEquivalentTo(1))
+		Eventually(func() float64 { return leaseMetric("released") - before }).Should(BeEquivalentTo(1))
 		update(c, func(c *v1alpha1.Connection) {
 			c.Spec.Value = builder.JSON(map[string]any{"username": "vault.secret(username)", "password": "vault.secret(password)"})
 		})
@@ -407,6 +408,57 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		Expect(login(one)).To(Succeed())
 		Expect(caller.release(one.leases)).To(Succeed())
 		Expect(caller.release(two.leases)).To(Succeed())
+	})
+
+	It("is not held up by a Vault that hangs, whose own volumes hear why", func() {
+		create(creds("db", "app"))
+		victims := []*leasedVolume{volume("db").mounted(caller), volume("db").mounted(caller), volume("db").mounted(caller)}
+
+		By("having a tenant's Vault hang, which made three leases for each of twenty volumes")
+		own := namespace
+		namespace = newNamespace()
+		proxy, err := env.StartProxy(vault)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(proxy.Close)
+		tokenSecret(namespace, env.TokenOptions{Policies: []string{"leases"}})
+		create(vault.Config(namespace, "main", builder.WithURL(proxy.URL())))
+		create(creds("db", "app", func(c *v1alpha1.Connection) {
+			c.Spec.VaultSecrets[0].Name = "one"
+			for _, name := range []string{"two", "three"} {
+				more := *c.Spec.VaultSecrets[0].DeepCopy()
+				more.Name, more.SecretPath = name, "creds/"+map[string]string{"two": "brief", "three": "capped"}[name]
+				c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, more)
+			}
+			c.Spec.Value = builder.JSON(map[string]any{
+				"one": "vault.secret(one.password)", "two": "vault.secret(two.password)", "three": "vault.secret(three.password)",
+			})
+		}))
+		var hostile []*leasedVolume
+		for range 20 {
+			hostile = append(hostile, volume("db").mounted(caller))
+		}
+		namespace = own
+		proxy.Inject(env.Fault{Hang: true})
+		failed := make(chan error, len(hostile))
+		for _, v := range hostile {
+			go func() { failed <- caller.release(v.leases) }()
+		}
+		go func() { _, _ = caller.mount(hostile[0].pod) }()
+
+		for _, v := range victims {
+			began := time.Now()
+			Expect(v.resolve(caller)).To(Succeed())
+			Expect(caller.release(v.leases)).To(Succeed())
+			Expect(time.Since(began)).To(BeNumerically("<", 3*time.Second))
+			Eventually(func() error { return login(v) }, 3*time.Second).Should(MatchError(env.ErrPostgresLogin))
+		}
+		for range hostile {
+			expectFault(<-failed, v1alpha1.ReasonVaultUnreachable, "")
+		}
+		proxy.Heal()
+		for _, v := range hostile {
+			Eventually(func() error { return caller.release(v.leases) }).Should(Succeed())
+		}
 	})
 
 	It("is for pods only", func() {

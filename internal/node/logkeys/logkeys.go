@@ -14,4 +14,5 @@ const (
 	RetryAfter = "retryAfter"
 	Path       = "path"
 	Socket     = "socket"
+	Stack      = "stack"
 )

@@ -2,12 +2,14 @@ package refresh
 
 import (
 	"context"
+	"errors"
 
 	"github.com/go-logr/logr"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/node/logkeys"
+	"sallyport.dev/sallyport/internal/node/schedule"
 	"sallyport.dev/sallyport/internal/node/volume"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
@@ -16,18 +18,37 @@ import (
 const (
 	messageRefreshed = "Volume refreshed"
 	messageFailed    = "Volume not refreshed, its files stay as they are"
+	messagePanicked  = "Refresh panicked"
 )
 
-// refresh asks the resolver whether the volume's files are current, and replaces them if not. Whatever fails, the files
-// of the last good response stay.
-func (r *Refresher) refresh(ctx context.Context, id string) {
+// work returns the refresh of a volume. Volumes with leases, which lapse if nobody asks in time, come first, and last
+// those that failed: what asks a Vault in vain waits behind what does not.
+func (r *Refresher) work(id string) (schedule.Work, bool) {
 	v := r.Volumes.Get(id)
-	if v == nil || ctx.Err() != nil {
-		return
+	if v == nil {
+		return schedule.Work{}, false
 	}
 	if wait := v.UntilDue(r.Clock.Now()); wait > 0 {
 		// Woken by an older entry of the queue.
 		r.due.AddAfter(id, wait)
+		return schedule.Work{}, false
+	}
+	current, _ := v.Snapshot()
+	rank := schedule.Second
+	if _, stale := v.Stale(); stale {
+		rank = schedule.Last
+	} else if len(current.Leases) > 0 {
+		rank = schedule.First
+	}
+	return schedule.Work{
+		Owner: current.Pod.Namespace, Rank: rank, Do: func(ctx context.Context) { r.refresh(ctx, v) },
+	}, true
+}
+
+// refresh asks the resolver whether the volume's files are current, and replaces them if not. Whatever fails, the files
+// of the last good response stay.
+func (r *Refresher) refresh(ctx context.Context, v *volume.Volume) {
+	if ctx.Err() != nil {
 		return
 	}
 	current, token, ok := v.StartRefresh(r.Clock.Now())
@@ -35,29 +56,40 @@ func (r *Refresher) refresh(ctx context.Context, id string) {
 		return
 	}
 	// Without the lock: a slow resolver must not keep the kubelet from unpublishing the volume.
-	response, err := r.Resolver.Resolve(ctx, &resolverv1.ResolveRequest{
-		PodToken: token.Value, WorkloadTokens: token.Workload, VolumeAttributes: current.Attributes,
-		VolumeId: current.VolumeID, Revision: current.Revision, Leases: current.Leases,
-	})
-	if err == nil {
+	var response *resolverv1.ResolveResponse
+	err := fault.Guard(func() (err error) {
+		response, err = r.Resolver.Resolve(ctx, &resolverv1.ResolveRequest{
+			PodToken: token.Value, WorkloadTokens: token.Workload, VolumeAttributes: current.Attributes,
+			VolumeId: current.VolumeID, Revision: current.Revision, Leases: current.Leases,
+		})
+		if err != nil {
+			return err
+		}
 		// Whatever was made for the volume is kept, also by a process that is about to stop.
-		err = r.apply(context.WithoutCancel(ctx), v, response)
-	}
+		return r.apply(context.WithoutCancel(ctx), v, response)
+	})
 	if v.Closing() || ctx.Err() != nil {
 		return
 	}
 	r.Observe(err)
-	logger := logr.FromContextOrDiscard(ctx).WithValues(logkeys.Volume, id, logkeys.Pod, current.Pod)
+	logger := logr.FromContextOrDiscard(ctx).WithValues(logkeys.Volume, v.ID, logkeys.Pod, current.Pod)
 	v.SetStale(err != nil)
 	if err != nil {
 		f := fault.From(err)
-		retryAfter := r.due.Backoff(id)
+		retryAfter := r.due.Backoff(v.ID)
 		logger.Info(messageFailed,
 			logkeys.Reason, f.Reason, logkeys.Sentence, f.Message(), logkeys.RetryAfter, retryAfter)
+		if recovered, ok := errors.AsType[*fault.Recovered](err); ok {
+			logger.Error(err, messagePanicked, logkeys.Stack, recovered.Stack)
+		}
 		r.schedule(v, retryAfter)
+		if v.Closing() {
+			// Unpublish may have forgotten it before it was counted.
+			r.due.Forget(v.ID)
+		}
 		return
 	}
-	r.due.Forget(id)
+	r.due.Forget(v.ID)
 	if !response.GetUnchanged() {
 		logger.Info(messageRefreshed)
 	}
@@ -120,9 +152,9 @@ func (r *Refresher) replaceFiles(v *volume.Volume, files []*resolverv1.File, cur
 	if err := volume.ValidateFiles(files); err != nil {
 		return err
 	}
-	// Only the growth: both generations exist for a moment, but no more of them than there are workers.
-	before := v.Memory.Bytes()
-	if err := v.Memory.Resize(volume.SizeOf(files, current.Leases)); err != nil {
+	// The former files are there until the new ones are.
+	before, after := v.Memory.Bytes(), volume.SizeOf(files, *current)
+	if err := v.Memory.Resize(max(before, after)); err != nil {
 		return err
 	}
 	dataDir, err := r.Store.WriteFiles(v.Dir, current.Group, files)
@@ -131,5 +163,6 @@ func (r *Refresher) replaceFiles(v *volume.Volume, files []*resolverv1.File, cur
 		return fault.In(err, "writing the files of the volume")
 	}
 	current.DataDir = dataDir
+	v.Memory.Charge(after - v.Memory.Bytes())
 	return nil
 }

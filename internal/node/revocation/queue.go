@@ -84,16 +84,32 @@ func (q *Queue) Enqueue(ctx context.Context, pod volume.Pod, leases volume.Encry
 }
 
 // Run asks for what is due, until ctx ends.
-func (q *Queue) Run(ctx context.Context) { q.due.Run(ctx, q.revoke) }
+func (q *Queue) Run(ctx context.Context) { q.due.Run(ctx, q.work) }
+
+// work returns the revocation of an entry: after others if it failed before.
+func (q *Queue) work(name string) (schedule.Work, bool) {
+	wanted, ok := q.spool.get(name)
+	if !ok {
+		return schedule.Work{}, false
+	}
+	rank := schedule.First
+	if wanted.failed {
+		rank = schedule.Last
+	}
+	return schedule.Work{
+		Owner: wanted.Pod.Namespace, Rank: rank, Do: func(ctx context.Context) { q.revoke(ctx, name, wanted) },
+	}, true
+}
 
 // revoke asks a resolver to revoke the leases of one volume. The right to do so is the plugin's own: the pod, and its
 // token, may be gone as well.
-func (q *Queue) revoke(ctx context.Context, name string) {
-	wanted, ok := q.spool.get(name)
-	if !ok || ctx.Err() != nil {
+func (q *Queue) revoke(ctx context.Context, name string, wanted entry) {
+	if ctx.Err() != nil {
 		return
 	}
-	err := q.resolver.Release(ctx, &resolverv1.ReleaseRequest{Leases: wanted.Leases})
+	err := fault.Guard(func() error {
+		return q.resolver.Release(ctx, &resolverv1.ReleaseRequest{Leases: wanted.Leases})
+	})
 	if err != nil && ctx.Err() != nil {
 		return // stopping; the next process goes on
 	}
@@ -103,6 +119,7 @@ func (q *Queue) revoke(ctx context.Context, name string) {
 		f := fault.From(err)
 		logger = logger.WithValues(logkeys.Reason, f.Reason, logkeys.Sentence, f.Message())
 		if mayPass(f) {
+			q.spool.failed(name)
 			delay := q.due.Backoff(name)
 			logger.Info(messageFailed, logkeys.RetryAfter, delay)
 			q.due.AddAfter(name, delay)

@@ -25,8 +25,9 @@ type entry struct {
 	Pod    volume.Pod             `json:"pod"`
 	Leases volume.EncryptedLeases `json:"leases"`
 
-	// stored means that there is a file of it.
-	stored bool
+	// stored means that there is a file of it, and failed that it was asked for in vain.
+	stored, failed bool
+	memory         *volume.Reservation
 }
 
 func (e entry) size() int64 { return volume.InPages(e.Leases.Size() + 1) }
@@ -39,13 +40,14 @@ type Spool struct {
 
 	mu      sync.Mutex
 	entries map[string]entry
-	bytes   int64
 	closed  bool
+	// budget is for all entries, by namespaces.
+	budget *volume.MemoryBudget
 }
 
 // NewSpool returns the spool in the existing directory dir. It touches no file.
 func NewSpool(dir string, filesystem volume.Filesystem) *Spool {
-	return &Spool{dir: dir, filesystem: filesystem, entries: map[string]entry{}}
+	return &Spool{dir: dir, filesystem: filesystem, entries: map[string]entry{}, budget: volume.NewMemoryBudget(2 * SpoolSize)}
 }
 
 // Mount mounts the spool's tmpfs, if the last process did not leave it.
@@ -98,8 +100,8 @@ func (s *Spool) load() (names, broken []string, err error) {
 			_ = s.filesystem.Remove(path)
 			continue
 		}
+		found.memory = s.budget.Take(found.Pod, found.size())
 		s.entries[file.Name()] = found
-		s.bytes += found.size()
 		names = append(names, file.Name())
 	}
 	return names, broken, nil
@@ -115,14 +117,15 @@ func (s *Spool) add(wanted entry) (string, error) {
 			return name, s.store(name)
 		}
 	}
-	if s.bytes+wanted.size() > 2*SpoolSize {
+	memory, err := s.budget.Reserve(wanted.Pod, wanted.size())
+	if err != nil {
 		return "", fault.Transient(v1alpha1.ReasonNodeFull,
-			"the leases of %d volumes wait to be given back, and there is no room for more", len(s.entries))
+			"the leases of %d volumes wait to be given back, and there is no room for more of namespace %s",
+			len(s.entries), wanted.Pod.Namespace)
 	}
 	name := fmt.Sprintf("%016x", rand.Uint64())
-	wanted.stored = false
+	wanted.stored, wanted.memory = false, memory
 	s.entries[name] = wanted
-	s.bytes += wanted.size()
 	return name, s.store(name)
 }
 
@@ -161,11 +164,23 @@ func (s *Spool) get(name string) (entry, bool) {
 	return e, ok
 }
 
+// failed notes that an entry was asked for in vain.
+func (s *Spool) failed(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.entries[name]; ok {
+		e.failed = true
+		s.entries[name] = e
+	}
+}
+
 // remove forgets an entry that is done with. A file that is left leads to one more request, at the next start.
 func (s *Spool) remove(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.bytes -= s.entries[name].size()
+	if e, ok := s.entries[name]; ok {
+		e.memory.Release()
+	}
 	delete(s.entries, name)
 	return s.filesystem.Remove(filepath.Join(s.dir, name))
 }

@@ -23,7 +23,7 @@ func TestTheSpoolIsBounded(t *testing.T) {
 			g.Expect(fault.Is(err, v1alpha1.ReasonNodeFull)).To(BeTrue())
 		}
 	}
-	g.Expect(s.bytes).To(And(BeNumerically(">", SpoolSize), BeNumerically("<=", 2*SpoolSize)))
+	g.Expect(s.budget.Used()).To(And(BeNumerically(">", SpoolSize), BeNumerically("<=", 2*SpoolSize)))
 	g.Expect(s.Len()).To(BeNumerically("<", 32))
 }
 

@@ -1,5 +1,5 @@
-// Package schedule runs work at its due time: names in a delaying work queue, a few workers, back-off for each name
-// that failed.
+// Package schedule runs work at its due time: names in a delaying work queue, back-off for each name that failed, and a
+// share for each owner of names of what is done at once.
 //
 // It knows names only. It must not know what is done for one.
 package schedule
@@ -14,14 +14,26 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// workers is how many names are worked on at once.
-const workers = 4
+// Work is asking somebody over the network, and may wait for as long as that takes. A few owners that only wait leave
+// most of it to the others.
+const (
+	atOnce         = 64
+	atOncePerOwner = 8
+)
+
+// Work is what is to be done for a name, and for whom.
+type Work struct {
+	Owner string
+	Rank  int
+	Do    func(ctx context.Context)
+}
 
 // Queue gives out each name at its due time. A TypedRateLimitingInterface does not do: its delays are neither told, to
 // be logged and shown, nor spread by jitter.
 type Queue struct {
 	due     workqueue.TypedDelayingInterface[string]
 	backoff workqueue.TypedRateLimiter[string]
+	shares  *Shares
 }
 
 // New returns a queue whose back-off doubles from shortest to longest.
@@ -29,6 +41,7 @@ func New(clock clock.WithTicker, shortest, longest time.Duration) *Queue {
 	return &Queue{
 		due:     workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: clock}),
 		backoff: workqueue.NewTypedItemExponentialFailureRateLimiter[string](shortest, longest),
+		shares:  NewShares(atOnce, atOncePerOwner),
 	}
 }
 
@@ -41,24 +54,39 @@ func (q *Queue) Backoff(name string) time.Duration { return Jitter(q.backoff.Whe
 // Forget ends the back-off of the name.
 func (q *Queue) Forget(name string) { q.backoff.Forget(name) }
 
-// Run has workers do what is due, until ctx ends and the last of them is done.
-func (q *Queue) Run(ctx context.Context, do func(ctx context.Context, name string)) {
+// Run does what is due, until ctx ends and the last of it is done. What find returns for a name is done in its owner's
+// turn; false: there is nothing to do.
+func (q *Queue) Run(ctx context.Context, find func(name string) (Work, bool)) {
 	var running sync.WaitGroup
-	for range workers {
-		running.Go(func() {
-			for {
-				name, shutdown := q.due.Get()
-				if shutdown {
-					return
-				}
-				do(ctx, name)
-				q.due.Done(name)
+	running.Go(func() {
+		for {
+			name, shutdown := q.due.Get()
+			if shutdown {
+				return
 			}
-		})
-	}
+			// No more of these than names.
+			running.Go(func() {
+				defer q.due.Done(name)
+				q.do(ctx, name, find)
+			})
+		}
+	})
 	<-ctx.Done()
 	q.due.ShutDown()
 	running.Wait()
+}
+
+func (q *Queue) do(ctx context.Context, name string, find func(name string) (Work, bool)) {
+	work, ok := find(name)
+	if !ok {
+		return
+	}
+	release, err := q.shares.Acquire(ctx, work.Owner, work.Rank)
+	if err != nil {
+		return
+	}
+	defer release()
+	work.Do(ctx)
 }
 
 // Jitter spreads the retries of those that failed together: between half of delay and one and a half.

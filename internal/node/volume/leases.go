@@ -21,8 +21,7 @@ func (l EncryptedLeases) MarshalLog() any { return l.String() }
 // Format makes every verb of package fmt print what String does.
 func (l EncryptedLeases) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte(l.String())) }
 
-// Size is the memory that leases take as text in JSON. Beside a volume it comes on top of the page that the state takes
-// in any case.
+// Size is the memory that leases take as text in JSON.
 func (l EncryptedLeases) Size() int64 {
 	return InPages(int64(base64.StdEncoding.EncodedLen(len(l))))
 }

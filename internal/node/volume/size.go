@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -8,40 +9,89 @@ import (
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
-// stateSize is what a volume takes besides its files.
-var stateSize = InPages(1)
+// What a tmpfs takes of the kernel's memory besides the pages of content, rounded up from what Linux 6.18 charges: 16
+// KiB for a volume with one file, 950 bytes for each inode with its name, 500 more where the name is long, a page for
+// the target of a long link, 580 bytes for every 64 pages of a file with more than one. TestMemoryIsChargedInFull
+// compares.
+const (
+	// Cost is what a volume takes whatever it holds: its tmpfs and mounts, directories and state, and what the plugin
+	// remembers of it, token and all.
+	Cost = 64 << 10
 
-// SizeOf is the memory that a volume with these files and leases takes.
-func SizeOf(files []*resolverv1.File, leases EncryptedLeases) int64 {
-	bytes := stateSize + leases.Size()
+	inodeCost     = 1536
+	longNameCost  = 512
+	longName      = 32
+	longTarget    = 128
+	pageIndexCost = 640
+	indexedPages  = 64
+
+	// maxState is the most that attributes and leases of a volume take together on its tmpfs.
+	maxState = 512 << 10
+)
+
+// MaxCost is what the files of the largest volume take.
+var MaxCost = resolverv1.MaxFiles*fileCost(maxNameLength, 0) + contentCost(resolverv1.MaxContentBytes) +
+	resolverv1.MaxFiles*(contentCost(1)+pageIndexCost)
+
+// SizeOf is the memory that a volume with these files and this state takes.
+func SizeOf(files []*resolverv1.File, state State) int64 {
+	bytes := Cost + state.cost()
 	for _, file := range files {
-		bytes += InPages(int64(len(file.GetContent())))
+		bytes += fileCost(len(file.GetPath()), int64(len(file.GetContent())))
 	}
 	return bytes
 }
 
-// mountedSize is the memory that the volume in dir takes, without its leases. A file that cannot be looked at counts
-// for nothing: the next refresh puts that right, and no volume is worth keeping the plugin from starting.
-func mountedSize(dir string) int64 {
-	bytes := stateSize
-	entries, _ := os.ReadDir(filepath.Join(dir, FilesDir, DataLink))
-	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil {
-			bytes += InPages(info.Size())
+// fileCost is what a file takes: itself and the link that the pod opens.
+func fileCost(nameLength int, size int64) int64 {
+	bytes := contentCost(size) + 2*inodeCost
+	if nameLength >= longName {
+		bytes += 2 * longNameCost
+	}
+	if len(DataLink)+1+nameLength >= longTarget {
+		bytes += InPages(1)
+	}
+	return bytes
+}
+
+func contentCost(size int64) int64 {
+	bytes, page := InPages(size), InPages(1)
+	if bytes > page {
+		bytes += pageIndexCost * (1 + (bytes/page+indexedPages-1)/indexedPages)
+	}
+	return bytes
+}
+
+// mountedSize is the memory that the volume in dir takes. A file that cannot be looked at counts for nothing: the next
+// refresh puts that right, and no volume is worth keeping the plugin from starting.
+func mountedSize(dir string, state State) int64 {
+	bytes := Cost + state.cost()
+	files := filepath.Join(dir, FilesDir)
+	_ = filepath.WalkDir(files, func(path string, entry fs.DirEntry, err error) error {
+		// The links are counted with their files: there is one for each.
+		if err != nil || !entry.Type().IsRegular() {
+			return nil
 		}
-	}
+		if info, err := entry.Info(); err == nil {
+			bytes += fileCost(len(entry.Name()), info.Size())
+		}
+		return nil
+	})
 	return bytes
 }
 
-// tmpfsOptions bound the tmpfs of one volume by the caps: both generations of the files that exist during a swap, each
-// file in pages of its own, a page for each link whose target is long, and some for the state with its leases, twice as
-// well. It is a bound, not an allocation; leases that do not fit are revoked at once.
-func tmpfsOptions(selinuxContext string) mount.TmpfsOptions {
+// tmpfsOptions bound the tmpfs of a volume with these files and this state: both generations of the files that exist
+// during a swap, each file in pages of its own, a page for each link, and the state, which is twice there as well.
+func tmpfsOptions(files []*resolverv1.File, selinuxContext string) mount.TmpfsOptions {
 	page := int64(os.Getpagesize())
-	const generations, stateLimit = 2, 256 << 10
+	const generations = 2
+	bytes := page
+	for _, file := range files {
+		bytes += InPages(int64(len(file.GetContent()))) + page
+	}
 	return mount.TmpfsOptions{
-		Size:    generations*(resolverv1.MaxContentBytes+2*resolverv1.MaxFiles*page+stateLimit) + 16*page,
-		Inodes:  2*generations*resolverv1.MaxFiles + 16,
+		Size:    generations*(bytes+maxState) + 16*page,
+		Inodes:  2*generations*int64(len(files)) + 16,
 		Context: selinuxContext,
 	}
 }

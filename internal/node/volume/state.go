@@ -32,6 +32,16 @@ type State struct {
 	Complete bool `json:"complete,omitempty"`
 }
 
+// cost is the memory that the state takes on top of Cost: text in a file, and once more in the plugin.
+func (s State) cost() int64 {
+	bytes := s.Leases.Size() + int64(len(s.Leases))
+	for name, value := range s.Attributes {
+		// A character may take six in JSON.
+		bytes += 7 * int64(len(name)+len(value))
+	}
+	return bytes
+}
+
 // Pod names the pod that a volume belongs to, for logs.
 type Pod struct {
 	Namespace string `json:"namespace"`

@@ -1,11 +1,13 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sync/semaphore"
 	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -20,6 +22,16 @@ type Store struct {
 	Filesystem Filesystem
 	Mounter    mount.Mounter
 	Clock      clock.PassiveClock
+
+	// rewriting bounds the generations of files that exist beside the ones that are reserved, while they are written.
+	rewriting *semaphore.Weighted
+}
+
+// NewStore returns the store in dir.
+func NewStore(dir string, filesystem Filesystem, mounter mount.Mounter, clock clock.PassiveClock) *Store {
+	return &Store{
+		Dir: dir, Filesystem: filesystem, Mounter: mounter, Clock: clock, rewriting: semaphore.NewWeighted(MaxCost),
+	}
 }
 
 // Path is the directory of the volume, mounted or not.
@@ -40,11 +52,11 @@ func (s *Store) Paths() ([]string, error) {
 
 // Create makes the tmpfs of the volume in dir. The state comes first: whoever finds this volume incomplete must know
 // where else to look, and which leases to revoke.
-func (s *Store) Create(dir, selinuxContext string, state State) error {
+func (s *Store) Create(dir, selinuxContext string, files []*resolverv1.File, state State) error {
 	if err := s.Filesystem.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	if err := s.Mounter.Tmpfs(dir, tmpfsOptions(selinuxContext)); err != nil {
+	if err := s.Mounter.Tmpfs(dir, tmpfsOptions(files, selinuxContext)); err != nil {
 		return err
 	}
 	if err := s.WriteState(dir, state); err != nil {
@@ -63,8 +75,14 @@ func (s *Store) WriteState(dir string, state State) error {
 	return writeState(s.Filesystem, dir, state)
 }
 
-// WriteFiles makes the volume in dir hold exactly files, in one step, and returns the DataDir of its state.
+// WriteFiles makes the volume in dir hold exactly files, in one step, and returns the DataDir of its state. While it
+// does so, the volume takes twice its memory: there is room for the largest one, or for several that take as much.
 func (s *Store) WriteFiles(dir string, group *int64, files []*resolverv1.File) (string, error) {
+	bytes := min(SizeOf(files, State{}), MaxCost)
+	if err := s.rewriting.Acquire(context.Background(), bytes); err != nil {
+		return "", err
+	}
+	defer s.rewriting.Release(bytes)
 	writer := atomicWriter{dir: filepath.Join(dir, FilesDir), filesystem: s.Filesystem, group: group}
 	return writer.write(files, s.Clock.Now())
 }

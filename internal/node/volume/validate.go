@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -11,7 +12,9 @@ import (
 
 // fileName is the rule for keys of ConfigMaps and Secrets; InternalPrefix is excluded besides. No slash: a file cannot
 // be written anywhere else.
-var fileName = regexp.MustCompile(`^[-._a-zA-Z0-9]{1,253}$`)
+var fileName = regexp.MustCompile(fmt.Sprintf(`^[-._a-zA-Z0-9]{1,%d}$`, maxNameLength))
+
+const maxNameLength = 253
 
 // ValidateFiles refuses what a resolver must never send. The resolver checks the same with better sentences, but what
 // ends up on a node is for the node to decide.

@@ -36,16 +36,15 @@ type Volume struct {
 }
 
 // New returns a volume that is being published.
-func New(id, dir string, token PodToken, budget *MemoryBudget) *Volume {
-	return &Volume{ID: id, Dir: dir, token: token, Memory: &Reservation{budget: budget}}
+func New(id, dir string, token PodToken, memory *Reservation) *Volume {
+	return &Volume{ID: id, Dir: dir, token: token, Memory: memory}
 }
 
 // Recovered returns the volume of an earlier process. It takes its memory whatever the limit says, and waits for a
 // token.
 func Recovered(dir string, state State, budget *MemoryBudget) *Volume {
-	v := New(state.VolumeID, dir, PodToken{}, budget)
+	v := New(state.VolumeID, dir, PodToken{}, budget.Take(state.Pod, mountedSize(dir, state)))
 	v.state, v.waiting = state, true
-	v.Memory.Charge(mountedSize(dir) + state.Leases.Size())
 	return v
 }
 
@@ -100,9 +99,10 @@ func (v *Volume) Recorded(state State) {
 func (v *Volume) ReplaceLeases(fresh EncryptedLeases) (state State, recorded bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.Memory.Charge(fresh.Size() - v.state.Leases.Size())
 	v.unrecorded = v.unrecorded || !bytes.Equal(v.state.Leases, fresh)
+	before := v.state.cost()
 	v.state.Leases = fresh
+	v.Memory.Charge(v.state.cost() - before)
 	return v.state, !v.unrecorded
 }
 

@@ -2,10 +2,13 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"maps"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -43,6 +46,8 @@ type Authorization struct {
 	ServiceAccount string
 	// Node on which the pod runs.
 	Node string
+	// VolumeID is the kubelet's for the volume.
+	VolumeID string
 	// Connection in the pod's namespace.
 	Connection string
 	// Overrides of top-level values, from the pod's spec.
@@ -52,9 +57,9 @@ type Authorization struct {
 }
 
 // Authorize returns what the bearer of the node plugin's token may have for the pod whose token it shows. The
-// attributes only select the volume among those of the pod. Every denial is a fault with reason NotAllowed.
+// attributes, and the volume's ID if there is one, only select the volume among those of the pod. Every denial is a fault with reason NotAllowed.
 func (a *Authorizer) Authorize(
-	ctx context.Context, nodeToken, podToken string, attributes map[string]string,
+	ctx context.Context, nodeToken, podToken, volumeID string, attributes map[string]string,
 ) (*Authorization, error) {
 	node, err := a.authorizeNode(ctx, nodeToken)
 	if err != nil {
@@ -64,7 +69,7 @@ func (a *Authorizer) Authorize(
 	if a.tokens.recentlyAccepted(podToken, v1alpha1.AudiencePod) == nil { // else there is no review to wait for
 		prefetch = prefetchPod(ctx, a.pods, podToken)
 	}
-	pod, err := a.tokens.review(ctx, podToken, v1alpha1.AudiencePod, "the pod's token")
+	pod, err := a.tokens.review(ctx, podToken, v1alpha1.AudiencePod, "the pod's token", node.nodeName)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +77,7 @@ func (a *Authorizer) Authorize(
 		return nil, refuse("pod %s/%s runs on node %s, and node %s asked",
 			pod.namespace, pod.podName, pod.nodeName, node.nodeName)
 	}
-	return a.authorizeVolume(ctx, pod, prefetch, attributes)
+	return a.authorizeVolume(ctx, pod, prefetch, volumeID, attributes)
 }
 
 // Workload is who logs in to Vault where a VaultConfig says that the mounting pod does. Of the tokens, by audience,
@@ -89,7 +94,7 @@ func (a *Authorizer) Workload(authorization *Authorization, tokens map[string]st
 						"add it to spec.tokenRequests of the CSIDriver %s, or correct the audience in the VaultConfig",
 					authorization.Pod, audience, v1alpha1.DriverName)
 			}
-			claims, err := a.tokens.review(ctx, token, audience, "the pod's token for Vault")
+			claims, err := a.tokens.review(ctx, token, audience, "the pod's token for Vault", authorization.Node)
 			if err != nil {
 				return "", err
 			}
@@ -103,19 +108,32 @@ func (a *Authorizer) Workload(authorization *Authorization, tokens map[string]st
 
 // authorizeNode makes sure that a token is the node plugin's. Every denial is a fault with reason NotAllowed.
 func (a *Authorizer) authorizeNode(ctx context.Context, nodeToken string) (*tokenClaims, error) {
-	node, err := a.tokens.review(ctx, nodeToken, v1alpha1.AudienceNode, "the node plugin's token")
+	// Any pod can have a token for this audience, of its own service account.
+	if claims, ok := parseUnreviewed(nodeToken); ok && claims.Subject != a.plugin {
+		return nil, a.notThePlugin(claims.Subject)
+	}
+	node, err := a.tokens.review(ctx, nodeToken, v1alpha1.AudienceNode, "the node plugin's token", "")
 	if err != nil {
 		return nil, err
 	}
 	if caller := serviceAccountPrefix + node.namespace + ":" + node.serviceAccount; caller != a.plugin {
-		return nil, refuse("the resolver serves only the node plugin, and the caller is %s", caller)
+		return nil, a.notThePlugin(caller)
 	}
 	return node, nil
 }
 
+// notThePlugin refuses another caller than the node plugin, which it may only pretend to be.
+func (a *Authorizer) notThePlugin(caller string) error {
+	if !strings.HasPrefix(caller, serviceAccountPrefix) || len(validation.IsDNS1123Subdomain(
+		strings.ReplaceAll(strings.TrimPrefix(caller, serviceAccountPrefix), ":", "."))) > 0 {
+		caller = "no service account"
+	}
+	return refuse("the resolver serves only the node plugin, and the caller is %s", caller)
+}
+
 // authorizeVolume takes connection and overrides from the volume of the pod's spec that has exactly these attributes.
 func (a *Authorizer) authorizeVolume(
-	ctx context.Context, claims *tokenClaims, prefetch *podPrefetch, attributes map[string]string,
+	ctx context.Context, claims *tokenClaims, prefetch *podPrefetch, volumeID string, attributes map[string]string,
 ) (*Authorization, error) {
 	key := types.NamespacedName{Namespace: claims.namespace, Name: claims.podName}
 	pod, err := readPod(ctx, a.pods, claims, prefetch)
@@ -136,8 +154,12 @@ func (a *Authorizer) authorizeVolume(
 		if csi == nil || csi.Driver != v1alpha1.DriverName || !maps.Equal(csi.VolumeAttributes, attributes) {
 			continue
 		}
+		id := kubeletVolumeID(pod.UID, pod.Spec.Volumes[i].Name)
+		if volumeID != "" && volumeID != id {
+			continue // another volume with the same attributes, or one that is invented
+		}
 		authorization := &Authorization{
-			Pod: key, PodUID: pod.UID, ServiceAccount: claims.serviceAccount, Node: claims.nodeName,
+			Pod: key, VolumeID: id, PodUID: pod.UID, ServiceAccount: claims.serviceAccount, Node: claims.nodeName,
 			Overrides: map[string]string{}, claims: claims,
 		}
 		for name, value := range csi.VolumeAttributes {
@@ -149,6 +171,12 @@ func (a *Authorizer) authorizeVolume(
 		}
 		return authorization, nil
 	}
-	return nil, refuse("pod %s has no volume of driver %s with the attributes that were asked for",
+	return nil, refuse("pod %s has no volume of driver %s with the attributes that were asked for, and the ID",
 		key, v1alpha1.DriverName)
+}
+
+// kubeletVolumeID is the kubelet's ID for an inline volume (makeVolumeHandle in pkg/volume/csi of Kubernetes). Dynamic
+// secrets belong to it, so that a node could have any number with IDs that it invents.
+func kubeletVolumeID(pod types.UID, volume string) string {
+	return fmt.Sprintf("csi-%x", sha256.Sum256([]byte(string(pod)+volume)))
 }

@@ -2,14 +2,15 @@ package server
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
-	"strings"
+	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
 // podPrefetch is a Pod that is being read from the API server while the token that names it is reviewed.
@@ -29,12 +30,13 @@ type podPrefetch struct {
 // nothing that is used of a Pod changes once it has a node.
 func prefetchPod(ctx context.Context, pods client.Reader, token string) *podPrefetch {
 	key, ok := podNamedIn(token)
-	if !ok {
+	if !ok || refuseUnreviewed(token, v1alpha1.AudiencePod, "", time.Now()) != nil {
 		return nil
 	}
 	prefetch := &podPrefetch{key: key, done: make(chan struct{})}
 	go func() {
 		defer close(prefetch.done)
+		defer recovered(logr.FromContextOrDiscard(ctx), &prefetch.err)
 		fromWatch := &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}}
 		prefetch.err = pods.Get(ctx, key, &prefetch.pod, fromWatch)
 	}()
@@ -58,25 +60,9 @@ func readPod(ctx context.Context, pods client.Reader, claims *tokenClaims, prefe
 
 // podNamedIn returns the pod that a service account token names in its claims, which nobody has checked.
 func podNamedIn(token string) (types.NamespacedName, bool) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
+	claims, ok := parseUnreviewed(token)
+	if !ok {
 		return types.NamespacedName{}, false
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return types.NamespacedName{}, false
-	}
-	var claims struct {
-		Kubernetes struct {
-			Namespace string `json:"namespace"`
-			Pod       struct {
-				Name string `json:"name"`
-			} `json:"pod"`
-		} `json:"kubernetes.io"`
-	}
-	if json.Unmarshal(payload, &claims) != nil {
-		return types.NamespacedName{}, false
-	}
-	key := types.NamespacedName{Namespace: claims.Kubernetes.Namespace, Name: claims.Kubernetes.Pod.Name}
-	return key, key.Namespace != "" && key.Name != ""
+	return claims.pod()
 }

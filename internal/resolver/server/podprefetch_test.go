@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -50,6 +51,9 @@ type cluster struct {
 	client.Reader
 	// says is what a review says of the pod's token; nil: it is not valid.
 	says *tokenClaims
+	// refuses is whether the node plugin's tokens are not valid, and reviews counts all.
+	refuses bool
+	reviews atomic.Int32
 
 	mu sync.Mutex
 	// old is what the API server remembers instead of the Pods as they are.
@@ -59,7 +63,11 @@ type cluster struct {
 }
 
 func (c *cluster) Create(_ context.Context, review *authenticationv1.TokenReview, _ metav1.CreateOptions) (*authenticationv1.TokenReview, error) {
+	c.reviews.Add(1)
 	who := c.says
+	if c.refuses {
+		return review, nil
+	}
 	if review.Spec.Audiences[0] == v1alpha1.AudienceNode {
 		who = &tokenClaims{namespace: "sallyport-system", serviceAccount: "sallyport-node", podName: "sallyport-node-1", podUID: "p", nodeName: "node-a", nodeUID: "uid-a"}
 	}
@@ -99,16 +107,18 @@ func (c *cluster) Get(_ context.Context, key client.ObjectKey, object client.Obj
 
 func TestAPrefetchedPodCountsOnlyIfTheReviewSaysTheSame(t *testing.T) {
 	one := &tokenClaims{namespace: "shop", serviceAccount: "web", podName: "one", podUID: "uid of one", nodeName: "node-a", nodeUID: "uid-a"}
+	const valid = `"aud":"sallyport.dev","sub":"system:serviceaccount:shop:web","exp":99999999999,`
+	nodeToken := unsigned(`{"aud":["sallyport.dev/node"],"sub":"system:serviceaccount:sallyport-system:sallyport-node","exp":99999999999}`)
 	ask := func(c *cluster, token string) (*Authorization, error) {
 		a := NewAuthorizer(c, c, types.NamespacedName{Namespace: "sallyport-system", Name: "sallyport-node"})
-		return a.Authorize(t.Context(), "node's", token, map[string]string{v1alpha1.AttributeConnection: "of shop/one"})
+		return a.Authorize(t.Context(), nodeToken, token, "", map[string]string{v1alpha1.AttributeConnection: "of shop/one"})
 	}
-	same := unsigned(`{"kubernetes.io":{"namespace":"shop","pod":{"name":"one"}}}`)
+	same := unsigned(`{` + valid + `"kubernetes.io":{"namespace":"shop","pod":{"name":"one"}}}`)
 	for name, token := range map[string]string{
 		"the same pod":                 same,
-		"another pod":                  unsigned(`{"kubernetes.io":{"namespace":"shop","pod":{"name":"two"}}}`),
-		"a pod of the name, elsewhere": unsigned(`{"kubernetes.io":{"namespace":"other","pod":{"name":"one"}}}`),
-		"no pod":                       unsigned(`{}`),
+		"another pod":                  unsigned(`{` + valid + `"kubernetes.io":{"namespace":"shop","pod":{"name":"two"}}}`),
+		"a pod of the name, elsewhere": unsigned(`{` + valid + `"kubernetes.io":{"namespace":"other","pod":{"name":"one"}}}`),
+		"no pod":                       unsigned(`{` + valid + `"nbf":1}`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -142,7 +152,7 @@ func TestAPrefetchedPodCountsOnlyIfTheReviewSaysTheSame(t *testing.T) {
 		c := &cluster{says: one}
 		a := NewAuthorizer(c, c, types.NamespacedName{Namespace: "sallyport-system", Name: "sallyport-node"})
 		for range 2 {
-			_, err := a.Authorize(t.Context(), "node's", same, map[string]string{v1alpha1.AttributeConnection: "of shop/one"})
+			_, err := a.Authorize(t.Context(), nodeToken, same, "", map[string]string{v1alpha1.AttributeConnection: "of shop/one"})
 			g.Expect(err).NotTo(HaveOccurred())
 		}
 		g.Expect(c.read).To(Equal([]string{"shop/one?", "shop/one"}), "the second time as it is")

@@ -20,12 +20,13 @@ import (
 func (s *Server) Resolve(
 	ctx context.Context, request *resolverv1.ResolveRequest,
 ) (response *resolverv1.ResolveResponse, err error) {
-	served := s.engine.Begin()
-	defer served()
-	authorization, err := s.authorizer.Authorize(ctx, bearer(ctx), request.GetPodToken(), request.GetVolumeAttributes())
+	authorization, err := s.authorizer.Authorize(
+		ctx, bearer(ctx), request.GetPodToken(), request.GetVolumeId(), request.GetVolumeAttributes())
 	if err != nil {
 		return nil, err
 	}
+	served := s.engine.Begin() // only now: whoever is not known begins no burst
+	defer served()
 	defer func() { s.events.refreshed(authorization, request, err) }()
 	workload := s.authorizer.Workload(authorization, request.GetWorkloadTokens())
 	leases, err := s.openLeases(ctx, authorization, request, workload)
@@ -49,7 +50,7 @@ func (s *Server) Resolve(
 		}
 	}
 	if err != nil {
-		s.leases.RevokeUndelivered(ctx, authorization.Pod.Namespace, resolved.Issued)
+		s.leases.RevokeUndelivered(authorization.Pod.Namespace, resolved.Issued)
 		s.volumes.Failed(key, volume)
 		return nil, err
 	}
@@ -73,13 +74,13 @@ func (s *Server) openLeases(
 	ctx context.Context, authorization *Authorization, request *resolverv1.ResolveRequest, workload *auth.Workload,
 ) (*lease.VolumeLeases, error) {
 	leases, err := s.leases.Open(ctx, request.GetLeases(), lease.Volume{
-		ID: request.GetVolumeId(), PodUID: authorization.PodUID, PodName: authorization.Pod.Name,
+		ID: authorization.VolumeID, PodUID: authorization.PodUID, PodName: authorization.Pod.Name,
 		Namespace: authorization.Pod.Namespace, Node: authorization.Node,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.leases.RevokeUnclaimed(ctx, leases)
+	s.leases.RevokeUnclaimed(leases)
 	s.leases.Renew(ctx, leases, workload)
 	return leases, nil
 }

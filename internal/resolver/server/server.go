@@ -4,9 +4,11 @@ import (
 	"context"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
@@ -40,6 +42,9 @@ type Server struct {
 	certificate *ServingCertificate
 	listener    net.Listener
 	log         logr.Logger
+	// lines limits the lines of the log about failed requests; unlogged is how many had none since the last.
+	lines    *rate.Limiter
+	unlogged atomic.Int64
 	// stopping is closed when the replica stops, so that nobody waits for changes that would not come.
 	stopping chan struct{}
 }
@@ -65,7 +70,7 @@ func New(o Options) *Server {
 	return &Server{
 		engine: o.Engine, authorizer: o.Authorizer, connections: o.Connections,
 		leases: o.Leases, volumes: o.Volumes, events: o.Events,
-		certificate: o.Certificate, listener: o.Listener, log: o.Log, stopping: make(chan struct{}),
+		certificate: o.Certificate, listener: o.Listener, log: o.Log, lines: rate.NewLimiter(5, 100), stopping: make(chan struct{}),
 	}
 }
 
@@ -76,14 +81,17 @@ func (s *Server) NeedLeaderElection() bool { return false }
 func (s *Server) Start(ctx context.Context) error {
 	server := grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(s.certificate.TLSConfig())),
-		grpc.UnaryInterceptor(s.intercept),
 		grpc.MaxRecvMsgSize(512<<10), // two tokens, a pod's volume attributes, and the leases of the volume
 		grpc.MaxSendMsgSize(resolverv1.MaxMessageBytes),
-		grpc.MaxConcurrentStreams(256),
+		grpc.MaxConcurrentStreams(64),  // a client waits with what is more
+		grpc.MaxHeaderListSize(16<<10), // the node plugin's token
+		grpc.ConnectionTimeout(10*time.Second),
+		grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(64<<10),
+		grpc.ReadBufferSize(4<<10), grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 10 * time.Minute, Time: time.Minute}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 20 * time.Second, PermitWithoutStream: true}),
 	)
-	resolverv1.RegisterResolverServer(server, s)
+	s.register(server)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -94,7 +102,7 @@ func (s *Server) Start(ctx context.Context) error {
 		server.GracefulStop()
 	}()
 	s.log.Info("serving the resolver", "address", s.listener.Addr().String())
-	if err := server.Serve(s.listener); err != nil {
+	if err := server.Serve(newLimitedListener(s.listener)); err != nil {
 		return err
 	}
 	<-stopped
@@ -129,12 +137,13 @@ func (s *Server) intercept(
 	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
 ) (any, error) {
 	started := time.Now()
-	response, err := handler(ctx, request)
+	ctx = logr.NewContext(ctx, s.log)
+	response, err := s.handle(ctx, request, handler)
 	reason := v1alpha1.ReasonSucceeded
 	if err != nil {
 		f := fault.From(err)
 		reason = f.Reason
-		s.log.Info("request failed", "method", info.FullMethod, "reason", f.Reason, "message", f.Message())
+		s.logFailure(info.FullMethod, f)
 		err = resolverv1.EncodeFault(f)
 	}
 	if info.FullMethod != resolverv1.Resolver_Resolve_FullMethodName {
@@ -143,6 +152,48 @@ func (s *Server) intercept(
 	requests.WithLabelValues(reason).Inc()
 	duration.Observe(time.Since(started).Seconds())
 	return response, err
+}
+
+// register registers the methods of the service as streams of one message each way, which is the same on the wire: so
+// the caller is authorised before more of its message is taken than the stream's window.
+func (s *Server) register(server *grpc.Server) {
+	unary := resolverv1.Resolver_ServiceDesc
+	service := grpc.ServiceDesc{ServiceName: unary.ServiceName, HandlerType: unary.HandlerType, Metadata: unary.Metadata}
+	for _, method := range unary.Methods {
+		info := &grpc.UnaryServerInfo{Server: s, FullMethod: "/" + unary.ServiceName + "/" + method.MethodName}
+		service.Streams = append(service.Streams, grpc.StreamDesc{
+			StreamName: method.MethodName,
+			Handler: func(_ any, stream grpc.ServerStream) error {
+				response, err := s.intercept(stream.Context(), nil, info, func(ctx context.Context, _ any) (any, error) {
+					if _, err := s.authorizer.authorizeNode(ctx, bearer(ctx)); err != nil {
+						return nil, err
+					}
+					return method.Handler(s, ctx, stream.RecvMsg, nil)
+				})
+				if err != nil {
+					return err
+				}
+				return stream.SendMsg(response)
+			},
+		})
+	}
+	server.RegisterService(&service, s)
+}
+
+// logFailure writes the line of a failed request; a flood of them has few, which say how many there were in between.
+func (s *Server) logFailure(method string, f *fault.Fault) {
+	if !s.lines.Allow() {
+		s.unlogged.Add(1)
+		return
+	}
+	s.log.Info("request failed", "method", method, "reason", f.Reason, "message", f.Message(),
+		"unlogged", s.unlogged.Swap(0))
+}
+
+// handle calls the handler; a panic in it becomes the fault of this request.
+func (s *Server) handle(ctx context.Context, request any, handler grpc.UnaryHandler) (response any, err error) {
+	defer recovered(s.log, &err)
+	return handler(ctx, request)
 }
 
 func bearer(ctx context.Context) string {

@@ -2,11 +2,15 @@ package server
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/singleflight"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/cache"
@@ -23,14 +27,19 @@ const (
 	extraPodUID   = "authentication.kubernetes.io/pod-uid"
 	extraNodeName = "authentication.kubernetes.io/node-name"
 	extraNodeUID  = "authentication.kubernetes.io/node-uid"
-
-	serviceAccountPrefix = "system:serviceaccount:"
 )
 
 const (
 	// acceptedTTL is how long an accepted token is not reviewed again. A deleted pod's token works this long at most.
 	acceptedTTL = 10 * time.Second
-	// maxAccepted bounds the memory that accepted tokens take.
+	// refusedTTL is how long a token that the API server refused is not reviewed again. It is short, for an API server may
+	// not have seen a new pod yet.
+	refusedTTL = 3 * time.Second
+	// knownTTL is how long a node plugin's token that was accepted has a share of its own.
+	knownTTL = 10 * time.Minute
+	// reviewTimeout bounds a review.
+	reviewTimeout = 10 * time.Second
+	// maxAccepted bounds the memory that each kind of remembered tokens takes.
 	maxAccepted = 8192
 )
 
@@ -41,58 +50,125 @@ type tokenClaims struct {
 	nodeName, nodeUID         string
 }
 
-// tokenReviewer has the API server review tokens. It remembers for a moment what was accepted, by the digest of the
-// token, and only in memory. Denials are not remembered.
+// tokenReviewer has the API server review tokens. It remembers for a moment what was accepted and what was refused, in
+// memory only, by a hash that is keyed with a key of the process: it is of no use to anybody else.
 type tokenReviewer struct {
-	reviews  authenticationclient.TokenReviewInterface
-	accepted *cache.LRUExpireCache
+	reviews authenticationclient.TokenReviewInterface
+	limits  *reviewLimits
+	key     [32]byte
+	// accepted and refused are what reviews said. In known are the node plugins' tokens that were accepted, for longer: to
+	// review one of these again takes nothing from what callers share that are not known.
+	accepted, refused, known *cache.LRUExpireCache
+	flights                  singleflight.Group
 }
+
+type tokenDigest [sha256.Size]byte
 
 func newTokenReviewer(reviews authenticationclient.TokenReviewInterface) *tokenReviewer {
-	return &tokenReviewer{reviews: reviews, accepted: cache.NewLRUExpireCache(maxAccepted)}
+	r := &tokenReviewer{
+		reviews: reviews, limits: newReviewLimits(), accepted: cache.NewLRUExpireCache(maxAccepted),
+		refused: cache.NewLRUExpireCache(maxAccepted), known: cache.NewLRUExpireCache(maxAccepted),
+	}
+	_, _ = rand.Read(r.key[:]) // it ends the process rather than fail
+	return r
 }
 
-// review has a token reviewed for one audience (authentication.k8s.io/v1 TokenReview).
-func (r *tokenReviewer) review(ctx context.Context, token, audience, whose string) (*tokenClaims, error) {
+// review has a token reviewed for one audience (authentication.k8s.io/v1 TokenReview). node is the node that brought
+// it; empty: it is the caller's own token. Callers with the same token share a review.
+func (r *tokenReviewer) review(ctx context.Context, token, audience, whose, node string) (*tokenClaims, error) {
 	if token == "" {
 		return nil, refuse("%s is missing", whose)
 	}
 	if claims := r.recentlyAccepted(token, audience); claims != nil {
 		return claims, nil
 	}
+	digest := r.digestOf(token, audience)
+	if _, found := r.refused.Get(digest); found {
+		return nil, notValid(whose, audience)
+	}
+	if err := refuseUnreviewed(token, audience, whose, time.Now()); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
+	defer cancel()
+	flight := r.flights.DoChan(string(digest[:]), func() (claims any, err error) {
+		defer recovered(logr.FromContextOrDiscard(ctx), &err)
+		// Without the caller's end: others may wait for the same.
+		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), reviewTimeout)
+		defer cancel()
+		return r.ask(detached, token, audience, whose, node)
+	})
+	select {
+	case result := <-flight:
+		claims, _ := result.Val.(*tokenClaims)
+		return claims, result.Err
+	case <-ctx.Done():
+		return nil, unreviewed(whose)
+	}
+}
+
+// ask creates the TokenReview, if the caller's share has one left.
+func (r *tokenReviewer) ask(ctx context.Context, token, audience, whose, node string) (*tokenClaims, error) {
+	digest := r.digestOf(token, audience)
+	if claims := r.recentlyAccepted(token, audience); claims != nil {
+		return claims, nil // an earlier flight landed in between
+	}
+	if _, known := r.known.Get(digest); !known {
+		limit := r.limits.unknown
+		if node != "" {
+			limit = func(ctx context.Context) error { return r.limits.node(ctx, node) }
+		}
+		if err := limit(ctx); err != nil {
+			return nil, err
+		}
+	}
 	review, err := r.reviews.Create(ctx, &authenticationv1.TokenReview{
 		Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{audience}},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		// The error is the API server's and speaks of the request, not of the token; it is still not passed on, to be
-		// sure.
-		return nil, fault.Transient(v1alpha1.ReasonInternal,
-			"%s cannot be reviewed: the Kubernetes API did not answer the TokenReview", whose)
+		return nil, unreviewed(whose)
 	}
 	claims, err := claimsOf(review.Status, audience, whose)
 	if err != nil {
+		if !review.Status.Authenticated {
+			r.refused.Add(digest, nil, refusedTTL)
+		}
+		r.known.Remove(digest)
 		return nil, err
 	}
-	r.accepted.Add(digestOf(token, audience), claims, acceptedTTL)
+	r.accepted.Add(digest, claims, acceptedTTL)
+	if node == "" {
+		r.known.Add(digest, nil, knownTTL)
+		r.limits.accepted(ctx)
+	}
 	return claims, nil
 }
 
 // recentlyAccepted returns what a review said of a token a moment ago; nil: it was not reviewed, or not accepted.
 func (r *tokenReviewer) recentlyAccepted(token, audience string) *tokenClaims {
-	known, _ := r.accepted.Get(digestOf(token, audience))
+	known, _ := r.accepted.Get(r.digestOf(token, audience))
 	claims, _ := known.(*tokenClaims)
 	return claims
 }
 
-func digestOf(token, audience string) [sha256.Size]byte {
-	return sha256.Sum256([]byte(audience + "\x00" + token))
+func (r *tokenReviewer) digestOf(token, audience string) (digest tokenDigest) {
+	mac := hmac.New(sha256.New, r.key[:])
+	_, _ = mac.Write([]byte(audience + "\x00" + token)) // a hash takes every write
+	mac.Sum(digest[:0])
+	return digest
+}
+
+// unreviewed is the fault of a review without an answer. The error is the API server's and speaks of the request, not
+// of the token; it is still not passed on, to be sure.
+func unreviewed(whose string) error {
+	return fault.Transient(v1alpha1.ReasonInternal,
+		"%s cannot be reviewed: the Kubernetes API did not answer the TokenReview", whose)
 }
 
 // claimsOf reads the claims of a reviewed token and insists on every one of them.
 func claimsOf(status authenticationv1.TokenReviewStatus, audience, whose string) (*tokenClaims, error) {
 	if !status.Authenticated {
-		return nil, refuse("%s is not valid for audience %s: it expired, its pod is gone, or it was made for something else",
-			whose, audience)
+		return nil, notValid(whose, audience)
 	}
 	// An API server that does not know audiences leaves the list empty; a token accepted by it proves nothing.
 	if !slices.Contains(status.Audiences, audience) {
@@ -121,8 +197,4 @@ func claimsOf(status authenticationv1.TokenReviewStatus, audience, whose string)
 		return nil, refuse("%s does not say on which node its pod runs; Kubernetes 1.32 or newer is needed", whose)
 	}
 	return claims, nil
-}
-
-func refuse(format string, args ...any) error {
-	return fault.Waiting(v1alpha1.ReasonNotAllowed, format, args...)
 }

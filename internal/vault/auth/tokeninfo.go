@@ -9,6 +9,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/printable"
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
@@ -128,11 +129,17 @@ func (i TokenInfo) Extendable() bool {
 	return i.Renewable && !i.MaxTTLReached && !i.ExpireTime.IsZero()
 }
 
+// MaxPolicies and maxPolicyName bound what is kept of a token's policies, as status does.
+const (
+	MaxPolicies   = 256
+	maxPolicyName = 256
+)
+
 // sortedPolicies are the policies of a token and those of its entity in Vault, each once.
 func sortedPolicies(own, ofEntity []string) []string {
 	all := slices.Concat(own, ofEntity)
 	slices.Sort(all)
-	return slices.Compact(all)
+	return printable.Texts(slices.Compact(all), maxPolicyName, MaxPolicies)
 }
 
 // StableName is what every replica, now and later, calls a token that was put into a Secret; empty if there is no such

@@ -66,6 +66,10 @@ func Issue(ctx context.Context, s *session.Session, location Location) (*Issued,
 			return nil, found.explain(err)
 		case response.LeaseID == "" && (response.Auth != nil || response.WrapInfo != nil):
 			return nil, tokenAnswered(r, response)
+		case len(response.LeaseID) > maxLeaseID:
+			return nil, fault.Waiting(v1alpha1.ReasonInvalidRequest,
+				"%s → a lease whose ID has %d bytes, more than %d (%s)", r, len(response.LeaseID), maxLeaseID, r.Actor).
+				WithRemedy("check that this is a Vault")
 		case len(response.Data) == 0:
 			return nil, fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → %d without data (%s)", r, response.Status, r.Actor).
 				WithRemedy("use a path that answers, or a VaultTask for what has only an effect")
@@ -81,9 +85,7 @@ func newIssued(conn *session.Conn, found kvPath, response *transport.Response) *
 	}
 	if response.LeaseID != "" {
 		issued.Lease = Lease{
-			ID: NewLeaseID(response.LeaseID), Duration: time.Duration(
-				response.LeaseDuration,
-			) * time.Second, Renewable: response.Renewable,
+			ID: NewLeaseID(response.LeaseID), Duration: leaseDuration(response), Renewable: response.Renewable,
 		}
 		conn.DetachToken()
 		rememberLease(conn, found)

@@ -12,6 +12,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/printable"
 	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
@@ -66,6 +67,25 @@ func engineVersion(ctx context.Context, conn *session.Conn, path string) (v1alph
 	return version, nil
 }
 
+// mountedBelow refuses a path whose engine Vault reports further down: enginePath and secretPath were split in the wrong
+// place. Vault tells of an engine by any path in it, and only to a token that may use some path there, so engine and
+// path together find what enginePath alone did not. Source: sys/internal/ui/mounts/path.
+func mountedBelow(ctx context.Context, conn *session.Conn, enginePath, path string) error {
+	r := newRequest(conn, http.MethodGet, "sys/internal/ui/mounts/"+enginePath+"/"+path, "a right")
+	response, err := conn.Call(ctx, r)
+	if err != nil {
+		return nil //nolint:nilerr // it only looked for a better cure: the request itself says what is wrong
+	}
+	mount, _ := response.Data["path"].(string)
+	mount = strings.Trim(mount, "/")
+	inside, below := strings.CutPrefix(enginePath+"/"+path, mount+"/")
+	if !below || !strings.HasPrefix(mount, enginePath+"/") {
+		return nil
+	}
+	return fault.Waiting(v1alpha1.ReasonInvalidRequest, "no secrets engine is mounted at %s, but one at %s (%s)",
+		enginePath, mount, conn.Actor()).WithRemedy("set enginePath to %s and secretPath to %s", mount, inside)
+}
+
 // newRequest is a request of the session's, whose capability a policy must allow.
 func newRequest(conn *session.Conn, method, path, capability string) transport.Request {
 	return transport.Request{Method: method, Path: path, Capability: capability, Actor: conn.Actor()}
@@ -81,13 +101,13 @@ func kvVersion(r transport.Request, path string, data map[string]any) (v1alpha1.
 	// For a path below an engine, Vault describes the engine.
 	mount, _ := data["path"].(string)
 	if mount = strings.Trim(mount, "/"); mount != path {
-		return "", fault.Waiting(v1alpha1.ReasonInvalidRequest, "no secrets engine is mounted at %s, the nearest is %s (%s)", path, mount, r.Actor).
+		return "", fault.Waiting(v1alpha1.ReasonInvalidRequest, "no secrets engine is mounted at %s, the nearest is %s (%s)", path, printable.Quote(mount), r.Actor).
 			WithRemedy("set enginePath to that")
 	}
 	switch kind, _ := data["type"].(string); {
 	case kind == "kv", kind == "generic":
 	case SystemPath(path) != "", slices.Contains(systemEngines, kind):
-		return "", fault.Waiting(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is of type %q, not kv (%s)", path, kind, r.Actor).
+		return "", fault.Waiting(v1alpha1.ReasonInvalidRequest, "the secrets engine at %s is of type %s, not kv (%s)", path, printable.Quote(kind), r.Actor).
 			WithRemedy("set enginePath to a KV engine")
 	default:
 		return notKV, nil

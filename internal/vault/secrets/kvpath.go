@@ -62,7 +62,8 @@ func versionName(version v1alpha1.KVVersion) string {
 	return "KV version 1"
 }
 
-// explain adds to a fault that its path rests on a guess.
+// explain adds to a fault that its path rests on a guess. That Vault tells nothing of the engine mostly means that none
+// is mounted there, so this comes before the right that the request lacked.
 func (p kvPath) explain(err error) error {
 	f, isFault := errors.AsType[*fault.Fault](err)
 	if !p.guessed || !isFault {
@@ -70,7 +71,9 @@ func (p kvPath) explain(err error) error {
 	}
 	switch f.Reason {
 	case v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonInvalidRequest:
-		return f.AddRemedy("Vault does not tell it the engine's KV version, so %s was assumed: set kvVersion if that is wrong", p.version)
+		return f.WithRemedy("Vault tells this token of no engine at %s: correct enginePath if there is none", p.engine).
+			AddRemedy("%s", f.Remedy).
+			AddRemedy("KV version %s was assumed: set kvVersion if that is wrong", strings.TrimPrefix(string(p.version), "V"))
 	}
 	return err
 }

@@ -62,7 +62,7 @@ func TestKVVersion(t *testing.T) {
 		{name: "another engine", data: mount("team/kv/", "pki", nil), version: notKV},
 		{name: "an engine of Vault's own", data: mount("team/kv/", "cubbyhole", nil), sentence: `the secrets engine at team/kv is of type "cubbyhole", not kv (us); set enginePath to a KV engine`},
 		{name: "no engine of a type", data: mount("team/kv/", "", nil), sentence: `the secrets engine at team/kv is of type "", not kv (us); set enginePath to a KV engine`},
-		{name: "an engine above", data: mount("team/", "kv", nil), sentence: "no secrets engine is mounted at team/kv, the nearest is team (us); set enginePath to that"},
+		{name: "an engine above", data: mount("team/", "kv", nil), sentence: "no secrets engine is mounted at team/kv, the nearest is \"team\" (us); set enginePath to that"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -26,6 +26,20 @@ type LeaseID struct{ transport.Token }
 // NewLeaseID returns the ID that Reveal gave.
 func NewLeaseID(text string) LeaseID { return LeaseID{transport.NewToken(text)} }
 
+const (
+	// maxLeaseID bounds the ID of a lease, for it lies in the state of the volume and comes with each request. Vault's
+	// are the path, which is shorter, and 24 characters.
+	maxLeaseID = 2048
+	// maxLeaseDuration bounds what is believed of a lease: ten years.
+	maxLeaseDuration = 10 * 365 * 24 * time.Hour
+)
+
+// leaseDuration is what a response says, as far as a duration can hold it.
+func leaseDuration(response *transport.Response) time.Duration {
+	seconds := max(0, min(int64(response.LeaseDuration), int64(maxLeaseDuration/time.Second)))
+	return time.Duration(seconds) * time.Second
+}
+
 // ErrLeaseGone says that Vault does not know the lease any more. It ran out, or somebody revoked it.
 var ErrLeaseGone = errors.New("the lease is gone")
 
@@ -38,7 +52,7 @@ func RenewLease(ctx context.Context, s *session.Session, id LeaseID, increment t
 	if err != nil {
 		return Lease{}, err
 	}
-	return Lease{ID: id, Duration: time.Duration(response.LeaseDuration) * time.Second, Renewable: response.Renewable}, nil
+	return Lease{ID: id, Duration: leaseDuration(response), Renewable: response.Renewable}, nil
 }
 
 // LookUpLease returns what is left of a lease; ErrLeaseGone if there is none of this ID. Source: POST

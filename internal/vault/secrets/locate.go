@@ -75,6 +75,9 @@ func versionAt(
 	detected, err := engineVersion(ctx, conn, enginePath)
 	switch {
 	case fault.Is(err, v1alpha1.ReasonPermissionDenied):
+		if err := mountedBelow(ctx, conn, enginePath, path); err != nil {
+			return "", false, err
+		}
 		if system := SystemPath(enginePath + "/" + path); system != "" {
 			return "", false, fault.Waiting(v1alpha1.ReasonPermissionDenied,
 				"%s/%s: Vault does not tell this token of a KV engine at %s (%s), and what lies below %q may be Vault's own",

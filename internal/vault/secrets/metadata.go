@@ -3,6 +3,7 @@ package secrets
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/printable"
 	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
@@ -108,6 +110,13 @@ func (c MetadataChange) body() map[string]any {
 	return body
 }
 
+// Vault's own limits of custom metadata, which are those of status.
+const (
+	maxCustom      = 64
+	maxCustomKey   = 128
+	maxCustomValue = 512
+)
+
 func newMetadata(data map[string]any) *Metadata {
 	metadata := &Metadata{
 		CreatedTime:    transport.Timestamp(data["created_time"]),
@@ -120,9 +129,10 @@ func newMetadata(data map[string]any) *Metadata {
 	after, _ := data["delete_version_after"].(string)
 	metadata.DeleteVersionAfter, _ = time.ParseDuration(after) // zero if Vault does not say
 	if custom, _ := data["custom_metadata"].(map[string]any); len(custom) > 0 {
-		metadata.Custom = make(map[string]string, len(custom))
-		for key, value := range custom {
-			metadata.Custom[key], _ = value.(string)
+		metadata.Custom = map[string]string{}
+		for _, key := range slices.Sorted(maps.Keys(custom))[:min(len(custom), maxCustom)] {
+			text, _ := custom[key].(string)
+			metadata.Custom[printable.Text(key, maxCustomKey)] = printable.Text(text, maxCustomValue)
 		}
 	}
 	versions, _ := data["versions"].(map[string]any)
@@ -132,6 +142,9 @@ func newMetadata(data map[string]any) *Metadata {
 			CreatedTime: transport.Timestamp(of["created_time"]), DeletionTime: transport.Timestamp(of["deletion_time"]),
 		}
 		version.Number, _ = strconv.ParseInt(name, 10, 64)
+		if version.Number < 1 {
+			continue
+		}
 		version.Destroyed, _ = of["destroyed"].(bool)
 		metadata.Versions = append(metadata.Versions, version)
 	}

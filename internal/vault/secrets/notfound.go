@@ -6,6 +6,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/printable"
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
@@ -20,6 +21,9 @@ func notFound(r transport.Request, response *transport.Response, from kvPath, ve
 	metadata, _ := response.Data["metadata"].(map[string]any)
 	gone, _ := versionOf(metadata)
 	deleted, _ := metadata["deletion_time"].(string)
+	if deleted != "" && transport.Timestamp(deleted).IsZero() { // what Vault does not write
+		deleted = printable.Quote(deleted)
+	}
 	destroyed, _ := metadata["destroyed"].(bool)
 	switch {
 	case noEngine(response):

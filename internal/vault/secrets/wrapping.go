@@ -7,6 +7,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/printable"
 	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
@@ -64,7 +65,8 @@ func Wrap(ctx context.Context, s *session.Session, data map[string]any, ttl time
 	if err != nil {
 		return WrappedToken{}, err
 	}
-	if response.WrapInfo == nil || response.WrapInfo.Token == "" {
+	if response.WrapInfo == nil || response.WrapInfo.Token == "" ||
+		printable.Text(response.WrapInfo.Token, maxToken) != response.WrapInfo.Token {
 		return WrappedToken{}, fault.Waiting(
 			v1alpha1.ReasonInvalidRequest, "%s → %d without a token (%s)", r, response.Status, s.Actor(),
 		)
@@ -73,6 +75,9 @@ func Wrap(ctx context.Context, s *session.Session, data map[string]any, ttl time
 		Token: transport.NewToken(response.WrapInfo.Token), TTL: time.Duration(response.WrapInfo.TTL) * time.Second,
 	}, nil
 }
+
+// maxToken is what status has room for.
+const maxToken = 4096
 
 // GeneratePassword has a password policy of Vault's make a value. Source: GET sys/policies/password/name/generate.
 func GeneratePassword(ctx context.Context, s *session.Session, policy string) (string, error) {

@@ -11,6 +11,7 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/transport"
+	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
 
 // environment is what the sessions of one Sessions share.
@@ -20,6 +21,7 @@ type environment struct {
 	allowed     transport.AllowedOrigins
 	clock       clock.PassiveClock
 	timeout     time.Duration
+	networks    *networks.Guard
 	pool        *transport.Pool
 	revocations revocationQueue
 	// source says in sentences where settings and credentials of a config come from.

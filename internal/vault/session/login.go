@@ -39,13 +39,14 @@ func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *
 		next.conn = base
 	}
 	if name := result.Info.StableName(); name != "" {
-		next.ref.id = fmt.Sprintf("%s/%s", h.config.UID, name)
+		next.ref.id = fmt.Sprintf("%s/%s/%s", h.config.Namespace, h.config.Name, name)
 	}
 	// A batch token cannot be revoked.
 	if result.Info.FromLogin && result.Info.Type != "batch" {
 		next.ref.revoke = func() {
 			h.environment.revocations.add(revocation{
-				conn: next.conn, token: next.token, namespace: h.method.Namespace(), actor: h.actor(), pauses: revocationPauses,
+				conn: next.conn, token: next.token, namespace: h.method.Namespace(), owner: h.config.Namespace,
+				actor: h.actor(), pauses: revocationPauses,
 			})
 		}
 	}

@@ -50,7 +50,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		"conn":                  &Conn{session: session, login: session.holder.login},
 		"backoff":               session.holder.loginBackoff,
 		"revocation":            revocation{token: token},
-		"revocations":           &revocationQueue{queue: []revocation{{token: token}}},
+		"revocations":           &revocationQueue{lanes: map[revocationLane]*laneQueue{{}: {queue: []revocation{{token: token}}}}},
 		"ephemeral sessions":    pool,
 		"credentials in memory": reader,
 	})

@@ -15,46 +15,104 @@ import (
 // revocationPauses are those between the tries to revoke a token. After the last one it lives until its TTL runs out.
 var revocationPauses = wait.Backoff{Duration: 4 * time.Second, Factor: 4, Steps: 4}
 
-// revocationQueue holds tokens that nothing depends on any more. One goroutine works them off while there are any, so
-// that whoever gives up a session does not wait for Vault, and a thousand of them are not revoked at once. A workqueue
-// of client-go would keep its goroutines while there is nothing to do, for each of the many queues of ephemeral
-// sessions.
+const (
+	// maxRevokers is how many sessions' tokens are revoked at once, and maxRevokersOfNamespace those of one namespace.
+	maxRevokers            = 32
+	maxRevokersOfNamespace = 4
+)
+
+// revocationQueue holds tokens that nothing depends on any more, in a lane for each way to Vault: one token after the
+// other, so that a thousand of them are not revoked at once, and beside the other lanes, so that a Vault that hangs
+// holds up nobody else's. Goroutines work them off while there are any, so that whoever gives up a session does not wait
+// for Vault. A workqueue of client-go would keep its goroutines while there is nothing to do, for each of the many
+// queues of ephemeral sessions.
 type revocationQueue struct {
 	mu      sync.Mutex
+	lanes   map[revocationLane]*laneQueue
+	working map[string]int // lanes that are being worked off, by namespace
+	workers int
+}
+
+// revocationLane is the way to Vault of a session of an object in a namespace.
+type revocationLane struct {
+	namespace string
+	conn      *transport.Conn
+}
+
+type laneQueue struct {
 	queue   []revocation
 	working bool
 }
 
 type revocation struct {
-	conn      *transport.Conn
-	token     transport.Token
-	namespace string
-	actor     string
-	pauses    wait.Backoff
+	conn  *transport.Conn
+	token transport.Token
+	// namespace is Vault's, owner the Kubernetes namespace of the object that says how to log in.
+	namespace, owner string
+	actor            string
+	pauses           wait.Backoff
 }
 
 func (q *revocationQueue) add(next revocation) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.queue = append(q.queue, next)
-	if !q.working {
-		q.working = true
-		go q.work()
+	if q.lanes == nil {
+		q.lanes, q.working = map[revocationLane]*laneQueue{}, map[string]int{}
+	}
+	key := revocationLane{next.owner, next.conn}
+	if q.lanes[key] == nil {
+		q.lanes[key] = &laneQueue{}
+	}
+	q.lanes[key].queue = append(q.lanes[key].queue, next)
+	if lane, found := q.next(); found {
+		go q.work(lane)
 	}
 }
 
-func (q *revocationQueue) work() {
-	for {
-		q.mu.Lock()
-		if len(q.queue) == 0 {
-			q.working, q.queue = false, nil
-			q.mu.Unlock()
-			return
+// idle tells whether there is nothing to revoke; what waits for another try does not count.
+func (q *revocationQueue) idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.lanes) == 0
+}
+
+// next takes a lane to work off, of the namespace that has the fewest workers. The caller holds the lock.
+func (q *revocationQueue) next() (key revocationLane, found bool) {
+	if q.workers >= maxRevokers {
+		return key, false
+	}
+	fewest := maxRevokersOfNamespace
+	for candidate, lane := range q.lanes {
+		if n := q.working[candidate.namespace]; !lane.working && n < fewest {
+			key, found, fewest = candidate, true, n
 		}
-		next := q.queue[0]
-		q.queue = q.queue[1:]
+	}
+	if found {
+		q.lanes[key].working = true
+		q.working[key.namespace]++
+		q.workers++
+	}
+	return key, found
+}
+
+func (q *revocationQueue) work(key revocationLane) {
+	for found := true; found; {
+		q.mu.Lock()
+		lane := q.lanes[key]
+		next := lane.queue[0]
 		q.mu.Unlock()
 		q.revoke(next)
+		q.mu.Lock()
+		// Another lane may have its turn after each.
+		if lane.queue, lane.working = lane.queue[1:], false; len(lane.queue) == 0 {
+			delete(q.lanes, key)
+		}
+		if q.working[key.namespace]--; q.working[key.namespace] == 0 {
+			delete(q.working, key.namespace)
+		}
+		q.workers--
+		key, found = q.next()
+		q.mu.Unlock()
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/transport"
+	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
 
 // defaultTimeout bounds one request to Vault if Options leave it open.
@@ -34,6 +35,8 @@ type Options struct {
 	// AllowedProxyURLs are the origins of proxies that may stand on the way to Vault. If it is empty, every proxy may,
 	// unless AllowedURLs is set: then none may.
 	AllowedProxyURLs []string
+	// Networks are where connections to Vaults and proxies may lead; everywhere if nil.
+	Networks *networks.Guard
 	// Clock decides when something is due. The real clock if nil.
 	Clock clock.PassiveClock
 	// Timeout of one request to Vault, its response included, where spec.limits sets none; 10 s if zero.
@@ -65,8 +68,8 @@ func NewSessions(options Options) (*Sessions, error) {
 	}
 	env := &environment{
 		reader: options.Reader, kubernetes: options.Kubernetes, allowed: allowed, clock: options.Clock,
-		timeout: options.Timeout,
-		source:  auth.FromSpec,
+		timeout: options.Timeout, networks: options.Networks,
+		source: auth.FromSpec,
 	}
 	return &Sessions{set: newSessionSet(env), ephemeral: newEphemeralPool(env)}, nil
 }
@@ -155,18 +158,31 @@ func (s *Sessions) Forget(uid types.UID) {
 	s.set.forget(uid)
 }
 
-// Start drops what is idle once a minute until ctx ends. Nothing is revoked when the process ends: what was made with a
-// token would die with it, and another process goes on using it.
+// stopTimeout bounds what is still revoked when the process ends: less than the termination grace period.
+const stopTimeout = 10 * time.Second
+
+// Start drops what is idle once a minute until ctx ends. Then it revokes the tokens that were obtained by login and
+// that nothing depends on, as far as that goes in stopTimeout: those that leases depend on live on, for another process
+// goes on using the leases.
 func (s *Sessions) Start(ctx context.Context) error {
 	ticker := time.NewTicker(time.Minute)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			s.stop()
 			return nil
 		case <-ticker.C:
 			s.DropIdle()
 		}
+	}
+}
+
+func (s *Sessions) stop() {
+	s.set.forgetAll()
+	revocations := &s.set.environment.revocations
+	for end := time.Now().Add(stopTimeout); time.Now().Before(end) && !revocations.idle(); {
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 

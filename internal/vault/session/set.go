@@ -30,7 +30,7 @@ type sessionSet struct {
 type sessionKey struct{ namespace, serviceAccount string }
 
 func newSessionSet(env *environment) *sessionSet {
-	env.pool = transport.NewPool(env.timeout, env.clock)
+	env.pool = transport.NewPool(env.timeout, env.clock, env.networks)
 	s := &sessionSet{environment: env, byUID: map[types.UID]map[sessionKey]*Session{}}
 	env.connChanged = s.dropUnusedTransports
 	return s
@@ -46,6 +46,16 @@ func (s *sessionSet) forget(uid types.UID) {
 		session.holder.close()
 	}
 	s.dropUnusedTransports()
+}
+
+// forgetAll drops all sessions, one after the other: what is under way with one still ends well.
+func (s *sessionSet) forgetAll() {
+	s.mu.Lock()
+	all := slices.Collect(maps.Keys(s.byUID))
+	s.mu.Unlock()
+	for _, uid := range all {
+		s.forget(uid)
+	}
 }
 
 // dropIdle drops the sessions of workloads that nobody has used for a while: their pods are gone.

@@ -7,6 +7,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/printable"
 )
 
 // Call makes one request. It returns the response if Vault gave one, and a fault unless that is a success: with a
@@ -28,6 +29,7 @@ func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
 			continue
 		}
 		response.Status = meta.status
+		response.RequestID = printable.Text(response.RequestID, maxRequestID)
 		switch {
 		case meta.status == http.StatusServiceUnavailable && r.Path != "sys/health":
 			return &response, c.unavailable(ctx, r, &response)
@@ -39,6 +41,9 @@ func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
 		return &response, nil
 	}
 }
+
+// maxRequestID is what status has room for; Vault's are UUIDs.
+const maxRequestID = 128
 
 // maxSends bounds how often Vault may send a request back to its own address: behind a load balancer, one of its nodes
 // can be the active one that all others point at.

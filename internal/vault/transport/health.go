@@ -3,6 +3,14 @@ package transport
 import (
 	"context"
 	"net/http"
+
+	"sallyport.dev/sallyport/internal/printable"
+)
+
+// maxVersion and maxClusterName are what status has room for.
+const (
+	maxVersion     = 128
+	maxClusterName = 256
 )
 
 // Health is what Vault says of itself, from sys/health.
@@ -37,8 +45,8 @@ func (c *Conn) Health(ctx context.Context, actor string) (Health, error) {
 		return Health{}, responseFault(r, &Response{Status: found.status})
 	}
 	return Health{
-		Version:     found.response.Version,
-		ClusterName: found.response.ClusterName,
+		Version:     printable.Text(found.response.Version, maxVersion),
+		ClusterName: printable.Text(found.response.ClusterName, maxClusterName),
 		Sealed:      found.response.Sealed,
 		Initialized: *found.response.Initialized,
 		Standby:     found.response.Standby,

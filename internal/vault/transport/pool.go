@@ -11,6 +11,8 @@ import (
 
 	vaultapi "github.com/hashicorp/vault/api"
 	"k8s.io/utils/clock"
+
+	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
 
 // Config is all that makes one Transport another than the next.
@@ -52,13 +54,15 @@ type Transport struct {
 type Pool struct {
 	timeout time.Duration
 	clock   clock.PassiveClock
+	guard   *networks.Guard
 	mu      sync.Mutex
 	byKey   map[configKey]*Transport
 }
 
-// NewPool returns an empty Pool. The time-out is that of looks at sys/health, the clock says how old their results are.
-func NewPool(timeout time.Duration, clk clock.PassiveClock) *Pool {
-	return &Pool{timeout: timeout, clock: clk, byKey: map[configKey]*Transport{}}
+// NewPool returns an empty Pool. The time-out is that of looks at sys/health, the clock says how old their results are,
+// the guard where connections may lead.
+func NewPool(timeout time.Duration, clk clock.PassiveClock, guard *networks.Guard) *Pool {
+	return &Pool{timeout: timeout, clock: clk, guard: guard, byKey: map[configKey]*Transport{}}
 }
 
 // Get returns the Transport for a Config.
@@ -67,7 +71,7 @@ func (p *Pool) Get(config Config) (*Transport, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.byKey[key] == nil {
-		client := newHTTPClient(config)
+		client := newHTTPClient(config, p.guard)
 		api, err := newAPI(config.Origin, client)
 		if err != nil {
 			return nil, err
@@ -91,12 +95,12 @@ func (p *Pool) Keep(used map[*Transport]bool) {
 }
 
 // newHTTPClient returns a client that takes nothing from the environment: no proxy, no certificate file, no cookie.
-func newHTTPClient(c Config) *http.Client {
+func newHTTPClient(c Config, guard *networks.Guard) *http.Client {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.Trust.pool, ServerName: c.ServerName}
 	if c.ClientCertificate != nil {
 		config.Certificates = []tls.Certificate{c.ClientCertificate.certificate}
 	}
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, ControlContext: guard.Control}
 	transport := &boundedTransport{http.Transport{
 		Proxy:               nil,
 		DialContext:         dialer.DialContext,

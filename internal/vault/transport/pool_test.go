@@ -12,7 +12,7 @@ import (
 
 func TestHTTPClientTakesNothingFromTheEnvironment(t *testing.T) {
 	g := NewWithT(t)
-	client := newHTTPClient(Config{Origin: "https://a", Trust: publicTrust()})
+	client := newHTTPClient(Config{Origin: "https://a", Trust: publicTrust()}, nil)
 	transport, ok := client.Transport.(*boundedTransport)
 	g.Expect(ok).To(BeTrue())
 	g.Expect(transport.Proxy).To(BeNil())
@@ -26,7 +26,7 @@ func TestHTTPClientTakesNothingFromTheEnvironment(t *testing.T) {
 
 func TestTransportsAreSharedByTheSameConfigOnly(t *testing.T) {
 	g := NewWithT(t)
-	all := NewPool(time.Second, clock.RealClock{})
+	all := NewPool(time.Second, clock.RealClock{}, nil)
 	get := func(change func(*Config)) *Transport {
 		config := Config{Origin: "https://a", Trust: publicTrust()}
 		change(&config)
@@ -56,7 +56,7 @@ func TestTransportsAreSharedByTheSameConfigOnly(t *testing.T) {
 
 func TestAClientCertificateChangesTheTransportAndNothingElse(t *testing.T) {
 	g := NewWithT(t)
-	all := NewPool(time.Second, clock.RealClock{})
+	all := NewPool(time.Second, clock.RealClock{}, nil)
 	w, err := all.Get(Config{Origin: "https://a", Trust: publicTrust(), ServerName: "b"})
 	g.Expect(err).NotTo(HaveOccurred())
 	c := all.NewConn(w, Settings{Namespace: "team-a", Timeout: time.Minute, Limiter: NewRequestLimiter(nil)})

@@ -1,12 +1,14 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
 
 // unanswered makes the fault for a request that Vault did not answer. The error's own text is not used: it holds
@@ -28,6 +30,11 @@ func (c *Conn) describe(ctx context.Context, r Request, err error) *fault.Fault 
 		return fault.Transient(v1alpha1.ReasonVaultUnreachable, "%s → %s answered, but not as Vault does: status %d %s (%s)",
 			r, origin, notVault.status, notVault.detail, r.Actor).
 			WithRemedy("check that spec.url is Vault's own address")
+	}
+	if errors.As(err, new(networks.ErrClosed)) {
+		return fault.Waiting(v1alpha1.ReasonVaultUnreachable, "%s → %s leads to an address that is closed to the controller: "+
+			"loopback, link-local, metadata, or the API server's (%s)", r, cmp.Or(proxy, origin), r.Actor).
+			WithRemedy("name an address of Vault's own, or have its network listed in the controller's --allowed-vault-networks")
 	}
 	if problem := describeProxy(err); problem != "" {
 		return fault.Transient(v1alpha1.ReasonVaultUnreachable, "%s → the proxy %s does not lead to %s: %s (%s)",

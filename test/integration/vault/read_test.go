@@ -8,6 +8,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault/auth"
@@ -241,15 +242,32 @@ var _ = Describe("Reading", func() {
 		It("says where the engine really is", func(ctx context.Context) {
 			_, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "secret/data", SecretPath: "oracle"})
 			Expect(f.said(err, v1alpha1.ReasonInvalidRequest)).To(Equal(
-				"no secrets engine is mounted at secret/data, the nearest is secret " + as + "; set enginePath to that"))
+				"no secrets engine is mounted at secret/data, the nearest is \"secret\" " + as + "; set enginePath to that"))
 		})
 
 		It("says that there is no engine", func(ctx context.Context) {
 			f.setToken(f.token(env.TokenOptions{Policies: []string{"root"}}))
 			_, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "nope", SecretPath: "oracle"})
-			Expect(f.said(err, v1alpha1.ReasonSecretNotFound)).To(Equal("GET nope/oracle → 404 no secrets engine is mounted at nope " + as + "; enable one there, or correct enginePath" +
-				"; Vault does not tell it the engine's KV version, so V1 was assumed: set kvVersion if that is wrong"))
+			Expect(f.said(err, v1alpha1.ReasonSecretNotFound)).To(Equal("GET nope/oracle → 404 no secrets engine is mounted at nope " + as + "; Vault tells this token of no engine at nope: " +
+				"correct enginePath if there is none; enable one there, or correct enginePath; " +
+				"KV version 1 was assumed: set kvVersion if that is wrong"))
 		})
+
+		DescribeTable("split in the wrong place between enginePath and secretPath",
+			func(ctx context.Context, policy, reason string, sentence types.GomegaMatcher) {
+				server.Mount("team/a/kv", "kv-v2")
+				DeferCleanup(server.Unmount, "team/a/kv")
+				server.Policy("team", `path "team/a/kv/data/db" { capabilities = ["read"] }`)
+				f.setToken(f.token(env.TokenOptions{Policies: []string{policy}}))
+				_, err := secrets.Read(ctx, f.session(ctx), secrets.Location{EnginePath: "team", SecretPath: "a/kv/db"})
+				Expect(f.said(err, reason)).To(sentence)
+			},
+			Entry("says where the engine is", "team", v1alpha1.ReasonInvalidRequest,
+				Equal("no secrets engine is mounted at team, but one at team/a/kv "+as+
+					"; set enginePath to team/a/kv and secretPath to db")),
+			Entry("but not to a token that may use nothing there", "default", v1alpha1.ReasonPermissionDenied,
+				And(HavePrefix("GET team/a/kv/db → 403"), ContainSubstring("no engine at team: correct enginePath"))),
+		)
 
 		It("says that a given KV version is wrong", func(ctx context.Context) {
 			server.PutKV("secret/data/oracle", map[string]any{"password": canary})
@@ -276,8 +294,9 @@ path "kv/*" { capabilities = ["read"] }`)
 			f.setToken(f.token(env.TokenOptions{}))
 			_, err := secrets.Read(ctx, f.session(ctx), at("data/db"))
 			Expect(f.said(err, v1alpha1.ReasonPermissionDenied)).To(Equal(
-				`GET secret/data/db → 403 permission denied ` + as + `; its policy needs "read" on secret/data/db; ` +
-					"Vault does not tell it the engine's KV version, so V2 was assumed: set kvVersion if that is wrong"))
+				`GET secret/data/db → 403 permission denied ` + as + `; Vault tells this token of no engine at secret: ` +
+					`correct enginePath if there is none; its policy needs "read" on secret/data/db; ` +
+					"KV version 2 was assumed: set kvVersion if that is wrong"))
 			_, err = secrets.Read(
 				ctx, f.session(ctx), secrets.Location{EnginePath: "secret", SecretPath: "db", KVVersion: v1alpha1.KVVersion2},
 			)

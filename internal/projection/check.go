@@ -1,0 +1,102 @@
+package projection
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"sallyport.dev/sallyport/internal/fault"
+)
+
+// Check finds what is wrong with the files whatever Vault holds: Unknown stands in value and texts in the places of
+// references. A template runs until its way depends on one; formats and limits are tried with what is known. So the
+// fault, or that there is none, cannot depend on a value of a secret. Only an edit cures it.
+func (l *Layout) Check(ctx context.Context, value, texts map[string]any) error {
+	err := l.check(ctx, value, texts)
+	if err == nil {
+		return nil
+	}
+	f := fault.From(err)
+	if f.Class == fault.ClassWaiting {
+		f = f.WithClass(fault.ClassTerminal)
+	}
+	return f
+}
+
+func (l *Layout) check(ctx context.Context, value, texts map[string]any) error {
+	literals := withoutUnknown(value)
+	if len(l.chosen) == 0 {
+		_, err := perKey(l.fixed, literals)
+		return err
+	}
+	if err := l.begin(ctx, value); err != nil {
+		return err
+	}
+	l.budget.checking = true
+	files := slices.Clone(l.fixed)
+	for _, source := range l.chosen {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		content, err := l.checkFile(source, value, literals, texts)
+		if err != nil {
+			return fault.InField(err, "file %q", bounded(source.spec.Path))
+		}
+		files = append(files, File{Path: source.spec.Path, Content: content})
+		if err := validateSize(files); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkFile returns what is known of the content of a file: never more than it will have.
+func (l *Layout) checkFile(source fileSource, value, literals, texts map[string]any) ([]byte, error) {
+	if source.spec.Format != "" {
+		return writeFormat(source.spec.Format, literals)
+	}
+	if source.template == nil {
+		if _, unknown := size(texts[source.spec.Path], maxStep); unknown {
+			return nil, nil
+		}
+		return source.content(value, texts)
+	}
+	l.budget.printedUnknown = false
+	content, err := source.template.execute(value)
+	switch {
+	case errors.Is(err, errUndecided):
+		return nil, nil
+	case err != nil || source.spec.Encoding == "":
+		return content, err
+	case l.budget.printedUnknown:
+		return nil, nil
+	}
+	return decodeBase64(content)
+}
+
+// withoutUnknown returns the keys of a value in which everything is known.
+func withoutUnknown(value map[string]any) map[string]any {
+	known := make(map[string]any, len(value))
+	for key, item := range value {
+		if !containsUnknown(item) {
+			known[key] = item
+		}
+	}
+	return known
+}
+
+func containsUnknown(value any) bool {
+	switch v := value.(type) {
+	case Unknown:
+		return true
+	case []any:
+		return slices.ContainsFunc(v, containsUnknown)
+	case map[string]any:
+		for _, item := range v {
+			if containsUnknown(item) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,159 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/go-logr/logr"
+	. "github.com/onsi/gomega"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+)
+
+// pluginToken is a token that says the right things, forged or not.
+func pluginToken(id int) string {
+	return unsigned(fmt.Sprintf(`{"aud":["sallyport.dev/node"],"sub":"system:serviceaccount:sallyport-system:sallyport-node",`+
+		`"exp":99999999999,"jti":"%d"}`, id))
+}
+
+func from(t *testing.T, address string) context.Context {
+	return peer.NewContext(t.Context(), &peer.Peer{Addr: &net.TCPAddr{IP: net.ParseIP(address), Port: 1}})
+}
+
+func authorizerOf(c *cluster) *Authorizer {
+	return NewAuthorizer(c, c, types.NamespacedName{Namespace: "sallyport-system", Name: "sallyport-node"})
+}
+
+func TestATokenThatCannotBeRightCostsNoReview(t *testing.T) {
+	g, c := NewWithT(t), &cluster{}
+	a := authorizerOf(c)
+	for _, token := range []string{
+		"garbage", "a.b.c", strings.Repeat("x", 1<<20),
+		unsigned(`{"aud":"vault","sub":"system:serviceaccount:sallyport-system:sallyport-node","exp":99999999999}`),
+		unsigned(`{"aud":"sallyport.dev/node","sub":"system:serviceaccount:evil:web","exp":99999999999}`),
+		unsigned(`{"aud":"sallyport.dev/node","sub":"system:serviceaccount:sallyport-system:sallyport-node","exp":1}`),
+		unsigned(`{"aud":"sallyport.dev/node","sub":"\u001b[31mroot","exp":99999999999}`),
+	} {
+		_, err := a.authorizeNode(from(t, "10.0.0.9"), token)
+		g.Expect(fault.Is(err, v1alpha1.ReasonNotAllowed)).To(BeTrue(), "%v", err)
+		g.Expect(err.Error()).NotTo(ContainSubstring("\x1b"))
+	}
+	g.Expect(c.reviews.Load()).To(BeZero())
+}
+
+func TestARefusalIsRemembered(t *testing.T) {
+	g, c := NewWithT(t), &cluster{refuses: true}
+	a := authorizerOf(c)
+	for range 100 {
+		_, err := a.authorizeNode(from(t, "10.0.0.9"), pluginToken(1))
+		g.Expect(fault.Is(err, v1alpha1.ReasonNotAllowed)).To(BeTrue(), "%v", err)
+	}
+	g.Expect(c.reviews.Load()).To(BeEquivalentTo(1))
+}
+
+func TestAFloodOfForgedTokensStarvesNoKnownNode(t *testing.T) {
+	g, c := NewWithT(t), &cluster{}
+	a := authorizerOf(c)
+	const known = 1_000_000
+	_, err := a.authorizeNode(from(t, "10.0.1.1"), pluginToken(known))
+	g.Expect(err).NotTo(HaveOccurred())
+	c.refuses = true
+	for i := range 2000 {
+		_, err := a.authorizeNode(from(t, "10.0.0.9"), pluginToken(i))
+		g.Expect(err).To(HaveOccurred())
+	}
+	g.Expect(c.reviews.Load()).To(BeNumerically("<", 50), "one source")
+	for i := range 20_000 {
+		_, err := a.authorizeNode(from(t, fmt.Sprintf("10.1.%d.%d", i/256, i%256)), pluginToken(10_000+i))
+		g.Expect(err).To(HaveOccurred())
+	}
+	g.Expect(c.reviews.Load()).To(BeNumerically("<", 2*unknownInAllBurst+unknownInAll*10), "all sources")
+	c.refuses = false
+	a.tokens.accepted.Remove(a.tokens.digestOf(pluginToken(known), v1alpha1.AudienceNode)) // as after acceptedTTL
+	_, err = a.authorizeNode(from(t, "10.0.1.1"), pluginToken(known))
+	g.Expect(err).NotTo(HaveOccurred())
+}
+
+// served is a client of a real server over TLS.
+func served(t *testing.T, c *cluster) resolverv1.ResolverClient {
+	t.Helper()
+	g := NewWithT(t)
+	certificate, err := NewServingCertificate("replica", net.ParseIP("127.0.0.1"), clock.RealClock{})
+	g.Expect(err).NotTo(HaveOccurred())
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	g.Expect(err).NotTo(HaveOccurred())
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		done <- New(Options{Authorizer: authorizerOf(c), Certificate: certificate, Listener: listener, Log: logr.Discard()}).Start(ctx)
+	}()
+	connection, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(
+		credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}))) //nolint:gosec // not what is tested
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { _ = connection.Close(); stop(); <-done })
+	return resolverv1.NewResolverClient(connection)
+}
+
+func TestAMessageIsNotTakenBeforeTheCallerIsKnown(t *testing.T) {
+	g := NewWithT(t)
+	client := served(t, &cluster{})
+	ctx := metadata.AppendToOutgoingContext(t.Context(), resolverv1.AuthorizationKey, "Bearer garbage")
+	// More than a message may have: the refusal is of the caller, and not of what nobody has looked at.
+	_, err := client.Release(ctx, &resolverv1.ReleaseRequest{Leases: make([]byte, 3<<20)})
+	g.Expect(status.Code(err)).To(Equal(codes.PermissionDenied), "%v", err)
+	g.Expect(resolverv1.DecodeFault(err)).To(HaveField("Reason", v1alpha1.ReasonNotAllowed))
+}
+
+func TestAPanicIsTheFaultOfOneRequest(t *testing.T) {
+	g := NewWithT(t)
+	client := served(t, &cluster{}) // without leases and engine, so that every known request panics
+	ctx := metadata.AppendToOutgoingContext(t.Context(), resolverv1.AuthorizationKey, "Bearer "+pluginToken(1))
+	for range 2 {
+		_, err := client.Changes(ctx, &resolverv1.ChangesRequest{})
+		g.Expect(resolverv1.DecodeFault(err)).To(HaveField("Reason", v1alpha1.ReasonInternal), "%v", err)
+	}
+}
+
+func TestASourceHasItsShareOfConnections(t *testing.T) {
+	g := NewWithT(t)
+	l := newLimitedListener(nil)
+	for range maxConnectionsPerSource {
+		g.Expect(l.take("10.0.0.9")).To(BeTrue())
+	}
+	g.Expect(l.take("10.0.0.9")).To(BeFalse())
+	g.Expect(l.take("10.0.1.1")).To(BeTrue())
+	l.release("10.0.0.9")
+	g.Expect(l.take("10.0.0.9")).To(BeTrue())
+}
+
+func TestAnInventedVolumeIDIsRefused(t *testing.T) {
+	g := NewWithT(t)
+	a := authorizerOf(&cluster{})
+	claims := &tokenClaims{namespace: "shop", serviceAccount: "web", podName: "one", podUID: "uid of one", nodeName: "node-a"}
+	attributes := map[string]string{v1alpha1.AttributeConnection: "of shop/one"}
+	for id, allowed := range map[string]bool{
+		"": true, kubeletVolumeID("uid of one", ""): true, "csi-invented": false, kubeletVolumeID("uid of one", "other"): false,
+	} {
+		authorization, err := a.authorizeVolume(t.Context(), claims, nil, id, attributes)
+		g.Expect(err == nil).To(Equal(allowed), "%s: %v", id, err)
+		if allowed {
+			g.Expect(authorization.VolumeID).To(Equal(kubeletVolumeID("uid of one", "")))
+		}
+	}
+	// As the kubelet of Kubernetes 1.37 has it.
+	g.Expect(kubeletVolumeID("a", "b")).To(Equal("csi-fb8e20fc2e4c3f248c60c39bd652f3c1347298bb977b8b4d5903b85055620603"))
+}

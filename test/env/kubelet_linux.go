@@ -1,0 +1,128 @@
+package env
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	corev1 "k8s.io/api/core/v1"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+)
+
+// Kubelet does what the kubelet of a node would do with Sallyport's driver.
+type Kubelet struct {
+	cp         *ControlPlane
+	dir        string
+	calls      csi.NodeClient
+	connection *grpc.ClientConn
+}
+
+// NewKubelet is for the driver that works in a directory of KubeletDir, and returns when it serves.
+func (cp *ControlPlane) NewKubelet(ctx context.Context, dir string) (*Kubelet, error) {
+	connection, err := grpc.NewClient("unix://"+filepath.Join(dir, "plugins", v1alpha1.DriverName, "csi.sock"),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, err
+	}
+	k := &Kubelet{cp: cp, dir: dir, calls: csi.NewNodeClient(connection), connection: connection}
+	ready, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if _, err = k.calls.NodeGetInfo(ready, &csi.NodeGetInfoRequest{}, grpc.WaitForReady(true)); err != nil {
+		_ = connection.Close()
+		return nil, fmt.Errorf("waiting for the driver: %w", err)
+	}
+	return k, nil
+}
+
+// Close ends the connection to the driver.
+func (k *Kubelet) Close() error { return k.connection.Close() }
+
+// Requests prepares the volumes of a pod that are the driver's, and returns for each what the driver is asked to mount.
+// They have one token, which the kubelet keeps for the pod.
+func (k *Kubelet) Requests(ctx context.Context, pod *corev1.Pod) ([]*csi.NodePublishVolumeRequest, error) {
+	token, err := k.cp.PodToken(ctx, pod, v1alpha1.AudiencePod)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := json.Marshal(map[string]any{
+		v1alpha1.AudiencePod: map[string]any{"token": token, "expirationTimestamp": time.Now().Add(time.Hour).UTC()},
+	})
+	if err != nil {
+		return nil, err
+	}
+	var requests []*csi.NodePublishVolumeRequest
+	for i := range pod.Spec.Volumes {
+		volume := &pod.Spec.Volumes[i]
+		if volume.CSI == nil || volume.CSI.Driver != v1alpha1.DriverName {
+			continue
+		}
+		target := filepath.Join(k.dir, "pods", string(pod.UID), "volumes", "kubernetes.io~csi", volume.Name, "mount")
+		if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
+			return nil, err
+		}
+		known := map[string]string{
+			"csi.storage.k8s.io/ephemeral":           "true",
+			"csi.storage.k8s.io/pod.name":            pod.Name,
+			"csi.storage.k8s.io/pod.namespace":       pod.Namespace,
+			"csi.storage.k8s.io/pod.uid":             string(pod.UID),
+			"csi.storage.k8s.io/serviceAccount.name": pod.Spec.ServiceAccountName,
+		}
+		maps.Copy(known, volume.CSI.VolumeAttributes)
+		requests = append(requests, &csi.NodePublishVolumeRequest{
+			VolumeId: volumeID(pod, volume.Name), TargetPath: target, Readonly: true, VolumeContext: known,
+			Secrets: map[string]string{"csi.storage.k8s.io/serviceAccount.tokens": string(tokens)},
+			VolumeCapability: &csi.VolumeCapability{
+				AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{}},
+				AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER},
+			},
+		})
+	}
+	return requests, nil
+}
+
+// Mount has the driver mount a volume, or for one that is mounted brings it a new token.
+func (k *Kubelet) Mount(ctx context.Context, request *csi.NodePublishVolumeRequest) error {
+	_, err := k.calls.NodePublishVolume(ctx, request)
+	return err
+}
+
+// Unmount takes a volume away.
+func (k *Kubelet) Unmount(ctx context.Context, request *csi.NodePublishVolumeRequest) error {
+	_, err := k.calls.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{
+		VolumeId: request.GetVolumeId(), TargetPath: request.GetTargetPath(),
+	})
+	return err
+}
+
+// Publish mounts the first volume of a pod, or for one that is mounted brings a new token, and returns where the pod
+// would see it.
+func (k *Kubelet) Publish(ctx context.Context, pod *corev1.Pod) (string, error) {
+	requests, err := k.Requests(ctx, pod)
+	if err != nil {
+		return "", err
+	}
+	return requests[0].GetTargetPath(), k.Mount(ctx, requests[0])
+}
+
+// Unpublish takes the pod's first volume away.
+func (k *Kubelet) Unpublish(ctx context.Context, pod *corev1.Pod) error {
+	volume := pod.Spec.Volumes[0].Name
+	return k.Unmount(ctx, &csi.NodePublishVolumeRequest{
+		VolumeId:   volumeID(pod, volume),
+		TargetPath: filepath.Join(k.dir, "pods", string(pod.UID), "volumes", "kubernetes.io~csi", volume, "mount"),
+	})
+}
+
+// volumeID is what the kubelet calls an inline volume. Source: makeVolumeHandle in kubernetes/pkg/volume/csi.
+func volumeID(pod *corev1.Pod, volume string) string {
+	return fmt.Sprintf("csi-%x", sha256.Sum256([]byte(string(pod.UID)+volume)))
+}
