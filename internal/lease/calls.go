@@ -76,7 +76,8 @@ func (c *calls) acquire(ctx context.Context, of lane) (release func(), err error
 
 func noTurn(of lane) error {
 	return fault.Transient(v1alpha1.ReasonVaultUnreachable,
-		"VaultConfig %s: the calls for other leases took all the time there was: Vault answers slowly or not at all", of.config)
+		"VaultConfig %s: the calls for other leases took all the time there was: Vault answers slowly or not at all",
+		of.config)
 }
 
 // turns are semaphores of one size by key, each of which exists while somebody has or wants a turn.

@@ -63,7 +63,7 @@ func (k *leaseKeys) readAgain(ctx context.Context) (keySet, error) {
 	now := k.clock.Now()
 	if since := now.Sub(k.reread); since >= 0 && since < rereadPause {
 		return nil, fault.Transient(v1alpha1.ReasonInternal,
-			"the leases are sealed with none of the keys in Secret %s, which was read a moment ago, and is read again in a second",
+			"the leases are sealed with none of the keys in Secret %s, which is read again in a second",
 			KeySecretName)
 	}
 	k.reread = now

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -53,6 +54,16 @@ func TestPodSeesReadOnlyFilesThatChangeLive(t *testing.T) {
 		content, err := os.ReadFile(inPod + "/password")
 		return string(content), err
 	}).WithTimeout(15 * time.Second).Should(Equal("new"))
+
+	many := map[string]string{"password": strings.Repeat("x", 300<<10)}
+	for i := range 400 {
+		many[fmt.Sprintf("file-%d", i)] = "content"
+	}
+	h.setFiles(many) // more and larger ones than the volume was mounted with
+	h.g.Eventually(func() (int, error) {
+		content, err := os.ReadFile(inPod + "/password")
+		return len(content), err
+	}).WithTimeout(15 * time.Second).Should(Equal(300 << 10))
 
 	h.g.Expect(h.unpublish()).To(Succeed())
 	h.expectNothingLeft()

@@ -195,7 +195,7 @@ func (d *Driver) clear(ctx context.Context, id, dir, target string) error {
 func (d *Driver) write(
 	dir, selinuxContext string, response *resolverv1.ResolveResponse, current *volume.State,
 ) error {
-	if err := d.store.Create(dir, selinuxContext, response.GetFiles(), *current); err != nil {
+	if err := d.store.Create(dir, selinuxContext, *current); err != nil {
 		return err
 	}
 	dataDir, err := d.store.WriteFiles(dir, current.Group, response.GetFiles())

@@ -2,7 +2,6 @@ package env
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -78,7 +77,7 @@ func (k *Kubelet) Requests(ctx context.Context, pod *corev1.Pod) ([]*csi.NodePub
 		}
 		maps.Copy(known, volume.CSI.VolumeAttributes)
 		requests = append(requests, &csi.NodePublishVolumeRequest{
-			VolumeId: volumeID(pod, volume.Name), TargetPath: target, Readonly: true, VolumeContext: known,
+			VolumeId: VolumeID(pod, volume.Name), TargetPath: target, Readonly: true, VolumeContext: known,
 			Secrets: map[string]string{"csi.storage.k8s.io/serviceAccount.tokens": string(tokens)},
 			VolumeCapability: &csi.VolumeCapability{
 				AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{}},
@@ -117,12 +116,7 @@ func (k *Kubelet) Publish(ctx context.Context, pod *corev1.Pod) (string, error) 
 func (k *Kubelet) Unpublish(ctx context.Context, pod *corev1.Pod) error {
 	volume := pod.Spec.Volumes[0].Name
 	return k.Unmount(ctx, &csi.NodePublishVolumeRequest{
-		VolumeId:   volumeID(pod, volume),
+		VolumeId:   VolumeID(pod, volume),
 		TargetPath: filepath.Join(k.dir, "pods", string(pod.UID), "volumes", "kubernetes.io~csi", volume, "mount"),
 	})
-}
-
-// volumeID is what the kubelet calls an inline volume. Source: makeVolumeHandle in kubernetes/pkg/volume/csi.
-func volumeID(pod *corev1.Pod, volume string) string {
-	return fmt.Sprintf("csi-%x", sha256.Sum256([]byte(string(pod.UID)+volume)))
 }

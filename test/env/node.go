@@ -2,6 +2,8 @@ package env
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -63,4 +65,9 @@ func (cp *ControlPlane) PodToken(ctx context.Context, pod *corev1.Pod, audience 
 		return "", err
 	}
 	return request.Status.Token, nil
+}
+
+// VolumeID is what the kubelet calls an inline volume. Source: makeVolumeHandle in kubernetes/pkg/volume/csi.
+func VolumeID(pod *corev1.Pod, volume string) string {
+	return fmt.Sprintf("csi-%x", sha256.Sum256([]byte(string(pod.UID)+volume)))
 }

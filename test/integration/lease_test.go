@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,7 +29,7 @@ type leasedVolume struct {
 }
 
 func newLeasedVolume(pod *corev1.Pod) *leasedVolume {
-	return &leasedVolume{pod: pod, id: fmt.Sprintf("csi-%x", sha256.Sum256([]byte(string(pod.UID)+pod.Spec.Volumes[0].Name)))}
+	return &leasedVolume{pod: pod, id: env.VolumeID(pod, pod.Spec.Volumes[0].Name)}
 }
 
 // resolve asks a resolver for the files of the volume, and keeps the response.
@@ -231,7 +230,11 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 
 	It("gives back what did not reach the volume", func() {
 		create(creds("db", "app"))
-		v := volume("db").mounted(caller)
+		v := newLeasedVolume(newPod(namespace, map[string]string{v1alpha1.AttributeConnection: "db"}, func(p *corev1.Pod) {
+			second := p.Spec.Volumes[0].DeepCopy()
+			second.Name = "second"
+			p.Spec.Volumes = append(p.Spec.Volumes, *second)
+		})).mounted(caller)
 		lost := v.files
 		v.revision, v.leases = "", nil // the node plugin was killed before it wrote anything down
 		Expect(v.resolve(caller)).To(Succeed())
@@ -241,7 +244,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 
 		By("telling volumes of one pod apart that have the same attributes")
 		twin := newLeasedVolume(v.pod)
-		twin.id += "-2"
+		twin.id = env.VolumeID(v.pod, "second")
 		twin.mounted(caller)
 		Expect(login(v)).To(Succeed())
 		Expect(login(twin)).To(Succeed())

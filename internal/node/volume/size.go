@@ -80,18 +80,16 @@ func mountedSize(dir string, state State) int64 {
 	return bytes
 }
 
-// tmpfsOptions bound the tmpfs of a volume with these files and this state: both generations of the files that exist
-// during a swap, each file in pages of its own, a page for each link, and the state, which is twice there as well.
-func tmpfsOptions(files []*resolverv1.File, selinuxContext string) mount.TmpfsOptions {
+// tmpfsOptions bound the tmpfs of a volume by the caps, for a refresh may bring more and larger files, and the kernel
+// refuses to remount one with noswap: both generations of the files that exist during a swap, each file in pages of its
+// own, a page for each link, and the state, which is twice there as well. It is a bound, not an allocation: what a volume
+// may really take is reserved before each write.
+func tmpfsOptions(selinuxContext string) mount.TmpfsOptions {
 	page := int64(os.Getpagesize())
 	const generations = 2
-	bytes := page
-	for _, file := range files {
-		bytes += InPages(int64(len(file.GetContent()))) + page
-	}
 	return mount.TmpfsOptions{
-		Size:    generations*(bytes+maxState) + 16*page,
-		Inodes:  2*generations*int64(len(files)) + 16,
+		Size:    generations*(resolverv1.MaxContentBytes+2*resolverv1.MaxFiles*page+maxState) + 16*page,
+		Inodes:  2*generations*resolverv1.MaxFiles + 16,
 		Context: selinuxContext,
 	}
 }

@@ -52,11 +52,11 @@ func (s *Store) Paths() ([]string, error) {
 
 // Create makes the tmpfs of the volume in dir. The state comes first: whoever finds this volume incomplete must know
 // where else to look, and which leases to revoke.
-func (s *Store) Create(dir, selinuxContext string, files []*resolverv1.File, state State) error {
+func (s *Store) Create(dir, selinuxContext string, state State) error {
 	if err := s.Filesystem.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	if err := s.Mounter.Tmpfs(dir, tmpfsOptions(files, selinuxContext)); err != nil {
+	if err := s.Mounter.Tmpfs(dir, tmpfsOptions(selinuxContext)); err != nil {
 		return err
 	}
 	if err := s.WriteState(dir, state); err != nil {

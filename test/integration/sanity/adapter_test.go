@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strings"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	. "github.com/onsi/gomega"
@@ -94,7 +93,7 @@ func (a *adapter) ControllerGetCapabilities(context.Context, *csi.ControllerGetC
 
 func (a *adapter) CreateVolume(_ context.Context, r *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
 	return &csi.CreateVolumeResponse{Volume: &csi.Volume{
-		VolumeId: "csi-" + strings.ToLower(r.GetName()), VolumeContext: a.given.volumeContext,
+		VolumeId: a.given.volumeID, VolumeContext: a.given.volumeContext,
 	}}, nil
 }
 

@@ -29,6 +29,8 @@ import (
 type fixture struct {
 	nodeName string
 	resolver node.Resolver
+	// volumeID is the kubelet's for the pod's volume: the resolver takes no other.
+	volumeID string
 	// volumeContext and secrets are what the kubelet sends for the pod's volume.
 	volumeContext map[string]string
 	secrets       map[string]string
@@ -70,6 +72,7 @@ func newFixture() fixture {
 	return fixture{
 		nodeName: plugin.Name,
 		resolver: resolver,
+		volumeID: env.VolumeID(pod, builder.VolumeName),
 		volumeContext: map[string]string{
 			"connection":                             "db",
 			"csi.storage.k8s.io/ephemeral":           "true",
