@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -35,13 +36,14 @@ type Reconciler struct {
 	sessions *session.Sessions
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
+	renewals *renewals
 }
 
 // NewReconciler returns a reconciler.
 func NewReconciler(
 	c client.Client, sessions *session.Sessions, recorder events.EventRecorder, clk clock.PassiveClock,
 ) *Reconciler {
-	return &Reconciler{client: c, sessions: sessions, recorder: recorder, clock: clk}
+	return &Reconciler{client: c, sessions: sessions, recorder: recorder, clock: clk, renewals: newRenewals(clk)}
 }
 
 // SetupWithManager registers the reconciler with a manager.
@@ -49,6 +51,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("vaultconfig").
 		For(&v1alpha1.VaultConfig{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesRawSource(source.Func(r.renewals.start)).
 		WithOptions(requeue.Options(requeue.VaultWorkers)).
 		Complete(r)
 }
@@ -57,6 +60,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	config := &v1alpha1.VaultConfig{}
 	if err := r.client.Get(ctx, request.NamespacedName, config); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			r.renewals.drop(request.NamespacedName)
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !config.DeletionTimestamp.IsZero() {
@@ -84,16 +90,19 @@ func (r *Reconciler) nextLook(found observation) (ctrl.Result, error) {
 	}
 	// Spread, so that VaultConfigs which began together do not come together for ever.
 	after := wait.Jitter(healthInterval, 0.2)
-	for _, moment := range []time.Time{found.nextRenewal, found.token.ExpireTime} {
-		if until := moment.Sub(r.clock.Now()); !moment.IsZero() && until > 0 {
+	if dies := found.token.ExpireTime; !dies.IsZero() {
+		if until := dies.Sub(r.clock.Now()); until > 0 {
 			after = min(after, max(until, 100*time.Millisecond))
 		}
 	}
 	return ctrl.Result{RequeueAfter: after}, nil
 }
 
-// observe looks at Vault and at the session, and renews the token when that is due.
+// observe looks at Vault and at the session, and plans the renewal of its token.
 func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) observation {
+	ctx, cancel := context.WithTimeout(ctx, requeue.LookTime)
+	defer cancel()
+	key := client.ObjectKeyFromObject(config)
 	found := observation{
 		enabled: enabled(config.Spec.Enabled), autoRenew: enabled(config.Spec.AutoRenew),
 		workload: auth.IsWorkload(config),
@@ -106,10 +115,11 @@ func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) 
 		found.authErr = fault.From(err)
 		return found
 	}
-	if next := session.NextRenewal(); found.autoRenew && !next.IsZero() && !r.clock.Now().Before(next) {
-		if err := session.Renew(ctx); err != nil {
-			found.renewErr = fault.From(err)
-		}
+	found.renewErr = r.renewals.failure(key, session)
+	if found.autoRenew {
+		r.renewals.plan(config, session)
+	} else {
+		r.renewals.drop(key)
 	}
 	found.token = session.Token()
 	found.nextRenewal = session.NextRenewal()
