@@ -141,7 +141,7 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonTooLarge: {
 		code:    codes.ResourceExhausted,
 		classes: []Class{ClassWaiting, ClassTerminal},
-		meaning: "more than 512 files or 1 MiB in a volume, more than 20 volumes of a pod, or more than 4 MiB put in place by references",
+		meaning: "more than 512 files or 1 MiB in a volume, more than 20 volumes of a pod, more than 4 MiB put in place by references, or secrets that take more than 8 MiB of memory",
 		cure:    "smaller or fewer secrets, several Connections",
 		retry:   "when changed; edit for the number of files",
 	},

@@ -13,6 +13,9 @@ const burstTTL = 2 * time.Second
 // burstPause is how long a burst may pause: nodes have work to do between two requests.
 const burstPause = 250 * time.Millisecond
 
+// maxBurst bounds what the results that are kept take of the heap together. What does not fit is read again.
+const maxBurst = 16 << 20
+
 // burstCache keeps what was just read from Vault for the volumes of a burst, as when a node is drained, so that it
 // costs one read for each secret even if not all of them meet. A burst begins when a volume is served while another one
 // is, and ends when none was for burstPause. A result is forgotten when the burst ends, when it is burstTTL old, and
@@ -31,11 +34,13 @@ type burstCache struct {
 	active  bool
 	pause   *time.Timer
 	byRead  map[string]*burstEntry
+	size    int64
 }
 
 type burstEntry struct {
 	readResult
 	path   string
+	size   int64
 	began  time.Time
 	expiry *time.Timer
 }
@@ -87,7 +92,12 @@ func (c *burstCache) Put(read, path string, result readResult, began time.Time) 
 		return
 	}
 	c.remove(read)
-	entry := &burstEntry{readResult: result, path: path, began: began}
+	size := sizeOf(result.secret.Data)
+	if c.size+size > maxBurst {
+		return
+	}
+	c.size += size
+	entry := &burstEntry{readResult: result, path: path, size: size, began: began}
 	entry.expiry = time.AfterFunc(left, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -124,6 +134,7 @@ func (c *burstCache) Invalidate(path string) {
 func (c *burstCache) remove(read string) {
 	if entry := c.byRead[read]; entry != nil {
 		entry.expiry.Stop()
+		c.size -= entry.size
 		delete(c.byRead, read)
 	}
 }

@@ -67,8 +67,12 @@ func (p *plan) issue(ctx context.Context) []lease.DynamicSecret {
 		twin := first[s.key]
 		if twin == nil {
 			first[s.key] = s
+			return false
 		}
-		return twin != nil
+		for key := range s.wanted {
+			twin.want(key)
+		}
+		return true
 	})
 	// Detached, because a response that nobody waits for any more is a lease that nobody revokes.
 	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)

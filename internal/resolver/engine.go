@@ -10,6 +10,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/shares"
 	"sallyport.dev/sallyport/internal/vault/session"
 )
 
@@ -30,6 +31,8 @@ type Engine struct {
 	reader   *secretReader
 	changes  *changeBroadcaster
 	backoff  *issueBackoff
+	// kept is what the requests that are under way keep of secrets.
+	kept *shares.Gate
 }
 
 // NewEngine returns an engine that finds VaultConfigs, and the metadata of namespaces, with objects, a cached reader.
@@ -37,6 +40,7 @@ func NewEngine(objects client.Reader, sessions *session.Sessions, clk clock.Pass
 	reader := newSecretReader(clk)
 	return &Engine{
 		access: access{objects: objects}, sessions: sessions, reader: reader, backoff: newIssueBackoff(clk),
+		kept:    shares.NewGate(keptByAll, keptShare),
 		changes: newChangeBroadcaster(reader.versions.instance, reader.versions.key),
 	}
 }
@@ -126,7 +130,9 @@ func (e *Engine) resolve(
 	if err != nil {
 		return &Resolved{}, err
 	}
-	p.base, p.forVolume = revisionBase(connection, volume.overrides()), volume != nil
+	p.memory = &memory{gate: e.kept, namespace: connection.Namespace}
+	defer p.memory.release()
+	p.base, p.forVolume, p.keysOnly = revisionBase(connection, volume.overrides()), volume != nil, volume == nil
 	p.findConfigs(ctx, e.access)
 	if volume == nil {
 		p.deferWorkloads()
@@ -218,6 +224,8 @@ func (e *Engine) evaluate(
 	if err != nil {
 		return nil, err
 	}
+	p.memory = &memory{gate: e.kept, namespace: namespace}
+	defer p.memory.release()
 	p.findConfigs(ctx, e.access)
 	p.open(ctx, e.sessions, e.access, nil)
 	e.reader.readAll(ctx, p)

@@ -24,6 +24,8 @@ type plan struct {
 	namespace string // of the Connection or VaultTask
 	base      string // of the revision
 	forVolume bool   // may share what other volumes were given a moment ago
+	memory    *memory
+	keysOnly  bool // no value is wanted, only whether the keys are there
 	sources   []*source
 	attached  []*source          // those that bare references search
 	named     map[string]*source // attached secrets by name
@@ -50,6 +52,7 @@ func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []exp
 		switch {
 		case ref.Config != "":
 			p.addDirect(ref)
+			p.direct[ref.Config+"\x00"+ref.Path].want(ref.Key)
 		case ref.Secret != "":
 			if p.named[ref.Secret] == nil {
 				return nil, placed.In(fault.Terminal(v1alpha1.ReasonInvalidExpression,
@@ -57,6 +60,7 @@ func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []exp
 					WithRemedy("a key with a dot in it stands in quotes: %s", expression.Reference{Key: ref.Secret + "." + ref.Key}))
 			}
 			needed[p.named[ref.Secret]] = true
+			p.named[ref.Secret].want(ref.Key)
 		case len(all) == 0:
 			return nil, placed.In(fault.Terminal(v1alpha1.ReasonInvalidExpression,
 				"%s needs an attached secret, and there is none", ref).
@@ -65,6 +69,7 @@ func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []exp
 			p.attached = all
 			for _, s := range all {
 				needed[s] = true
+				s.want(ref.Key)
 			}
 		}
 	}

@@ -36,7 +36,7 @@ func (r *secretReader) poll(ctx context.Context, p *plan, interval time.Duration
 		}
 		var fresh bool
 		if s.version, fresh, s.err = r.versions.Get(s.key, interval); !fresh {
-			r.read(ctx, s, p.forVolume)
+			r.read(ctx, s, p)
 			return
 		}
 		if secrets.MadeLease(s.err) {
@@ -50,18 +50,19 @@ func (r *secretReader) poll(ctx context.Context, p *plan, interval time.Duration
 func (r *secretReader) readAll(ctx context.Context, p *plan) {
 	inParallel(p.sources, func(s *source) {
 		if s.err == nil && s.secret == nil && !s.absent() {
-			r.read(ctx, s, p.forVolume)
+			r.read(ctx, s, p)
 		}
 	})
 }
 
 // read reads a secret from Vault, sharing the result with all callers while the request is under way, and for
 // volumes with those of the same burst. The version cache remembers when it was read and which version it had.
-func (r *secretReader) read(ctx context.Context, s *source, forVolume bool) {
+func (r *secretReader) read(ctx context.Context, s *source, p *plan) {
 	id := r.versions.BeginRead(s.key, s.place())
-	if forVolume {
+	if p.forVolume {
 		if got, ok := r.burst.Get(id); ok {
-			s.secret, s.version = got.secret, got.version
+			p.keep(s, got.secret)
+			s.version = got.version
 			return
 		}
 	}
@@ -90,9 +91,18 @@ func (r *secretReader) read(ctx context.Context, s *source, forVolume bool) {
 		}
 		if s.err = shared.Err; s.err == nil {
 			if got, ok := shared.Val.(readResult); ok {
-				s.secret, s.version = got.secret, got.version
+				p.keep(s, got.secret)
+				s.version = got.version
 			}
 		}
+	}
+}
+
+// keep has a source keep what the request wants of a secret, if there is room for it.
+func (p *plan) keep(s *source, secret *secrets.Secret) {
+	s.keep(secret, !p.keysOnly)
+	if err := p.memory.reserve(s.path, s.secret.Data); err != nil {
+		s.secret, s.err = nil, err
 	}
 }
 

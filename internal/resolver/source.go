@@ -26,6 +26,8 @@ type source struct {
 
 	config  *v1alpha1.VaultConfig
 	session *session.Session
+	// wanted are the keys that references name. Nothing else is kept of the secret.
+	wanted  map[string]bool
 	path    string // as Vault's API has it, with the engine
 	key     string // under which reads are shared; empty until the session is open
 	secret  *secrets.Secret
@@ -132,10 +134,37 @@ func (s *source) fetch(ctx context.Context) (*secrets.Secret, error) {
 	return secrets.Read(ctx, s.session, s.location)
 }
 
+// want says that a reference names the key.
+func (s *source) want(key string) {
+	if s.wanted == nil {
+		s.wanted = map[string]bool{}
+	}
+	s.wanted[key] = true
+}
+
+// keep takes of a secret what references name, and drops the rest: other callers, who may want something else, have the
+// secret as well, and none keeps more of it in memory than it uses. Without values only the keys are kept, which is all
+// that a check needs.
+func (s *source) keep(secret *secrets.Secret, values bool) {
+	kept := *secret
+	kept.Data = make(map[string]any, len(s.wanted))
+	for key := range s.wanted {
+		value, found := secret.Data[key]
+		switch {
+		case found && values:
+			kept.Data[key] = value
+		case found:
+			kept.Data[key] = nil
+		}
+	}
+	s.secret = &kept
+}
+
 // issue has Vault issue the dynamic secret.
 func (s *source) issue(ctx context.Context) {
 	if s.issued, s.err = secrets.Issue(ctx, s.session, s.location); s.err == nil {
-		s.secret = &s.issued.Secret
+		s.keep(&s.issued.Secret, true)
+		s.issued.Secret.Data = nil
 	}
 }
 

@@ -80,7 +80,7 @@ var _ = Describe("A VaultConfig that logs in", func() {
 
 		By("deleting it")
 		Expect(cp.Client.Delete(ctx, config)).To(Succeed())
-		Eventually(living).Should(Equal(1), "that of the replica that is no more lives until its lease ends")
+		Eventually(living).Should(Equal(0))
 	})
 
 	It("is written about only when something changes, however short its tokens live", func() {

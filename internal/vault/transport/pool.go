@@ -12,6 +12,7 @@ import (
 	vaultapi "github.com/hashicorp/vault/api"
 	"k8s.io/utils/clock"
 
+	"sallyport.dev/sallyport/internal/shares"
 	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
 
@@ -48,21 +49,34 @@ type Transport struct {
 	http          *http.Client
 	api           *vaultapi.Client
 	health        healthCache
+	// decoding is the gate of all transports of a pool: see readBody.
+	decoding *shares.Gate
 }
+
+// decoding bounds what the large responses take together while they are read and decoded, in bytes: four at a time, and
+// one of a namespace.
+const (
+	decoding      = 64 << 20
+	decodingShare = decoding / 4
+)
 
 // Pool holds the transports in use, one for each Config.
 type Pool struct {
 	timeout time.Duration
 	clock   clock.PassiveClock
 	guard   *networks.Guard
-	mu      sync.Mutex
-	byKey   map[configKey]*Transport
+	// decoding bounds the large responses that are being read, by the namespace of their VaultConfig.
+	decoding *shares.Gate
+
+	mu    sync.Mutex
+	byKey map[configKey]*Transport
 }
 
 // NewPool returns an empty Pool. The time-out is that of looks at sys/health, the clock says how old their results are,
 // the guard where connections may lead.
 func NewPool(timeout time.Duration, clk clock.PassiveClock, guard *networks.Guard) *Pool {
-	return &Pool{timeout: timeout, clock: clk, guard: guard, byKey: map[configKey]*Transport{}}
+	return &Pool{timeout: timeout, clock: clk, guard: guard, byKey: map[configKey]*Transport{},
+		decoding: shares.NewGate(decoding, decodingShare)}
 }
 
 // Get returns the Transport for a Config.
@@ -76,7 +90,7 @@ func (p *Pool) Get(config Config) (*Transport, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.byKey[key] = &Transport{Config: config, healthTimeout: p.timeout, clock: p.clock, http: client, api: api}
+		p.byKey[key] = &Transport{Config: config, healthTimeout: p.timeout, clock: p.clock, http: client, api: api, decoding: p.decoding}
 	}
 	return p.byKey[key], nil
 }

@@ -59,14 +59,49 @@ func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta response
 	if meta.status == http.StatusNoContent {
 		return meta, true, nil
 	}
-	body, err := io.ReadAll(response.Body)
+	return meta, true, c.readBody(ctx, r, response.Response, out)
+}
+
+const (
+	// smallBody is a body that is read and decoded whatever else there is: most secrets are smaller.
+	smallBody = 64 << 10
+	// maxHeap bounds what one response takes of the heap once it is decoded: several times what Vault's storages accept
+	// as one secret. A hostile body of maxResponse would take more than a hundred MiB.
+	maxHeap = 8 << 20
+	// decodingWeight is what a large response takes while it is decoded: the body, twice while its buffer grows, and what
+	// it is decoded to.
+	decodingWeight = 2*maxResponse + maxHeap
+)
+
+// readBody reads and decodes a response. A large one waits for its turn, so that the responses to all requests
+// together have a bound, and no namespace's VaultConfigs take more than a share of that.
+func (c *Conn) readBody(ctx context.Context, r Request, response *http.Response, out any) error {
+	body, err := io.ReadAll(io.LimitReader(response.Body, smallBody))
+	if err != nil {
+		return err
+	}
+	if len(body) < smallBody {
+		return decode(response, body, out)
+	}
+	leave, err := c.transport.decoding.Enter(ctx, c.subject.Namespace, decodingWeight)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	rest, err := io.ReadAll(response.Body)
 	switch {
 	case err != nil:
-		return responseMeta{}, true, err
-	case len(body) > maxResponse:
-		return responseMeta{}, true, &errNotVault{meta.status, fmt.Sprintf("with more than %d MiB", maxResponse>>20)}
+		return err
+	case len(body)+len(rest) > maxResponse:
+		return &errNotVault{response.StatusCode, fmt.Sprintf("with more than %d MiB", maxResponse>>20)}
 	}
-	return meta, true, decode(response.Response, body, out)
+	body = append(body, rest...)
+	if heapSize(body, maxHeap) >= maxHeap {
+		return fault.Waiting(v1alpha1.ReasonTooLarge, "%s → %d with so many values that they take more than %d MiB of memory (%s)",
+			r, response.StatusCode, maxHeap>>20, r.Actor).WithRemedy("keep fewer values in one secret").
+			WithOutcomeUnknown(r.hasEffect())
+	}
+	return decode(response, body, out)
 }
 
 func newResponseMeta(response *http.Response) responseMeta {

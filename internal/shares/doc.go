@@ -1,0 +1,5 @@
+// Package shares divides among tenants what they have in common, and is used and given back, such as the memory of
+// requests: no namespace gets more than a share, so that there is always something left for the others.
+//
+// It knows nothing of what is divided, and must not start a goroutine that outlives a call.
+package shares
