@@ -72,11 +72,13 @@ type VaultTaskStatus struct {
 type TaskConnection struct {
 	// uid of the Connection.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	UID string `json:"uid,omitempty"`
 
 	// generation of its spec.
 	// +optional
+	// +kubebuilder:validation:Minimum=1
 	Generation int64 `json:"generation,omitempty"`
 }
 

@@ -23,7 +23,9 @@ const renewalsAtATime = 8
 
 // renewalPauses are those between tries to renew a token. The last one is what a token can be late after its Vault came
 // back.
-var renewalPauses = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Cap: 4 * time.Second, Steps: math.MaxInt32}
+var renewalPauses = wait.Backoff{
+	Duration: time.Second, Factor: 2, Jitter: 0.2, Cap: 4 * time.Second, Steps: math.MaxInt32,
+}
 
 // renewals renews the tokens of VaultConfigs when that is due, by a timer for each, and apart from the controller's
 // workers: a token dies at a moment that does not wait, so that its renewal waits for no worker, for no look at Vault's

@@ -127,8 +127,8 @@ func TestAFailedRenewalIsTriedAgainWithinSecondsAndTold(t *testing.T) {
 		synctest.Wait()
 		g.Expect(own.tries).To(Equal(6))
 		g.Expect(own.renewed).To(HaveLen(1))
-		g.Expect(r.failure(keyOf(config), own)).To(BeNil())
-		g.Expect(r.failure(keyOf(config), newLife(false, 0))).To(BeNil(), "another session has not failed")
+		g.Expect(r.failure(keyOf(config), own)).To(Succeed())
+		g.Expect(r.failure(keyOf(config), newLife(false, 0))).To(Succeed(), "another session has not failed")
 	})
 }
 

@@ -153,8 +153,8 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 }
 
 // withoutCopies drops from an object before it is cached what repeats it: who owns which field, and the whole that
-// kubectl apply leaves in an annotation. Nobody reads either. Whoever writes an object that came from the cache writes a
-// patch or its status, which leaves both as they are.
+// kubectl apply leaves in an annotation. Nobody reads either. Whoever writes an object that came from the cache writes
+// a patch or its status, which leaves both as they are.
 func withoutCopies(object any) (any, error) {
 	accessor, err := meta.Accessor(object)
 	if err != nil {

@@ -69,7 +69,8 @@ func (m *controllerMode) reservedMemory() int64 { return 0 }
 
 func (m *controllerMode) validate() error {
 	m.options.AllowedVaultURLs, m.options.AllowedProxyURLs = split(m.allowedVaults), split(m.allowedProxies)
-	m.options.AllowedVaultNetworks, m.options.APIServer = split(m.allowedNetworks), fromEnvironment("KUBERNETES_SERVICE_HOST")
+	m.options.AllowedVaultNetworks = split(m.allowedNetworks)
+	m.options.APIServer = fromEnvironment("KUBERNETES_SERVICE_HOST")
 	switch {
 	case m.options.PodName == "" || m.options.PodNamespace == "":
 		return errors.New("--pod-name and --pod-namespace (or POD_NAME and POD_NAMESPACE) must be set")

@@ -44,7 +44,7 @@ func softLimit(limit, reserved int64) int64 {
 // cgroupLimit returns the memory limit of the cgroup at root, of version 2 or 1; false if it has none.
 func cgroupLimit(root string) (limit int64, limited bool) {
 	for _, file := range []string{"memory.max", "memory/memory.limit_in_bytes"} {
-		content, err := os.ReadFile(filepath.Join(root, file)) //nolint:gosec // a constant, except in tests
+		content, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {
 			continue
 		}

@@ -96,7 +96,8 @@ func isText(value any) bool {
 	return is
 }
 
-// asText returns a value as part of a string: nothing for null. The encoder's error is left out, because it may quote the value.
+// asText returns a value as part of a string: nothing for null. The encoder's error is left out, because it may quote
+// the value.
 func asText(value any) (string, error) {
 	if value == nil {
 		return "", nil

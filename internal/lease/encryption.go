@@ -60,7 +60,7 @@ func (e *encryption) encrypt(ctx context.Context, v *VolumeLeases) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	return append(header, aead.Seal(nil, nil, plain, header)...), nil
+	return append(header, aead.Seal(nil, nil, plain, header)...), nil //nolint:gosec // the AEAD draws the nonce itself
 }
 
 // decrypt returns the leases; errUndecryptable if no key that there is fits. A key that is not known yet is looked for.

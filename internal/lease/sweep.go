@@ -14,7 +14,7 @@ const (
 	sweepInterval = time.Minute
 	// pendingTimeout is how long a volume has to come back. Nothing is taken from it then, unless its pod is gone.
 	pendingTimeout = 2 * time.Minute
-	// apiTimeout bounds a question to the Kubernetes API, and maxPodReads how many pods are looked at at once.
+	// apiTimeout bounds a question to the Kubernetes API, and maxPodReads how many pods are looked at together.
 	apiTimeout  = 5 * time.Second
 	maxPodReads = 16
 	// stopTimeout bounds what is still revoked when the process ends.
@@ -82,6 +82,6 @@ func (m *Manager) sweepVolume(ctx context.Context, of pendingVolume) {
 // finish waits for what is being revoked, for a moment: what is left then expires.
 func (m *Manager) finish() {
 	for end := time.Now().Add(stopTimeout); time.Now().Before(end) && m.queue.busy(); {
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // the process ends: there is no context any more
 	}
 }

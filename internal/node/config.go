@@ -27,12 +27,13 @@ const (
 	maxSocketPath = 107
 )
 
-// MemoryBesideBudget is what else the plugin holds on a tmpfs: the files that replace others while they are written, and
-// leases that wait to be revoked.
+// MemoryBesideBudget is what else the plugin holds on a tmpfs: the files that replace others while they are written,
+// and leases that wait to be revoked.
 var MemoryBesideBudget = volume.MaxCost + revocation.SpoolSize
 
 // FittingBudget is the budget, or less if a container with this memory limit has no room for it. Half of what the Go
-// runtime may use is left to it: the answers under way, and leases that wait. At least a byte is left: 0 is the default.
+// runtime may use is left to it: the answers under way, and leases that wait. At least a byte is left: 0 is the
+// default.
 func FittingBudget(wanted, limit int64) int64 {
 	const volumesPercent = 45
 	return max(min(wanted, limit/100*volumesPercent-MemoryBesideBudget), 1)

@@ -149,7 +149,9 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 		return err
 	}
 	d.needs.Remove(current.VolumeID)
-	if err := d.write(dir, wanted.selinuxContext, response, &current); err != nil {
+	// What was answered is written, whoever still waits for it.
+	err = d.write(dir, wanted.selinuxContext, response, &current) //nolint:contextcheck // see above
+	if err != nil {
 		return fault.In(err, "writing the files of the volume")
 	}
 	if err := d.store.MountForPod(dir, current.TargetPath); err != nil {
@@ -171,8 +173,10 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 // issue would be revoked at once, at every try.
 func (d *Driver) reserve(wanted volume.State) (*volume.Reservation, error) {
 	bytes := volume.SizeOf(nil, wanted)
-	if needed, ok := d.needs.Get(wanted.VolumeID); ok {
-		bytes = needed.(int64)
+	if remembered, ok := d.needs.Get(wanted.VolumeID); ok {
+		if needed, isSize := remembered.(int64); isSize {
+			bytes = needed
+		}
 	}
 	return d.budget.ReserveVolume(wanted.Pod, bytes)
 }

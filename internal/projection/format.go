@@ -48,8 +48,8 @@ func validateFormatKeys(name v1alpha1.FileFormat, keys []string) error {
 }
 
 // entries returns the write function of a format with one entry for each key of the value's top level, in the order of
-// the keys. Values other than strings are written as JSON; a key with null has no entry. writeEntry appends an entry, or returns a fault without a
-// field.
+// the keys. Values other than strings are written as JSON; a key with null has no entry. writeEntry appends an entry,
+// or returns a fault without a field.
 func entries(writeEntry func(to *bytes.Buffer, key, text string) *fault.Fault) func(map[string]any) ([]byte, error) {
 	return func(value map[string]any) ([]byte, error) {
 		var content bytes.Buffer

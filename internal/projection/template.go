@@ -117,13 +117,14 @@ func (r *rewriter) reject(line int, problem, remedy string) {
 	}
 }
 
-// deeper notes that what follows, until the returned function is called, is nested one deeper.
-func (r *rewriter) deeper(line int) func() {
+// deeper notes that what follows, until shallower is called, is nested one deeper.
+func (r *rewriter) deeper(line int) {
 	if r.depth++; r.depth > maxNesting {
 		r.reject(line, fmt.Sprintf("more than %d actions and parentheses are nested here", maxNesting), "")
 	}
-	return func() { r.depth-- }
 }
+
+func (r *rewriter) shallower() { r.depth-- }
 
 // list rewrites the nodes of a list and returns their weight.
 func (r *rewriter) list(list *parse.ListNode) int {
@@ -150,7 +151,8 @@ func (r *rewriter) node(node parse.Node) int {
 	case *parse.WithNode:
 		return r.branch(&n.BranchNode)
 	case *parse.RangeNode:
-		defer r.deeper(n.Line)()
+		r.deeper(n.Line)
+		defer r.shallower()
 		nodes := r.pipe(n.Pipe) + r.list(n.ElseList)
 		n.Pipe = through(functionRange, n.Pipe)
 		body := r.list(n.List)
@@ -165,15 +167,17 @@ func (r *rewriter) node(node parse.Node) int {
 }
 
 func (r *rewriter) branch(n *parse.BranchNode) int {
-	defer r.deeper(n.Line)()
+	r.deeper(n.Line)
+	defer r.shallower()
 	nodes := r.pipe(n.Pipe)
 	n.Pipe = through(functionDecide, n.Pipe)
 	return nodes + r.list(n.List) + r.list(n.ElseList)
 }
 
-// pipe rejects functions that are not offered, and has and and or decide. It returns the weight of the nodes.
+// pipe rejects functions that are not offered, and has and or decide. It returns the weight of the nodes.
 func (r *rewriter) pipe(pipe *parse.PipeNode) int {
-	defer r.deeper(pipe.Line)()
+	r.deeper(pipe.Line)
+	defer r.shallower()
 	nodes := 1
 	var commands []*parse.CommandNode
 	for i, command := range pipe.Cmds {

@@ -46,10 +46,11 @@ func NewEngine(objects client.Reader, sessions *session.Sessions, clk clock.Pass
 }
 
 // Check checks a Connection without a pod, as its controller does: whether every reference leads to a key, and whether
-// files can be made from what is known without Vault. It evaluates nothing and makes no file, so that what it says never
-// depends on a value. Dynamic secrets, and what only a pod can read, are checked as far as that goes without. With an empty revision every secret is read from Vault; with one, Vault is asked
-// at most once per secret and refresh interval, whatever the number of callers. The error is a *fault.Fault whose
-// sentence begins with the Connection's name.
+// files can be made from what is known without Vault. It evaluates nothing and makes no file, so that what it says
+// never depends on a value. Dynamic secrets, and what only a pod can read, are checked as far as that goes without.
+// With an empty revision every secret is read from Vault; with one, Vault is asked at most once per secret and refresh
+// interval, whatever the number of callers. The error is a *fault.Fault whose sentence begins with the Connection's
+// name.
 func (e *Engine) Check(ctx context.Context, connection *v1alpha1.Connection, revision string) (*Resolved, error) {
 	resolved, err := e.resolve(ctx, connection, revision, nil)
 	return resolved, seenFrom(connection, err)

@@ -18,6 +18,8 @@ const (
 	keptShare = keptByAll / 4
 	// placePrice is for a value's place in its list or object, with a key.
 	placePrice = 64
+	// objectPrice is for the room that an object has from its first member on.
+	objectPrice = 288
 )
 
 // memory is what a request keeps of secrets until it ends.
@@ -73,6 +75,7 @@ func sizeOf(value any) int64 {
 			size += sizeOf(item)
 		}
 	case map[string]any:
+		size += objectPrice
 		for key, item := range v {
 			size += int64(len(key)) + sizeOf(item)
 		}

@@ -25,10 +25,11 @@ var parts = []string{"data", "metadata", "delete", "undelete", "destroy", "subke
 // called keys every key of the engine.
 var words = slices.Concat(parts, []string{
 	"config", "sys", "auth", "identity", "cubbyhole", // of KV, and Vault's own
-	"creds", "static-creds", "role", "roles", "static-role", "static-roles", "rotate", "rotate-root", "rotate-role", "reset",
-	"library", "sts", "connection", "lease", "schema", "key", "keys", "code", "lookup", "verify", "public-key", // credentials
-	"root", "intermediate", "issue", "issuer", "issuers", "ca", "ca-chain", "cert", "certs", "crl", "sign", "sign-verbatim",
-	"revoke", "tidy", "acme", // certificates and SSH
+	"creds", "static-creds", "role", "roles", "static-role", "static-roles", "rotate", "rotate-root", "rotate-role",
+	"reset", "library", "sts", "connection", "lease", "schema", "key", "keys", "code", "lookup", "verify",
+	"public-key", // credentials
+	"root", "intermediate", "issue", "issuer", "issuers", "ca", "ca-chain", "cert", "certs", "crl", "sign",
+	"sign-verbatim", "revoke", "tidy", "acme", // certificates and SSH
 	"encrypt", "decrypt", "rewrap", "datakey", "random", "hash", "hmac", "export", "backup", "restore", "wrapping-key",
 	"encode", "decode", "transformation", "transformations", "template", "templates", // transit, transform
 })
@@ -82,13 +83,13 @@ func Permit(config *v1alpha1.VaultConfig, labels map[string]string, use Use) err
 			"VaultConfig %s may not be used from namespace %s for %q: the path %s", name, use.Namespace, use.Path, problem).
 			WithRemedy("paths of another namespace's VaultConfig must be plain")
 	}
-	var prefixes, operations, words []string
+	var prefixes, operations, wordy []string
 	for _, grant := range admitting {
 		covered := false
 		for _, prefix := range grant.PathPrefixes {
 			covered = covered || use.coveredBy(prefix)
 			if use.KV2Engine == "" && becomesWord(prefix, use.Namespace) {
-				words = append(words, string(prefix))
+				wordy = append(wordy, string(prefix))
 				continue
 			}
 			prefixes = append(prefixes, expand(prefix, use.Namespace))
@@ -112,10 +113,10 @@ func Permit(config *v1alpha1.VaultConfig, labels map[string]string, use Use) err
 			name, use.Namespace, use.Operation, use.Path, list(operations)).
 			WithRemedy("have its owner add the operation to taskOperations in spec.allowedNamespaces")
 	}
-	if len(words) > 0 && len(prefixes) == 0 {
+	if len(wordy) > 0 && len(prefixes) == 0 {
 		return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed,
 			"VaultConfig %s may not be used from namespace %s for %s: in %s that name would be a word of Vault's API",
-			name, use.Namespace, use.Path, list(words)).
+			name, use.Namespace, use.Path, list(wordy)).
 			WithRemedy("have its owner add a prefix without {{namespace}} to pathPrefixes in spec.allowedNamespaces")
 	}
 	return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed,

@@ -117,7 +117,9 @@ func (r *Refresher) apply(ctx context.Context, v *volume.Volume, response *resol
 		if response.GetUnchanged() {
 			return fault.Transient(v1alpha1.ReasonInternal, "the resolver called files unchanged that it was not told of")
 		}
-		if err := r.replaceFiles(v, response.GetFiles(), &current); err != nil {
+		// What was answered is written, whoever still waits for it.
+		err = r.replaceFiles(v, response.GetFiles(), &current) //nolint:contextcheck // see above
+		if err != nil {
 			return err
 		}
 		current.Revision = response.GetRevision()

@@ -47,7 +47,9 @@ type Spool struct {
 
 // NewSpool returns the spool in the existing directory dir. It touches no file.
 func NewSpool(dir string, filesystem volume.Filesystem) *Spool {
-	return &Spool{dir: dir, filesystem: filesystem, entries: map[string]entry{}, budget: volume.NewMemoryBudget(2 * SpoolSize)}
+	return &Spool{
+		dir: dir, filesystem: filesystem, entries: map[string]entry{}, budget: volume.NewMemoryBudget(2 * SpoolSize),
+	}
 }
 
 // Mount mounts the spool's tmpfs, if the last process did not leave it.

@@ -15,7 +15,8 @@ const (
 
 // Shares lets a bounded number of things be done at the same time, and of these a smaller number for one owner, so that
 // an owner whose work hangs holds up nobody else's. What waits goes on by its rank, of the same rank first what is of
-// the owner with the least under way, then what came first. golang.org/x/sync/semaphore does not do: it knows no owners.
+// the owner with the least under way, then what came first. golang.org/x/sync/semaphore does not do: it knows no
+// owners.
 type Shares struct {
 	total, each int
 

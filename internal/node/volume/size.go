@@ -67,13 +67,12 @@ func contentCost(size int64) int64 {
 func mountedSize(dir string, state State) int64 {
 	bytes := Cost + state.cost()
 	files := filepath.Join(dir, FilesDir)
-	_ = filepath.WalkDir(files, func(path string, entry fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(files, func(_ string, entry fs.DirEntry, err error) error {
 		// The links are counted with their files: there is one for each.
-		if err != nil || !entry.Type().IsRegular() {
-			return nil
-		}
-		if info, err := entry.Info(); err == nil {
-			bytes += fileCost(len(entry.Name()), info.Size())
+		if err == nil && entry.Type().IsRegular() {
+			if info, err := entry.Info(); err == nil {
+				bytes += fileCost(len(entry.Name()), info.Size())
+			}
 		}
 		return nil
 	})
@@ -82,8 +81,8 @@ func mountedSize(dir string, state State) int64 {
 
 // tmpfsOptions bound the tmpfs of a volume by the caps, for a refresh may bring more and larger files, and the kernel
 // refuses to remount one with noswap: both generations of the files that exist during a swap, each file in pages of its
-// own, a page for each link, and the state, which is twice there as well. It is a bound, not an allocation: what a volume
-// may really take is reserved before each write.
+// own, a page for each link, and the state, which is twice there as well. It is a bound, not an allocation: what a
+// volume may really take is reserved before each write.
 func tmpfsOptions(selinuxContext string) mount.TmpfsOptions {
 	page := int64(os.Getpagesize())
 	const generations = 2

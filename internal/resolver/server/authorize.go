@@ -57,7 +57,8 @@ type Authorization struct {
 }
 
 // Authorize returns what the bearer of the node plugin's token may have for the pod whose token it shows. The
-// attributes, and the volume's ID if there is one, only select the volume among those of the pod. Every denial is a fault with reason NotAllowed.
+// attributes, and the volume's ID if there is one, only select the volume among those of the pod. Every denial is a
+// fault with reason NotAllowed.
 func (a *Authorizer) Authorize(
 	ctx context.Context, nodeToken, podToken, volumeID string, attributes map[string]string,
 ) (*Authorization, error) {

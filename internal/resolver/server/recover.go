@@ -13,8 +13,10 @@ import (
 
 // recovered, deferred, turns a panic into the error of what one request does. The log has the functions and lines, and
 // the value's type: the value itself, and arguments, could hold a secret.
+//
+//nolint:gocritic // it sets the named result of whoever defers it
 func recovered(log logr.Logger, err *error) {
-	value := recover()
+	value := recover() //nolint:revive // this function is what is deferred
 	if value == nil {
 		return
 	}

@@ -70,7 +70,8 @@ func New(o Options) *Server {
 	return &Server{
 		engine: o.Engine, authorizer: o.Authorizer, connections: o.Connections,
 		leases: o.Leases, volumes: o.Volumes, events: o.Events,
-		certificate: o.Certificate, listener: o.Listener, log: o.Log, lines: rate.NewLimiter(5, 100), stopping: make(chan struct{}),
+		certificate: o.Certificate, listener: o.Listener, log: o.Log, lines: rate.NewLimiter(5, 100),
+		stopping: make(chan struct{}),
 	}
 }
 
@@ -87,11 +88,11 @@ func (s *Server) Start(ctx context.Context) error {
 		grpc.MaxHeaderListSize(16<<10), // the node plugin's token
 		grpc.ConnectionTimeout(10*time.Second),
 		grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(64<<10),
-		grpc.ReadBufferSize(4<<10), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(4<<10),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 10 * time.Minute, Time: time.Minute}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 20 * time.Second, PermitWithoutStream: true}),
 	)
-	s.register(server)
+	s.register(server) //nolint:contextcheck // each request brings its own
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)

@@ -31,6 +31,7 @@ func pluginToken(id int) string {
 }
 
 func from(t *testing.T, address string) context.Context {
+	t.Helper()
 	return peer.NewContext(t.Context(), &peer.Peer{Addr: &net.TCPAddr{IP: net.ParseIP(address), Port: 1}})
 }
 
@@ -73,12 +74,12 @@ func TestAFloodOfForgedTokensStarvesNoKnownNode(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	c.refuses = true
 	for i := range 2000 {
-		_, err := a.authorizeNode(from(t, "10.0.0.9"), pluginToken(i))
+		_, err = a.authorizeNode(from(t, "10.0.0.9"), pluginToken(i))
 		g.Expect(err).To(HaveOccurred())
 	}
 	g.Expect(c.reviews.Load()).To(BeNumerically("<", 50), "one source")
 	for i := range 20_000 {
-		_, err := a.authorizeNode(from(t, fmt.Sprintf("10.1.%d.%d", i/256, i%256)), pluginToken(10_000+i))
+		_, err = a.authorizeNode(from(t, fmt.Sprintf("10.1.%d.%d", i/256, i%256)), pluginToken(10_000+i))
 		g.Expect(err).To(HaveOccurred())
 	}
 	g.Expect(c.reviews.Load()).To(BeNumerically("<", 2*unknownInAllBurst+unknownInAll*10), "all sources")
@@ -102,9 +103,15 @@ func served(t *testing.T, c *cluster) resolverv1.ResolverClient {
 		done <- New(Options{Authorizer: authorizerOf(c), Certificate: certificate, Listener: listener, Log: logr.Discard()}).Start(ctx)
 	}()
 	connection, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(
-		credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}))) //nolint:gosec // not what is tested
+		credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})))
 	g.Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() { _ = connection.Close(); stop(); <-done })
+	t.Cleanup(func() {
+		_ = connection.Close()
+		stop()
+		if err := <-done; err != nil {
+			t.Log(err)
+		}
+	})
 	return resolverv1.NewResolverClient(connection)
 }
 

@@ -67,9 +67,9 @@ func engineVersion(ctx context.Context, conn *session.Conn, path string) (v1alph
 	return version, nil
 }
 
-// mountedBelow refuses a path whose engine Vault reports further down: enginePath and secretPath were split in the wrong
-// place. Vault tells of an engine by any path in it, and only to a token that may use some path there, so engine and
-// path together find what enginePath alone did not. Source: sys/internal/ui/mounts/path.
+// mountedBelow refuses a path whose engine Vault reports further down: enginePath and secretPath were split in the
+// wrong place. Vault tells of an engine by any path in it, and only to a token that may use some path there, so engine
+// and path together find what enginePath alone did not. Source: sys/internal/ui/mounts/path.
 func mountedBelow(ctx context.Context, conn *session.Conn, enginePath, path string) error {
 	r := newRequest(conn, http.MethodGet, "sys/internal/ui/mounts/"+enginePath+"/"+path, "a right")
 	response, err := conn.Call(ctx, r)

@@ -23,8 +23,8 @@ const (
 
 // revocationQueue holds tokens that nothing depends on any more, in a lane for each way to Vault: one token after the
 // other, so that a thousand of them are not revoked at once, and beside the other lanes, so that a Vault that hangs
-// holds up nobody else's. Goroutines work them off while there are any, so that whoever gives up a session does not wait
-// for Vault. A workqueue of client-go would keep its goroutines while there is nothing to do, for each of the many
+// holds up nobody else's. Goroutines work them off while there are any, so that whoever gives up a session does not
+// wait for Vault. A workqueue of client-go would keep its goroutines while there is nothing to do, for each of the many
 // queues of ephemeral sessions.
 type revocationQueue struct {
 	mu      sync.Mutex

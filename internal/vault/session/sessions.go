@@ -182,7 +182,7 @@ func (s *Sessions) stop() {
 	s.set.forgetAll()
 	revocations := &s.set.environment.revocations
 	for end := time.Now().Add(stopTimeout); time.Now().Before(end) && !revocations.idle(); {
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // the process ends: there is no context any more
 	}
 }
 

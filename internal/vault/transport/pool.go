@@ -90,7 +90,9 @@ func (p *Pool) Get(config Config) (*Transport, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.byKey[key] = &Transport{Config: config, healthTimeout: p.timeout, clock: p.clock, http: client, api: api, decoding: p.decoding}
+		p.byKey[key] = &Transport{
+			Config: config, healthTimeout: p.timeout, clock: p.clock, http: client, api: api, decoding: p.decoding,
+		}
 	}
 	return p.byKey[key], nil
 }
