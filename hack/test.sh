@@ -30,6 +30,9 @@ unit() {
   hack/packages.sh race
   heading "Unit tests"
   race_test "${packages[@]}"
+  say "What measures memory, without the race detector"
+  plain_test -run '^Test(MemoryIsChargedInFull|WholeValuesAreWrittenWithoutCopies|MoreThanAVolumeHoldsIsNotWritten)$' \
+    ./internal/node ./internal/projection
 }
 
 # fuzz looks for new inputs for a bounded time; the seeds are unit tests. A failing input is written to testdata/fuzz

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -58,6 +59,20 @@ func (l *life) Renew(ctx context.Context) error {
 	return nil
 }
 
+// renewals are the times at which it was renewed.
+func (l *life) renewals() []time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.renewed)
+}
+
+// count is the number of lanes in use.
+func (l *lanes) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.byKey)
+}
+
 func started(t *testing.T) (*renewals, workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 	t.Helper()
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
@@ -84,13 +99,13 @@ func TestATokenIsRenewedInTimeWhateverVaultsHang(t *testing.T) {
 		for i := range 7 {
 			wanted = append(wanted, time.Duration(i+1)*40*time.Second)
 		}
-		g.Expect(own.renewed).To(Equal(wanted))
-		g.Expect(r.lanes.byKey).To(HaveLen(1), "that of the hostile namespace")
+		g.Expect(own.renewals()).To(Equal(wanted))
+		g.Expect(r.lanes.count()).To(Equal(1), "that of the hostile namespace")
 		g.Expect(queue.Len()).To(BeNumerically(">", 1), "the controller is told")
 
 		r.drop(keyOf(victim))
 		time.Sleep(time.Minute)
-		g.Expect(own.renewed).To(HaveLen(7), "a VaultConfig that is gone renews nothing")
+		g.Expect(own.renewals()).To(HaveLen(7), "a VaultConfig that is gone renews nothing")
 	})
 }
 
@@ -105,7 +120,9 @@ func TestOneNamespaceRenewsSoManyTokensAtAVaultAtATime(t *testing.T) {
 		}
 		time.Sleep(41 * time.Second)
 		synctest.Wait()
-		g.Expect(r.lanes.byKey).To(HaveLen(1))
+		g.Expect(r.lanes.count()).To(Equal(1))
+		r.lanes.mu.Lock()
+		defer r.lanes.mu.Unlock()
 		for _, only := range r.lanes.byKey {
 			g.Expect(only.slots).To(HaveLen(renewalsAtATime))
 			g.Expect(only.users).To(Equal(100))
@@ -126,7 +143,7 @@ func TestAFailedRenewalIsTriedAgainWithinSecondsAndTold(t *testing.T) {
 		time.Sleep(25 * time.Second)
 		synctest.Wait()
 		g.Expect(own.tries).To(Equal(6))
-		g.Expect(own.renewed).To(HaveLen(1))
+		g.Expect(own.renewals()).To(HaveLen(1))
 		g.Expect(r.failure(keyOf(config), own)).To(Succeed())
 		g.Expect(r.failure(keyOf(config), newLife(false, 0))).To(Succeed(), "another session has not failed")
 	})

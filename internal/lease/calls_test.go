@@ -30,6 +30,11 @@ func TestCallsAreBoundedByLaneByNamespaceAndInAll(t *testing.T) {
 		c := newCalls()
 		var mu sync.Mutex
 		held := map[string]int{}
+		holds := func(namespace string) int {
+			mu.Lock()
+			defer mu.Unlock()
+			return held[namespace]
+		}
 		hold := func(namespace, vault string) {
 			go func() {
 				release, err := c.acquire(t.Context(), lane{namespace: namespace, vault: vault})
@@ -46,15 +51,15 @@ func TestCallsAreBoundedByLaneByNamespaceAndInAll(t *testing.T) {
 		for range 3 * maxCallsOfLane {
 			hold("one", "hung")
 		}
-		g.Expect(held["one"]).To(Equal(maxCallsOfLane))
+		g.Expect(holds("one")).To(Equal(maxCallsOfLane))
 		for vault := range 10 {
 			for range maxCallsOfLane {
 				hold("two", fmt.Sprint(vault))
 			}
 		}
-		g.Expect(held["two"]).To(Equal(maxCallsOfNamespace))
+		g.Expect(holds("two")).To(Equal(maxCallsOfNamespace))
 		hold("one", "another")
-		g.Expect(held["one"]).To(Equal(maxCallsOfLane+1), "another Vault of the namespace is not held up, nor another namespace")
+		g.Expect(holds("one")).To(Equal(maxCallsOfLane+1), "another Vault of the namespace is not held up, nor another namespace")
 
 		ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
 		defer cancel()

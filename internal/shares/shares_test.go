@@ -2,6 +2,7 @@ package shares
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,24 +14,32 @@ func TestANamespaceGetsNoMoreThanItsShareOfAGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
 		gate := NewGate(4, 2)
+		var mu sync.Mutex
 		inside := map[string]int{}
 		var leaves []func()
 		for _, namespace := range []string{"greedy", "greedy", "greedy", "greedy", "other"} {
 			go func() {
 				leave, err := gate.Enter(t.Context(), namespace, 1)
 				g.Expect(err).NotTo(HaveOccurred())
+				mu.Lock()
+				defer mu.Unlock()
 				inside[namespace]++
 				leaves = append(leaves, leave)
 			}()
 			synctest.Wait()
 		}
+		mu.Lock()
 		g.Expect(inside).To(Equal(map[string]int{"greedy": 2, "other": 1}))
 		for len(leaves) > 0 {
-			leaves[0]()
-			leaves[0]() // a second time changes nothing
+			leave := leaves[0]
 			leaves = leaves[1:]
+			mu.Unlock()
+			leave()
+			leave() // a second time changes nothing
 			synctest.Wait()
+			mu.Lock()
 		}
+		defer mu.Unlock()
 		g.Expect(inside).To(Equal(map[string]int{"greedy": 4, "other": 1}))
 		g.Expect(gate.byNamespace).To(BeEmpty(), "nothing is kept of namespaces that are not inside")
 	})
