@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -68,9 +69,13 @@ func (d *Driver) forget(id string) {
 // twice.
 func (d *Driver) revokeLeases(ctx context.Context, id string, beside volume.State) {
 	d.revocations.Enqueue(ctx, beside.Pod, beside.Leases)
-	if v := d.volumes.Get(id); v != nil {
-		// They differ if the last could not be written.
-		known, _ := v.Snapshot()
+	v := d.volumes.Get(id)
+	if v == nil {
+		return
+	}
+	// They differ if the last could not be written. The same a second time would be asked for twice, if the first are
+	// revoked by now.
+	if known, _ := v.Snapshot(); !bytes.Equal(known.Leases, beside.Leases) {
 		d.revocations.Enqueue(ctx, known.Pod, known.Leases)
 	}
 }
