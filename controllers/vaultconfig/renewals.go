@@ -15,6 +15,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/requeue"
+	"sallyport.dev/sallyport/internal/shares"
 )
 
 // renewalsAtATime bounds how many tokens of one namespace are renewed at one Vault at a time. At 5 ms each that is more
@@ -32,7 +33,7 @@ var renewalPauses = wait.Backoff{
 // health and for no other Vault. Reconcile plans them and reports how they went. It is safe for concurrent use.
 type renewals struct {
 	clock clock.PassiveClock
-	lanes lanes
+	lanes *shares.Turns[laneKey]
 
 	mu sync.Mutex
 	// try one that is due, until the controller ends. It is set by start.
@@ -61,7 +62,7 @@ type renewal struct {
 
 func newRenewals(clk clock.PassiveClock) *renewals {
 	return &renewals{
-		clock: clk, byConfig: map[types.NamespacedName]*renewal{}, lanes: lanes{byKey: map[laneKey]*lane{}},
+		clock: clk, byConfig: map[types.NamespacedName]*renewal{}, lanes: shares.NewTurns[laneKey](renewalsAtATime),
 	}
 }
 
@@ -127,13 +128,20 @@ func (r *renewals) failure(config types.NamespacedName, session renewable) *faul
 	return nil
 }
 
+// inTurn renews a token when it has its turn in its lane.
+func (r *renewals) inTurn(ctx context.Context, due *renewal) error {
+	release, err := r.lanes.Acquire(ctx, due.lane, 1)
+	if err != nil {
+		return fault.Transient(v1alpha1.ReasonVaultUnreachable,
+			"%d renewals of this namespace's tokens hang at %s, and this one waits for them", renewalsAtATime, due.lane.url)
+	}
+	defer release()
+	return due.session.Renew(ctx)
+}
+
 // renew renews a token and plans the next time. It tells whether the token is still to be renewed so.
 func (r *renewals) renew(ctx context.Context, due *renewal) bool {
-	release, err := r.lanes.enter(ctx, due.lane)
-	if err == nil {
-		err = due.session.Renew(ctx)
-		release()
-	}
+	err := r.inTurn(ctx, due)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.byConfig[due.config] != due {
@@ -152,42 +160,5 @@ func (r *renewals) renew(ctx context.Context, due *renewal) bool {
 	return true
 }
 
-// lanes are the ways on which tokens are renewed, each as wide as renewalsAtATime: whoever waits there waits for his
-// own.
-type lanes struct {
-	mu    sync.Mutex
-	byKey map[laneKey]*lane
-}
-
+// laneKey names the way on which a token is renewed: whoever waits there waits for his own.
 type laneKey struct{ namespace, url string }
-
-type lane struct {
-	slots chan struct{}
-	users int
-}
-
-// enter waits until there is room in the lane.
-func (l *lanes) enter(ctx context.Context, key laneKey) (leave func(), err error) {
-	l.mu.Lock()
-	if l.byKey[key] == nil {
-		l.byKey[key] = &lane{slots: make(chan struct{}, renewalsAtATime)}
-	}
-	entered := l.byKey[key]
-	entered.users++
-	l.mu.Unlock()
-	gone := func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if entered.users--; entered.users == 0 {
-			delete(l.byKey, key)
-		}
-	}
-	select {
-	case entered.slots <- struct{}{}:
-		return func() { <-entered.slots; gone() }, nil
-	case <-ctx.Done():
-		gone()
-		return nil, fault.Transient(v1alpha1.ReasonVaultUnreachable,
-			"%d renewals of this namespace's tokens hang at %s, and this one waits for them", renewalsAtATime, key.url)
-	}
-}

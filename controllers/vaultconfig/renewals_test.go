@@ -66,13 +66,6 @@ func (l *life) renewals() []time.Duration {
 	return slices.Clone(l.renewed)
 }
 
-// count is the number of lanes in use.
-func (l *lanes) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.byKey)
-}
-
 func started(t *testing.T) (*renewals, workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 	t.Helper()
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
@@ -100,7 +93,7 @@ func TestATokenIsRenewedInTimeWhateverVaultsHang(t *testing.T) {
 			wanted = append(wanted, time.Duration(i+1)*40*time.Second)
 		}
 		g.Expect(own.renewals()).To(Equal(wanted))
-		g.Expect(r.lanes.count()).To(Equal(1), "that of the hostile namespace")
+		g.Expect(r.lanes.Len()).To(Equal(1), "that of the hostile namespace")
 		g.Expect(queue.Len()).To(BeNumerically(">", 1), "the controller is told")
 
 		r.drop(keyOf(victim))
@@ -120,13 +113,10 @@ func TestOneNamespaceRenewsSoManyTokensAtAVaultAtATime(t *testing.T) {
 		}
 		time.Sleep(41 * time.Second)
 		synctest.Wait()
-		g.Expect(r.lanes.count()).To(Equal(1))
-		r.lanes.mu.Lock()
-		defer r.lanes.mu.Unlock()
-		for _, only := range r.lanes.byKey {
-			g.Expect(only.slots).To(HaveLen(renewalsAtATime))
-			g.Expect(only.users).To(Equal(100))
-		}
+		g.Expect(r.lanes.Len()).To(Equal(1))
+		held, users := r.lanes.Of(laneKey{namespace: "hostile", url: builder.VaultConfig("hostile", "0").Spec.URL})
+		g.Expect(held).To(BeEquivalentTo(renewalsAtATime))
+		g.Expect(users).To(Equal(100))
 	})
 }
 

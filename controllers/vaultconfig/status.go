@@ -216,7 +216,7 @@ func credential(config *v1alpha1.VaultConfig) string {
 
 // maxPolicies and maxPolicyName bound the token's policies in status: they are Vault's, and there may be any number.
 const (
-	maxPolicies   = 256
+	maxPolicies   = auth.MaxPolicies
 	maxPolicyName = 256
 )
 

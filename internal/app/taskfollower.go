@@ -4,13 +4,12 @@ import (
 	"context"
 	"encoding/json"
 
-	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/utils/lru"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/resolver"
+	"sallyport.dev/sallyport/internal/shares"
 )
 
 // How many changed secrets of one namespace's tasks are told: as many at once as a pipeline may write, and no more for
@@ -27,33 +26,26 @@ const (
 type taskFollower struct {
 	objects client.Reader
 	changed func(place string)
-	// limiters by namespace, *rate.Limiter.
-	limiters *lru.Cache
+	// limiters by namespace.
+	limiters *shares.Limiters
 }
 
 func newTaskFollower(objects client.Reader, changed func(place string)) *taskFollower {
-	return &taskFollower{objects: objects, changed: changed, limiters: lru.New(maxFollowed)}
+	return &taskFollower{
+		objects: objects, changed: changed,
+		limiters: shares.NewLimiters(changesPerSecond, changesAtOnce, maxFollowed),
+	}
 }
 
 // updated tells of the secret if the task has a new result. The informer calls it, one event at a time.
 func (f *taskFollower) updated(ctx context.Context, before, after *v1alpha1.VaultTask) {
 	if !after.Spec.Operation.HasEffect() || after.Status.Result == nil ||
-		equality.Semantic.DeepEqual(before.Status.Result, after.Status.Result) || !f.limiter(after.Namespace).Allow() {
+		equality.Semantic.DeepEqual(before.Status.Result, after.Status.Result) || !f.limiters.Of(after.Namespace).Allow() {
 		return
 	}
 	if address, vaultNamespace := f.vaultOf(ctx, after); address != "" {
 		f.changed(resolver.Place(address, vaultNamespace, after.Status.Result.Path))
 	}
-}
-
-func (f *taskFollower) limiter(namespace string) *rate.Limiter {
-	if found, ok := f.limiters.Get(namespace); ok {
-		limiter, _ := found.(*rate.Limiter)
-		return limiter
-	}
-	limiter := rate.NewLimiter(changesPerSecond, changesAtOnce)
-	f.limiters.Add(namespace, limiter)
-	return limiter
 }
 
 // vaultOf returns which Vault a task acted on; nothing if what said so is gone.
@@ -62,12 +54,8 @@ func (f *taskFollower) vaultOf(ctx context.Context, task *v1alpha1.VaultTask) (a
 	case spec.Vault != nil:
 		return spec.Vault.URL, spec.Vault.VaultNamespace
 	case spec.VaultConfigRef != nil:
-		key := client.ObjectKey{Namespace: spec.VaultConfigRef.Namespace, Name: spec.VaultConfigRef.Name}
-		if key.Namespace == "" {
-			key.Namespace = task.Namespace
-		}
 		config := &v1alpha1.VaultConfig{}
-		if f.objects.Get(ctx, key, config) == nil {
+		if f.objects.Get(ctx, resolver.ConfigKey(task.Namespace, *spec.VaultConfigRef), config) == nil {
 			return config.Spec.URL, config.Spec.VaultNamespace
 		}
 	case spec.ConnectionRef != nil:

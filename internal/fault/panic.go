@@ -1,31 +1,40 @@
 package fault
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"runtime/debug"
+	"runtime"
+
+	"github.com/go-logr/logr"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
-// Recovered is what a panic was: the process goes on, and what panicked failed.
-type Recovered struct {
-	*Fault
-	// Stack is for the log. What was panicked with may hold anything, and is not kept but for its type.
-	Stack string
-}
-
-// Unwrap makes it a fault for errors.As.
-func (r *Recovered) Unwrap() error { return r.Fault }
-
-// Guard calls do. If it panics, that is its error.
-func Guard(do func() error) (err error) {
+// Guard calls do. If it panics, that is its error, and the log of ctx has the functions and lines, and the type of what
+// was panicked with: the value itself, and arguments, could hold a secret.
+func Guard(ctx context.Context, do func() error) (err error) {
 	defer func() {
-		if reason := recover(); reason != nil {
-			err = &Recovered{
-				Fault: Transient(v1alpha1.ReasonInternal, "Sallyport itself failed at this (panic): its log says where"),
-				Stack: fmt.Sprintf("%T\n%s", reason, debug.Stack()),
-			}
+		if value := recover(); value != nil {
+			logr.FromContextOrDiscard(ctx).Error(
+				errors.New("panic"), "Recovered from a panic", "type", fmt.Sprintf("%T", value), "stack", callers())
+			err = Transient(v1alpha1.ReasonInternal, "Sallyport itself failed at this (panic): its log says where")
 		}
 	}()
 	return do()
+}
+
+// callers are the functions that a panic came through, the innermost first.
+func callers() []string {
+	var counters [32]uintptr
+	const ours = 3 // runtime.Callers, callers, and what was deferred
+	frames := runtime.CallersFrames(counters[:runtime.Callers(ours, counters[:])])
+	var stack []string
+	for {
+		frame, more := frames.Next()
+		stack = append(stack, fmt.Sprintf("%s %s:%d", frame.Function, frame.File, frame.Line))
+		if !more {
+			return stack
+		}
+	}
 }

@@ -2,7 +2,6 @@ package lease
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -10,6 +9,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/shares"
 )
 
 const (
@@ -39,25 +39,25 @@ func laneOf(namespace string, l *Lease) lane {
 // itself, and only who has a turn in both takes a place among all.
 type calls struct {
 	all        *semaphore.Weighted
-	namespaces turns[string]
-	lanes      turns[lane]
+	namespaces *shares.Turns[string]
+	lanes      *shares.Turns[lane]
 }
 
 func newCalls() *calls {
 	return &calls{
 		all:        semaphore.NewWeighted(maxCalls),
-		namespaces: turns[string]{size: maxCallsOfNamespace},
-		lanes:      turns[lane]{size: maxCallsOfLane},
+		namespaces: shares.NewTurns[string](maxCallsOfNamespace),
+		lanes:      shares.NewTurns[lane](maxCallsOfLane),
 	}
 }
 
 // acquire waits for a turn as long as ctx lets it. The error is a fault.
 func (c *calls) acquire(ctx context.Context, of lane) (release func(), err error) {
-	leaveLane, err := c.lanes.acquire(ctx, of)
+	leaveLane, err := c.lanes.Acquire(ctx, of, 1)
 	if err != nil {
 		return nil, noTurn(of)
 	}
-	leaveNamespace, err := c.namespaces.acquire(ctx, of.namespace)
+	leaveNamespace, err := c.namespaces.Acquire(ctx, of.namespace, 1)
 	if err != nil {
 		leaveLane()
 		return nil, noTurn(of)
@@ -78,46 +78,4 @@ func noTurn(of lane) error {
 	return fault.Transient(v1alpha1.ReasonVaultUnreachable,
 		"VaultConfig %s: the calls for other leases took all the time there was: Vault answers slowly or not at all",
 		of.config)
-}
-
-// turns are semaphores of one size by key, each of which exists while somebody has or wants a turn.
-type turns[K comparable] struct {
-	size int64
-
-	mu    sync.Mutex
-	byKey map[K]*turn
-}
-
-type turn struct {
-	*semaphore.Weighted
-	users int
-}
-
-func (t *turns[K]) acquire(ctx context.Context, key K) (release func(), err error) {
-	t.mu.Lock()
-	mine := t.byKey[key]
-	if mine == nil {
-		if t.byKey == nil {
-			t.byKey = map[K]*turn{}
-		}
-		mine = &turn{Weighted: semaphore.NewWeighted(t.size)}
-		t.byKey[key] = mine
-	}
-	mine.users++
-	t.mu.Unlock()
-	leave := func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if mine.users--; mine.users == 0 {
-			delete(t.byKey, key)
-		}
-	}
-	if err := mine.Acquire(ctx, 1); err != nil {
-		leave()
-		return nil, err
-	}
-	return func() {
-		mine.Release(1)
-		leave()
-	}, nil
 }

@@ -68,8 +68,8 @@ func TestCallsAreBoundedByLaneByNamespaceAndInAll(t *testing.T) {
 		g.Expect(fault.From(err).Class).To(Equal(fault.ClassTransient))
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
-		g.Expect(c.lanes.byKey).To(BeEmpty())
-		g.Expect(c.namespaces.byKey).To(BeEmpty())
+		g.Expect(c.lanes.Len()).To(BeZero())
+		g.Expect(c.namespaces.Len()).To(BeZero())
 	})
 }
 

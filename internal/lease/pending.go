@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"sallyport.dev/sallyport/internal/shares"
 )
 
 const (
@@ -20,7 +22,7 @@ const (
 type pendingLeases struct {
 	mu      sync.Mutex
 	volumes map[string]*pendingVolume
-	shares  shares
+	counts  shares.Counts[string] // leases, by namespace
 }
 
 type pendingVolume struct {
@@ -31,7 +33,7 @@ type pendingVolume struct {
 
 func newPendingLeases() *pendingLeases {
 	return &pendingLeases{
-		volumes: map[string]*pendingVolume{}, shares: shares{max: maxPending, maxOfNamespace: maxPendingOfNamespace},
+		volumes: map[string]*pendingVolume{}, counts: shares.NewCounts[string](maxPending, maxPendingOfNamespace),
 	}
 }
 
@@ -56,7 +58,7 @@ func (p *pendingLeases) take(v Volume, matches func(Lease) bool) []Lease {
 			left = append(left, l)
 		}
 	}
-	p.shares.give(of.volume.Namespace, len(taken))
+	p.counts.Give(of.volume.Namespace, len(taken))
 	if of.leases = left; len(left) == 0 {
 		delete(p.volumes, v.key())
 	}
@@ -69,7 +71,7 @@ func (p *pendingLeases) add(v Volume, leases []Lease, now time.Time) (forgotten 
 	defer p.mu.Unlock()
 	of := p.volumes[v.key()]
 	for _, l := range leases {
-		if !p.shares.take(v.Namespace) {
+		if !p.counts.Take(v.Namespace) {
 			forgotten++
 			continue
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"sallyport.dev/sallyport/internal/shares"
 )
 
 const (
@@ -24,9 +26,8 @@ const (
 type revocationQueue struct {
 	mu      sync.Mutex
 	lanes   map[lane]*laneQueue
-	working map[string]int // lanes that are being worked off, by namespace
-	workers int
-	shares  shares
+	workers shares.Counts[string] // lanes that are being worked off, by namespace
+	waiting shares.Counts[string] // revocations, by namespace
 }
 
 type laneQueue struct {
@@ -48,8 +49,9 @@ func (r revocation) Format(state fmt.State, _ rune) { _, _ = io.WriteString(stat
 
 func newRevocationQueue() *revocationQueue {
 	return &revocationQueue{
-		lanes: map[lane]*laneQueue{}, working: map[string]int{},
-		shares: shares{max: maxQueued, maxOfNamespace: maxQueuedOfNamespace},
+		lanes:   map[lane]*laneQueue{},
+		workers: shares.NewCounts[string](maxWorkers, maxWorkersOfNamespace),
+		waiting: shares.NewCounts[string](maxQueued, maxQueuedOfNamespace),
 	}
 }
 
@@ -57,7 +59,7 @@ func newRevocationQueue() *revocationQueue {
 func (q *revocationQueue) add(r revocation) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.shares.take(r.namespace) {
+	if !q.waiting.Take(r.namespace) {
 		return false
 	}
 	key := laneOf(r.namespace, &r.lease)
@@ -74,14 +76,14 @@ func (q *revocationQueue) add(r revocation) bool {
 func (q *revocationQueue) length() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.shares.all
+	return q.waiting.All()
 }
 
 // busy tells whether something is being worked off.
 func (q *revocationQueue) busy() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.workers > 0
+	return q.workers.All() > 0
 }
 
 // resume ends the pauses of all lanes.
@@ -99,9 +101,6 @@ func (q *revocationQueue) work(revoke func(revocation) (settled bool)) {
 	for {
 		q.mu.Lock()
 		key, found := q.next()
-		if found {
-			q.workers++
-		}
 		q.mu.Unlock()
 		if !found {
 			return
@@ -114,22 +113,19 @@ func (q *revocationQueue) work(revoke func(revocation) (settled bool)) {
 	}
 }
 
-// next picks a lane to work off, of the namespace that has the fewest workers. The caller holds the lock.
+// next gives a lane to a worker, one of the namespace that has the fewest. The caller holds the lock.
 func (q *revocationQueue) next() (key lane, found bool) {
-	if q.workers >= maxWorkers {
-		return key, false
-	}
 	fewest := maxWorkersOfNamespace
 	for candidate, of := range q.lanes {
-		if n := q.working[candidate.namespace]; len(of.queued) > 0 && !of.working && !of.paused && n < fewest {
+		if n := q.workers.Of(candidate.namespace); len(of.queued) > 0 && !of.working && !of.paused && n < fewest {
 			key, found, fewest = candidate, true, n
 		}
 	}
-	if found {
-		q.lanes[key].working = true
-		q.working[key.namespace]++
+	if !found || !q.workers.Take(key.namespace) {
+		return key, false
 	}
-	return key, found
+	q.lanes[key].working = true
+	return key, true
 }
 
 // leave ends the work on a lane, and returns the next one for the same worker.
@@ -140,14 +136,8 @@ func (q *revocationQueue) leave(key lane) (next lane, found bool) {
 	if len(q.lanes[key].queued) == 0 {
 		delete(q.lanes, key)
 	}
-	if q.working[key.namespace]--; q.working[key.namespace] == 0 {
-		delete(q.working, key.namespace)
-	}
-	q.workers--
-	if next, found = q.next(); found {
-		q.workers++
-	}
-	return next, found
+	q.workers.Give(key.namespace, 1)
+	return q.next()
 }
 
 // workOff revokes what is in a lane until that is paused. What fails goes to its end, so that each has its turn.
@@ -168,7 +158,7 @@ func (q *revocationQueue) workOff(key lane, revoke func(revocation) (settled boo
 		of.queued = of.queued[1:]
 		if settled {
 			of.failures = 0
-			q.shares.give(key.namespace, 1)
+			q.waiting.Give(key.namespace, 1)
 		} else {
 			of.queued = append(of.queued, next)
 			of.failures++

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 const (
@@ -28,7 +29,7 @@ func (m *Manager) Start(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			m.finish()
+			m.finish(context.WithoutCancel(ctx))
 			return nil
 		case <-ticker.C:
 			m.sweep(ctx)
@@ -80,8 +81,7 @@ func (m *Manager) sweepVolume(ctx context.Context, of pendingVolume) {
 }
 
 // finish waits for what is being revoked, for a moment: what is left then expires.
-func (m *Manager) finish() {
-	for end := time.Now().Add(stopTimeout); time.Now().Before(end) && m.queue.busy(); {
-		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // the process ends: there is no context any more
-	}
+func (m *Manager) finish(ctx context.Context) {
+	_ = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, stopTimeout, true,
+		func(context.Context) (bool, error) { return !m.queue.busy(), nil })
 }

@@ -3,7 +3,6 @@ package node
 // What the CSI services log. The particulars stand under the keys of package logkeys.
 const (
 	messageServing        = "Serving CSI"
-	messagePanicked       = "A call of the kubelet panicked"
 	messageRegistered     = "Registered with the kubelet"
 	messageNotRegistered  = "The kubelet refused the registration"
 	messagePublished      = "Volume published"

@@ -25,9 +25,7 @@ const environmentCgroup = "SALLYPORT_TEST_CGROUP"
 
 // TestMemoryIsChargedInFull compares what volumes are charged with what the kernel takes for them.
 func TestMemoryIsChargedInFull(t *testing.T) {
-	if race.Enabled {
-		t.Skip("the race detector takes memory of its own; hack/test.sh runs this a second time without it")
-	}
+	race.SkipMeasurement(t)
 	g := NewWithT(t)
 	cgroup, usage := os.Getenv(environmentCgroup), "memory.current"
 	if cgroup == "" {

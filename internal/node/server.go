@@ -55,16 +55,14 @@ func listen(socket string) (net.Listener, error) {
 // the pod: a NodePublishVolumeRequest carries tokens and is never printed. A call that panics is one that failed.
 func logFailures(logger logr.Logger) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		ctx = logr.NewContext(ctx, logger)
 		var response any
-		err := fault.Guard(func() (err error) {
-			response, err = handle(logr.NewContext(ctx, logger), request)
+		err := fault.Guard(ctx, func() (err error) {
+			response, err = handle(ctx, request)
 			return err
 		})
 		if err == nil {
 			return response, nil
-		}
-		if recovered, ok := errors.AsType[*fault.Recovered](err); ok {
-			logger.Error(err, messagePanicked, logkeys.Stack, recovered.Stack)
 		}
 		f, toKubelet := toStatus(err)
 		values := []any{

@@ -56,7 +56,7 @@ func (l *Layout) checkFile(source fileSource, value, literals, texts map[string]
 		return writeFormat(source.spec.Format, literals)
 	}
 	if source.template == nil {
-		if _, unknown := size(texts[source.spec.Path], maxStep); unknown {
+		if containsUnknown(texts[source.spec.Path]) {
 			return nil, nil
 		}
 		return source.content(value, texts)

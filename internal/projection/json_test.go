@@ -33,9 +33,7 @@ func emptyLists() map[string]any {
 }
 
 func TestWholeValuesAreWrittenWithoutCopies(t *testing.T) {
-	if race.Enabled {
-		t.Skip("the race detector takes memory of its own; hack/test.sh runs this a second time without it")
-	}
+	race.SkipMeasurement(t)
 	value := emptyLists()
 	for format, most := range map[v1alpha1.FileFormat]uint64{
 		// The text of YAML has 600 kB, that of JSON 300; a buffer grows by doubling, and hands out what it has.
@@ -70,9 +68,7 @@ func TestLongStringsAreTheSameAsShortOnes(t *testing.T) {
 }
 
 func TestMoreThanAVolumeHoldsIsNotWritten(t *testing.T) {
-	if race.Enabled {
-		t.Skip("the race detector takes memory of its own; hack/test.sh runs this a second time without it")
-	}
+	race.SkipMeasurement(t)
 	// Each fits as it is, and is more than a volume holds with its escapes.
 	controls := strings.Repeat("\x01", MaxContentBytes*2/3)
 	for name, value := range map[string]any{

@@ -3,6 +3,7 @@ package projection
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 )
 
 const (
@@ -64,8 +65,7 @@ func (b *workBudget) spendOnText(length int) error {
 
 // spendOnValue spends on reading all of a value, times a factor.
 func (b *workBudget) spendOnValue(value any, times int) error {
-	units, _ := size(value, maxStep)
-	return b.spend(units * times)
+	return b.spend(size(value, maxStep) * times)
 }
 
 // spendOnKeys spends on sorting the keys of an object.
@@ -80,37 +80,33 @@ func (b *workBudget) spendOnKeys(object map[string]any) error {
 	return b.spend(units)
 }
 
-// size returns the price of reading all of a value, and whether there is an Unknown in it. It stops beyond the limit.
-func size(value any, limit int) (units int, unknown bool) {
+// size returns the price of reading all of a value. It stops beyond the limit.
+func size(value any, limit int) int {
 	switch v := value.(type) {
-	case Unknown:
-		return nodePrice, true
 	case string:
-		return len(v), false
+		return len(v)
 	case json.Number:
-		return len(v), false
+		return len(v)
 	case []any:
-		units = nodePrice
+		units := nodePrice
 		for _, item := range v {
 			if units > limit {
 				break
 			}
-			more, is := size(item, limit-units)
-			units, unknown = units+more+nodePrice, unknown || is
+			units += size(item, limit-units) + nodePrice
 		}
-		return units, unknown
+		return units
 	case map[string]any:
-		units = nodePrice
+		units := nodePrice
 		for key, item := range v {
 			if units > limit {
 				break
 			}
-			more, is := size(item, limit-units)
-			units, unknown = units+more+len(key)+keyPrice, unknown || is
+			units += size(item, limit-units) + len(key) + keyPrice
 		}
-		return units, unknown
+		return units
 	}
-	return nodePrice, false
+	return nodePrice
 }
 
 // Unknown stands in a value for what only Vault knows. A Connection's check runs templates with it in place of every
@@ -130,13 +126,5 @@ var errUndecided = errors.New("depends on a value")
 
 // holdsUnknown tells whether there is an Unknown in one of the values, in a check; elsewhere there is none.
 func (b *workBudget) holdsUnknown(values ...any) bool {
-	if !b.checking {
-		return false
-	}
-	for _, value := range values {
-		if _, unknown := size(value, maxStep); unknown {
-			return true
-		}
-	}
-	return false
+	return b.checking && slices.ContainsFunc(values, containsUnknown)
 }

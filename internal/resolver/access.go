@@ -29,7 +29,7 @@ type access struct{ objects client.Reader }
 func (a access) config(
 	ctx context.Context, namespace string, ref v1alpha1.VaultConfigReference,
 ) (*v1alpha1.VaultConfig, error) {
-	key := configKey(namespace, ref)
+	key := ConfigKey(namespace, ref)
 	foreign := key.Namespace != namespace
 	config := &v1alpha1.VaultConfig{}
 	if err := a.objects.Get(ctx, key, config); err != nil {
@@ -105,7 +105,8 @@ func (a access) labelsOf(
 	return object.Labels, nil
 }
 
-func configKey(namespace string, ref v1alpha1.VaultConfigReference) types.NamespacedName {
+// ConfigKey is the VaultConfig that a reference from a namespace means: by default one of its own.
+func ConfigKey(namespace string, ref v1alpha1.VaultConfigReference) types.NamespacedName {
 	if ref.Namespace != "" {
 		namespace = ref.Namespace
 	}

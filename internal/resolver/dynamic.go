@@ -77,7 +77,7 @@ func (p *plan) issue(ctx context.Context) []lease.DynamicSecret {
 	// Detached, because a response that nobody waits for any more is a lease that nobody revokes.
 	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 	defer cancel()
-	inParallel(sources, func(s *source) { s.issue(detached) })
+	inParallel(detached, sources, func(s *source) { s.issue(detached) })
 	var issued []lease.DynamicSecret
 	for _, s := range sources {
 		if s.issued == nil {
@@ -104,7 +104,7 @@ func (s *source) shareWith(twin *source) {
 
 // checkIssuable finds out whether Vault would issue what a volume needs; it does not.
 func (p *plan) checkIssuable(ctx context.Context) {
-	inParallel(p.dynamic(), func(s *source) { s.checkIssuable(ctx) })
+	inParallel(ctx, p.dynamic(), func(s *source) { s.checkIssuable(ctx) })
 }
 
 // refuseDynamic refuses what only a volume can have.

@@ -12,7 +12,7 @@ import (
 func TestAPanicAtOneSecretIsItsFault(t *testing.T) {
 	g := NewWithT(t)
 	sources := []*source{{label: "bad"}, {label: "good"}}
-	inParallel(sources, func(s *source) {
+	inParallel(t.Context(), sources, func(s *source) {
 		if s.label == "bad" {
 			panic("of a decoder")
 		}

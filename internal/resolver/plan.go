@@ -79,7 +79,7 @@ func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []exp
 		}
 	}
 	for _, s := range p.sources {
-		s.configRef.Namespace = configKey(namespace, s.configRef).Namespace
+		s.configRef.Namespace = ConfigKey(namespace, s.configRef).Namespace
 	}
 	return p, nil
 }
@@ -115,7 +115,7 @@ func (p *plan) deferWorkloads() {
 // open gives every source its session and its canonical path, and refuses what the VaultConfig does not let the
 // namespace have.
 func (p *plan) open(ctx context.Context, sessions *session.Sessions, access access, workload *auth.Workload) {
-	inParallel(p.sources, func(s *source) { s.open(ctx, sessions, access, p.namespace, workload) })
+	inParallel(ctx, p.sources, func(s *source) { s.open(ctx, sessions, access, p.namespace, workload) })
 }
 
 // deferred names the VaultConfigs of what was left out.
@@ -132,13 +132,13 @@ func (p *plan) deferred() []string {
 
 // sharedPlaces are the places of what is read once for all volumes.
 func (p *plan) sharedPlaces() []string {
-	paths := make([]string, 0, len(p.sources))
+	places := make([]string, 0, len(p.sources))
 	for _, s := range p.sources {
 		if !s.dynamic {
-			paths = append(paths, s.place())
+			places = append(places, s.place())
 		}
 	}
-	return paths
+	return places
 }
 
 // readKeys are the keys under which the version cache has the secrets.

@@ -30,7 +30,7 @@ func newSecretReader(clk clock.PassiveClock) *secretReader {
 // poll learns the version of every source, from the cache where a read of the current interval has been seen. A source
 // that it had to read keeps the secret for the rest of the request.
 func (r *secretReader) poll(ctx context.Context, p *plan, interval time.Duration) {
-	inParallel(p.sources, func(s *source) {
+	inParallel(ctx, p.sources, func(s *source) {
 		if s.err != nil || s.absent() {
 			return
 		}
@@ -48,7 +48,7 @@ func (r *secretReader) poll(ctx context.Context, p *plan, interval time.Duration
 // readAll reads every source that the request does not hold already. One that turns out to be dynamic is left to
 // plan.issue.
 func (r *secretReader) readAll(ctx context.Context, p *plan) {
-	inParallel(p.sources, func(s *source) {
+	inParallel(ctx, p.sources, func(s *source) {
 		if s.err == nil && s.secret == nil && !s.absent() {
 			r.read(ctx, s, p)
 		}
@@ -72,7 +72,7 @@ func (r *secretReader) read(ctx context.Context, s *source, p *plan) {
 		defer cancel()
 		started := r.clock.Now()
 		var secret *secrets.Secret
-		err := fault.Guard(func() (err error) { secret, err = s.fetch(shared); return err })
+		err := fault.Guard(shared, func() (err error) { secret, err = s.fetch(shared); return err })
 		if err != nil {
 			r.versions.RecordFailure(s.key, err)
 			return nil, err

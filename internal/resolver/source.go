@@ -54,7 +54,7 @@ func newSource(namespace string, secret *v1alpha1.VaultSecret) (*source, error) 
 		s.location.Version = *secret.Version
 	}
 	if s.label == "" {
-		s.label = configKey(namespace, secret.VaultConfigRef).Name + ":" + secret.SecretPath
+		s.label = ConfigKey(namespace, secret.VaultConfigRef).Name + ":" + secret.SecretPath
 	}
 	if secret.Method != v1alpha1.SecretMethodPost {
 		return s, nil
@@ -195,7 +195,7 @@ func (s *source) serviceAccount() string {
 }
 
 // inParallel does the same for all sources, up to maxParallel at a time.
-func inParallel(sources []*source, do func(*source)) {
+func inParallel(ctx context.Context, sources []*source, do func(*source)) {
 	if len(sources) == 1 {
 		do(sources[0])
 		return
@@ -205,7 +205,7 @@ func inParallel(sources []*source, do func(*source)) {
 	for _, s := range sources {
 		group.Go(func() error {
 			// A panic here would end the process, with the requests of all others.
-			if err := fault.Guard(func() error { do(s); return nil }); err != nil {
+			if err := fault.Guard(ctx, func() error { do(s); return nil }); err != nil {
 				s.err = err
 			}
 			return nil

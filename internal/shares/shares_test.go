@@ -41,7 +41,7 @@ func TestANamespaceGetsNoMoreThanItsShareOfAGate(t *testing.T) {
 		}
 		defer mu.Unlock()
 		g.Expect(inside).To(Equal(map[string]int{"greedy": 4, "other": 1}))
-		g.Expect(gate.byNamespace).To(BeEmpty(), "nothing is kept of namespaces that are not inside")
+		g.Expect(gate.namespaces.Len()).To(BeZero(), "nothing is kept of namespaces that are not inside")
 	})
 }
 
@@ -59,7 +59,7 @@ func TestAGateIsLeftAlone(t *testing.T) {
 		leave, err = gate.Enter(t.Context(), "a", 2)
 		g.Expect(err).NotTo(HaveOccurred(), "who gave up holds nothing")
 		leave()
-		g.Expect(gate.byNamespace).To(BeEmpty())
+		g.Expect(gate.namespaces.Len()).To(BeZero())
 	})
 }
 

@@ -2,5 +2,4 @@
 
 package race
 
-// Enabled tells whether the race detector watches.
-const Enabled = true
+const enabled = true

@@ -14,5 +14,4 @@ const (
 	RetryAfter = "retryAfter"
 	Path       = "path"
 	Socket     = "socket"
-	Stack      = "stack"
 )

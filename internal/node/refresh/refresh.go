@@ -2,7 +2,6 @@ package refresh
 
 import (
 	"context"
-	"errors"
 
 	"github.com/go-logr/logr"
 
@@ -18,7 +17,6 @@ import (
 const (
 	messageRefreshed = "Volume refreshed"
 	messageFailed    = "Volume not refreshed, its files stay as they are"
-	messagePanicked  = "Refresh panicked"
 )
 
 // work returns the refresh of a volume. Volumes with leases, which lapse if nobody asks in time, come first, and last
@@ -55,9 +53,10 @@ func (r *Refresher) refresh(ctx context.Context, v *volume.Volume) {
 	if !ok {
 		return
 	}
+	logger := logr.FromContextOrDiscard(ctx).WithValues(logkeys.Volume, v.ID, logkeys.Pod, current.Pod)
 	// Without the lock: a slow resolver must not keep the kubelet from unpublishing the volume.
 	var response *resolverv1.ResolveResponse
-	err := fault.Guard(func() (err error) {
+	err := fault.Guard(logr.NewContext(ctx, logger), func() (err error) {
 		response, err = r.Resolver.Resolve(ctx, &resolverv1.ResolveRequest{
 			PodToken: token.Value, WorkloadTokens: token.Workload, VolumeAttributes: current.Attributes,
 			VolumeId: current.VolumeID, Revision: current.Revision, Leases: current.Leases,
@@ -72,16 +71,12 @@ func (r *Refresher) refresh(ctx context.Context, v *volume.Volume) {
 		return
 	}
 	r.Observe(err)
-	logger := logr.FromContextOrDiscard(ctx).WithValues(logkeys.Volume, v.ID, logkeys.Pod, current.Pod)
 	v.SetStale(err != nil)
 	if err != nil {
 		f := fault.From(err)
 		retryAfter := r.due.Backoff(v.ID)
 		logger.Info(messageFailed,
 			logkeys.Reason, f.Reason, logkeys.Sentence, f.Message(), logkeys.RetryAfter, retryAfter)
-		if recovered, ok := errors.AsType[*fault.Recovered](err); ok {
-			logger.Error(err, messagePanicked, logkeys.Stack, recovered.Stack)
-		}
 		r.schedule(v, retryAfter)
 		if v.Closing() {
 			// Unpublish may have forgotten it before it was counted.

@@ -107,14 +107,14 @@ func (q *Queue) revoke(ctx context.Context, name string, wanted entry) {
 	if ctx.Err() != nil {
 		return
 	}
-	err := fault.Guard(func() error {
+	logger := logr.FromContextOrDiscard(ctx).WithValues(logkeys.Pod, wanted.Pod)
+	err := fault.Guard(logr.NewContext(ctx, logger), func() error {
 		return q.resolver.Release(ctx, &resolverv1.ReleaseRequest{Leases: wanted.Leases})
 	})
 	if err != nil && ctx.Err() != nil {
 		return // stopping; the next process goes on
 	}
 	q.observe(err)
-	logger := logr.FromContextOrDiscard(ctx).WithValues(logkeys.Pod, wanted.Pod)
 	if err != nil {
 		f := fault.From(err)
 		logger = logger.WithValues(logkeys.Reason, f.Reason, logkeys.Sentence, f.Message())

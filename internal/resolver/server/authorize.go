@@ -109,9 +109,11 @@ func (a *Authorizer) Workload(authorization *Authorization, tokens map[string]st
 
 // authorizeNode makes sure that a token is the node plugin's. Every denial is a fault with reason NotAllowed.
 func (a *Authorizer) authorizeNode(ctx context.Context, nodeToken string) (*tokenClaims, error) {
-	// Any pod can have a token for this audience, of its own service account.
-	if claims, ok := parseUnreviewed(nodeToken); ok && claims.Subject != a.plugin {
-		return nil, a.notThePlugin(claims.Subject)
+	if a.tokens.recentlyAccepted(nodeToken, v1alpha1.AudienceNode) == nil {
+		// Any pod can have a token for this audience, of its own service account.
+		if claims, ok := parseUnreviewed(nodeToken); ok && claims.Subject != a.plugin {
+			return nil, a.notThePlugin(claims.Subject)
+		}
 	}
 	node, err := a.tokens.review(ctx, nodeToken, v1alpha1.AudienceNode, "the node plugin's token", "")
 	if err != nil {

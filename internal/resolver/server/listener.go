@@ -3,6 +3,8 @@ package server
 import (
 	"net"
 	"sync"
+
+	"sallyport.dev/sallyport/internal/shares"
 )
 
 // A node has one connection to each replica, and for a moment another when a certificate is replaced.
@@ -19,12 +21,13 @@ type limitedListener struct {
 	net.Listener
 
 	mu       sync.Mutex
-	inAll    int
-	bySource map[string]int
+	bySource shares.Counts[string]
 }
 
 func newLimitedListener(listener net.Listener) *limitedListener {
-	return &limitedListener{Listener: listener, bySource: map[string]int{}}
+	return &limitedListener{
+		Listener: listener, bySource: shares.NewCounts[string](maxConnections, maxConnectionsPerSource),
+	}
 }
 
 // Accept returns the next connection within the limits.
@@ -34,10 +37,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		source, _, err := net.SplitHostPort(connection.RemoteAddr().String())
-		if err != nil {
-			source = connection.RemoteAddr().String()
-		}
+		source := hostOf(connection.RemoteAddr())
 		if l.take(source) {
 			return &limitedConn{Conn: connection, closed: sync.OnceFunc(func() { l.release(source) })}, nil
 		}
@@ -48,21 +48,22 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 func (l *limitedListener) take(source string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.inAll >= maxConnections || l.bySource[source] >= maxConnectionsPerSource {
-		return false
-	}
-	l.inAll++
-	l.bySource[source]++
-	return true
+	return l.bySource.Take(source)
 }
 
 func (l *limitedListener) release(source string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.inAll--
-	if l.bySource[source]--; l.bySource[source] == 0 {
-		delete(l.bySource, source)
+	l.bySource.Give(source, 1)
+}
+
+// hostOf is an address without its port.
+func hostOf(address net.Addr) string {
+	host, _, err := net.SplitHostPort(address.String())
+	if err != nil {
+		return address.String()
 	}
+	return host
 }
 
 // limitedConn is given back when it is closed.

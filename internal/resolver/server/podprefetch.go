@@ -4,13 +4,13 @@ import (
 	"context"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 )
 
 // podPrefetch is a Pod that is being read from the API server while the token that names it is reviewed.
@@ -36,9 +36,8 @@ func prefetchPod(ctx context.Context, pods client.Reader, token string) *podPref
 	prefetch := &podPrefetch{key: key, done: make(chan struct{})}
 	go func() {
 		defer close(prefetch.done)
-		defer recovered(logr.FromContextOrDiscard(ctx), &prefetch.err)
 		fromWatch := &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}}
-		prefetch.err = pods.Get(ctx, key, &prefetch.pod, fromWatch)
+		prefetch.err = fault.Guard(ctx, func() error { return pods.Get(ctx, key, &prefetch.pod, fromWatch) })
 	}()
 	return prefetch
 }

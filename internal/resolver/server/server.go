@@ -139,7 +139,11 @@ func (s *Server) intercept(
 ) (any, error) {
 	started := time.Now()
 	ctx = logr.NewContext(ctx, s.log)
-	response, err := s.handle(ctx, request, handler)
+	var response any
+	err := fault.Guard(ctx, func() (err error) {
+		response, err = handler(ctx, request)
+		return err
+	})
 	reason := v1alpha1.ReasonSucceeded
 	if err != nil {
 		f := fault.From(err)
@@ -189,12 +193,6 @@ func (s *Server) logFailure(method string, f *fault.Fault) {
 	}
 	s.log.Info("request failed", "method", method, "reason", f.Reason, "message", f.Message(),
 		"unlogged", s.unlogged.Swap(0))
-}
-
-// handle calls the handler; a panic in it becomes the fault of this request.
-func (s *Server) handle(ctx context.Context, request any, handler grpc.UnaryHandler) (response any, err error) {
-	defer recovered(s.log, &err)
-	return handler(ctx, request)
 }
 
 func bearer(ctx context.Context) string {

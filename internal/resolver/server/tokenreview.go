@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-logr/logr"
 	"golang.org/x/sync/singleflight"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -91,12 +90,16 @@ func (r *tokenReviewer) review(ctx context.Context, token, audience, whose, node
 	}
 	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
 	defer cancel()
-	flight := r.flights.DoChan(string(digest[:]), func() (claims any, err error) {
-		defer recovered(logr.FromContextOrDiscard(ctx), &err)
+	flight := r.flights.DoChan(string(digest[:]), func() (any, error) {
 		// Without the caller's end: others may wait for the same.
 		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), reviewTimeout)
 		defer cancel()
-		return r.ask(detached, token, audience, whose, node)
+		var claims *tokenClaims
+		err := fault.Guard(detached, func() (err error) {
+			claims, err = r.ask(detached, token, audience, whose, node)
+			return err
+		})
+		return claims, err
 	})
 	select {
 	case result := <-flight:

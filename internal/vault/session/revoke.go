@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/shares"
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
@@ -29,8 +30,7 @@ const (
 type revocationQueue struct {
 	mu      sync.Mutex
 	lanes   map[revocationLane]*laneQueue
-	working map[string]int // lanes that are being worked off, by namespace
-	workers int
+	workers shares.Counts[string] // lanes that are being worked off, by namespace
 }
 
 // revocationLane is the way to Vault of a session of an object in a namespace.
@@ -57,7 +57,8 @@ func (q *revocationQueue) add(next revocation) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.lanes == nil {
-		q.lanes, q.working = map[revocationLane]*laneQueue{}, map[string]int{}
+		q.lanes = map[revocationLane]*laneQueue{}
+		q.workers = shares.NewCounts[string](maxRevokers, maxRevokersOfNamespace)
 	}
 	key := revocationLane{next.owner, next.conn}
 	if q.lanes[key] == nil {
@@ -76,23 +77,19 @@ func (q *revocationQueue) idle() bool {
 	return len(q.lanes) == 0
 }
 
-// next takes a lane to work off, of the namespace that has the fewest workers. The caller holds the lock.
+// next gives a lane to a worker, one of the namespace that has the fewest. The caller holds the lock.
 func (q *revocationQueue) next() (key revocationLane, found bool) {
-	if q.workers >= maxRevokers {
-		return key, false
-	}
 	fewest := maxRevokersOfNamespace
 	for candidate, lane := range q.lanes {
-		if n := q.working[candidate.namespace]; !lane.working && n < fewest {
+		if n := q.workers.Of(candidate.namespace); !lane.working && n < fewest {
 			key, found, fewest = candidate, true, n
 		}
 	}
-	if found {
-		q.lanes[key].working = true
-		q.working[key.namespace]++
-		q.workers++
+	if !found || !q.workers.Take(key.namespace) {
+		return key, false
 	}
-	return key, found
+	q.lanes[key].working = true
+	return key, true
 }
 
 func (q *revocationQueue) work(key revocationLane) {
@@ -107,10 +104,7 @@ func (q *revocationQueue) work(key revocationLane) {
 		if lane.queue, lane.working = lane.queue[1:], false; len(lane.queue) == 0 {
 			delete(q.lanes, key)
 		}
-		if q.working[key.namespace]--; q.working[key.namespace] == 0 {
-			delete(q.working, key.namespace)
-		}
-		q.workers--
+		q.workers.Give(key.namespace, 1)
 		key, found = q.next()
 		q.mu.Unlock()
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -170,7 +171,7 @@ func (s *Sessions) Start(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			s.stop()
+			s.stop(context.WithoutCancel(ctx))
 			return nil
 		case <-ticker.C:
 			s.DropIdle()
@@ -178,12 +179,11 @@ func (s *Sessions) Start(ctx context.Context) error {
 	}
 }
 
-func (s *Sessions) stop() {
+func (s *Sessions) stop(ctx context.Context) {
 	s.set.forgetAll()
 	revocations := &s.set.environment.revocations
-	for end := time.Now().Add(stopTimeout); time.Now().Before(end) && !revocations.idle(); {
-		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // the process ends: there is no context any more
-	}
+	_ = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, stopTimeout, true,
+		func(context.Context) (bool, error) { return revocations.idle(), nil })
 }
 
 // NeedLeaderElection tells the manager to run Start in every replica.

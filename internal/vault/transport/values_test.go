@@ -48,6 +48,20 @@ func heapInUse() int64 {
 	return int64(stats.HeapAlloc)
 }
 
+// connTo is a Conn to a server that answers with JSON.
+func connTo(t *testing.T, answer http.HandlerFunc) *Conn {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		answer(w, r)
+	}))
+	t.Cleanup(server.Close)
+	pool := NewPool(time.Second, clock.RealClock{}, nil)
+	way, err := pool.Get(Config{Origin: server.URL})
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return pool.NewConn(way, Settings{Timeout: 20 * time.Second, Limiter: NewRequestLimiter(nil)})
+}
+
 func TestAResponseOfTooManyValuesIsRefused(t *testing.T) {
 	g := NewWithT(t)
 	body := func(value string) []byte { return []byte(`{"request_id":"1","data":{"z":` + value + `}}`) }
@@ -58,15 +72,7 @@ func TestAResponseOfTooManyValuesIsRefused(t *testing.T) {
 		"/v1/text":    body(`"` + strings.Repeat("x", 3<<20) + `"`),
 		"/v1/small":   body(`[{}]`),
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(responses[r.URL.Path])
-	}))
-	t.Cleanup(server.Close)
-	pool := NewPool(time.Second, clock.RealClock{}, nil)
-	way, err := pool.Get(Config{Origin: server.URL})
-	g.Expect(err).NotTo(HaveOccurred())
-	conn := pool.NewConn(way, Settings{Timeout: 20 * time.Second, Limiter: NewRequestLimiter(nil)})
+	conn := connTo(t, func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(responses[r.URL.Path]) })
 	for _, path := range []string{"objects", "numbers", "deep"} {
 		_, err := conn.Call(t.Context(), Request{Method: http.MethodGet, Path: path, Actor: "us"})
 		g.Expect(fault.Is(err, v1alpha1.ReasonTooLarge)).To(BeTrue(), "%s: %v", path, err)
