@@ -160,12 +160,9 @@ func (s *source) keep(secret *secrets.Secret, values bool) {
 	s.secret = &kept
 }
 
-// issue has Vault issue the dynamic secret. One that finds no room is issued all the same, and the caller's to revoke.
-func (s *source) issue(ctx context.Context, p *plan) {
-	if s.issued, s.err = secrets.Issue(ctx, s.session, s.location); s.err == nil {
-		p.keep(s, &s.issued.Secret)
-		s.issued.Secret.Data = nil
-	}
+// issue has Vault issue the dynamic secret.
+func (s *source) issue(ctx context.Context) {
+	s.issued, s.err = secrets.Issue(ctx, s.session, s.location)
 }
 
 // checkIssuable finds out whether Vault would issue the dynamic secret; it does not.
