@@ -4,6 +4,9 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -16,6 +19,7 @@ import (
 //
 // The request is sent once, except where Vault itself says that it did nothing and wants it sent again: see mayResend.
 func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
+	deadline := time.Now().Add(maxWait(ctx, c.timeout))
 	for sends := 1; ; sends++ {
 		if err := c.limiter.wait(ctx, c.timeout, r); err != nil {
 			return nil, err
@@ -25,7 +29,7 @@ func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
 		if err != nil {
 			return nil, c.unanswered(ctx, r, sent, err)
 		}
-		if c.mayResend(ctx, r, meta, sends) {
+		if c.mayResend(ctx, r, meta, sends) || meta.status == http.StatusPreconditionFailed && waitForState(ctx, deadline, sends) {
 			continue
 		}
 		response.Status = meta.status
@@ -64,6 +68,20 @@ func (c *Conn) mayResend(ctx context.Context, r Request, meta responseMeta, send
 		return sends == 1 && !r.hasEffect() && meta.retryAfter <= maxWait(ctx, c.timeout)
 	}
 	return false
+}
+
+// statePauses are those between the sends of a request that a node of Vault has to wait for.
+var statePauses = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Cap: time.Second, Steps: 8}
+
+// waitForState waits a little for a node of Vault that has not yet seen the state that a token was made from (412): it
+// has done nothing, and most often lags by less than a second. It is false when the next send would be later than one
+// request may take.
+func waitForState(ctx context.Context, deadline time.Time, sends int) bool {
+	pauses, pause := statePauses, time.Duration(0)
+	for range sends {
+		pause = pauses.Step()
+	}
+	return time.Until(deadline) > pause && sleep(ctx, pause, Request{}) == nil
 }
 
 // leadsBack tells whether a redirect leads to the same path of the same origin. Any other could take the token
