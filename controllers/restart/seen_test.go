@@ -32,13 +32,13 @@ func TestDigestFollowsWhatAConnectionSaysAndVersionsAlone(t *testing.T) {
 		change func(*v1alpha1.Connection)
 		moves  bool
 	}{
-		"another value":            {func(c *v1alpha1.Connection) { c.Spec.Value = builder.JSON(map[string]any{"a": "b"}) }, true},
-		"another type":             {func(c *v1alpha1.Connection) { c.Spec.Type = "other" }, true},
-		"a new generation alone":   {func(c *v1alpha1.Connection) { c.Generation++ }, false},
+		"another value":          {func(c *v1alpha1.Connection) { c.Spec.Value = builder.JSON(map[string]any{"a": "b"}) }, true},
+		"another type":           {func(c *v1alpha1.Connection) { c.Spec.Type = "other" }, true},
+		"a new generation alone": {func(c *v1alpha1.Connection) { c.Generation++ }, false},
 		"another interval": {func(c *v1alpha1.Connection) {
 			c.Spec.RefreshInterval = &metav1.Duration{Duration: time.Hour}
 		}, false},
-		"other service accounts": {func(c *v1alpha1.Connection) { c.Spec.AllowedServiceAccounts = []string{"x"} }, false},
+		"other service accounts":   {func(c *v1alpha1.Connection) { c.Spec.AllowedServiceAccounts = []string{"x"} }, false},
 		"another object":           {func(c *v1alpha1.Connection) { c.UID = "other" }, true},
 		"a new version":            {func(c *v1alpha1.Connection) { c.Status.Secrets[0].Version++ }, true},
 		"a secret made anew":       {func(c *v1alpha1.Connection) { c.Status.Secrets[0].CreatedTime = &long }, true},
