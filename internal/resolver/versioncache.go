@@ -20,6 +20,9 @@ const (
 	failureTTL = 2 * time.Second
 	// idleTTL is how long a secret that nobody asks for is remembered.
 	idleTTL = time.Hour
+	// changePause is the shortest time between two reads of a secret that says when it changes: Vault may be late with it,
+	// or say nonsense.
+	changePause = 5 * time.Second
 	// earlySlack lets a volume that comes a moment early join the read that is due.
 	earlySlack = 50 * time.Millisecond
 )
@@ -153,7 +156,7 @@ func (c *versionCache) Record(key string, secret *secrets.Secret, wanted []strin
 			entry.version, entry.fields = version, nil
 		}
 		if secret.ChangesIn > 0 {
-			entry.changesAt = started.Add(max(secret.ChangesIn+time.Second, MinRefreshInterval))
+			entry.changesAt = started.Add(max(secret.ChangesIn+time.Second, changePause))
 		}
 	}
 	entry.usedAt = c.clock.Now()

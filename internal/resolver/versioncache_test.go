@@ -97,7 +97,7 @@ func TestASecretIsReadAgainWhenVaultChangesIt(t *testing.T) {
 	_, fresh, _ = c.Get("s", ab, time.Hour)
 	g.Expect(fresh).To(BeFalse())
 	c.Record("s", &secrets.Secret{ChangesIn: 1}, ab, clk.Now())
-	g.Expect(c.NextRead("s", time.Hour)).To(Equal(MinRefreshInterval), "Vault may be late")
+	g.Expect(c.NextRead("s", time.Hour)).To(Equal(changePause), "Vault may be late")
 }
 
 func TestFieldsOfASecretAreBounded(t *testing.T) {
