@@ -139,9 +139,9 @@ func (m *Manager) begin(
 	return s, done, nil
 }
 
-// session returns the session that a lease is renewed and revoked with: where the VaultConfig can log in no more, one that
-// has the token that the lease ends with, which its owner gave up for what is new and not for what there is. A VaultConfig
-// that is disabled serves what it has issued.
+// session returns the session that a lease is renewed and revoked with: where the VaultConfig can log in no more, one
+// that has the token that the lease ends with, which its owner gave up for what is new and not for what there is. A
+// VaultConfig that is disabled serves what it has issued.
 func (m *Manager) session(
 	ctx context.Context, l *Lease, kept Token, namespace string, workload *auth.Workload,
 ) (*session.Session, error) {

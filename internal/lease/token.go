@@ -11,8 +11,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// Token is a token from a login that leases of a volume end with. With it any replica keeps them alive when the one that
-// logged in is gone. It redacts itself. The names in JSON are those of the encrypted state.
+// Token is a token from a login that leases of a volume end with. With it any replica keeps them alive when the one
+// that logged in is gone. It redacts itself. The names in JSON are those of the encrypted state.
 type Token struct {
 	Value string `json:"value"`
 	// Namespace of Vault that it lives in.
@@ -34,7 +34,8 @@ func newToken(t session.LeaseToken) Token {
 // ofLease is the token as a session needs it.
 func (t Token) ofLease(l *Lease) session.LeaseToken {
 	return session.LeaseToken{
-		Token: transport.NewToken(t.Value), ID: l.TokenID, Namespace: t.Namespace, CreationTTL: t.TTL, ExpireTime: l.TokenExpires,
+		Token: transport.NewToken(t.Value), ID: l.TokenID, Namespace: t.Namespace,
+		CreationTTL: t.TTL, ExpireTime: l.TokenExpires,
 	}
 }
 
@@ -62,8 +63,8 @@ func (l Lease) tokenDue(now time.Time) bool {
 	return passed(twoThirds(l.TokenSince, l.TokenExpires, l.Name), now)
 }
 
-// extendToken renews the token that a lease ends with, if that is due: that of the session by itself, another one, which a
-// session had that is gone, with the volume's copy of it. What cannot be extended is left as it is.
+// extendToken renews the token that a lease ends with, if that is due: that of the session by itself, another one,
+// which a session had that is gone, with the volume's copy of it. What cannot be extended is left as it is.
 func (m *Manager) extendToken(
 	ctx context.Context, s *session.Session, l *Lease, kept Token, namespace string, workload *auth.Workload,
 ) {

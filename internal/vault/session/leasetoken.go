@@ -105,7 +105,8 @@ func (s *Sessions) WithLeaseToken(
 		conn = current.conn
 	}
 	last := &login{
-		base: conn, conn: conn, token: kept.Token, namespace: kept.Namespace, since: holder.now(), ref: &tokenRef{id: kept.ID},
+		base: conn, conn: conn, token: kept.Token, namespace: kept.Namespace, since: holder.now(),
+		ref: &tokenRef{id: kept.ID},
 		info: auth.TokenInfo{
 			FromLogin: true, Renewable: true, CreationTTL: kept.CreationTTL, TTL: kept.CreationTTL, ExpireTime: kept.ExpireTime,
 		},

@@ -11,15 +11,16 @@ import (
 )
 
 const (
-	// maxRegistered bounds the leases whose end this process waits for to revoke their token, and maxRegisteredOfNamespace
-	// those of one namespace's VaultConfigs: a tenth, so that one tenant leaves the others room. At some 200 bytes each
-	// they take 4 MB. The token of a lease that finds no room is left to its own end.
+	// maxRegistered bounds the leases whose end this process waits for to revoke their token, and
+	// maxRegisteredOfNamespace those of one namespace's VaultConfigs: a tenth, so that one tenant leaves the others
+	// room. At some 200 bytes each they take 4 MB. The token of a lease that finds no room is left to its own end.
 	maxRegistered            = 20_000
 	maxRegisteredOfNamespace = maxRegistered / 10
 )
 
-// tokenRef counts what depends on a token: the requests under way, and the leases that this process had issued with it. A token that was obtained by login is revoked when
-// it is closed and nothing depends on it any more. One that its owner put into a Secret is never revoked.
+// tokenRef counts what depends on a token: the requests under way, and the leases that this process had issued with it.
+// A token that was obtained by login is revoked when it is closed and nothing depends on it any more. One that its
+// owner put into a Secret is never revoked.
 type tokenRef struct {
 	// id is a name for the token, which says nothing of it: random for one of a login, which nobody else has, and for
 	// one from a Secret what every replica, now and later, calls it.
@@ -81,8 +82,9 @@ func (r *tokenRef) revokeIfUnused() {
 	}
 }
 
-// leaseRegister holds the leases that were issued with tokens from logins and have not ended, as far as this process was
-// told: each keeps its token from being revoked. It keeps digests, because IDs of leases are secret and may be long.
+// leaseRegister holds the leases that were issued with tokens from logins and have not ended, as far as this process
+// was told: each keeps its token from being revoked. It keeps digests, because IDs of leases are secret and may be
+// long.
 type leaseRegister struct {
 	mu     sync.Mutex
 	leases map[[sha256.Size]byte]registeredLease
