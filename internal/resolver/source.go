@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -142,6 +144,9 @@ func (s *source) want(key string) {
 	s.wanted[key] = true
 }
 
+// fields are the wanted keys in their order.
+func (s *source) fields() []string { return slices.Sorted(maps.Keys(s.wanted)) }
+
 // keep takes of a secret what references name, and drops the rest: other callers, who may want something else, have the
 // secret as well, and none keeps more of it in memory than it uses. Without values only the keys are kept, which is all
 // that a check needs.
@@ -162,10 +167,7 @@ func (s *source) keep(secret *secrets.Secret, values bool) {
 
 // issue has Vault issue the dynamic secret.
 func (s *source) issue(ctx context.Context) {
-	if s.issued, s.err = secrets.Issue(ctx, s.session, s.location); s.err == nil {
-		s.keep(&s.issued.Secret, true)
-		s.issued.Secret.Data = nil
-	}
+	s.issued, s.err = secrets.Issue(ctx, s.session, s.location)
 }
 
 // checkIssuable finds out whether Vault would issue the dynamic secret; it does not.

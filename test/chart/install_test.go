@@ -62,8 +62,8 @@ func (c *cluster) refuses(ctx context.Context, message string, arguments ...stri
 // everything lists what a chart might have made.
 func (c *cluster) everything(ctx context.Context) string {
 	GinkgoHelper()
-	return c.kubectl(ctx, "get", "customresourcedefinitions,csidrivers,clusterroles,validatingadmissionpolicies,secrets,serviceaccounts,deployments,daemonsets",
-		"--all-namespaces", "--output=name")
+	return c.kubectl(ctx, "get", "--all-namespaces", "--output=name", "customresourcedefinitions,csidrivers,clusterroles,"+
+		"validatingadmissionpolicies,secrets,serviceaccounts,deployments,daemonsets")
 }
 
 func (c *cluster) kubectl(ctx context.Context, arguments ...string) string {
@@ -73,7 +73,8 @@ func (c *cluster) kubectl(ctx context.Context, arguments ...string) string {
 
 func (c *cluster) makeNamespace(ctx context.Context, name string, labels map[string]string) {
 	GinkgoHelper()
-	_, err := c.clients.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+	_, err := c.clients.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
 	Expect(err).NotTo(HaveOccurred())
 }
 
@@ -110,11 +111,13 @@ var _ = Describe("a cluster", Ordered, func() {
 
 	shortNames := func(ctx context.Context) string {
 		GinkgoHelper()
-		return c.kubectl(ctx, "get", "customresourcedefinition", "connections.sallyport.dev", "--output=jsonpath={.spec.names.shortNames}")
+		return c.kubectl(ctx, "get", "customresourcedefinition", "connections.sallyport.dev",
+			"--output=jsonpath={.spec.names.shortNames}")
 	}
 
 	It("without CRDs is told to get them", func(ctx SpecContext) {
-		c.refuses(ctx, "the CRDs are missing, and crds.install is false: apply crds.yaml of this release first", append(install, "--set=crds.install=false")...)
+		c.refuses(ctx, "the CRDs are missing, and crds.install is false: apply crds.yaml of this release first",
+			append(install, "--set=crds.install=false")...)
 	})
 
 	It("without a namespace that is named is told to make it", func(ctx SpecContext) {
@@ -147,14 +150,16 @@ var _ = Describe("a cluster", Ordered, func() {
 	})
 
 	It("has its CRDs upgraded with the chart", func(ctx SpecContext) {
-		c.succeeds(ctx, "upgrade", "sallyport", config("chart"), "--namespace", namespace, "--set=csiDriver.audiences={vault,openbao}")
+		c.succeeds(ctx, "upgrade", "sallyport", config("chart"), "--namespace", namespace,
+			"--set=csiDriver.audiences={vault,openbao}")
 		Expect(shortNames(ctx)).To(Equal(`["conn"]`))
 		Expect(c.driver(ctx).Spec.TokenRequests).To(HaveLen(3))
 	})
 
 	It("has one Sallyport only, and is told where", func(ctx SpecContext) {
 		c.makeNamespace(ctx, "second", nil)
-		c.refuses(ctx, "this cluster has a Sallyport already, the Helm release sallyport in namespace sallyport-system, and can have one only",
+		c.refuses(ctx, "this cluster has a Sallyport already, the Helm release sallyport in namespace sallyport-system, "+
+			"and can have one only: upgrade that one, or uninstall it first",
 			"install", "another", config("chart"), "--namespace", "second")
 	})
 
@@ -170,7 +175,8 @@ var _ = Describe("a cluster", Ordered, func() {
 		_, err := c.clients.StorageV1().CSIDrivers().Get(ctx, "csi.sallyport.dev", metav1.GetOptions{})
 		Expect(err).To(HaveOccurred())
 
-		c.refuses(ctx, "the CRDs of an earlier installation are there (by the Helm release sallyport-system/sallyport), and stay with all their objects",
+		c.refuses(ctx, "the CRDs of an earlier installation are there (by the Helm release sallyport-system/sallyport), "+
+			"and stay with all their objects: take them over with --take-ownership --force-conflicts --set adopt=true",
 			"install", "another", config("chart"), "--namespace", "second")
 		c.succeeds(ctx, install...)
 		c.succeeds(ctx, "uninstall", "sallyport", "--namespace", namespace)
@@ -179,8 +185,9 @@ var _ = Describe("a cluster", Ordered, func() {
 	It("with the manifests applied is told where, and has them taken over", func(ctx SpecContext) {
 		c.kubectl(ctx, "delete", "customresourcedefinitions", "--all")
 		c.kubectl(ctx, "apply", "--kustomize", config("default"))
-		c.refuses(ctx, "this cluster has a Sallyport already, installed by manifests in namespace sallyport-system, and can have one only: "+
-			"delete that one first, or take it over, into the same namespace, with --take-ownership --force-conflicts --set adopt=true",
+		c.refuses(ctx, "this cluster has a Sallyport already, installed by manifests in namespace sallyport-system, "+
+			"and can have one only: delete that one first, or take it over, into the same namespace, "+
+			"with --take-ownership --force-conflicts --set adopt=true",
 			"install", "sallyport", config("chart"), "--namespace", "shop")
 		// The manifests label the namespace, and so it is allowed here.
 		c.succeeds(ctx, append(install, "--take-ownership", "--force-conflicts", "--set=adopt=true")...)

@@ -1,5 +1,6 @@
-// Package chart tests the Helm chart of config/chart: that it is what kustomize makes of config/, option by option; that wrong values
-// are refused; and what a real API server makes of installation, upgrade and uninstallation. No program of Sallyport runs here.
+// Package chart tests the Helm chart of config/chart: that it is what kustomize makes of config/, option by option;
+// that wrong values are refused; and what a real API server makes of installation, upgrade and uninstallation. No
+// program of Sallyport runs here.
 package chart
 
 import (

@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// expectSame compares the chart with what kustomize makes. Two things differ: Helm makes the namespace itself, and is told to keep the
-// CRDs when the chart is uninstalled.
+// expectSame compares the chart with what kustomize makes. Two things differ: Helm makes the namespace itself, and is
+// told to keep the CRDs when the chart is uninstalled.
 func expectSame(ctx context.Context, overlay string, arguments ...string) {
 	GinkgoHelper()
 	want, got := kustomized(ctx, overlay), rendered(ctx, arguments...)

@@ -154,9 +154,16 @@ func (s *Sessions) Health(ctx context.Context, config *v1alpha1.VaultConfig) (tr
 
 // Forget drops the sessions of an object that no longer exists, and their connections if no other session uses them.
 // Tokens that they obtained by login are revoked as soon as nothing depends on them; one that somebody put into a
-// Secret is theirs.
+// Secret is theirs. Where leases depend on a session, they can be revoked for a while yet: see Draining.
 func (s *Sessions) Forget(uid types.UID) {
 	s.set.forget(uid)
+}
+
+// Draining returns a session with which leases can be revoked whose VaultConfig, or what that logs in with, is gone for
+// less than drainTime: it makes requests with the last token, as long as that lives, and never with another. It is nil
+// if there is none. The workload, namespace and name of a service account, is empty for a VaultConfig's own identity.
+func (s *Sessions) Draining(config types.NamespacedName, vault string, workload types.NamespacedName) *Session {
+	return s.set.drained(drainKey{config, vault, sessionKey{workload.Namespace, workload.Name}})
 }
 
 // stopTimeout bounds what is still revoked when the process ends: less than the termination grace period.

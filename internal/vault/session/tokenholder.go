@@ -33,6 +33,12 @@ type tokenHolder struct {
 	policyRecheck backoff
 	// closed: nobody gets the session any more. Who still holds it can finish.
 	closed bool
+	// servesLeases: leases were issued, renewed or revoked with it. Then givenUp is told of a login that is given up
+	// though it may live.
+	servesLeases bool
+	givenUp      func(*login)
+	// onlyDrains: its login is the last one, with which leases are revoked and nothing else.
+	onlyDrains bool
 }
 
 // login is a token and what is known of it. It is never changed, only replaced.
@@ -122,7 +128,7 @@ func (h *tokenHolder) takeOver(former *tokenHolder) {
 	former.mu.Lock()
 	defer former.mu.Unlock()
 	h.method, h.workload, h.connector = former.method, former.workload, former.connector
-	h.login, h.checked = former.login, former.checked
+	h.login, h.checked, h.servesLeases = former.login, former.checked, former.servesLeases
 	h.loginBackoff, h.renewBackoff = former.loginBackoff, former.renewBackoff
 	if h.login != nil {
 		h.policyRecheck.hold(h.login.since)
@@ -139,20 +145,40 @@ func (h *tokenHolder) close() {
 		h.login = nil
 	}
 	h.mu.Unlock()
-	if former != nil {
+	giveUp(h, former)
+}
+
+// setAside gives up the token, which may live: what it was got with is gone, or is not accepted any more.
+func (h *tokenHolder) setAside() { giveUp(h, takeLogin(h)) }
+
+// clearToken gives up a token that is dead, or that nobody needs.
+func (h *tokenHolder) clearToken() {
+	if former := takeLogin(h); former != nil {
 		former.ref.Close()
 	}
 }
 
-// clearToken gives up the token: the credential is looked at before anything else is tried.
-func (h *tokenHolder) clearToken() {
+// takeLogin leaves the holder without a token: the credential is looked at before anything else is tried.
+func takeLogin(h *tokenHolder) *login {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	former := h.login
 	h.login = nil
-	h.mu.Unlock()
-	if former != nil {
-		former.ref.Close()
+	return former
+}
+
+// giveUp says that nothing but revocations of leases will use a login from now on.
+func giveUp(h *tokenHolder, former *login) {
+	if former == nil {
+		return
 	}
+	h.mu.Lock()
+	drains := h.servesLeases && h.givenUp != nil
+	h.mu.Unlock()
+	if drains {
+		h.givenUp(former)
+	}
+	former.ref.Close()
 }
 
 // invalidate has the credential read again before the next request.
