@@ -61,8 +61,8 @@ var _ = BeforeSuite(func() { home = GinkgoT().TempDir() })
 func template(ctx context.Context, arguments ...string) (objects, error) {
 	GinkgoHelper()
 	file := filepath.Join(GinkgoT().TempDir(), "rendered")
-	arguments = append([]string{"template", "sallyport", config("chart"), "--namespace", namespace, "--output-dir", file}, arguments...)
-	if output, err := helm(ctx, arguments...); err != nil {
+	base := []string{"template", "sallyport", config("chart"), "--namespace", namespace, "--output-dir", file}
+	if output, err := helm(ctx, append(base, arguments...)...); err != nil {
 		return nil, errors.New(output)
 	}
 	paths, err := filepath.Glob(filepath.Join(file, "sallyport", "templates", "*.yaml"))

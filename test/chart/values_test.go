@@ -56,7 +56,7 @@ var _ = Describe("the values", func() {
 		sections, leaves := schemaPaths()
 		Expect(sections).To(ContainElement("controller.podDisruptionBudget"))
 		leaves = slices.DeleteFunc(leaves, func(path string) bool { return path == "adopt" || path == "global" })
-		Expect(slices.Sorted(maps.Keys(options))).To(Equal(leaves), "an option of the schema and its line in testdata/options.yaml")
+		Expect(slices.Sorted(maps.Keys(options))).To(Equal(leaves), "the schema, and testdata/options.yaml")
 		for path, option := range options {
 			before := rendered(ctx, "--values", valuesFile(option.With))
 			after := rendered(ctx, "--values", valuesFile(option.With), "--values", valuesFile(nested(path, option.Value)))
@@ -94,7 +94,8 @@ var _ = Describe("the values", func() {
 		_, err := template(ctx, "--values", file)
 		Expect(err).To(MatchError(ContainSubstring(message)))
 	},
-		Entry("a Vault's path in place of its origin", `controller: {allowedVaultURLs: ["https://vault.example.com/v1"]}`, "/controller/allowedVaultURLs/0"),
+		Entry("a Vault's path in place of its origin", `controller: {allowedVaultURLs: ["https://vault.example.com/v1"]}`,
+			"/controller/allowedVaultURLs/0"),
 		Entry("a digest that is none", `image: {digest: "sha256:1234"}`, "/image/digest"),
 		Entry("no replica", `controller: {replicas: 0}`, "/controller/replicas"),
 		Entry("an access that there is not", `rbac: {secretAccess: all}`, "/rbac/secretAccess"),
@@ -111,7 +112,7 @@ var _ = Describe("the values", func() {
 			Expect(driver.Object["spec"].(map[string]any)["serviceAccountTokenInSecrets"] != nil).To(Equal(expected), version)
 		}
 		_, err := template(ctx, "--kube-version", "1.31.9")
-		Expect(err).To(MatchError(ContainSubstring("requires kubeVersion: >=1.32.0-0 which is incompatible with Kubernetes v1.31.9")))
+		Expect(err).To(MatchError(ContainSubstring("requires kubeVersion: >=1.32.0-0 which is incompatible with Kubernetes")))
 	})
 
 	It("pass Helm's own lint", func(ctx SpecContext) {
