@@ -15,12 +15,23 @@ import (
 func (h *tokenHolder) logIn(
 	ctx context.Context, conn *transport.Conn, c auth.Credential, former *login,
 ) (*login, error) {
+	release, err := h.accountTurn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if err := h.rejected(c); err != nil {
+		return nil, err
+	}
 	result, err := h.method.Login(ctx, conn, c)
 	switch {
 	case fault.Is(err, v1alpha1.ReasonAuthFailed):
 		return nil, h.reject(c, err)
 	case err != nil:
 		return nil, err
+	}
+	if key, found := h.accountKey(); found {
+		h.environment.accounts.accept(key)
 	}
 	if former != nil && !result.Info.FromLogin && former.credential.Fingerprint == c.Fingerprint {
 		result.Info.LastRenewal = former.info.LastRenewal
@@ -59,6 +70,7 @@ func (h *tokenHolder) setLogin(next *login) *login {
 	former := h.login
 	h.login, h.checked = next, h.now()
 	h.loginBackoff.reset()
+	h.refused, h.accepted = Refused{}, next.credential.Fingerprint
 	h.renewBackoff.reset()
 	h.policyRecheck.hold(next.since)
 	h.mu.Unlock()
@@ -71,21 +83,32 @@ func (h *tokenHolder) setLogin(next *login) *login {
 // reject remembers that Vault does not accept a credential, and returns why.
 func (h *tokenHolder) reject(c auth.Credential, err error) error {
 	err = notSent(err)
+	key, lockable := h.accountKey()
+	rejected, ok := errors.AsType[*auth.RejectedError](err)
+	counted := lockable && ok && rejected.Counted
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if rejected, ok := errors.AsType[*auth.RejectedError](err); ok && rejected.Retryable {
+	if !counted {
 		h.loginBackoff.fail(h.now(), c.Fingerprint, err)
-	} else {
-		h.loginBackoff.failForGood(c.Fingerprint, err)
+		return err
 	}
+	// Where it was accepted before, other replicas may come to offer it as well.
+	alone := h.accepted != c.Fingerprint && (h.told == nil || !h.told.accepted)
+	h.environment.accounts.refuse(key, c.Fingerprint, alone)
+	h.loginBackoff.note(c.Fingerprint, err)
+	h.refused = Refused{Time: h.now(), SecretVersion: c.Version}
 	return err
 }
 
-// rejected returns why Vault did not accept this credential earlier, nil if it may be offered.
+// rejected returns why a credential is not offered to Vault now, which refused it earlier; nil if it may be.
 func (h *tokenHolder) rejected(c auth.Credential) error {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.loginBackoff.heldFor(h.now(), c.Fingerprint)
+	held, last := h.loginBackoff.heldFor(h.now(), c.Fingerprint), h.loginBackoff.last(c.Fingerprint)
+	h.mu.Unlock()
+	if held != nil {
+		return held
+	}
+	return h.heldForAccount(c, last)
 }
 
 // notSent is what a failed login or renewal means to the request that waits for it: that was not sent, so nothing about

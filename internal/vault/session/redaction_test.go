@@ -32,14 +32,13 @@ func TestNothingPrintsSecrets(t *testing.T) {
 			ExpireTime: time.Now(),
 		}, ref: newTokenRef(),
 	}
-	rejected := &auth.RejectedError{Fault: fault.Transient("AuthFailed", "no"), Retryable: true}
+	rejected := &auth.RejectedError{Fault: fault.Transient("AuthFailed", "no"), Counted: true}
 	session.holder.loginBackoff.fail(time.Now(), [sha256.Size]byte{}, rejected)
 	reader := inMemory(func() map[string]string { return map[string]string{"password": secret} })
 	pool := sessions.ephemeral
 	pool.byKey[[sha256.Size]byte{}] = &entry{
 		own: newSessionSet(&environment{reader: reader, clock: clock.RealClock{}}), session: session, users: 1,
 	}
-	pool.rejected.Add("x", session.holder.loginBackoff, time.Hour)
 	redaction.Check(t, map[string]any{
 		"token holder":          session.holder,
 		"login":                 session.holder.login,

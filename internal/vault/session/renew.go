@@ -44,12 +44,9 @@ func (h *tokenHolder) keepAlive(ctx context.Context, conn *transport.Conn, c aut
 		// its own (500).
 	}
 	// The new token is there before the old one is given up.
-	err := h.rejected(c)
+	next, err := h.logIn(ctx, conn, c, current)
 	if err == nil {
-		var next *login
-		if next, err = h.logIn(ctx, conn, c, current); err == nil {
-			return next
-		}
+		return next
 	}
 	h.renewalFailed(err)
 	return h.confirm(current)

@@ -78,7 +78,8 @@ func (s *Session) Format(state fmt.State, _ rune) {
 func (s *Session) Actor() string { return s.holder.actor() }
 
 // touch notes that somebody uses the session now.
-func (s *Session) touch(workload *auth.Workload) {
+func (s *Session) touch(config *v1alpha1.VaultConfig, workload *auth.Workload) {
+	s.holder.tell(config)
 	s.mu.Lock()
 	s.used = s.holder.now()
 	s.mu.Unlock()

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"crypto/sha256"
 	"sync"
 	"time"
 
@@ -31,6 +32,11 @@ type tokenHolder struct {
 	loginBackoff  backoff
 	renewBackoff  backoff
 	policyRecheck backoff
+	// refused is the last login that Vault refused and counted, accepted the credential of the last that it accepted, told
+	// what the object's status tells of both.
+	refused  Refused
+	accepted [sha256.Size]byte
+	told     *told
 	// closed: nobody gets the session any more. Who still holds it can finish.
 	closed bool
 }
@@ -123,7 +129,12 @@ func (h *tokenHolder) takeOver(former *tokenHolder) {
 	defer former.mu.Unlock()
 	h.method, h.workload, h.connector = former.method, former.workload, former.connector
 	h.login, h.checked = former.login, former.checked
-	h.loginBackoff, h.renewBackoff = former.loginBackoff, former.renewBackoff
+	h.renewBackoff = former.renewBackoff
+	h.refused, h.accepted = former.refused, former.accepted
+	// What may be tried again within minutes is tried after an edit at once. The rest accounts knows.
+	if last := former.loginBackoff; last.err != nil && h.method.Account() != "" {
+		h.loginBackoff.note(last.credential, last.err)
+	}
 	if h.login != nil {
 		h.policyRecheck.hold(h.login.since)
 	}
