@@ -8,7 +8,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/resolver"
 	"sallyport.dev/sallyport/test/builder"
 )
@@ -42,16 +41,4 @@ func TestTheFirstMountWakesAConnection(t *testing.T) {
 		NewWithT(t).Expect(firstMounted.Update(event.UpdateEvent{ObjectOld: test.before, ObjectNew: test.after})).
 			To(Equal(test.wakes))
 	}
-}
-
-func TestWhatIsWrongWithAVaultConfigIsWaitedFor(t *testing.T) {
-	g := NewWithT(t)
-	connection := builder.Connection("shop", "db", nil)
-	bad := fault.Terminal(v1alpha1.ReasonInvalidSpec, "bad")
-	if f := seenFrom(connection, nil); f != nil {
-		t.Errorf("nothing is wrong, and became %v", f)
-	}
-	g.Expect(seenFrom(connection, bad).Class).To(Equal(fault.ClassTerminal), "its own")
-	config := fault.Subject{Kind: fault.KindVaultConfig, Namespace: "shop", Name: "main"}
-	g.Expect(seenFrom(connection, fault.About(bad, config)).Class).To(Equal(fault.ClassWaiting))
 }

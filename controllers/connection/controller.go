@@ -80,7 +80,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: next(connection, resolved)}, nil
 	}
 	r.remember(request.NamespacedName, "")
-	f := seenFrom(connection, err)
+	var f *fault.Fault
+	if err != nil {
+		f = fault.From(err)
+	}
 	if err := r.report(ctx, connection, resolved, f); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -96,17 +99,6 @@ func (r *Reconciler) check(ctx context.Context, connection *v1alpha1.Connection)
 	ctx, cancel := context.WithTimeout(ctx, requeue.LookTime)
 	defer cancel()
 	return r.engine.Check(ctx, connection, r.known(client.ObjectKeyFromObject(connection)))
-}
-
-// seenFrom returns the fault as the Connection's status tells it, nil for none. What only an edit of a VaultConfig
-// cures is waited for: the Connection itself needs none.
-func seenFrom(connection *v1alpha1.Connection, err error) *fault.Fault {
-	if err == nil {
-		return nil
-	}
-	return fault.From(err).For(fault.Subject{
-		Kind: fault.KindConnection, Namespace: connection.Namespace, Name: connection.Name,
-	})
 }
 
 // next is when to look again at a Connection that can be resolved. One that is mounted is looked at whenever its

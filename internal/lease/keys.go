@@ -22,14 +22,14 @@ import (
 // +kubebuilder:rbac:groups="",namespace=sallyport-system,resources=secrets,resourceNames=sallyport-lease-key,verbs=get
 
 const (
-	// KeySecretName is the Secret, in Sallyport's own namespace, with the keys that encrypt the leases of volumes: "key",
-	// "key-2", "key-3" and so on. The one with the highest number encrypts, all decrypt. The first replica that needs one
-	// creates it. Deleting it leaves all leases to expire.
+	// KeySecretName is the Secret, in Sallyport's own namespace, with the keys that encrypt the leases of volumes:
+	// "key", "key-2", "key-3" and so on. The one with the highest number encrypts, all decrypt. The first replica that
+	// needs one creates it. Deleting it leaves all leases to expire.
 	KeySecretName = "sallyport-lease-key"
 	keyField      = "key"
 	keyBytes      = 32 // AES-256
-	// rereadPause is how soon the Secret is read again because of a state that no key opens. A node can send such states
-	// as fast as it likes.
+	// rereadPause is how soon the Secret is read again because of a state that no key opens. A node can send such
+	// states as fast as it likes.
 	rereadPause = time.Second
 )
 

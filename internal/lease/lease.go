@@ -20,10 +20,11 @@ type Lease struct {
 	Name string `json:"id"`
 	// SecretKey says which secret of a Connection it is.
 	SecretKey string `json:"slot"`
-	// Config is the VaultConfig that it was issued through. One that is made again under this name takes the lease up if
-	// it leads to the same Vault: to that the lease belongs, and not to an object in Kubernetes.
+	// Config is the VaultConfig that it was issued through. One that is made again under this name takes the lease up
+	// if it leads to the same Vault: to that the lease belongs, and not to an object in Kubernetes.
 	Config types.NamespacedName `json:"config"`
-	// Vault is where that led: the URL and the namespace.
+	// Vault is where that led: the URL and the namespace. To another Vault the lease means nothing: it would say that
+	// it is gone.
 	Vault string `json:"vault"`
 	// ServiceAccount of the pod if the VaultConfig logs in as the workload.
 	ServiceAccount string `json:"serviceAccount,omitempty"`
@@ -71,7 +72,7 @@ func (d DynamicSecret) Format(state fmt.State, _ rune) {
 func (d DynamicSecret) lease(now time.Time) Lease {
 	l := Lease{
 		Name: d.Name, SecretKey: d.SecretKey,
-		Config: client.ObjectKeyFromObject(d.Config), Vault: vaultOf(d.Config),
+		Config: client.ObjectKeyFromObject(d.Config), Vault: session.VaultOf(d.Config),
 		ServiceAccount: d.ServiceAccount,
 		LeaseID:        d.Issued.Lease.ID.Reveal(), Renewable: d.Issued.Lease.Renewable, Duration: d.Issued.Lease.Duration,
 		Since: now, Expires: d.Issued.ExpireTime,
@@ -83,11 +84,6 @@ func (d DynamicSecret) lease(now time.Time) Lease {
 		}
 	}
 	return l
-}
-
-// vaultOf says where a VaultConfig leads: a lease means nothing to another Vault, which would say that it is gone.
-func vaultOf(config *v1alpha1.VaultConfig) string {
-	return config.Spec.URL + " " + config.Spec.VaultNamespace
 }
 
 // renewAt is when to renew the lease: at two thirds of it. Zero if it cannot be renewed.

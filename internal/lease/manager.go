@@ -148,7 +148,7 @@ func (m *Manager) session(
 	case client.IgnoreNotFound(err) != nil:
 		return nil, fault.Transient(v1alpha1.ReasonInternal,
 			"VaultConfig %s cannot be read from the Kubernetes API", l.Config)
-	case err != nil || vaultOf(config) != l.Vault:
+	case err != nil || session.VaultOf(config) != l.Vault:
 		return nil, fault.Waiting(v1alpha1.ReasonConfigNotFound,
 			"VaultConfig %s, which the lease was made through, does not exist any more, or is about another Vault", l.Config)
 	}

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// maxPending bounds the leases that are pending, and maxPendingOfNamespace those of one namespace's pods: a tenth, so
-	// that one tenant leaves the others room. At less than a kilobyte each they take some 16 MB at most.
+	// maxPending bounds the leases that are pending, and maxPendingOfNamespace those of one namespace's pods: a tenth,
+	// so that one tenant leaves the others room. At less than a kilobyte each they take some 16 MB at most.
 	maxPending            = 20_000
 	maxPendingOfNamespace = maxPending / 10
 )

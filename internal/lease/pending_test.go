@@ -23,6 +23,13 @@ import (
 	"sallyport.dev/sallyport/test/builder"
 )
 
+// noSessions are those of a replica that has logged in nowhere.
+func noSessions(t *testing.T) *session.Sessions {
+	sessions, err := session.NewSessions(session.Options{Reader: fake.NewClientBuilder().Build()})
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return sessions
+}
+
 // A revocation is followed as far as the VaultConfig, which does not exist here: from there on it is Vault's, as in
 // test/integration.
 func TestWhatNoVolumeCameWithIsRevokedWhenItsPodIsGone(t *testing.T) {
@@ -33,7 +40,7 @@ func TestWhatNoVolumeCameWithIsRevokedWhenItsPodIsGone(t *testing.T) {
 	pod := builder.Pod("shop", "web", func(p *corev1.Pod) { p.UID = "uid" })
 	objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(pod).Build()
 	clk := testingclock.NewFakePassiveClock(noon)
-	m := NewManager(Options{Objects: objects, Pods: objects, Clock: clk, Log: logr.Discard()})
+	m := NewManager(Options{Objects: objects, Pods: objects, Sessions: noSessions(t), Clock: clk, Log: logr.Discard()})
 	volume := Volume{ID: "csi-1", PodUID: "uid", PodName: "web", Namespace: "shop"}
 	waiting := func() int { return len(m.pending.before(clk.Now().Add(time.Hour))) }
 	track := func(id string, duration time.Duration) {
@@ -66,7 +73,7 @@ func TestWhatNoVolumeCameWithIsRevokedWhenItsPodIsGone(t *testing.T) {
 func TestAVolumeThatComesWithItClaimsIt(t *testing.T) {
 	g := NewWithT(t)
 	objects := fake.NewClientBuilder().Build()
-	m := NewManager(Options{Objects: objects, Pods: objects, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
+	m := NewManager(Options{Objects: objects, Pods: objects, Sessions: noSessions(t), Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
 	l := volumeLeases()
 	m.TrackPending(l, []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{})})
 	all := func(Lease) bool { return true }
@@ -90,7 +97,7 @@ func TestWhatCouldNotBeRevokedIsQueued(t *testing.T) {
 			return c.Get(ctx, key, object, options...) // the VaultConfig is gone
 		},
 	})
-	m := NewManager(Options{Objects: objects, Pods: objects, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
+	m := NewManager(Options{Objects: objects, Pods: objects, Sessions: noSessions(t), Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
 	m.RevokeUndelivered("shop", []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{}), dynamicSecret("b", "s", time.Hour, true, session.TokenTerm{})})
 	settled := func() bool { return !m.queue.busy() }
 	g.Eventually(settled).Should(BeTrue())
@@ -132,7 +139,7 @@ func TestALeaseThatEndedLongAgoIsNotQueuedForEver(t *testing.T) {
 		},
 	})
 	clk := testingclock.NewFakePassiveClock(noon)
-	m := NewManager(Options{Objects: away, Pods: away, Clock: clk, Log: logr.Discard()})
+	m := NewManager(Options{Objects: away, Pods: away, Sessions: noSessions(t), Clock: clk, Log: logr.Discard()})
 	m.RevokeUndelivered("shop", []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{})})
 	clk.SetTime(noon.Add(time.Hour + clockTolerance - time.Second))
 	m.sweep(t.Context())

@@ -45,11 +45,7 @@ func (m *Manager) maintain(ctx context.Context, l *Lease, workload *auth.Workloa
 	session, done, err := m.begin(ctx, l, namespace, workload)
 	if err != nil {
 		l.replaceNow = passed(l.replaceAt(), now)
-		if fault.Is(err, v1alpha1.ReasonConfigNotFound) && (l.expired(now) || !l.RevokeAt.IsZero()) {
-			leases.WithLabelValues(actionLeft).Inc()
-			return false
-		}
-		return true
+		return !fault.Is(err, v1alpha1.ReasonConfigNotFound) || m.maintainOrphan(ctx, l, namespace)
 	}
 	defer done()
 	*l = l.withToken(session.TokenTerm(), now)
@@ -62,6 +58,21 @@ func (m *Manager) maintain(ctx context.Context, l *Lease, workload *auth.Workloa
 	l.replaceNow = passed(l.replaceAt(), now)
 	_, err = secrets.LookUpLease(ctx, session, secrets.NewLeaseID(l.LeaseID))
 	return !errors.Is(err, secrets.ErrLeaseGone) // any other failure says nothing about the lease
+}
+
+// maintainOrphan is maintain for a lease whose VaultConfig is gone: it is left to the pod, and revoked with what is
+// left of the session when the pod needs it no more.
+func (m *Manager) maintainOrphan(ctx context.Context, l *Lease, namespace string) bool {
+	now := m.clock.Now()
+	switch {
+	case l.expired(now):
+		leases.WithLabelValues(actionLeft).Inc()
+		return false
+	case !passed(l.RevokeAt, now):
+		return true
+	}
+	err := m.revokeLease(ctx, l, namespace)
+	return err != nil && m.keepReplaced(err, l)
 }
 
 // renew renews a lease and tells whether it is still there. What cannot be renewed, or not for long, is to be replaced.

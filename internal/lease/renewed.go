@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// maxRenewedNamespaces and maxRenewedOfNamespace bound the memory for renewals, 16 MB at most. What falls out of it,
-	// the longest unused first, is renewed once more, and one namespace pushes out what is its own only.
+	// maxRenewedNamespaces and maxRenewedOfNamespace bound the memory for renewals, 16 MB at most. What falls out of
+	// it, the longest unused first, is renewed once more, and one namespace pushes out what is its own only.
 	maxRenewedNamespaces  = 128
 	maxRenewedOfNamespace = 512
 	// renewedIdle is how long a namespace is remembered in which nothing is renewed.

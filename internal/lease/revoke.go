@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/secrets"
@@ -113,15 +115,17 @@ func (m *Manager) revokeQueued(r revocation) bool {
 // be revoked is left to expire.
 func (m *Manager) revokeReplaced(ctx context.Context, session *session.Session, l *Lease) bool {
 	err := revoke(ctx, session, l)
-	switch {
-	case err == nil:
-		return true
-	case fault.From(err).Class != fault.ClassTransient:
+	return err == nil || !m.keepReplaced(err, l)
+}
+
+// keepReplaced tells whether what was replaced, and could not be revoked, is to be tried again, and when.
+func (m *Manager) keepReplaced(err error, l *Lease) bool {
+	if fault.From(err).Class != fault.ClassTransient {
 		leases.WithLabelValues(actionLeft).Inc()
-		return true
+		return false
 	}
 	l.RevokeAt = m.clock.Now().Add(revokePause)
-	return false
+	return true
 }
 
 // errWorkloadGone marks the fault of a lease that only a pod which is gone could revoke.
@@ -132,15 +136,36 @@ func (m *Manager) revokeLease(ctx context.Context, l *Lease, namespace string) e
 	if l.LeaseID == "" || l.expired(m.clock.Now().Add(-clockTolerance)) {
 		return nil
 	}
-	session, done, err := m.begin(ctx, l, namespace, nil)
+	done, err := m.calls.acquire(ctx, laneOf(namespace, l))
+	if err != nil {
+		return err
+	}
+	defer done()
+	session, err := m.revokingSession(ctx, l, namespace)
 	if err == nil {
 		err = revoke(ctx, session, l)
-		done()
 	}
 	if l.ServiceAccount != "" && fault.Is(err, v1alpha1.ReasonCredentialMissing) {
 		return errors.Join(err, errWorkloadGone)
 	}
 	return err
+}
+
+// revokingSession returns the session to revoke a lease with: where its VaultConfig is gone, or can log in no more, one
+// that has the last token for a while.
+func (m *Manager) revokingSession(ctx context.Context, l *Lease, namespace string) (*session.Session, error) {
+	current, err := m.session(ctx, l, namespace, nil)
+	if err == nil || fault.From(err).Class == fault.ClassTransient {
+		return current, err
+	}
+	workload := types.NamespacedName{}
+	if l.ServiceAccount != "" {
+		workload = types.NamespacedName{Namespace: namespace, Name: l.ServiceAccount}
+	}
+	if draining := m.sessions.Draining(l.Config, l.Vault, workload); draining != nil {
+		return draining, nil
+	}
+	return nil, err
 }
 
 func revoke(ctx context.Context, session *session.Session, l *Lease) error {

@@ -77,7 +77,12 @@ func (p *plan) issue(ctx context.Context) []lease.DynamicSecret {
 	// Detached, because a response that nobody waits for any more is a lease that nobody revokes.
 	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 	defer cancel()
-	inParallel(detached, sources, func(s *source) { s.issue(detached) })
+	inParallel(detached, sources, func(s *source) {
+		if s.issue(detached); s.err == nil {
+			p.keep(s, &s.issued.Secret) // what finds no room is issued all the same, and the caller's to revoke
+			s.issued.Secret.Data = nil
+		}
+	})
 	var issued []lease.DynamicSecret
 	for _, s := range sources {
 		if s.issued == nil {

@@ -162,10 +162,7 @@ func (s *source) keep(secret *secrets.Secret, values bool) {
 
 // issue has Vault issue the dynamic secret.
 func (s *source) issue(ctx context.Context) {
-	if s.issued, s.err = secrets.Issue(ctx, s.session, s.location); s.err == nil {
-		s.keep(&s.issued.Secret, true)
-		s.issued.Secret.Data = nil
-	}
+	s.issued, s.err = secrets.Issue(ctx, s.session, s.location)
 }
 
 // checkIssuable finds out whether Vault would issue the dynamic secret; it does not.

@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -392,6 +393,111 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		denied := creds("denied", "app")
 		create(denied)
 		expectCondition(denied, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonPermissionDenied, ContainSubstring(`"read" on `+engine+"/creds/app"))
+	})
+
+	Describe("that is deleted together with its VaultConfig", func() {
+		// gone deletes objects and waits until the replica's cache knows, and the session is dropped.
+		gone := func(objects ...client.Object) {
+			GinkgoHelper()
+			for _, object := range objects {
+				Expect(cp.Client.Delete(ctx, object)).To(Succeed())
+				Eventually(func() error { return cp.Client.Get(ctx, client.ObjectKeyFromObject(object), object) }).ShouldNot(Succeed())
+			}
+			time.Sleep(time.Second)
+		}
+		authority := func() *corev1.ConfigMap {
+			ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "ca"}, Data: map[string]string{"ca.crt": vault.CACertificate()}}
+			create(ca)
+			update(config, func(c *v1alpha1.VaultConfig) {
+				c.Spec.CACertificate = ""
+				c.Spec.CACertificateFrom = &v1alpha1.CACertificateSource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "ca", Key: "ca.crt"}}
+			})
+			return ca
+		}
+		secret := func(name string) *corev1.Secret {
+			return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+		}
+		expectGivenBack := func(v *leasedVolume) {
+			GinkgoHelper()
+			before := leaseMetric("released")
+			Expect(caller.release(v.leases)).To(Succeed())
+			Eventually(func() error { return login(v) }).Should(MatchError(env.ErrPostgresLogin))
+			Expect(leaseMetric("released") - before).To(BeEquivalentTo(1))
+		}
+
+		It("gives back what it made, also when Secret and CA go first", func() {
+			ca := authority()
+			c := creds("db", "app")
+			create(c)
+			v, other := volume("db").mounted(caller), volume("db").mounted(caller)
+			gone(secret("vault-token"), ca, config, c)
+			Expect(login(v)).To(Succeed(), "the pod may be at work yet")
+			expectGivenBack(v)
+			expectGivenBack(other)
+			before := leaseMetric("released")
+			Expect(caller.release(v.leases)).To(Succeed(), "once more changes nothing")
+			Expect(leaseMetric("released") - before).To(BeNumerically("<=", 1))
+		})
+
+		It("gives back what was made with a login, and leads to no other login", func() {
+			mount := "userpass-" + namespace
+			vault.EnableAuth(mount, "userpass")
+			DeferCleanup(func() { vault.DisableAuth(mount) })
+			vault.Write("auth/"+mount+"/users/bob", map[string]any{"password": "a password of bob", "token_policies": "leases"})
+			bob := builder.Secret(namespace, "bob", map[string]string{"password": "a password of bob"})
+			create(bob)
+			update(config, func(c *v1alpha1.VaultConfig) {
+				c.Spec.Auth = v1alpha1.VaultAuth{UserPass: &v1alpha1.PasswordAuth{
+					Mount: v1alpha1.MountPath(mount), Username: "bob", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "bob", Key: "password"},
+				}}
+			})
+			c := creds("db", "app")
+			create(c)
+			v := volume("db").mounted(caller)
+			tokens := vault.TokensFrom("auth/" + mount + "/login/bob")
+			gone(config, bob, c)
+			Expect(login(v)).To(Succeed())
+			expectGivenBack(v)
+			Expect(vault.TokensFrom("auth/" + mount + "/login/bob")).To(BeNumerically("<=", tokens))
+		})
+
+		It("says and counts that it is left when nobody knows a token for it any more", func() {
+			create(creds("db", "app"))
+			other, err := cp.StartController(ctx, "sallyport-controller-left", log)
+			Expect(err).NotTo(HaveOccurred())
+			v := volume("db").mounted(caller)
+			gone(config)
+			released, left := leaseMetric("released"), leaseMetric("left")
+			expectFault(newCaller(other).release(v.leases), v1alpha1.ReasonConfigNotFound, "does not exist any more")
+			Expect(other.Stop()).To(Succeed())
+			Expect(leaseMetric("released")).To(Equal(released))
+			Expect(leaseMetric("left") - left).To(BeEquivalentTo(1))
+			Expect(login(v)).To(Succeed())
+			expectGivenBack(v)
+		})
+
+		It("gives back what it made before it was made again", func() {
+			create(creds("db", "app"))
+			v, idle := volume("db").mounted(caller), volume("db").mounted(caller)
+			gone(config)
+			former := v.files
+			config = vault.Config(namespace, "main")
+			create(config)
+			Eventually(func() error { return v.resolve(caller) }).Should(Succeed())
+			Expect(database.Login(former["username"], former["password"])).To(Succeed())
+			Expect(login(v)).To(Succeed())
+			expectGivenBack(idle)
+			Expect(caller.release(v.leases)).To(Succeed())
+			Eventually(users).ShouldNot(ContainElements(former["username"], v.files["username"]))
+		})
+
+		It("gives back what it made at the Vault that it led to before an edit", func() {
+			create(creds("db", "app"))
+			v := volume("db").mounted(caller)
+			update(config, func(c *v1alpha1.VaultConfig) { c.Spec.URL = "https://vault.invalid:8200" })
+			expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonVaultUnreachable, Not(BeEmpty()))
+			expectGivenBack(v)
+		})
 	})
 
 	It("gives leases of one volume to no other, and takes no others for leases", func() {

@@ -59,8 +59,8 @@ type LoginResult struct {
 // RejectedError is a login that Vault answered with no.
 type RejectedError struct {
 	*fault.Fault
-	// Counted: Vault counts it, and locks the account after a few. All others may be tried again within minutes, because
-	// somebody may put it right in Vault.
+	// Counted: Vault counts it, and locks the account after a few. All others may be tried again within minutes,
+	// because somebody may put it right in Vault.
 	Counted bool
 }
 

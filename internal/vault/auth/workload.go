@@ -35,6 +35,9 @@ func NewWorkloadIdentity(workload *Workload) *WorkloadIdentity {
 // String is namespace/name of the service account.
 func (w *WorkloadIdentity) String() string { return w.namespace + "/" + w.serviceAccount }
 
+// Namespace of the service account.
+func (w *WorkloadIdentity) Namespace() string { return w.namespace }
+
 // ServiceAccount is its name.
 func (w *WorkloadIdentity) ServiceAccount() string { return w.serviceAccount }
 

@@ -88,6 +88,7 @@ func newIssued(conn *session.Conn, found kvPath, response *transport.Response) *
 			ID: NewLeaseID(response.LeaseID), Duration: leaseDuration(response), Renewable: response.Renewable,
 		}
 		conn.DetachToken()
+		conn.ServeLeases()
 		rememberLease(conn, found)
 		return issued
 	}

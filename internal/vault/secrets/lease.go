@@ -80,8 +80,13 @@ func RevokeLease(ctx context.Context, s *session.Session, id LeaseID) error {
 func callLease(
 	ctx context.Context, s *session.Session, operation string, body map[string]any,
 ) (*transport.Response, error) {
-	response, err := call(ctx, s, transport.Request{
-		Method: http.MethodPost, Path: "sys/leases/" + operation, Body: body, Capability: `"update"`,
+	var response *transport.Response
+	err := s.Do(ctx, func(ctx context.Context, conn *session.Conn) (err error) {
+		conn.ServeLeases()
+		response, err = conn.Call(ctx, transport.Request{
+			Method: http.MethodPost, Path: "sys/leases/" + operation, Body: body, Capability: `"update"`,
+		})
+		return err
 	})
 	if err != nil && response.Is(http.StatusBadRequest) {
 		return nil, ErrLeaseGone

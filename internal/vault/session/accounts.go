@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"sync"
 	"time"
 
@@ -103,67 +104,22 @@ func (a *accounts) accept(key accountKey) {
 	a.refused.Remove(key)
 }
 
-// accountKey returns the key of the account that the holder logs in to, and false if none can be locked.
-func (h *tokenHolder) accountKey() (accountKey, bool) {
-	account := h.method.Account()
-	if account == "" {
-		return accountKey{}, false
-	}
-	return sha256.Sum256([]byte(h.connector.origin + "\x00" + h.config.Spec.VaultNamespace + "\x00" + account)), true
-}
+// offers decides when a credential is offered to Vault. It is safe for concurrent use.
+type offers struct {
+	accounts *accounts
+	leading  func() bool
+	// account that is logged in to; lockable tells whether there is one that Vault may lock.
+	account  accountKey
+	lockable bool
+	method   auth.Method
+	actor    string
 
-// accountTurn waits until no other login of the account is under way.
-func (h *tokenHolder) accountTurn(ctx context.Context) (release func(), err error) {
-	key, found := h.accountKey()
-	if !found {
-		return func() {}, nil
-	}
-	if release, err = h.environment.accounts.turns.Acquire(ctx, key, 1); err != nil {
-		return nil, fault.Transient(v1alpha1.ReasonVaultUnreachable,
-			"another login of the same account hangs, and this one waits for it (%s)", h.actor())
-	}
-	return release, nil
-}
-
-// heldForAccount returns why a credential is not offered now because Vault would lock the account; nil if it may be.
-func (h *tokenHolder) heldForAccount(c auth.Credential, last error) error {
-	key, found := h.accountKey()
-	if !found {
-		return nil
-	}
-	if refused, again := h.environment.accounts.next(key, c.Fingerprint); h.now().Before(again) {
-		h.noteRefused(c, refused)
-		if last != nil {
-			return last
-		}
-		return fault.Waiting(v1alpha1.ReasonAuthFailed, "Vault refused this login when another object tried it (%s)", h.actor()).
-			WithRemedy("%s; it is tried again rarely enough for nobody to be locked out", h.method.Remedy())
-	}
-	return h.heldForOthers(c)
-}
-
-// heldForOthers returns why a credential is left to the leading replica, as the object's status tells: that one logs in
-// first where a refused login counts, and what it was refused, no other replica tries, nor the next process.
-func (h *tokenHolder) heldForOthers(c auth.Credential) error {
-	h.mu.Lock()
-	told, own := h.told, h.refused
-	h.mu.Unlock()
-	if told == nil {
-		return nil
-	}
-	// What this process was refused itself, it knows better.
-	if r := told.refused; r != nil && r.SecretVersion == c.Version && r.Time.After(own.Time.Truncate(time.Second)) &&
-		h.now().Before(r.Time.Add(furtherTries)) {
-		return told.problem
-	}
-	switch {
-	case h.environment.leading(), told.accepted:
-		return nil
-	case told.problem != nil:
-		return told.problem
-	}
-	return fault.Waiting(v1alpha1.ReasonAuthFailed,
-		"the leading replica logs in first, because Vault locks an account after a few wrong logins (%s)", h.actor())
+	mu      sync.Mutex
+	backoff backoff
+	// refused is the last login that Vault refused and counted, accepted the credential of the last that it accepted.
+	refused  Refused
+	accepted [sha256.Size]byte
+	told     told
 }
 
 // Refused is a login that Vault refused and counted.
@@ -173,42 +129,132 @@ type Refused struct {
 	SecretVersion string
 }
 
-// noteRefused remembers when a credential was refused last.
-func (h *tokenHolder) noteRefused(c auth.Credential, at time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if at.After(h.refused.Time) || h.refused.SecretVersion != c.Version {
-		h.refused = Refused{Time: at, SecretVersion: c.Version}
-	}
-}
-
-// tell has the holder know what the status of the object tells.
-func (h *tokenHolder) tell(config *v1alpha1.VaultConfig) {
-	next := &told{}
-	condition := meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionAuthenticated)
-	if condition != nil && condition.ObservedGeneration == config.Generation {
-		switch condition.Status {
-		case metav1.ConditionTrue:
-			next.accepted = true
-		case metav1.ConditionFalse:
-			next.refused = config.Status.RefusedLogin
-			next.problem = &fault.Fault{Reason: condition.Reason, Class: fault.ClassWaiting, Problem: condition.Message}
-			if !fault.Allows(condition.Reason, fault.ClassWaiting) {
-				next.problem.Class = fault.ClassTransient
-			}
-		case metav1.ConditionUnknown:
-		}
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.told = next
-}
-
-// told is what the status of the object that says how to log in tells of its login; nil for an object without one.
+// told is what the status of the object that says how to log in tells of its login.
 type told struct {
 	// accepted: Vault accepts the login, by what the leading replica found last.
 	accepted bool
 	// problem is why not; nil if that is not known.
 	problem *fault.Fault
 	refused *v1alpha1.RefusedLogin
+}
+
+func newOffers(all *accounts, leading func() bool, vault string, method auth.Method, actor string) *offers {
+	account := method.Account()
+	return &offers{
+		accounts: all, leading: leading, lockable: account != "", account: sha256.Sum256([]byte(vault + "\x00" + account)),
+		method: method, actor: actor, backoff: newLoginBackoff(),
+	}
+}
+
+// turn waits until no other login of the account is under way.
+func (o *offers) turn(ctx context.Context) (release func(), err error) {
+	if !o.lockable {
+		return func() {}, nil
+	}
+	if release, err = o.accounts.turns.Acquire(ctx, o.account, 1); err != nil {
+		return nil, fault.Transient(v1alpha1.ReasonVaultUnreachable,
+			"another login of the same account hangs, and this one waits for it (%s)", o.actor)
+	}
+	return release, nil
+}
+
+// held returns why a credential is not offered now; nil if it may be.
+func (o *offers) held(c auth.Credential) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := o.accounts.clock.Now()
+	if err := o.backoff.heldFor(now, c.Fingerprint); err != nil || !o.lockable {
+		return err
+	}
+	if refused, again := o.accounts.next(o.account, c.Fingerprint); now.Before(again) {
+		o.note(c, refused)
+		if last := o.backoff.last(c.Fingerprint); last != nil {
+			return last
+		}
+		return fault.Waiting(v1alpha1.ReasonAuthFailed, "Vault refused this login when another object tried it (%s)", o.actor).
+			WithRemedy("%s; it is tried again rarely enough for nobody to be locked out", o.method.Remedy())
+	}
+	// What this process was refused itself, it knows better.
+	if r := o.told.refused; r != nil && r.SecretVersion == c.Version && r.Time.After(o.refused.Time.Truncate(time.Second)) &&
+		now.Before(r.Time.Add(furtherTries)) {
+		return o.told.problem
+	}
+	switch {
+	case o.told.accepted, o.leading():
+		return nil
+	case o.told.problem != nil:
+		return o.told.problem
+	}
+	return fault.Waiting(v1alpha1.ReasonAuthFailed,
+		"the leading replica logs in first, because Vault locks an account after a few wrong logins (%s)", o.actor)
+}
+
+// reject notes that Vault does not accept a credential, and why.
+func (o *offers) reject(c auth.Credential, why error) {
+	rejected, ok := errors.AsType[*auth.RejectedError](why)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := o.accounts.clock.Now()
+	if !o.lockable || !ok || !rejected.Counted {
+		o.backoff.fail(now, c.Fingerprint, why)
+		return
+	}
+	// Where it was accepted before, other replicas may come to offer it as well.
+	alone := o.accepted != c.Fingerprint && !o.told.accepted
+	o.accounts.refuse(o.account, c.Fingerprint, alone)
+	o.backoff.note(c.Fingerprint, why)
+	o.note(c, now)
+}
+
+// note when a credential was refused last. The caller holds the lock.
+func (o *offers) note(c auth.Credential, at time.Time) {
+	if at.After(o.refused.Time) || o.refused.SecretVersion != c.Version {
+		o.refused = Refused{Time: at, SecretVersion: c.Version}
+	}
+}
+
+// accept notes that Vault accepted a credential.
+func (o *offers) accept(c auth.Credential) {
+	if o.lockable {
+		o.accounts.accept(o.account)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.backoff.reset()
+	o.refused, o.accepted = Refused{}, c.Fingerprint
+}
+
+// edited: the object was edited. What may be tried again within minutes is tried at once.
+func (o *offers) edited() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.lockable {
+		o.backoff.reset()
+	}
+}
+
+// tell what the status of the object tells.
+func (o *offers) tell(config *v1alpha1.VaultConfig) {
+	next := told{}
+	condition := meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionAuthenticated)
+	if condition != nil && condition.ObservedGeneration == config.Generation {
+		next.accepted = condition.Status == metav1.ConditionTrue
+		if condition.Status == metav1.ConditionFalse {
+			next.refused = config.Status.RefusedLogin
+			next.problem = &fault.Fault{Reason: condition.Reason, Class: fault.ClassWaiting, Problem: condition.Message}
+			if !fault.Allows(condition.Reason, fault.ClassWaiting) {
+				next.problem.Class = fault.ClassTransient
+			}
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.told = next
+}
+
+// last is the last login that Vault refused and counted, since it accepted one.
+func (o *offers) last() Refused {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.refused
 }

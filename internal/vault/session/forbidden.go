@@ -13,6 +13,9 @@ import (
 // handleForbidden finds out why Vault denied a request. It returns another login if the credential changed or a new
 // login gave one, the same one if the token is good, and a fault if it is dead.
 func (h *tokenHolder) handleForbidden(ctx context.Context, denied *login) (*login, error) {
+	if h.onlyDrains {
+		return denied, nil
+	}
 	return h.share(ctx, "forbidden", func(ctx context.Context) (*login, error) {
 		if current := h.current(); current != nil && current.ref != denied.ref {
 			return current, nil // another caller was faster

@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -15,12 +14,12 @@ import (
 func (h *tokenHolder) logIn(
 	ctx context.Context, conn *transport.Conn, c auth.Credential, former *login,
 ) (*login, error) {
-	release, err := h.accountTurn(ctx)
+	release, err := h.offers.turn(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	if err := h.rejected(c); err != nil {
+	if err := h.offers.held(c); err != nil {
 		return nil, err
 	}
 	result, err := h.method.Login(ctx, conn, c)
@@ -30,9 +29,7 @@ func (h *tokenHolder) logIn(
 	case err != nil:
 		return nil, err
 	}
-	if key, found := h.accountKey(); found {
-		h.environment.accounts.accept(key)
-	}
+	h.offers.accept(c)
 	if former != nil && !result.Info.FromLogin && former.credential.Fingerprint == c.Fingerprint {
 		result.Info.LastRenewal = former.info.LastRenewal
 	}
@@ -69,8 +66,6 @@ func (h *tokenHolder) setLogin(next *login) *login {
 	h.mu.Lock()
 	former := h.login
 	h.login, h.checked = next, h.now()
-	h.loginBackoff.reset()
-	h.refused, h.accepted = Refused{}, next.credential.Fingerprint
 	h.renewBackoff.reset()
 	h.policyRecheck.hold(next.since)
 	h.mu.Unlock()
@@ -83,32 +78,8 @@ func (h *tokenHolder) setLogin(next *login) *login {
 // reject remembers that Vault does not accept a credential, and returns why.
 func (h *tokenHolder) reject(c auth.Credential, err error) error {
 	err = notSent(err)
-	key, lockable := h.accountKey()
-	rejected, ok := errors.AsType[*auth.RejectedError](err)
-	counted := lockable && ok && rejected.Counted
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !counted {
-		h.loginBackoff.fail(h.now(), c.Fingerprint, err)
-		return err
-	}
-	// Where it was accepted before, other replicas may come to offer it as well.
-	alone := h.accepted != c.Fingerprint && (h.told == nil || !h.told.accepted)
-	h.environment.accounts.refuse(key, c.Fingerprint, alone)
-	h.loginBackoff.note(c.Fingerprint, err)
-	h.refused = Refused{Time: h.now(), SecretVersion: c.Version}
+	h.offers.reject(c, err)
 	return err
-}
-
-// rejected returns why a credential is not offered to Vault now, which refused it earlier; nil if it may be.
-func (h *tokenHolder) rejected(c auth.Credential) error {
-	h.mu.Lock()
-	held, last := h.loginBackoff.heldFor(h.now(), c.Fingerprint), h.loginBackoff.last(c.Fingerprint)
-	h.mu.Unlock()
-	if held != nil {
-		return held
-	}
-	return h.heldForAccount(c, last)
 }
 
 // notSent is what a failed login or renewal means to the request that waits for it: that was not sent, so nothing about

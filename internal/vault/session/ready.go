@@ -20,6 +20,9 @@ func (h *tokenHolder) ready(ctx context.Context) (*login, error) {
 	current, checked := h.login, h.checked
 	due := h.renewalDue(now)
 	h.mu.Unlock()
+	if h.onlyDrains {
+		return current, nil
+	}
 	if current != nil && now.Sub(checked) < recheckInterval && !current.info.Expired(now) && !due {
 		return current, nil
 	}
@@ -38,15 +41,15 @@ func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 		// The Kubernetes API is down, which says nothing about the credential: go on with what works.
 		return h.confirm(current), nil
 	case err != nil:
-		h.clearToken()
+		h.setAside()
 		return nil, err
 	}
 	same := current != nil && current.base == conn && current.credential.Fingerprint == c.Fingerprint
 	if same && alive {
 		return h.keepAlive(ctx, conn, c, current), nil
 	}
-	if err := h.rejected(c); err != nil {
-		h.clearToken()
+	if err := h.offers.held(c); err != nil {
+		h.setAside()
 		return nil, err
 	}
 	if same && !current.info.FromLogin && !current.info.Extendable() {
@@ -56,7 +59,7 @@ func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 	}
 	next, err := h.logIn(ctx, conn, c, current)
 	if err != nil {
-		h.clearToken()
+		h.setAside()
 		return nil, err
 	}
 	return next, nil

@@ -33,7 +33,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		}, ref: newTokenRef(),
 	}
 	rejected := &auth.RejectedError{Fault: fault.Transient("AuthFailed", "no"), Counted: true}
-	session.holder.loginBackoff.fail(time.Now(), [sha256.Size]byte{}, rejected)
+	session.holder.offers.reject(auth.NewCredential(secret), rejected)
 	reader := inMemory(func() map[string]string { return map[string]string{"password": secret} })
 	pool := sessions.ephemeral
 	pool.byKey[[sha256.Size]byte{}] = &entry{
@@ -47,7 +47,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		"sessions":              sessions,
 		"session set":           sessions.set,
 		"conn":                  &Conn{session: session, login: session.holder.login},
-		"backoff":               session.holder.loginBackoff,
+		"backoff":               session.holder.offers,
 		"revocation":            revocation{token: token},
 		"revocations":           &revocationQueue{lanes: map[revocationLane]*laneQueue{{}: {queue: []revocation{{token: token}}}}},
 		"ephemeral sessions":    pool,

@@ -79,7 +79,7 @@ func (s *Session) Actor() string { return s.holder.actor() }
 
 // touch notes that somebody uses the session now.
 func (s *Session) touch(config *v1alpha1.VaultConfig, workload *auth.Workload) {
-	s.holder.tell(config)
+	s.holder.offers.tell(config)
 	s.mu.Lock()
 	s.used = s.holder.now()
 	s.mu.Unlock()

@@ -40,9 +40,9 @@ type Options struct {
 	Networks *networks.Guard
 	// Clock decides when something is due. The real clock if nil.
 	Clock clock.PassiveClock
-	// Leading tells whether this replica is the one whose VaultConfig controller works. Where Vault counts refused logins,
-	// to lock the account, it logs in first, and the others when the object's status says that Vault accepts the login.
-	// Always true if nil.
+	// Leading tells whether this replica is the one whose VaultConfig controller works. Where Vault counts refused
+	// logins, to lock the account, it logs in first, and the others when the object's status says that Vault accepts
+	// the login. Always true if nil.
 	Leading func() bool
 	// Timeout of one request to Vault, its response included, where spec.limits sets none; 10 s if zero.
 	Timeout time.Duration
@@ -165,9 +165,16 @@ func (s *Sessions) RefusedLogin(uid types.UID) Refused { return s.set.refusedLog
 
 // Forget drops the sessions of an object that no longer exists, and their connections if no other session uses them.
 // Tokens that they obtained by login are revoked as soon as nothing depends on them; one that somebody put into a
-// Secret is theirs.
+// Secret is theirs. Where leases depend on a session, they can be revoked for a while yet: see Draining.
 func (s *Sessions) Forget(uid types.UID) {
 	s.set.forget(uid)
+}
+
+// Draining returns a session with which leases can be revoked whose VaultConfig, or what that logs in with, is gone for
+// less than drainTime: it makes requests with the last token, as long as that lives, and never with another. It is nil
+// if there is none. The workload, namespace and name of a service account, is empty for a VaultConfig's own identity.
+func (s *Sessions) Draining(config types.NamespacedName, vault string, workload types.NamespacedName) *Session {
+	return s.set.drained(drainKey{config, vault, sessionKey{workload.Namespace, workload.Name}})
 }
 
 // stopTimeout bounds what is still revoked when the process ends: less than the termination grace period.

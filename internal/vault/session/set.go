@@ -22,16 +22,16 @@ const idleTime = 15 * time.Minute
 type sessionSet struct {
 	environment *environment
 
+	// draining are the last logins of those that are gone.
+	draining *draining
+
 	mu    sync.Mutex
 	byUID map[types.UID]map[sessionKey]*Session
 }
 
-// sessionKey is whose identity a session has: a workload's, or that of the VaultConfig itself if it is empty.
-type sessionKey struct{ namespace, serviceAccount string }
-
 func newSessionSet(env *environment) *sessionSet {
 	env.pool = transport.NewPool(env.timeout, env.clock, env.networks)
-	s := &sessionSet{environment: env, byUID: map[types.UID]map[sessionKey]*Session{}}
+	s := &sessionSet{environment: env, draining: newDraining(env.clock), byUID: map[types.UID]map[sessionKey]*Session{}}
 	env.connChanged = s.dropUnusedTransports
 	return s
 }
@@ -44,9 +44,7 @@ func (s *sessionSet) refusedLogin(uid types.UID) Refused {
 	if session == nil {
 		return Refused{}
 	}
-	session.holder.mu.Lock()
-	defer session.holder.mu.Unlock()
-	return session.holder.refused
+	return session.holder.offers.last()
 }
 
 // forget drops the sessions of an object.
@@ -61,8 +59,10 @@ func (s *sessionSet) forget(uid types.UID) {
 	s.dropUnusedTransports()
 }
 
-// forgetAll drops all sessions, one after the other: what is under way with one still ends well.
+// forgetAll drops all sessions, one after the other: what is under way with one still ends well. Nothing is kept of
+// them.
 func (s *sessionSet) forgetAll() {
+	s.draining.close()
 	s.mu.Lock()
 	all := slices.Collect(maps.Keys(s.byUID))
 	s.mu.Unlock()
@@ -91,9 +91,29 @@ func (s *sessionSet) dropIdle() {
 	for _, session := range idle {
 		session.holder.close()
 	}
-	if len(idle) > 0 {
+	if s.draining.sweep() || len(idle) > 0 {
 		s.dropUnusedTransports()
 	}
+}
+
+// drained returns a session of an object that is gone, or cannot log in, with which its leases can still be revoked;
+// nil if there is none.
+func (s *sessionSet) drained(key drainKey) *Session {
+	if session := s.draining.session(key); session != nil {
+		return session
+	}
+	// Those who find objects may know sooner that one is gone than those who drop its sessions.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sessions := range s.byUID {
+		for _, session := range sessions {
+			last := session.holder.current()
+			if last != nil && drainKeyOf(session.holder) == key {
+				return &Session{holder: drainingHolder(session.holder, last)}
+			}
+		}
+	}
+	return nil
 }
 
 // session returns the session of a VaultConfig, logged in or not.
@@ -126,6 +146,9 @@ func (s *sessionSet) choose(config *v1alpha1.VaultConfig, workload *auth.Workloa
 		return current, nil, nil
 	}
 	next, err := newSession(s.environment, config.DeepCopy(), identity)
+	if err == nil {
+		next.holder.givenUp = func(last *login) { s.draining.add(next.holder, last) }
+	}
 	// If the owner changed the spec into something that cannot work, the old one must not go on working.
 	var replaced []*Session
 	for other, session := range former {
@@ -171,5 +194,6 @@ func (s *sessionSet) dropUnusedTransports() {
 		}
 	}
 	s.mu.Unlock()
+	s.draining.inUse(used)
 	s.environment.pool.Keep(used)
 }

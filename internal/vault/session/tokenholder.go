@@ -1,7 +1,6 @@
 package session
 
 import (
-	"crypto/sha256"
 	"sync"
 	"time"
 
@@ -21,6 +20,7 @@ type tokenHolder struct {
 	subject     fault.Subject
 	connector   *connector
 	method      auth.Method
+	offers      *offers
 	workload    *auth.WorkloadIdentity // that it logs in as; nil: the VaultConfig's own identity
 	flights     singleflight.Group
 
@@ -29,16 +29,16 @@ type tokenHolder struct {
 	login *login
 	// checked is when login was last compared with the credential in Kubernetes.
 	checked       time.Time
-	loginBackoff  backoff
 	renewBackoff  backoff
 	policyRecheck backoff
-	// refused is the last login that Vault refused and counted, accepted the credential of the last that it accepted, told
-	// what the object's status tells of both.
-	refused  Refused
-	accepted [sha256.Size]byte
-	told     *told
 	// closed: nobody gets the session any more. Who still holds it can finish.
 	closed bool
+	// servesLeases: leases were issued, renewed or revoked with it. Then givenUp is told of a login that is given up
+	// though it may live.
+	servesLeases bool
+	givenUp      func(*login)
+	// onlyDrains: its login is the last one, with which leases are revoked and nothing else.
+	onlyDrains bool
 }
 
 // login is a token and what is known of it. It is never changed, only replaced.
@@ -75,12 +75,15 @@ func newTokenHolder(
 	if err != nil {
 		return nil, err
 	}
-	return &tokenHolder{
+	holder := &tokenHolder{
 		environment: env, config: config, subject: transport.SubjectOf(
 			config,
 		), connector: connector, method: method, workload: workload,
-		loginBackoff: newLoginBackoff(), renewBackoff: newRenewBackoff(), policyRecheck: newPolicyRecheck(),
-	}, nil
+		renewBackoff: newRenewBackoff(), policyRecheck: newPolicyRecheck(),
+	}
+	vault := connector.origin + "\x00" + config.Spec.VaultNamespace
+	holder.offers = newOffers(env.accounts, env.leading, vault, method, holder.actor())
+	return holder, nil
 }
 
 func (l *login) term() TokenTerm { return TokenTerm{ID: l.ref.id, ExpireTime: l.info.ExpireTime} }
@@ -128,13 +131,10 @@ func (h *tokenHolder) takeOver(former *tokenHolder) {
 	former.mu.Lock()
 	defer former.mu.Unlock()
 	h.method, h.workload, h.connector = former.method, former.workload, former.connector
-	h.login, h.checked = former.login, former.checked
+	h.login, h.checked, h.servesLeases = former.login, former.checked, former.servesLeases
 	h.renewBackoff = former.renewBackoff
-	h.refused, h.accepted = former.refused, former.accepted
-	// What may be tried again within minutes is tried after an edit at once. The rest accounts knows.
-	if last := former.loginBackoff; last.err != nil && h.method.Account() != "" {
-		h.loginBackoff.note(last.credential, last.err)
-	}
+	h.offers = former.offers
+	h.offers.edited()
 	if h.login != nil {
 		h.policyRecheck.hold(h.login.since)
 	}
@@ -150,20 +150,40 @@ func (h *tokenHolder) close() {
 		h.login = nil
 	}
 	h.mu.Unlock()
-	if former != nil {
+	giveUp(h, former)
+}
+
+// setAside gives up the token, which may live: what it was got with is gone, or is not accepted any more.
+func (h *tokenHolder) setAside() { giveUp(h, takeLogin(h)) }
+
+// clearToken gives up a token that is dead, or that nobody needs.
+func (h *tokenHolder) clearToken() {
+	if former := takeLogin(h); former != nil {
 		former.ref.Close()
 	}
 }
 
-// clearToken gives up the token: the credential is looked at before anything else is tried.
-func (h *tokenHolder) clearToken() {
+// takeLogin leaves the holder without a token: the credential is looked at before anything else is tried.
+func takeLogin(h *tokenHolder) *login {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	former := h.login
 	h.login = nil
-	h.mu.Unlock()
-	if former != nil {
-		former.ref.Close()
+	return former
+}
+
+// giveUp says that nothing but revocations of leases will use a login from now on.
+func giveUp(h *tokenHolder, former *login) {
+	if former == nil {
+		return
 	}
+	h.mu.Lock()
+	drains := h.servesLeases && h.givenUp != nil
+	h.mu.Unlock()
+	if drains {
+		h.givenUp(former)
+	}
+	former.ref.Close()
 }
 
 // invalidate has the credential read again before the next request.
