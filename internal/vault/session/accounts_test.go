@@ -7,7 +7,12 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault/auth"
 )
 
 // vaultCounter counts refused logins as Vault does by default, and tells what it counted at most.
@@ -67,4 +72,68 @@ func TestRefusedLoginsAreTriedSoonAndNeverCountedThrice(t *testing.T) {
 			g.Expect(again).To(BeZero())
 		})
 	}
+}
+
+// lockable is an auth method whose refused logins Vault counts.
+type lockable struct{ auth.Method }
+
+func (lockable) Account() string { return "auth/userpass/login/bob" }
+func (lockable) Remedy() string  { return "put the right password there" }
+
+// status of a VaultConfig of which the leading replica says so.
+func status(accepted bool, refused *v1alpha1.RefusedLogin) *v1alpha1.VaultConfig {
+	config := &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
+	condition := metav1.Condition{
+		Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonAuthFailed,
+		Message: "wrong password", ObservedGeneration: 1,
+	}
+	if accepted {
+		condition.Status = metav1.ConditionTrue
+	}
+	config.Status.Conditions, config.Status.RefusedLogin = []metav1.Condition{condition}, refused
+	return config
+}
+
+func TestOneReplicaIsRefusedForAll(t *testing.T) {
+	g := NewWithT(t)
+	clk := clocktesting.NewFakePassiveClock(time.Now())
+	process := func(leads bool) *offers {
+		return newOffers(newAccounts(clk), func() bool { return leads }, "https://vault", lockable{}, "VaultConfig shop/prod")
+	}
+	wrong := auth.NewCredential("wrong")
+	wrong.Version = "7"
+	refusal := &auth.RejectedError{Fault: fault.Waiting(v1alpha1.ReasonAuthFailed, "wrong password"), Counted: true}
+	leader, follower := process(true), process(false)
+	g.Expect(follower.held(wrong)).To(MatchError(HavePrefix("the leading replica logs in first")))
+	g.Expect(leader.held(wrong)).To(Succeed())
+	leader.reject(wrong, refusal)
+	g.Expect(leader.held(wrong)).To(MatchError("wrong password"))
+
+	told := &v1alpha1.RefusedLogin{Time: metav1.NewTime(leader.last().Time.Truncate(time.Second)), SecretVersion: "7"}
+	leader.tell(status(false, told))
+	follower.tell(status(false, told))
+	restarted := process(true)
+	restarted.tell(status(false, told))
+	clk.SetTime(clk.Now().Add(5 * time.Minute))
+	g.Expect(leader.held(wrong)).To(Succeed(), "its own refusal it knows better than what it wrote")
+	g.Expect(follower.held(wrong)).To(MatchError("wrong password"))
+	g.Expect(restarted.held(wrong)).To(MatchError("wrong password"), "a restart forgets nothing")
+	corrected := auth.NewCredential("right")
+	corrected.Version = "8"
+	g.Expect(restarted.held(corrected)).To(Succeed())
+	g.Expect(follower.held(corrected)).To(MatchError("wrong password"), "before the leader was accepted")
+	follower.tell(status(true, nil))
+	g.Expect(follower.held(corrected)).To(Succeed())
+
+	clk.SetTime(clk.Now().Add(15 * time.Minute))
+	g.Expect(restarted.held(wrong)).To(Succeed())
+
+	// What was accepted before, others may offer as well: no soon second try.
+	leader.accept(corrected)
+	leader.tell(status(true, nil))
+	leader.reject(corrected, refusal)
+	clk.SetTime(clk.Now().Add(19 * time.Minute))
+	g.Expect(leader.held(corrected)).To(MatchError("wrong password"))
+	clk.SetTime(clk.Now().Add(time.Minute))
+	g.Expect(leader.held(corrected)).To(Succeed())
 }

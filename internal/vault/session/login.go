@@ -40,7 +40,7 @@ func (h *tokenHolder) logIn(
 func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *auth.LoginResult) *login {
 	now := h.now()
 	next := &login{
-		base: base, conn: result.Conn, credential: c, token: result.Token, info: result.Info, since: now, ref: newTokenRef(),
+		base: base, conn: result.Conn, credential: c, token: result.Token, info: result.Info, since: now, looked: now, ref: newTokenRef(),
 		renewAt: renewalTime(result.Info, now, h.config.UID),
 	}
 	if next.conn == nil {

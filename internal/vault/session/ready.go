@@ -46,7 +46,7 @@ func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 	}
 	same := current != nil && current.base == conn && current.credential.Fingerprint == c.Fingerprint
 	if same && alive {
-		return h.keepAlive(ctx, conn, c, current), nil
+		return h.keepAlive(ctx, conn, c, h.lookAgain(ctx, current)), nil
 	}
 	if err := h.offers.held(c); err != nil {
 		h.setAside()

@@ -20,7 +20,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	config := &v1alpha1.VaultConfig{}
 	config.Spec.Auth.Token = &v1alpha1.TokenAuth{}
 	config.Spec.URL = "https://vault"
-	env := &environment{clock: clock.RealClock{}, source: auth.FromSpec}
+	env := &environment{clock: clock.RealClock{}, source: auth.FromSpec, accounts: newAccounts(clock.RealClock{})}
 	sessions := &Sessions{set: newSessionSet(env), ephemeral: newEphemeralPool(env)}
 	session, err := newSession(env, config, nil)
 	if err != nil {

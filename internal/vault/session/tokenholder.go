@@ -51,6 +51,8 @@ type login struct {
 	info       auth.TokenInfo
 	since      time.Time
 	renewAt    time.Time
+	// looked is when its token was looked up last.
+	looked time.Time
 	ref        *tokenRef
 }
 

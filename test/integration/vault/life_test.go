@@ -218,7 +218,7 @@ var _ = Describe("A token obtained by login", func() {
 	Describe("whose login is rejected", func() {
 		It("is asked for again rarely where Vault counts that, and at once with another password", func(ctx context.Context) {
 			w := newAuthMethod(ctx, "userPass", "", terms{})
-			w.lockout(map[string]string{"lockout_disable": "true"}) // Vault's clock does not follow this one
+			w.lockout(map[string]any{"lockout_disable": true}) // Vault's clock does not follow this one
 			w.setSecret("bob", "password", canary+"wrong")
 			var tried []time.Duration
 			begin := w.clock.Now()

@@ -209,7 +209,7 @@ func (w *authMethod) setCertificate(commonName string) {
 }
 
 // lockout says when Vault locks accounts of the method.
-func (w *authMethod) lockout(config map[string]string) {
+func (w *authMethod) lockout(config map[string]any) {
 	server.Write("sys/auth/"+w.mount+"/tune", map[string]any{"user_lockout_config": config})
 }
 
