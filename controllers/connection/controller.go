@@ -94,11 +94,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return ctrl.Result{RequeueAfter: next(connection, resolved)}, nil
 }
 
-// check resolves a Connection in the time that a look may take.
+// check resolves a Connection in the time that a look may take. After an edit, also of what no file shows, it is looked
+// at anew: status speaks of the former generation.
 func (r *Reconciler) check(ctx context.Context, connection *v1alpha1.Connection) (*resolver.Resolved, error) {
 	ctx, cancel := context.WithTimeout(ctx, requeue.LookTime)
 	defer cancel()
-	return r.engine.Check(ctx, connection, r.known(client.ObjectKeyFromObject(connection)))
+	known := ""
+	if connection.Status.ObservedGeneration == connection.Generation {
+		known = r.known(client.ObjectKeyFromObject(connection))
+	}
+	return r.engine.Check(ctx, connection, known)
 }
 
 // next is when to look again at a Connection that can be resolved. One that is mounted is looked at whenever its

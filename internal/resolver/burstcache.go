@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
+
+	"sallyport.dev/sallyport/internal/heap"
 )
 
 // burstTTL is how old a read may be that a volume gets, counted from when it began.
@@ -12,9 +14,6 @@ const burstTTL = 2 * time.Second
 
 // burstPause is how long a burst may pause: nodes have work to do between two requests.
 const burstPause = 250 * time.Millisecond
-
-// maxBurst bounds what the results that are kept take of the heap together. What does not fit is read again.
-const maxBurst = 16 << 20
 
 // burstCache keeps what was just read from Vault for the volumes of a burst, as when a node is drained, so that it
 // costs one read for each secret even if not all of them meet. A burst begins when a volume is served while another one
@@ -92,8 +91,8 @@ func (c *burstCache) Put(read, path string, result readResult, began time.Time) 
 		return
 	}
 	c.remove(read)
-	size := sizeOf(result.secret.Data)
-	if c.size+size > maxBurst {
+	size := heap.Of(result.secret.Data)
+	if c.size+size > heap.Burst { // it is read again
 		return
 	}
 	c.size += size

@@ -133,7 +133,7 @@ func TestAChangeIsNoticedBeforeTheFirstReadHasEnded(t *testing.T) {
 	started := clk.Now()
 	clk.SetTime(clk.Now().Add(time.Millisecond))
 	c.Invalidate("secret/data/s")
-	c.Record("s", &secrets.Secret{Version: 1}, started)
-	_, fresh, _ := c.Get("s", interval)
+	c.Record("s", &secrets.Secret{Version: 1}, ab, started)
+	_, fresh, _ := c.Get("s", ab, interval)
 	g.Expect(fresh).To(BeFalse(), "the read may have come too early, so its version does not count")
 }

@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -21,6 +20,9 @@ const (
 	failureTTL = 2 * time.Second
 	// idleTTL is how long a secret that nobody asks for is remembered.
 	idleTTL = time.Hour
+	// changePause is the shortest time between two reads of a secret that says when it changes: Vault may be late with it,
+	// or say nonsense.
+	changePause = 5 * time.Second
 	// earlySlack lets a volume that comes a moment early join the read that is due.
 	earlySlack = 50 * time.Millisecond
 )
@@ -28,9 +30,12 @@ const (
 // versionCache remembers, per distinct secret, when it was last read and which version it had, so that one read per
 // refresh interval serves every volume that mounts it. Every volume is told to come back when the interval since that
 // read ends; the first to come reads, the others find the new version. It keeps no value: of a secret without versions
-// it keeps a keyed digest, whose key is made at start and never leaves memory, to see that it changed. LRUExpireCache
+// it keeps a keyed digest of each field, whose key is made at start and never leaves memory, to see that it changed. LRUExpireCache
 // does not do: an entry lives as long as it is asked for, and one that is dropped for want of room would let volumes
 // join a read that began before a change.
+//
+// A secret without versions is compared field by field, each Connection by those that its references name: what counts
+// down beside them (database/static-creds and its ttl) changes nothing.
 type versionCache struct {
 	clock    clock.PassiveClock
 	instance string
@@ -45,15 +50,27 @@ type versionCache struct {
 type versionEntry struct {
 	path string
 	// changes are how often Sallyport changed it.
-	changes  int
-	readAt   time.Time
-	version  contentVersion
-	digest   []byte
-	sequence int
-	failure  error
-	failedAt time.Time
-	usedAt   time.Time
+	changes int
+	readAt  time.Time
+	// version of a secret that has some, and fields of one that has none.
+	version contentVersion
+	fields  map[string]versionedField
+	// changesAt is when the secret will be another one, as it said itself; zero if it did not.
+	changesAt time.Time
+	failure   error
+	failedAt  time.Time
+	usedAt    time.Time
 }
+
+// versionedField is what is remembered of a field that some reference names, whether the secret has it or not.
+type versionedField struct {
+	digest   [sha256.Size]byte
+	sequence int
+}
+
+// maxFields bounds the fields that are remembered of a secret. Beyond it those are forgotten that this caller does not
+// want, and read once more.
+const maxFields = 4 * 1024
 
 func newVersionCache(clk clock.PassiveClock) *versionCache {
 	key := make([]byte, sha256.Size)
@@ -63,8 +80,11 @@ func newVersionCache(clk clock.PassiveClock) *versionCache {
 	}
 }
 
-// Get returns what is known of a secret, and whether that is recent enough for a caller with this interval.
-func (c *versionCache) Get(key string, interval time.Duration) (version contentVersion, fresh bool, failure error) {
+// Get returns what is known of a secret of which these fields are wanted, and whether that is recent enough for a caller
+// with this interval.
+func (c *versionCache) Get(
+	key string, wanted []string, interval time.Duration,
+) (version contentVersion, fresh bool, failure error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.clock.Now()
@@ -76,10 +96,37 @@ func (c *versionCache) Get(key string, interval time.Duration) (version contentV
 	if entry.failure != nil && now.Sub(entry.failedAt) < failureTTL {
 		return "", true, entry.failure
 	}
-	if entry.version == "" || now.Sub(entry.readAt) >= interval-earlySlack {
+	version = entry.version
+	if version == "" {
+		version = c.fieldVersion(entry, wanted)
+	}
+	if version == "" || !now.Before(entry.dueAt(interval).Add(-earlySlack)) {
 		return "", false, nil
 	}
-	return entry.version, true, nil
+	return version, true, nil
+}
+
+// dueAt is when the next read is due for a caller with this interval.
+func (e *versionEntry) dueAt(interval time.Duration) time.Time {
+	due := e.readAt.Add(interval)
+	if !e.changesAt.IsZero() && e.changesAt.Before(due) {
+		return e.changesAt
+	}
+	return due
+}
+
+// fieldVersion is the version of a secret without versions, as far as these fields go; empty if one was never looked
+// at.
+func (c *versionCache) fieldVersion(entry *versionEntry, wanted []string) contentVersion {
+	sequences := make([]int, len(wanted))
+	for i, name := range wanted {
+		field, known := entry.fields[name]
+		if !known {
+			return ""
+		}
+		sequences[i] = field.sequence
+	}
+	return sequencedVersion(c.instance, sequences)
 }
 
 // BeginRead names a read of the secret at path that begins now. Reads have the same name while the secret was not
@@ -92,28 +139,63 @@ func (c *versionCache) BeginRead(key, path string) string {
 	return key + "#" + strconv.Itoa(entry.changes)
 }
 
-// Record remembers a read that was started at the given time and returns the version of its content.
-func (c *versionCache) Record(key string, secret *secrets.Secret, started time.Time) contentVersion {
-	version, digest := numberedVersion(secret), []byte(nil)
-	if secret.Version == 0 {
-		digest = c.digest(secret)
-	}
+// Record remembers a read that was started at the given time and returns the version of its content, as far as the
+// wanted fields go. Everybody who shares the read records it, with what they want of it.
+func (c *versionCache) Record(key string, secret *secrets.Secret, wanted []string, started time.Time) contentVersion {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	entry := c.entry(key)
-	if digest != nil {
-		if !bytes.Equal(digest, entry.digest) {
-			c.sequence++ // one for all, so that a number never comes again, not even for a secret that was forgotten meanwhile
-			entry.sequence, entry.digest = c.sequence, digest
+	newest, another := !started.Before(entry.readAt), started.After(entry.readAt)
+	version := numberedVersion(secret)
+	if secret.Version == 0 {
+		version = c.recordFields(entry, secret, wanted, newest, another)
+	}
+	if newest {
+		entry.readAt, entry.version, entry.changesAt, entry.failure = started, "", time.Time{}, nil
+		if secret.Version != 0 {
+			entry.version, entry.fields = version, nil
 		}
-		version = sequencedVersion(c.instance, entry.sequence)
+		if secret.ChangesIn > 0 {
+			entry.changesAt = started.Add(max(secret.ChangesIn+time.Second, changePause))
+		}
 	}
-	if !started.Before(entry.readAt) {
-		entry.readAt, entry.version = started, version
-	}
-	entry.failure, entry.usedAt = nil, c.clock.Now()
+	entry.usedAt = c.clock.Now()
 	c.sweep()
 	return version
+}
+
+// recordFields compares the fields of a secret without versions with what they were. Of the newest read they are
+// remembered, and if that is another than the last one, so is every field that somebody else wants. One that is older
+// gets a number of its own where it differs, which never comes again. The caller holds the lock.
+func (c *versionCache) recordFields(
+	entry *versionEntry, secret *secrets.Secret, wanted []string, newest, another bool,
+) contentVersion {
+	if entry.fields == nil || len(entry.fields)+len(wanted) > maxFields {
+		entry.fields = map[string]versionedField{}
+	}
+	if newest && another {
+		for name := range entry.fields {
+			c.recordField(entry, secret, name, true)
+		}
+	}
+	sequences := make([]int, len(wanted))
+	for i, name := range wanted {
+		sequences[i] = c.recordField(entry, secret, name, newest)
+	}
+	return sequencedVersion(c.instance, sequences)
+}
+
+func (c *versionCache) recordField(entry *versionEntry, secret *secrets.Secret, name string, keep bool) int {
+	value, found := secret.Data[name]
+	digest := c.digest(found, value)
+	if field, known := entry.fields[name]; known && field.digest == digest {
+		return field.sequence
+	}
+	c.sequence++ // one for all, so that a number never comes again, not even for a secret that was forgotten meanwhile
+	if keep {
+		entry.fields[name] = versionedField{digest, c.sequence}
+	}
+	return c.sequence
 }
 
 // RecordFailure remembers that a read failed.
@@ -132,7 +214,7 @@ func (c *versionCache) Invalidate(path string) {
 	defer c.mu.Unlock()
 	for _, entry := range c.entries {
 		if entry.path == path {
-			entry.readAt, entry.version = c.clock.Now(), ""
+			entry.readAt, entry.version, entry.fields = c.clock.Now(), "", nil
 			entry.changes++
 		}
 	}
@@ -146,7 +228,7 @@ func (c *versionCache) NextRead(key string, interval time.Duration) time.Duratio
 	if entry == nil || entry.readAt.IsZero() {
 		return interval
 	}
-	return entry.readAt.Add(interval).Sub(c.clock.Now())
+	return entry.dueAt(interval).Sub(c.clock.Now())
 }
 
 // entry returns what is remembered of a secret, and begins to remember it. The caller holds the lock.
@@ -171,9 +253,10 @@ func (c *versionCache) sweep() {
 	}
 }
 
-func (c *versionCache) digest(secret *secrets.Secret) []byte {
+func (c *versionCache) digest(found bool, value any) (sum [sha256.Size]byte) {
 	mac := hmac.New(sha256.New, c.key)
-	// Maps are encoded in the order of their keys, so equal secrets have equal encodings.
-	_ = json.NewEncoder(mac).Encode(secret.Data)
-	return mac.Sum(nil)
+	// Maps are encoded in the order of their keys, so equal values have equal encodings.
+	_ = json.NewEncoder(mac).Encode([]any{found, value})
+	mac.Sum(sum[:0])
+	return sum
 }
