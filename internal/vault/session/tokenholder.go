@@ -53,7 +53,7 @@ type login struct {
 	renewAt    time.Time
 	// looked is when its token was looked up last.
 	looked time.Time
-	ref        *tokenRef
+	ref    *tokenRef
 }
 
 // TokenTerm is which token a session has, and how long it lives as of now.
