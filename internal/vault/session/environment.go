@@ -24,6 +24,7 @@ type environment struct {
 	networks    *networks.Guard
 	pool        *transport.Pool
 	revocations revocationQueue
+	leases      leaseRegister
 	accounts    *accounts
 	// leading tells whether this is the replica that logs in first where a refused login counts.
 	leading func() bool
