@@ -24,6 +24,7 @@ type environment struct {
 	networks    *networks.Guard
 	pool        *transport.Pool
 	revocations revocationQueue
+	leases      leaseRegister
 	// source says in sentences where settings and credentials of a config come from.
 	source func(*v1alpha1.VaultConfig) auth.Source
 	// connChanged is called when a session gave up a way to Vault.

@@ -13,7 +13,7 @@ import (
 // handleForbidden finds out why Vault denied a request. It returns another login if the credential changed or a new
 // login gave one, the same one if the token is good, and a fault if it is dead.
 func (h *tokenHolder) handleForbidden(ctx context.Context, denied *login) (*login, error) {
-	if h.onlyDrains {
+	if h.fixed {
 		return denied, nil
 	}
 	return h.share(ctx, "forbidden", func(ctx context.Context) (*login, error) {

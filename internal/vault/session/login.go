@@ -33,7 +33,8 @@ func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *
 	now := h.now()
 	next := &login{
 		base: base, conn: result.Conn, credential: c, token: result.Token, info: result.Info, since: now, ref: newTokenRef(),
-		renewAt: renewalTime(result.Info, now, h.config.UID),
+		namespace: h.method.Namespace(),
+		renewAt:   renewalTime(result.Info, now, h.config.UID),
 	}
 	if next.conn == nil {
 		next.conn = base
@@ -45,7 +46,7 @@ func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *
 	if result.Info.FromLogin && result.Info.Type != "batch" {
 		next.ref.revoke = func() {
 			h.environment.revocations.add(revocation{
-				conn: next.conn, token: next.token, namespace: h.method.Namespace(), owner: h.config.Namespace,
+				conn: next.conn, token: next.token, namespace: next.namespace, owner: h.config.Namespace,
 				actor: h.actor(), pauses: revocationPauses,
 			})
 		}

@@ -18,7 +18,7 @@ func (h *tokenHolder) ready(ctx context.Context) (*login, error) {
 	current, checked := h.login, h.checked
 	due := h.renewalDue(now)
 	h.mu.Unlock()
-	if h.onlyDrains {
+	if h.fixed {
 		return current, nil
 	}
 	if current != nil && now.Sub(checked) < recheckInterval && !current.info.Expired(now) && !due {

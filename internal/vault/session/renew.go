@@ -15,12 +15,16 @@ import (
 
 // renewalDue: it is time to keep a token alive that was obtained by login. The caller holds the lock.
 func (h *tokenHolder) renewalDue(now time.Time) bool {
-	autoRenew := h.config.Spec.AutoRenew == nil || *h.config.Spec.AutoRenew
 	switch current := h.login; {
-	case current == nil, !current.info.FromLogin, !autoRenew, current.renewAt.IsZero(), now.Before(current.renewAt):
+	case current == nil, !current.info.FromLogin, !mayRenew(h.config), current.renewAt.IsZero(), now.Before(current.renewAt):
 		return false
 	}
 	return !h.renewBackoff.held(now)
+}
+
+// mayRenew tells whether Sallyport may keep tokens alive.
+func mayRenew(config *v1alpha1.VaultConfig) bool {
+	return config.Spec.AutoRenew == nil || *config.Spec.AutoRenew
 }
 
 // keepAlive extends the life of a living token if that is due. If it cannot, the token is used for as long as it lives.
@@ -77,7 +81,7 @@ func (h *tokenHolder) renew(ctx context.Context, current *login) (*login, error)
 		Path:       "auth/token/renew-self",
 		Body:       map[string]string{"increment": fmt.Sprintf("%ds", int64(current.info.CreationTTL/time.Second))},
 		Token:      &current.token,
-		Namespace:  h.method.Namespace(),
+		Namespace:  current.namespace,
 		Capability: `"update"`,
 		Actor:      h.actor(),
 	}

@@ -98,7 +98,7 @@ func (s *sessionSet) drained(key drainKey) *Session {
 		for _, session := range sessions {
 			last := session.holder.current()
 			if last != nil && drainKeyOf(session.holder) == key {
-				return &Session{holder: drainingHolder(session.holder, last)}
+				return &Session{holder: fixedHolder(session.holder, last)}
 			}
 		}
 	}
@@ -108,8 +108,13 @@ func (s *sessionSet) drained(key drainKey) *Session {
 // session returns the session of a VaultConfig, logged in or not.
 func (s *sessionSet) session(config *v1alpha1.VaultConfig, workload *auth.Workload) (*Session, error) {
 	session, former, err := s.choose(config, workload)
-	for _, session := range former {
-		session.holder.close()
+	for _, replaced := range former {
+		if session != nil && VaultOf(config) == VaultOf(replaced.holder.config) {
+			replaced.holder.mu.Lock()
+			replaced.holder.servesLeases = false // its successor does
+			replaced.holder.mu.Unlock()
+		}
+		replaced.holder.close()
 	}
 	return session, about(err, config)
 }

@@ -37,8 +37,8 @@ type tokenHolder struct {
 	// though it may live.
 	servesLeases bool
 	givenUp      func(*login)
-	// onlyDrains: its login is the last one, with which leases are revoked and nothing else.
-	onlyDrains bool
+	// fixed: it has one login and never gets another.
+	fixed bool
 }
 
 // login is a token and what is known of it. It is never changed, only replaced.
@@ -48,10 +48,12 @@ type login struct {
 	base, conn *transport.Conn
 	credential auth.Credential
 	token      transport.Token
-	info       auth.TokenInfo
-	since      time.Time
-	renewAt    time.Time
-	ref        *tokenRef
+	// namespace of Vault that the token lives in.
+	namespace string
+	info      auth.TokenInfo
+	since     time.Time
+	renewAt   time.Time
+	ref       *tokenRef
 }
 
 // TokenTerm is which token a session has, and how long it lives as of now.
@@ -81,6 +83,14 @@ func newTokenHolder(
 		), connector: connector, method: method, workload: workload,
 		loginBackoff: newLoginBackoff(), renewBackoff: newRenewBackoff(), policyRecheck: newPolicyRecheck(),
 	}, nil
+}
+
+// fixedHolder is the holder of nothing but one login, on the way to Vault of another holder.
+func fixedHolder(h *tokenHolder, only *login) *tokenHolder {
+	return &tokenHolder{
+		environment: h.environment, config: h.config, subject: h.subject, connector: h.connector, method: h.method,
+		workload: h.workload, login: only, fixed: true,
+	}
 }
 
 func (l *login) term() TokenTerm { return TokenTerm{ID: l.ref.id, ExpireTime: l.info.ExpireTime} }
