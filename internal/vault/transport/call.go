@@ -19,6 +19,10 @@ import (
 //
 // The request is sent once, except where Vault itself says that it did nothing and wants it sent again: see mayResend.
 func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
+	if err := c.admit(ctx, r); err != nil {
+		return nil, err
+	}
+	began := c.transport.clock.Now()
 	deadline := time.Now().Add(maxWait(ctx, c.timeout))
 	for sends := 1; ; sends++ {
 		if err := c.limiter.wait(ctx, c.timeout, r); err != nil {
@@ -36,7 +40,7 @@ func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
 		response.RequestID = printable.Text(response.RequestID, maxRequestID)
 		switch {
 		case meta.status == http.StatusServiceUnavailable && r.Path != "sys/health":
-			return &response, c.unavailable(ctx, r, &response)
+			return &response, c.unavailable(ctx, r, &response, began)
 		case meta.status >= 300 && meta.status < 400:
 			return &response, c.aboutSubject(responseFault(r, &response))
 		case meta.status >= 300:
@@ -97,13 +101,13 @@ func (c *Conn) leadsBack(location string, r Request) bool {
 }
 
 // unavailable tells a sealed Vault from one that is broken. Both say 503; only sys/health says which without having to
-// trust the wording.
-func (c *Conn) unavailable(ctx context.Context, r Request, response *Response) error {
+// trust the wording. The look is a new one: an older result may be another node's, and a sealed one is not asked again.
+func (c *Conn) unavailable(ctx context.Context, r Request, response *Response, since time.Time) error {
 	sealed := func(problem, remedy string) error {
 		return c.aboutSubject(fault.Transient(v1alpha1.ReasonVaultSealed, "%s → 503 Vault is %s (%s)", r, problem, r.Actor).
 			WithRemedy("%s", remedy).WithOutcomeUnknown(r.hasEffect()))
 	}
-	switch health, err := c.Health(ctx, r.Actor); {
+	switch health, err := c.healthSince(ctx, r.Actor, since); {
 	case err != nil: // the first response stands
 	case !health.Initialized:
 		return sealed("not initialized", "initialize and unseal it")

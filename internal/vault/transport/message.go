@@ -63,6 +63,9 @@ func (r Request) hasEffect() bool { return r.Method != http.MethodGet }
 // isTokenRenewal tells the requests that keep a token alive.
 func (r Request) isTokenRenewal() bool { return r.Path == "auth/token/renew-self" }
 
+// isRenewal tells the requests that keep a token or a lease alive.
+func (r Request) isRenewal() bool { return r.isTokenRenewal() || r.Path == "sys/leases/renew" }
+
 // Response is what Vault answered, in the wire format of its client library.
 type Response struct {
 	vaultapi.Secret
