@@ -2,6 +2,7 @@ package vaultconfig
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -25,6 +26,14 @@ import (
 
 // healthInterval is how often Vault's health, and with it the credential's Secret, is looked at while all is well.
 const healthInterval = 30 * time.Second
+
+const (
+	// healthWait is how long a worker waits for sys/health. A look that takes longer goes on without it, so that Vaults
+	// that hang do not keep the first look at others waiting, which all come at once when a leader starts.
+	healthWait = 500 * time.Millisecond
+	// healthPause is when to ask for the result of such a look, which stands for longer.
+	healthPause = 2 * time.Second
+)
 
 // +kubebuilder:rbac:groups=sallyport.dev,resources=vaultconfigs,verbs=get;list;watch
 // +kubebuilder:rbac:groups=sallyport.dev,resources=vaultconfigs/status,verbs=get;update;patch
@@ -70,6 +79,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	before := config.DeepCopy()
 	found := r.observe(ctx, config)
+	if found.pending {
+		return ctrl.Result{RequeueAfter: healthPause}, nil
+	}
 	found.report(&config.Status, config)
 	if !equality.Semantic.DeepEqual(before.Status, config.Status) {
 		// Other controllers do not write this status, but a deposed leader may still be about to: the lock makes it
@@ -107,11 +119,16 @@ func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) 
 		enabled: enabled(config.Spec.Enabled), autoRenew: enabled(config.Spec.AutoRenew),
 		workload: auth.IsWorkload(config),
 	}
-	if found.health, found.healthErr = r.health(ctx, config); found.healthErr != nil || found.workload {
+	if r.observeHealth(ctx, config, &found); found.pending || found.healthErr != nil || found.workload {
 		return found
 	}
 	session, err := r.sessions.For(ctx, config)
-	if err != nil {
+	switch {
+	case err == nil:
+	case found.hidden && slices.Contains(unhealthy, fault.From(err).Reason):
+		found.healthErr = fault.From(err)
+		return found
+	default:
 		found.authErr, found.refused = fault.From(err), r.sessions.RefusedLogin(config.UID)
 		return found
 	}
@@ -139,24 +156,43 @@ func (r *Reconciler) recordTransitions(before, after *v1alpha1.VaultConfig) {
 	}
 }
 
-// health asks Vault how it is. A Vault that answers but cannot serve is a fault too.
-func (r *Reconciler) health(ctx context.Context, config *v1alpha1.VaultConfig) (transport.Health, *fault.Fault) {
-	health, err := r.sessions.Health(ctx, config)
+// unhealthy are the reasons of a login that failed because of Vault and not of what it was offered.
+var unhealthy = []string{
+	v1alpha1.ReasonVaultUnreachable, v1alpha1.ReasonTLSFailed, v1alpha1.ReasonVaultSealed, v1alpha1.ReasonVaultError,
+}
+
+// observeHealth asks Vault how it is. Where something in front of Vault hides that, a login shows whether Vault serves.
+func (r *Reconciler) observeHealth(ctx context.Context, config *v1alpha1.VaultConfig, found *observation) {
+	look, cancel := context.WithTimeout(ctx, healthWait)
+	defer cancel()
+	health, err := r.sessions.Health(look, config)
 	switch {
+	case err != nil && look.Err() != nil && ctx.Err() == nil:
+		found.pending = true
+	case transport.HealthHidden(err) && !found.workload:
+		found.hidden = true
 	case err != nil:
-		return health, fault.From(err)
+		found.healthErr = fault.From(err)
+	default:
+		found.health, found.healthErr = health, unableToServe(config, health)
+	}
+}
+
+// unableToServe finds what a Vault lacks that answers but cannot serve.
+func unableToServe(config *v1alpha1.VaultConfig, health transport.Health) *fault.Fault {
+	switch {
 	case !health.Initialized:
-		return health, fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is not initialized", config.Spec.URL).
+		return fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is not initialized", config.Spec.URL).
 			WithRemedy("initialize and unseal it")
 	case health.Sealed:
-		return health, fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is sealed", config.Spec.URL).
+		return fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is sealed", config.Spec.URL).
 			WithRemedy("unseal it")
 	case health.Secondary:
-		return health, fault.Transient(v1alpha1.ReasonVaultError,
+		return fault.Transient(v1alpha1.ReasonVaultError,
 			"Vault at %s is a disaster recovery secondary, which serves nobody until it is promoted", config.Spec.URL).
 			WithRemedy("point spec.url at the primary")
 	}
-	return health, nil
+	return nil
 }
 
 // enabled is true unless it is set to false.

@@ -102,7 +102,7 @@ func TestAFrozenVaultIsAskedByOneRequestNowAndThen(t *testing.T) {
 	clk := clocktesting.NewFakePassiveClock(time.Now())
 	step := func(d time.Duration) { clk.SetTime(clk.Now().Add(d)) }
 	pool := NewPool(time.Second, clk, nil)
-	conn, other := server.conn(t, pool, "", 2*time.Second), server.conn(t, pool, "example.com", 2*time.Second)
+	conn, other := server.conn(t, pool, "", time.Second), server.conn(t, pool, "example.com", time.Second)
 	server.hangAll()
 	_, err := conn.Health(t.Context(), "us")
 	g.Expect(err).To(HaveOccurred())

@@ -10,15 +10,17 @@ import (
 )
 
 const (
-	// maxResponse bounds what is read of one response, in bytes: a few times what Vault's storages accept as one secret.
+	// maxResponse bounds what is read of one response, in bytes: a few times what Vault's storages accept as one
+	// secret.
 	maxResponse = 4 << 20
-	// maxFailure is the same for a response that is no success, which the library reads whole and decodes, whatever else
-	// is being read. The longest that Vault sends is the metadata of a deleted version, with 40 KiB of its owner's.
+	// maxFailure is the same for a response that is no success, which the library reads whole and decodes, whatever
+	// else is being read. The longest that Vault sends is the metadata of a deleted version, with 40 KiB of its
+	// owner's.
 	maxFailure = 128 << 10
 )
 
-// maxConnectionAge is how long new requests go over the same connections. A load balancer chooses a node of Vault when a
-// connection is made, and one over which HTTP/2 is spoken need never end: so nodes that were added, or came back, get
+// maxConnectionAge is how long new requests go over the same connections. A load balancer chooses a node of Vault when
+// a connection is made, and one over which HTTP/2 is spoken need never end: so nodes that were added, or came back, get
 // their part within minutes, for a handshake every now and then.
 const maxConnectionAge = 5 * time.Minute
 

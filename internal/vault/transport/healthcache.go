@@ -68,8 +68,8 @@ func (r *healthResult) timedOut() bool {
 	return r.err != nil && r.status == 0 && describeConnection(r.err) == timedOut
 }
 
-// hidden tells whether the answer is somebody else's than Vault's, who says that he does not want to. Errors of a server
-// (5xx) are those of one that does not reach Vault.
+// hidden tells whether the answer is somebody else's than Vault's, who says that he does not want to. Errors of a
+// server (5xx) are those of one that does not reach Vault.
 func (r *healthResult) hidden() bool {
 	notVault, is := errors.AsType[*errNotVault](r.err)
 	switch {

@@ -73,8 +73,8 @@ const (
 	// maxHeap bounds what one response takes of the heap once it is decoded: several times what Vault's storages accept
 	// as one secret. A hostile body of maxResponse would take more than a hundred MiB.
 	maxHeap = 8 << 20
-	// decodingWeight is what a large response takes while it is decoded: the body, twice while its buffer grows, and what
-	// it is decoded to.
+	// decodingWeight is what a large response takes while it is decoded: the body, twice while its buffer grows, and
+	// what it is decoded to.
 	decodingWeight = 2*maxResponse + maxHeap
 )
 
