@@ -29,7 +29,9 @@ func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
 			return nil, err
 		}
 		var response Response
+		over := c.suspect(ctx)
 		meta, sent, err := c.roundTrip(ctx, r, &response)
+		over()
 		if err != nil {
 			return nil, c.unanswered(ctx, r, sent, err)
 		}

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -14,10 +13,6 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
-
-	"sallyport.dev/sallyport/api/v1alpha1"
-	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
 
 // errNotVault is a response that Vault does not give: HTML from something in front of it, JSON that ends too early.
@@ -159,50 +154,4 @@ func describeConnection(err error) string {
 		return "connection closed before the answer was complete"
 	}
 	return "the connection broke"
-}
-
-// unanswered makes the fault for a request that Vault did not answer. The error's own text is not used: it holds
-// addresses, and whatever the other side chose to say.
-func (c *Conn) unanswered(ctx context.Context, r Request, sent bool, err error) error {
-	if f, isFault := errors.AsType[*fault.Fault](err); isFault { // it never left
-		return f
-	}
-	unknown := sent && r.hasEffect()
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return fault.Transient(v1alpha1.ReasonInternal, "%s → given up before Vault answered (%s)", r, r.Actor).WithOutcomeUnknown(unknown)
-	}
-	return c.aboutSubject(c.describe(ctx, r, err).WithOutcomeUnknown(unknown))
-}
-
-func (c *Conn) describe(ctx context.Context, r Request, err error) *fault.Fault {
-	origin, proxy := c.transport.Origin, c.transport.Proxy
-	if notVault, is := errors.AsType[*errNotVault](err); is {
-		return fault.Transient(v1alpha1.ReasonVaultUnreachable, "%s → %s answered, but not as Vault does: status %d %s (%s)",
-			r, origin, notVault.status, notVault.detail, r.Actor).
-			WithRemedy("check that spec.url is Vault's own address")
-	}
-	if errors.As(err, new(networks.ErrClosed)) {
-		return fault.Waiting(v1alpha1.ReasonVaultUnreachable, "%s → %s leads to an address that is closed to the controller: "+
-			"loopback, link-local, metadata, or the API server's (%s)", r, cmp.Or(proxy, origin), r.Actor).
-			WithRemedy("name an address of Vault's own, or have its network listed in the controller's --allowed-vault-networks")
-	}
-	if problem := describeProxy(err); problem != "" {
-		return fault.Transient(v1alpha1.ReasonVaultUnreachable, "%s → the proxy %s does not lead to %s: %s (%s)",
-			r, proxy, origin, problem, r.Actor).
-			WithRemedy("check spec.proxy.url and the proxy")
-	}
-	if problem, remedy := describeTLS(err); problem != "" {
-		return fault.Waiting(
-			v1alpha1.ReasonTLSFailed, "%s → no TLS with %s: %s (%s)", r, origin, problem, r.Actor,
-		).WithRemedy("%s", remedy)
-	}
-	problem := describeConnection(err)
-	if problem == timedOut && ctx.Err() == nil { // else it is the caller who did not want to wait that long
-		problem += fmt.Sprintf(" after %s", c.timeout)
-	}
-	f := fault.Transient(v1alpha1.ReasonVaultUnreachable, "%s → no answer from %s: %s (%s)", r, origin, problem, r.Actor)
-	if errors.Is(err, errSpeaksTLS) {
-		return f.WithClass(fault.ClassTerminal).WithRemedy("write https:// in spec.url")
-	}
-	return f
 }

@@ -33,8 +33,6 @@ type responseMeta struct {
 func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta responseMeta, sent bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	over := c.suspect(ctx, r)
-	defer over()
 	var connected atomic.Bool
 	ctx = httptrace.WithClientTrace(
 		ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }},
@@ -46,7 +44,6 @@ func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta response
 	}
 	// The methods of Logical() that are recommended in its place hide the status code, which every sentence names.
 	response, err := c.client(r).RawRequestWithContext(ctx, apiRequest) //nolint:staticcheck // see above
-	over()
 	if response == nil {
 		return responseMeta{}, connected.Load(), err
 	}
