@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -42,7 +43,7 @@ func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *
 	next := &login{
 		base: base, conn: result.Conn, credential: c, token: result.Token, info: result.Info, since: now, looked: now,
 		ref:       newTokenRef(),
-		namespace: h.method.Namespace(),
+		namespace: cmp.Or(result.Info.Namespace, h.method.Namespace()),
 		renewAt:   renewalTime(result.Info, now, h.config.UID),
 	}
 	if next.conn == nil {

@@ -13,6 +13,9 @@ import (
 	vaultapi "github.com/hashicorp/vault/api"
 )
 
+// RootNamespace is Vault's root namespace, whatever a Conn's is.
+const RootNamespace = "/"
+
 // Request is one request to Vault's API.
 type Request struct {
 	Method string
@@ -27,7 +30,7 @@ type Request struct {
 	WrapTTL string
 	// Token to send; nil: none.
 	Token *Token
-	// Namespace of Vault; empty: the Conn's.
+	// Namespace of Vault; empty: the Conn's. See RootNamespace.
 	Namespace string
 	// Capability that a policy must allow for it, for the sentence that says so: "read".
 	Capability string

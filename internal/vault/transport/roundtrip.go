@@ -122,7 +122,7 @@ func (c *Conn) client(r Request) *vaultapi.Client {
 	if namespace == "" {
 		namespace = c.namespace
 	}
-	if namespace == "" {
+	if namespace == "" || namespace == RootNamespace {
 		return c.transport.api
 	}
 	return c.transport.api.WithNamespace(namespace)
