@@ -3,6 +3,7 @@ package vaultconfig
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -28,11 +29,12 @@ import (
 const healthInterval = 30 * time.Second
 
 const (
-	// healthWait is how long a worker waits for sys/health. A look that takes longer goes on without it, so that Vaults
-	// that hang do not keep the first look at others waiting, which all come at once when a leader starts.
-	healthWait = 500 * time.Millisecond
-	// healthPause is when to ask for the result of such a look, which stands for longer.
-	healthPause = 2 * time.Second
+	// shortWait is how long a worker waits for sys/health, and at the first look at a VaultConfig for the login. What takes
+	// longer goes on without it, so that Vaults that hang do not keep the first looks at others waiting, which all come at
+	// once when a leader starts.
+	shortWait = 500 * time.Millisecond
+	// resultPause is when to ask for the result of what took longer. That of sys/health stands for longer.
+	resultPause = 2 * time.Second
 )
 
 // +kubebuilder:rbac:groups=sallyport.dev,resources=vaultconfigs,verbs=get;list;watch
@@ -46,6 +48,8 @@ type Reconciler struct {
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
 	renewals *renewals
+	// looked holds the VaultConfigs at which there was a look.
+	looked sync.Map
 }
 
 // NewReconciler returns a reconciler.
@@ -71,6 +75,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.client.Get(ctx, request.NamespacedName, config); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			r.renewals.drop(request.NamespacedName)
+			r.looked.Delete(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -80,7 +85,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	before := config.DeepCopy()
 	found := r.observe(ctx, config)
 	if found.pending {
-		return ctrl.Result{RequeueAfter: healthPause}, nil
+		return ctrl.Result{RequeueAfter: resultPause}, nil
 	}
 	found.report(&config.Status, config)
 	if !equality.Semantic.DeepEqual(before.Status, config.Status) {
@@ -122,9 +127,18 @@ func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) 
 	if r.observeHealth(ctx, config, &found); found.pending || found.healthErr != nil || found.workload {
 		return found
 	}
-	session, err := r.sessions.For(ctx, config)
+	login := ctx
+	if _, again := r.looked.LoadOrStore(key, struct{}{}); !again {
+		var left context.CancelFunc
+		login, left = context.WithTimeout(ctx, shortWait)
+		defer left()
+	}
+	session, err := r.sessions.For(login, config)
 	switch {
 	case err == nil:
+	case login.Err() != nil && ctx.Err() == nil:
+		found.pending = true
+		return found
 	case found.hidden && slices.Contains(unhealthy, fault.From(err).Reason):
 		found.healthErr = fault.From(err)
 		return found
@@ -163,7 +177,7 @@ var unhealthy = []string{
 
 // observeHealth asks Vault how it is. Where something in front of Vault hides that, a login shows whether Vault serves.
 func (r *Reconciler) observeHealth(ctx context.Context, config *v1alpha1.VaultConfig, found *observation) {
-	look, cancel := context.WithTimeout(ctx, healthWait)
+	look, cancel := context.WithTimeout(ctx, shortWait)
 	defer cancel()
 	health, err := r.sessions.Health(look, config)
 	switch {

@@ -45,6 +45,27 @@ func reconciled(t *testing.T, answer http.HandlerFunc) func() (ctrl.Result, *v1a
 	}
 }
 
+func TestAVaultWhoseLoginHangsKeepsNoWorkerAtTheFirstLook(t *testing.T) {
+	t.Parallel() // the time is real
+	g := NewWithT(t)
+	look := reconciled(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/sys/health" {
+			<-r.Context().Done()
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"initialized":true,"version":"1.21.1"}`))
+	})
+	began := time.Now()
+	result, status := look()
+	g.Expect(time.Since(began)).To(BeNumerically("<", 2*shortWait))
+	g.Expect(result.RequeueAfter).To(Equal(resultPause))
+	g.Expect(status.Conditions).To(BeEmpty())
+	_, status = look()
+	g.Expect(time.Since(began)).To(BeNumerically("~", 10*time.Second, 2*time.Second), "the next one waits for the login that is under way")
+	g.Expect(meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonVaultUnreachable))
+}
+
 // TestAVaultWhoseHealthHangsKeepsNoWorker: when a leader starts, all VaultConfigs are looked at, and whoever comes
 // after the Vaults that hang would wait for them.
 func TestAVaultWhoseHealthHangsKeepsNoWorker(t *testing.T) {
@@ -55,14 +76,14 @@ func TestAVaultWhoseHealthHangsKeepsNoWorker(t *testing.T) {
 	for {
 		began := time.Now()
 		result, status := look()
-		g.Expect(time.Since(began)).To(BeNumerically("<", 2*healthWait))
+		g.Expect(time.Since(began)).To(BeNumerically("<", 2*shortWait))
 		ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
 		if ready != nil {
 			g.Expect(ready.Reason).To(Equal(v1alpha1.ReasonVaultUnreachable))
 			g.Expect(ready.Message).To(ContainSubstring("time-out after 5s"))
 			break
 		}
-		g.Expect(result.RequeueAfter).To(Equal(healthPause))
+		g.Expect(result.RequeueAfter).To(Equal(resultPause))
 		g.Expect(time.Since(start)).To(BeNumerically("<", 10*time.Second), "in the end it is said")
 		time.Sleep(result.RequeueAfter)
 	}

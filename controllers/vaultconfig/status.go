@@ -22,7 +22,7 @@ const minReportedTTL = 10 * time.Minute
 // observation is what one look at Vault and at the session found.
 type observation struct {
 	enabled, autoRenew bool
-	// pending: Vault has not said yet how it is.
+	// pending: Vault has not answered yet.
 	pending bool
 	// hidden: something in front of Vault does not let anybody ask how it is.
 	hidden bool
