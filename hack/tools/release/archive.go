@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// files are the content of an archive by path. An archive is the same whenever and wherever it is made: its files are in order, belong
-// to root and have the time of the commit.
+// files are the content of an archive by path. An archive is the same whenever and wherever it is made: its files are
+// in order, belong to root and have the time of the commit.
 type files map[string]file
 
 type file struct {
@@ -26,7 +26,9 @@ func (f files) tar(at time.Time) ([]byte, error) {
 	var buffer bytes.Buffer
 	w := tar.NewWriter(&buffer)
 	for _, name := range slices.Sorted(maps.Keys(f)) {
-		header := &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(len(f[name].content)), Mode: 0o644, ModTime: at, Format: tar.FormatPAX}
+		header := &tar.Header{
+			Typeflag: tar.TypeReg, Name: name, Size: int64(len(f[name].content)), Mode: 0o644, ModTime: at, Format: tar.FormatPAX,
+		}
 		if f[name].executable {
 			header.Mode = 0o755
 		}

@@ -22,7 +22,8 @@ func (r *release) compile(platform string) ([]byte, *buildinfo.BuildInfo, error)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	path := filepath.Join(dir, "sallyport")
-	command := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X sallyport.dev/sallyport/internal/app.version="+r.version, "-o", path, ".")
+	linker := "-s -w -X sallyport.dev/sallyport/internal/app.version=" + r.version
+	command := exec.Command("go", "build", "-trimpath", "-ldflags", linker, "-o", path, ".")
 	command.Dir, command.Stderr = r.root, os.Stderr
 	// What decides the bytes is said here, whatever the caller's environment has.
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOEXPERIMENT=", "GOWORK=off",

@@ -20,7 +20,9 @@ func (r *release) makeChart() error {
 	}
 	for name, lines := range map[string]map[string]string{
 		"sallyport/Chart.yaml":  {"version: 0.1.0": "version: " + r.version, "appVersion: 0.1.0": "appVersion: " + r.version},
-		"sallyport/values.yaml": {"  repository: sallyport.dev/sallyport": "  repository: " + r.repository, `  digest: ""`: "  digest: " + r.image},
+		"sallyport/values.yaml": {
+			"  repository: sallyport.dev/sallyport": "  repository: " + r.repository, `  digest: ""`: "  digest: " + r.image,
+		},
 	} {
 		content := chart[name].content
 		for before, after := range lines {
@@ -35,5 +37,5 @@ func (r *release) makeChart() error {
 	if err != nil {
 		return err
 	}
-	return r.write(r.name("-chart.tgz"), archive)
+	return r.write(r.name(".tgz"), archive)
 }

@@ -51,7 +51,8 @@ func (r *release) makeImage() error {
 func (r *release) labels() map[string]string {
 	return map[string]string{
 		"org.opencontainers.image.title":       "Sallyport",
-		"org.opencontainers.image.description": "Lets Vault's secrets out to the pods that may use them, and leaves no copy behind",
+		"org.opencontainers.image.description": "Lets Vault's secrets out to the pods that may use them, " +
+			"and leaves no copy behind",
 		"org.opencontainers.image.url":         "https://sallyport.dev",
 		"org.opencontainers.image.licenses":    "Apache-2.0",
 		"org.opencontainers.image.version":     r.version,

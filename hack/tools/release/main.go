@@ -1,12 +1,12 @@
-// Release makes everything that a user of Sallyport installs, from a checkout, without a Docker engine and without a network but the
-// Go modules that the product needs anyway. The same commit gives the same bytes, in any folder: nothing takes the time of day, the
-// order of a map or a path from the machine.
+// Release makes everything that a user of Sallyport installs, from a checkout, without a Docker engine and without a
+// network but the Go modules that the product needs anyway. The same commit gives the same bytes, in any folder:
+// nothing takes the time of day, the order of a map or a path from the machine.
 //
-//	release build -version v0.2.0 -output dist     image, manifests, chart, SBOMs, notes, provenance, checksums, signature
+//	release build -version v0.2.0 -output dist     image, manifests, chart, SBOMs, checksums, …
 //	release push -from dist -to registry/name      the image, with its signature, to a registry
 //
-// With SALLYPORT_SIGNING_KEY (a private key in PEM, or the file that holds it; cosign's own format with COSIGN_PASSWORD) checksums and
-// image are signed as cosign does.
+// With SALLYPORT_SIGNING_KEY (a private key in PEM, or the file that holds it; cosign's own format with
+// COSIGN_PASSWORD) checksums and image are signed as cosign does.
 package main
 
 import (

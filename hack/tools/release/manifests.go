@@ -17,8 +17,8 @@ const placeholder = "sallyport.dev/sallyport:0.1.0"
 // reference names the image by version, for people, and by digest, for the kubelet.
 func (r *release) reference() string { return r.repository + ":" + r.version + "@" + r.image }
 
-// makeManifests writes config/ with the release's image in it, to be used with kustomize, and what kustomize makes of each of its
-// installations, to be applied as it is.
+// makeManifests writes config/ with the release's image in it, to be used with kustomize, and what kustomize makes of
+// each of its installations, to be applied as it is.
 func (r *release) makeManifests() error {
 	config, err := readDir(filepath.Join(r.root, "config"), "config")
 	if err != nil {
@@ -51,7 +51,8 @@ func (r *release) makeManifests() error {
 		"crds.yaml": "crd", "install.yaml": "default", "install-before-1.35.yaml": "before-1.35",
 		"install-namespaced.yaml": "namespaced", "install-without-secrets.yaml": "without-secrets",
 	} {
-		made, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(dir, "config", overlay))
+		kustomizer := krusty.MakeKustomizer(krusty.MakeDefaultOptions())
+		made, err := kustomizer.Run(filesys.MakeFsOnDisk(), filepath.Join(dir, "config", overlay))
 		if err != nil {
 			return err
 		}

@@ -14,14 +14,16 @@ import (
 
 const checksums = "SHA256SUMS"
 
-// makeProvenance writes an in-toto statement in the form of SLSA: what was made, from which commit, with which command. It has no time
-// and no machine, so that whoever makes the release again gets the same statement; signed checksums say who made this one.
+// makeProvenance writes an in-toto statement in the form of SLSA: what was made, from which commit, with which command.
+// It has no time and no machine, so that whoever makes the release again gets the same statement; signed checksums say
+// who made this one.
 func (r *release) makeProvenance() error {
 	type subject struct {
 		Name   string            `json:"name"`
 		Digest map[string]string `json:"digest"`
 	}
-	subjects := []subject{{Name: r.repository, Digest: map[string]string{"sha256": strings.TrimPrefix(r.image, "sha256:")}}}
+	image := map[string]string{"sha256": strings.TrimPrefix(r.image, "sha256:")}
+	subjects := []subject{{Name: r.repository, Digest: image}}
 	slices.Sort(r.written)
 	for _, name := range r.written {
 		sum, err := r.sum(name)
@@ -41,10 +43,13 @@ func (r *release) makeProvenance() error {
 			"buildDefinition": map[string]any{
 				"buildType": "https://sallyport.dev/release/v1",
 				"externalParameters": map[string]any{
-					"version": r.version, "repository": r.repository, "platforms": r.platforms, "source": "https://sallyport.dev/sallyport",
+					"version": r.version, "repository": r.repository, "platforms": r.platforms,
+					"source": "https://sallyport.dev/sallyport",
 				},
 				"resolvedDependencies": []any{
-					map[string]any{"name": "commit", "digest": map[string]string{"gitCommit": r.source.commit, "gitTree": r.source.tree}},
+					map[string]any{"name": "source", "digest": map[string]string{
+						"gitCommit": r.source.commit, "gitTree": r.source.tree,
+					}},
 					map[string]any{"name": "go", "uri": "pkg:golang/toolchain@" + runtime.Version()},
 					map[string]any{"name": "go.sum", "digest": map[string]string{"sha256": hex.EncodeToString(sum[:])}},
 				},

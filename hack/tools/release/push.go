@@ -20,7 +20,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// push sends the image of a release to a registry, under its version, and signs it there if there is a key. Credentials are Docker's.
+// push sends the image of a release to a registry, under its version, and signs it there if there is a key. Credentials
+// are Docker's.
 func push(from, to string, insecure bool) error {
 	archives, err := filepath.Glob(filepath.Join(from, "sallyport-*-image.tar"))
 	if err != nil || len(archives) != 1 {

@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// writeSBOM writes a CycloneDX document of what Go itself recorded in a program: its modules, and the toolchain with its library.
+// writeSBOM writes a CycloneDX document of what Go itself recorded in a program: its modules, and the toolchain with
+// its library.
 func (r *release) writeSBOM(platform string, program []byte, info *buildinfo.BuildInfo) error {
 	sum := sha256.Sum256(program)
 	type hash struct {
@@ -41,7 +42,8 @@ func (r *release) writeSBOM(platform string, program []byte, info *buildinfo.Bui
 		purl := "pkg:golang/" + module.Path + "@" + module.Version
 		found := component{Type: "library", Ref: purl, Name: module.Path, Version: module.Version, Purl: purl}
 		// Go's own sum (h1) of a module is a SHA-256 of its files' names and sums.
-		if raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(module.Sum, "h1:")); err == nil && len(raw) == sha256.Size {
+		raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(module.Sum, "h1:"))
+		if err == nil && len(raw) == sha256.Size {
 			found.Hashes = []hash{{"SHA-256", hex.EncodeToString(raw)}}
 		}
 		components = append(components, found)
@@ -56,7 +58,8 @@ func (r *release) writeSBOM(platform string, program []byte, info *buildinfo.Bui
 	serial[6], serial[8] = serial[6]&0x0f|0x50, serial[8]&0x3f|0x80
 	return r.writeJSON(r.name("-"+platform+".cdx.json"), map[string]any{
 		"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1,
-		"serialNumber": fmt.Sprintf("urn:uuid:%x-%x-%x-%x-%x", serial[:4], serial[4:6], serial[6:8], serial[8:10], serial[10:]),
+		"serialNumber": fmt.Sprintf("urn:uuid:%x-%x-%x-%x-%x",
+			serial[:4], serial[4:6], serial[6:8], serial[8:10], serial[10:]),
 		"metadata":     map[string]any{"timestamp": r.source.time.Format("2006-01-02T15:04:05Z"), "component": product},
 		"components":   components, "dependencies": []dependency{uses},
 	})

@@ -93,5 +93,6 @@ func (s *signer) signFile(path, dir string) error {
 	if err := os.WriteFile(path+".sig", []byte(signature+"\n"), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "cosign.pub"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o644)
+	block := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})
+	return os.WriteFile(filepath.Join(dir, "cosign.pub"), block, 0o644)
 }
