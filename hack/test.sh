@@ -31,7 +31,7 @@ unit() {
   heading "Unit tests"
   race_test "${packages[@]}"
   say "What measures memory, without the race detector"
-  plain_test -run '^Test(MemoryIsChargedInFull|WholeValuesAreWrittenWithoutCopies|MoreThanAVolumeHoldsIsNotWritten)$' \
+  plain_test -run '^Test(MemoryIsChargedInFull|UnmountingWorksWithMemoryNearlyFull|WholeValuesAreWrittenWithoutCopies|MoreThanAVolumeHoldsIsNotWritten)$' \
     ./internal/node ./internal/projection
 }
 
