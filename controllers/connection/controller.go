@@ -119,7 +119,7 @@ func next(connection *v1alpha1.Connection, resolved *resolver.Resolved) time.Dur
 func (r *Reconciler) report(
 	ctx context.Context, connection *v1alpha1.Connection, resolved *resolver.Resolved, f *fault.Fault,
 ) error {
-	before := connection.DeepCopy()
+	before := connection.Status.DeepCopy()
 	connection.Status.ObservedGeneration = connection.Generation
 	if f != nil {
 		status.NotReady(&connection.Status.Conditions, connection.Generation, f)
@@ -127,14 +127,13 @@ func (r *Reconciler) report(
 		connection.Status.Secrets = resolved.Secrets
 		status.Ready(&connection.Status.Conditions, connection.Generation, readyMessage(resolved))
 	}
-	if equality.Semantic.DeepEqual(before.Status, connection.Status) {
+	if equality.Semantic.DeepEqual(*before, connection.Status) {
 		return nil
 	}
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.client.Status().Patch(ctx, connection, patch); err != nil {
+	if err := status.PatchConnection(ctx, r.client, connection, before); err != nil {
 		return err
 	}
-	if status.Changed(before.Status.Conditions, connection.Status.Conditions, v1alpha1.ConditionReady) {
+	if status.Changed(before.Conditions, connection.Status.Conditions, v1alpha1.ConditionReady) {
 		ready := meta.FindStatusCondition(connection.Status.Conditions, v1alpha1.ConditionReady)
 		kind := corev1.EventTypeWarning
 		if ready.Status == metav1.ConditionTrue {
