@@ -130,7 +130,7 @@ var _ = Describe("A credential of a minute, which a program reads once", Ordered
 		for _, pod := range pods {
 			Expect(api.Delete(ctx, pod)).To(Succeed())
 		}
-		Eventually(ctx, d.made).WithTimeout(40 * time.Second).WithPolling(time.Second).Should(BeEmpty(), "sooner than the lease would end")
+		Eventually(ctx, d.made).WithTimeout(40*time.Second).WithPolling(time.Second).Should(BeEmpty(), "sooner than the lease would end")
 	}, SpecTimeout(2*atLast))
 
 	It("leaves no token behind", func(ctx SpecContext) {
