@@ -37,7 +37,7 @@ image: build ## Build the container image from the binary that `make build` made
 ##@ Check
 
 .PHONY: test
-test: verify lint test-unit fuzz test-integration test-e2e ## Everything CI checks: generated files, lint, unit tests, fuzzing, integration and end-to-end tests.
+test: verify lint test-unit fuzz test-integration test-isolation test-e2e ## Everything CI checks: generated files, lint, unit tests, fuzzing, integration, isolation and end-to-end tests.
 
 .PHONY: test-unit
 test-unit: ## Unit tests: no API server, no Vault, no root needed.

@@ -4,7 +4,7 @@
 #   hack/test.sh unit           plain go test, with the race detector
 #   hack/test.sh fuzz           the fuzz targets of expressions, templates and the writers of files, FUZZTIME each (5s)
 #   hack/test.sh integration    with a real API server and a real Vault, no node, with the race detector
-#   hack/test.sh isolation      what a hostile tenant does, and what another one has meanwhile; a stage of its own (root)
+#   hack/test.sh isolation      what a hostile tenant does, and what another one has meanwhile (root)
 #   hack/test.sh e2e            on a real node of its own, which is gone afterwards
 #
 # FOCUS='words' runs the specs of integration, isolation or e2e whose names match. The end-to-end tests' node lives in

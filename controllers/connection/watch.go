@@ -96,7 +96,7 @@ func (r *Reconciler) inNamespace(ctx context.Context, namespace client.Object) [
 
 func (r *Reconciler) requests(ctx context.Context, of client.ListOption) []ctrl.Request {
 	list := &v1alpha1.ConnectionList{}
-	if err := r.client.List(ctx, list, of); err != nil {
+	if err := r.client.List(ctx, list, of, client.UnsafeDisableDeepCopy); err != nil { // only their names are looked at
 		log.FromContext(ctx).Error(err, "listing the Connections that a change may concern")
 		return nil
 	}

@@ -65,16 +65,17 @@ func kindOf[T any, P interface {
 type Reconciler struct {
 	kind     kind
 	client   client.Client
+	cached   client.Reader
 	live     client.Reader
 	recorder events.EventRecorder
 }
 
 // NewReconcilers returns a reconciler for each kind of workload. Only the metadata of workloads are cached; live reads
-// the few that ask for restarts from the API server.
-func NewReconcilers(c client.Client, live client.Reader, recorder events.EventRecorder) []*Reconciler {
+// the few that ask for restarts from the API server. cached is the cache itself: of a Connection only status matters.
+func NewReconcilers(c client.Client, cached, live client.Reader, recorder events.EventRecorder) []*Reconciler {
 	reconcilers := make([]*Reconciler, 0, len(kinds()))
 	for _, k := range kinds() {
-		reconcilers = append(reconcilers, &Reconciler{kind: k, client: c, live: live, recorder: recorder})
+		reconcilers = append(reconcilers, &Reconciler{kind: k, client: c, cached: cached, live: live, recorder: recorder})
 	}
 	return reconcilers
 }
@@ -163,7 +164,7 @@ func (r *Reconciler) look(ctx context.Context, namespace string, names []string,
 	now := observation{seen: seen{}}
 	for _, name := range names {
 		connection := &v1alpha1.Connection{}
-		err := r.client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, connection)
+		err := r.cached.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, connection)
 		if client.IgnoreNotFound(err) != nil {
 			return observation{}, err
 		}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -31,11 +30,11 @@ import (
 	"sallyport.dev/sallyport/controllers/restart"
 	"sallyport.dev/sallyport/controllers/vaultconfig"
 	"sallyport.dev/sallyport/controllers/vaulttask"
+	"sallyport.dev/sallyport/internal/abridged"
 	"sallyport.dev/sallyport/internal/lease"
 	"sallyport.dev/sallyport/internal/resolver"
 	"sallyport.dev/sallyport/internal/resolver/server"
 	"sallyport.dev/sallyport/internal/resolver/usage"
-	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
@@ -106,7 +105,7 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 			return nil, fmt.Errorf("setting up %T: %w", reconciler, err)
 		}
 	}
-	for _, reconciler := range restart.NewReconcilers(mgr.GetClient(), mgr.GetAPIReader(), recorder) {
+	for _, reconciler := range restart.NewReconcilers(mgr.GetClient(), mgr.GetCache(), mgr.GetAPIReader(), recorder) {
 		if err := reconciler.SetupWithManager(mgr); err != nil {
 			return nil, fmt.Errorf("setting up %T: %w", reconciler, err)
 		}
@@ -142,35 +141,29 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsAddress},
 		HealthProbeBindAddress:        options.ProbeAddress,
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &options.SkipNameValidation},
-		// Only our own kinds and the metadata of namespaces and workloads are cached, those of which there are many
-		// without the part that may be larger than all the rest. Everything else is read when it is needed: a forgotten
-		// Get must fail rather than start an informer that holds every Secret of the cluster in memory.
-		Cache: cache.Options{ReaderFailOnMissingInformer: true, DefaultTransform: withoutCopies},
+		// Only our own kinds and the metadata of namespaces and workloads are cached, large ones abridged. Everything else
+		// is read when it is needed: a forgotten Get must fail rather than start an informer that holds every Secret of the
+		// cluster in memory.
+		Cache:     cache.Options{ReaderFailOnMissingInformer: true, DefaultTransform: abridged.Transform},
+		NewClient: newClient,
 		Client: client.Options{Cache: &client.CacheOptions{
 			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}},
 		}},
 	})
 }
 
-// withoutCopies drops from an object before it is cached what repeats it: who owns which field, and the whole that
-// kubectl apply leaves in an annotation. Nobody reads either. Whoever writes an object that came from the cache writes
-// a patch or its status, which leaves both as they are.
-func withoutCopies(object any) (any, error) {
-	accessor, err := meta.Accessor(object)
+// newClient returns the client of the manager, whose cache keeps large objects abridged.
+func newClient(config *rest.Config, options client.Options) (client.Client, error) {
+	cached, err := client.New(config, options)
 	if err != nil {
-		return object, nil //nolint:nilerr // a tombstone
+		return nil, err
 	}
-	accessor.SetManagedFields(nil)
-	if annotations := accessor.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {
-		delete(annotations, corev1.LastAppliedConfigAnnotation)
-		accessor.SetAnnotations(annotations)
+	options.Cache = nil
+	live, err := client.New(config, options)
+	if err != nil {
+		return nil, err
 	}
-	// A status from before it was bounded may be larger than all others together. Without its token it is written anew.
-	if config, ok := object.(*v1alpha1.VaultConfig); ok && config.Status.Token != nil &&
-		len(config.Status.Token.Policies) > auth.MaxPolicies {
-		config.Status.Token = nil
-	}
-	return object, nil
+	return abridged.NewClient(cached, live), nil
 }
 
 // watchKinds starts the informers that the resolver reads from. The controllers start theirs only in the leader; the

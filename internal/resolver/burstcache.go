@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
+
+	"sallyport.dev/sallyport/internal/heap"
 )
 
 // burstTTL is how old a read may be that a volume gets, counted from when it began.
@@ -92,7 +94,7 @@ func (c *burstCache) Put(read, path string, result readResult, began time.Time) 
 		return
 	}
 	c.remove(read)
-	size := sizeOf(result.secret.Data)
+	size := heap.Of(result.secret.Data)
 	if c.size+size > maxBurst {
 		return
 	}

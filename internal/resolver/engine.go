@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/abridged"
 	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/shares"
@@ -67,6 +68,9 @@ func (e *Engine) Resolve(ctx context.Context, connection *v1alpha1.Connection, v
 // The result holds secrets and is the caller's to forget. The error is a *fault.Fault whose sentence begins with the
 // Connection's name.
 func (e *Engine) Values(ctx context.Context, connection *v1alpha1.Connection) (map[string]any, error) {
+	if err := mustBeWhole(connection); err != nil {
+		return nil, seenFrom(connection, err)
+	}
 	value, err := expression.ParseValue(connection.Spec.Value)
 	if err != nil {
 		return nil, seenFrom(connection, err)
@@ -123,6 +127,9 @@ func (e *Engine) Permit(ctx context.Context, config *v1alpha1.VaultConfig, use U
 func (e *Engine) resolve(
 	ctx context.Context, connection *v1alpha1.Connection, revision string, volume *Volume,
 ) (*Resolved, error) {
+	if err := mustBeWhole(connection); err != nil {
+		return &Resolved{}, err
+	}
 	doc, err := newDocument(connection, volume.overrides())
 	if err != nil {
 		return &Resolved{}, err
@@ -232,6 +239,15 @@ func (e *Engine) evaluate(
 	e.reader.readAll(ctx, p)
 	p.refuseDynamic()
 	return value.Evaluate(ctx, p.lookup)
+}
+
+// mustBeWhole keeps a Connection from being resolved that came from a cache and lacks its value: a pod would be given
+// fewer files than its author wrote.
+func mustBeWhole(connection *v1alpha1.Connection) error {
+	if abridged.Is(connection) {
+		return fault.Transient(v1alpha1.ReasonInternal, "the value is not known, for what came from the cache is abridged")
+	}
+	return nil
 }
 
 // RefreshInterval is how often the volumes of a Connection look for changes.

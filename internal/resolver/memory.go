@@ -1,11 +1,11 @@
 package resolver
 
 import (
-	"encoding/json"
 	"sync"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/heap"
 	"sallyport.dev/sallyport/internal/shares"
 )
 
@@ -16,10 +16,6 @@ const (
 	// keptByAll bounds the same for all requests of a replica together, those of one namespace to a quarter.
 	keptByAll = 96 << 20
 	keptShare = keptByAll / 4
-	// placePrice is for a value's place in its list or object, with a key.
-	placePrice = 64
-	// objectPrice is for the room that an object has from its first member on.
-	objectPrice = 288
 )
 
 // memory is what a request keeps of secrets until it ends.
@@ -34,7 +30,7 @@ type memory struct {
 
 // reserve makes room for values of the secret at a path, or says why there is none.
 func (m *memory) reserve(path string, values map[string]any) error {
-	size := sizeOf(values)
+	size := heap.Of(values)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.size+size > maxKept {
@@ -60,25 +56,4 @@ func (m *memory) release() {
 		leave()
 	}
 	m.size, m.leaves = 0, nil
-}
-
-// sizeOf is what a value takes of the heap, rounded up. Values are no deeper than a response may be.
-func sizeOf(value any) int64 {
-	size := int64(placePrice)
-	switch v := value.(type) {
-	case string:
-		size += int64(len(v))
-	case json.Number:
-		size += int64(len(v))
-	case []any:
-		for _, item := range v {
-			size += sizeOf(item)
-		}
-	case map[string]any:
-		size += objectPrice
-		for key, item := range v {
-			size += int64(len(key)) + sizeOf(item)
-		}
-	}
-	return size
 }

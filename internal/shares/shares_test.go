@@ -2,6 +2,7 @@ package shares
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -41,7 +42,7 @@ func TestANamespaceGetsNoMoreThanItsShareOfAGate(t *testing.T) {
 		}
 		defer mu.Unlock()
 		g.Expect(inside).To(Equal(map[string]int{"greedy": 4, "other": 1}))
-		g.Expect(gate.namespaces.Len()).To(BeZero(), "nothing is kept of namespaces that are not inside")
+		g.Expect(gate.of).To(BeEmpty(), "nothing is kept of namespaces that are not inside")
 	})
 }
 
@@ -59,22 +60,79 @@ func TestAGateIsLeftAlone(t *testing.T) {
 		leave, err = gate.Enter(t.Context(), "a", 2)
 		g.Expect(err).NotTo(HaveOccurred(), "who gave up holds nothing")
 		leave()
-		g.Expect(gate.namespaces.Len()).To(BeZero())
+		g.Expect(gate.of).To(BeEmpty())
+		g.Expect(gate.waiting).To(BeEmpty())
 	})
+}
+
+func TestManyNamespacesLeaveRoomForOneMore(t *testing.T) {
+	g := NewWithT(t)
+	gate := NewGate(1000, 250)
+	taken := int64(0)
+	for i := range 6 {
+		for {
+			if _, entered := gate.TryEnter(fmt.Sprint("greedy", i), 1); !entered {
+				break
+			}
+			taken++
+		}
+	}
+	g.Expect(taken).To(BeNumerically("<", 1000))
+	_, entered := gate.TryEnter("victim", 10)
+	g.Expect(entered).To(BeTrue(), "of 1000, %d are taken", taken)
 }
 
 func TestWhatCannotWaitIsRefused(t *testing.T) {
 	g := NewWithT(t)
-	gate := NewGate(4, 3)
+	gate := NewGate(6, 3)
 	leave, entered := gate.TryEnter("a", 3)
 	g.Expect(entered).To(BeTrue())
 	_, entered = gate.TryEnter("a", 1)
 	g.Expect(entered).To(BeFalse(), "its share")
 	_, entered = gate.TryEnter("b", 2)
-	g.Expect(entered).To(BeFalse(), "all there is")
+	g.Expect(entered).To(BeFalse(), "more than would be left")
 	_, entered = gate.TryEnter("b", 1)
 	g.Expect(entered).To(BeTrue())
 	leave()
-	_, entered = gate.TryEnter("a", 3)
+	_, entered = gate.TryEnter("a", 2)
 	g.Expect(entered).To(BeTrue())
+}
+
+func TestACacheIsDividedAmongNamespaces(t *testing.T) {
+	g := NewWithT(t)
+	c := NewCache[string, int](100, 40)
+	for i := range 10 {
+		c.Add("greedy", fmt.Sprint("g", i), i, 10)
+	}
+	g.Expect(c.Len()).To(Equal(4), "a share")
+	_, found := c.Get("g5")
+	g.Expect(found).To(BeFalse(), "the oldest gave way")
+	_, found = c.Get("g6")
+	g.Expect(found).To(BeTrue())
+	c.Add("greedy", "g10", 10, 10)
+	_, found = c.Get("g6")
+	g.Expect(found).To(BeTrue(), "it was asked for")
+	_, found = c.Get("g7")
+	g.Expect(found).To(BeFalse())
+
+	c.Add("victim", "v0", 1, 10)
+	for _, namespace := range []string{"second", "third", "fourth"} {
+		for i := range 10 {
+			c.Add(namespace, fmt.Sprint(namespace, i), i, 10)
+		}
+	}
+	g.Expect(c.weight).To(BeNumerically("<=", 100))
+	_, found = c.Get("v0")
+	g.Expect(found).To(BeTrue(), "whoever has the most gives way")
+
+	c.Add("victim", "v0", 2, 20)
+	value, _ := c.Get("v0")
+	g.Expect(value).To(Equal(2))
+	g.Expect(c.namespaces["victim"].weight).To(BeEquivalentTo(20))
+	c.Add("victim", "large", 1, 41)
+	_, found = c.Get("large")
+	g.Expect(found).To(BeFalse(), "more than a share")
+	c.RemoveFunc(func(string, int) bool { return true })
+	g.Expect(c.weight).To(BeZero())
+	g.Expect(c.namespaces).To(BeEmpty())
 }

@@ -18,6 +18,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/heap"
 )
 
 // responseMeta is what a response says beside its body.
@@ -96,7 +97,7 @@ func (c *Conn) readBody(ctx context.Context, r Request, response *http.Response,
 		return &errNotVault{response.StatusCode, fmt.Sprintf("with more than %d MiB", maxResponse>>20)}
 	}
 	body = append(body, rest...)
-	if heapSize(body, maxHeap) >= maxHeap {
+	if heap.OfJSON(body, maxHeap) >= maxHeap {
 		return fault.Waiting(v1alpha1.ReasonTooLarge, "%s → %d with so many values that they take more than %d MiB of memory (%s)",
 			r, response.StatusCode, maxHeap>>20, r.Actor).WithRemedy("keep fewer values in one secret").
 			WithOutcomeUnknown(r.hasEffect())

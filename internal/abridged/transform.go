@@ -1,0 +1,157 @@
+package abridged
+
+import (
+	"encoding/json"
+	"maps"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/vault/auth"
+)
+
+const (
+	// maxWhole is how large an object may be, without its status, to be kept whole: several times what most are, so that a
+	// namespace needs thousands of objects to be felt.
+	maxWhole = 8 << 10
+	// maxObject is more than the API server accepts.
+	maxObject = 4 << 20
+	// entryPrice is for an entry of a map beside its JSON.
+	entryPrice = 100
+	// maxAnnotation is how much is kept of an annotation that means something to us.
+	maxAnnotation = 1 << 10
+	// sizeAnnotation marks what is abridged, and says how large the whole is. Where an author wrote it, the object is
+	// fetched though it is whole, and nothing else happens.
+	sizeAnnotation = "abridged.sallyport.dev/size"
+	// annotationPrefix is that of the annotations that mean something to us.
+	annotationPrefix = "sallyport.dev/"
+)
+
+// Transform returns what an informer keeps of an object. Nobody reads who owns which field, and the whole that kubectl
+// apply leaves in an annotation. Whoever writes an object that came from the cache writes a patch or its status, which
+// leave all that is missing as it is. Informers may transform an object twice.
+func Transform(object any) (any, error) {
+	accessor, err := meta.Accessor(object)
+	if err != nil {
+		return object, nil //nolint:nilerr // a tombstone
+	}
+	accessor.SetManagedFields(nil)
+	annotations := accessor.GetAnnotations()
+	delete(annotations, corev1.LastAppliedConfigAnnotation)
+	switch o := object.(type) {
+	case *metav1.PartialObjectMetadata:
+		o.ObjectMeta = identity(&o.ObjectMeta, o.Kind == "Namespace")
+	case *v1alpha1.Connection:
+		if size := sizeOf(&o.ObjectMeta, len(o.Spec.Value), o.Spec); size > maxWhole {
+			return abridgedConnection(o, size), nil
+		}
+	case *v1alpha1.VaultConfig:
+		// A status from before it was bounded may be larger than all others together. Without its token it is written anew.
+		if o.Status.Token != nil && len(o.Status.Token.Policies) > auth.MaxPolicies {
+			o.Status.Token = nil
+		}
+		if size := sizeOf(&o.ObjectMeta, 0, o.Spec); size > maxWhole {
+			return abridgedConfig(o, size), nil
+		}
+	case *v1alpha1.VaultTask:
+		if size := sizeOf(&o.ObjectMeta, len(o.Spec.Data), o.Spec); size > maxWhole {
+			return abridgedTask(o, size), nil
+		}
+	}
+	return object, nil
+}
+
+// identity is what is kept of metadata: whose they are, and the annotations that mean something to us. The labels are
+// those that selectors may look at.
+func identity(from *metav1.ObjectMeta, labels bool) metav1.ObjectMeta {
+	kept := metav1.ObjectMeta{
+		Namespace: from.Namespace, Name: from.Name, UID: from.UID, ResourceVersion: from.ResourceVersion,
+		Generation: from.Generation, CreationTimestamp: from.CreationTimestamp, DeletionTimestamp: from.DeletionTimestamp,
+	}
+	if labels {
+		kept.Labels = from.Labels
+	}
+	for key, value := range from.Annotations {
+		if strings.HasPrefix(key, annotationPrefix) && len(value) <= maxAnnotation {
+			if kept.Annotations == nil {
+				kept.Annotations = map[string]string{}
+			}
+			kept.Annotations[key] = value
+		}
+	}
+	return kept
+}
+
+// sizeOf is what metadata and spec take, rounded up; not the status, which only we write.
+func sizeOf(metadata *metav1.ObjectMeta, entries int, spec any) int64 {
+	size := int64(entries) * entryPrice
+	for _, part := range []any{metadata, spec} {
+		encoded, err := json.Marshal(part)
+		if err != nil {
+			return maxWhole + 1
+		}
+		size += int64(len(encoded))
+	}
+	return size
+}
+
+func marked(from *metav1.ObjectMeta, size int64) metav1.ObjectMeta {
+	kept := identity(from, false)
+	kept.Annotations = maps.Clone(kept.Annotations)
+	if kept.Annotations == nil {
+		kept.Annotations = map[string]string{}
+	}
+	before, _ := strconv.ParseInt(from.Annotations[sizeAnnotation], 10, 64)
+	kept.Annotations[sizeAnnotation] = strconv.FormatInt(max(size, before), 10)
+	return kept
+}
+
+// abridgedSize returns how large the whole of an object is; false if this is the whole.
+func abridgedSize(object client.Object) (size int64, abridged bool) {
+	text, abridged := object.GetAnnotations()[sizeAnnotation]
+	size, _ = strconv.ParseInt(text, 10, 64)
+	return min(max(size, maxWhole), maxObject), abridged
+}
+
+// Is tells whether an object lacks its content. One from Client.Get never does.
+func Is(object client.Object) bool {
+	_, abridged := abridgedSize(object)
+	return abridged
+}
+
+// abridgedConnection keeps by which VaultConfigs elsewhere it is found, and how often it is to be looked at.
+func abridgedConnection(o *v1alpha1.Connection, size int64) *v1alpha1.Connection {
+	kept := &v1alpha1.Connection{
+		TypeMeta: o.TypeMeta, ObjectMeta: marked(&o.ObjectMeta, size), Status: o.Status,
+		Spec: v1alpha1.ConnectionSpec{Type: o.Spec.Type, RefreshInterval: o.Spec.RefreshInterval},
+	}
+	seen := map[v1alpha1.VaultConfigReference]bool{}
+	for i := range o.Spec.VaultSecrets {
+		if ref := o.Spec.VaultSecrets[i].VaultConfigRef; ref.Namespace != "" && !seen[ref] {
+			seen[ref] = true
+			kept.Spec.VaultSecrets = append(kept.Spec.VaultSecrets, v1alpha1.VaultSecret{VaultConfigRef: ref})
+		}
+	}
+	return kept
+}
+
+func abridgedConfig(o *v1alpha1.VaultConfig, size int64) *v1alpha1.VaultConfig {
+	return &v1alpha1.VaultConfig{TypeMeta: o.TypeMeta, ObjectMeta: marked(&o.ObjectMeta, size), Status: o.Status}
+}
+
+// abridgedTask keeps where it does what, so that others learn that a secret has changed.
+func abridgedTask(o *v1alpha1.VaultTask, size int64) *v1alpha1.VaultTask {
+	kept := &v1alpha1.VaultTask{TypeMeta: o.TypeMeta, ObjectMeta: marked(&o.ObjectMeta, size), Status: o.Status}
+	kept.Spec.Operation = o.Spec.Operation
+	kept.Spec.VaultConfigRef, kept.Spec.ConnectionRef = o.Spec.VaultConfigRef, o.Spec.ConnectionRef
+	if o.Spec.Vault != nil {
+		kept.Spec.Vault = o.Spec.Vault.DeepCopy()
+		kept.Spec.Vault.CACertificate = ""
+	}
+	return kept
+}
