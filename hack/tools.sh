@@ -22,7 +22,7 @@ ENVTEST=(etcd kube-apiserver kubectl)
 NODE=("${ENVTEST[@]}" kubelet kube-controller-manager kube-scheduler kube-proxy kube-network-policies vault)
 CODEGEN=(controller-gen buf protoc-gen-go protoc-gen-go-grpc)
 AGE=(age age-keygen)
-ALL=("${NODE[@]}" "${CODEGEN[@]}" golangci-lint "${AGE[@]}")
+ALL=("${NODE[@]}" "${CODEGEN[@]}" golangci-lint argocd "${AGE[@]}")
 
 # module_version MODULE_DIR MODULE prints the version that MODULE_DIR/go.mod pins.
 module_version() { awk -v m="$2" '{ sub(/^require[ \t]+/, ""); if ($1 == m) { print $2; exit } }' "$1/go.mod"; }
@@ -53,6 +53,9 @@ describe() {
     age | age-keygen)
       SOURCES=any MODULE_DIR=$TOOLS_DIR/age PACKAGE=filippo.io/age/cmd/$1
       VERSION=$(module_version "$MODULE_DIR" filippo.io/age) ;;
+    argocd)
+      MODULE_DIR=$TOOLS_DIR/argocd PACKAGE=github.com/argoproj/argo-cd/v3/cmd COST='about 3 minutes'
+      VERSION=$(module_version "$MODULE_DIR" github.com/argoproj/argo-cd/v3) ;;
     golangci-lint)
       MODULE_DIR=$TOOLS_DIR/lint PACKAGE=github.com/golangci/golangci-lint/v2/cmd/golangci-lint COST='about 4 minutes'
       VERSION=$(module_version "$MODULE_DIR" github.com/golangci/golangci-lint/v2)
