@@ -25,6 +25,9 @@ const (
 // recorded in status.
 const AnnotationRerun = "sallyport.dev/rerun"
 
+// AnnotationRefresh on a Connection or VaultConfig has it looked at now, whenever its value changes.
+const AnnotationRefresh = "sallyport.dev/refresh"
+
 // Annotations with which a Deployment, StatefulSet or DaemonSet follows the Connections that its pods mount.
 const (
 	// AnnotationRestartOnChange, with the value "true", has the workload rolled whenever such a Connection changes.

@@ -50,7 +50,8 @@ func NewReconciler(
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("vaultconfig").
-		For(&v1alpha1.VaultConfig{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.VaultConfig{},
+			builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, requeue.Refreshed))).
 		WatchesRawSource(source.Func(r.renewals.start)).
 		WithOptions(requeue.Options(requeue.VaultWorkers)).
 		Complete(r)
