@@ -65,6 +65,9 @@ type ConnectionSpec struct {
 	// vault.text("...") is literal text. A string that is one reference and nothing else keeps the secret's JSON type.
 	// +optional
 	// +mapType=atomic
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
 	// +kubebuilder:validation:MaxProperties=16384
 	Value map[string]apiextensionsv1.JSON `json:"value,omitempty"`
 
@@ -356,7 +359,8 @@ type ObservedSecret struct {
 	// +optional
 	Version int64 `json:"version,omitempty"`
 
-	// createdTime is when that version was written to Vault; absent for engines that keep no versions.
+	// createdTime is when that version was written to Vault, or when the credential of a static role was last rotated;
+	// absent for engines that tell neither.
 	// +optional
 	CreatedTime *metav1.Time `json:"createdTime,omitempty"`
 }

@@ -99,7 +99,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return ctrl.Result{RequeueAfter: next(connection, resolved)}, nil
 }
 
-// check resolves a Connection in the time that a look may take.
+// check resolves a Connection in the time that a look may take. After an edit, also of what no file shows, it is looked
+// at anew: status speaks of the former generation.
 func (r *Reconciler) check(ctx context.Context, connection *v1alpha1.Connection) (*resolver.Resolved, error) {
 	ctx, cancel := context.WithTimeout(ctx, requeue.LookTime)
 	defer cancel()
@@ -119,7 +120,7 @@ func next(connection *v1alpha1.Connection, resolved *resolver.Resolved) time.Dur
 func (r *Reconciler) report(
 	ctx context.Context, connection *v1alpha1.Connection, resolved *resolver.Resolved, f *fault.Fault,
 ) error {
-	before := connection.DeepCopy()
+	before := connection.Status.DeepCopy()
 	connection.Status.ObservedGeneration = connection.Generation
 	if f != nil {
 		status.NotReady(&connection.Status.Conditions, connection.Generation, f)
@@ -127,14 +128,13 @@ func (r *Reconciler) report(
 		connection.Status.Secrets = resolved.Secrets
 		status.Ready(&connection.Status.Conditions, connection.Generation, readyMessage(resolved))
 	}
-	if equality.Semantic.DeepEqual(before.Status, connection.Status) {
+	if equality.Semantic.DeepEqual(*before, connection.Status) {
 		return nil
 	}
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.client.Status().Patch(ctx, connection, patch); err != nil {
+	if err := status.PatchConnection(ctx, r.client, connection, before); err != nil {
 		return err
 	}
-	if status.Changed(before.Status.Conditions, connection.Status.Conditions, v1alpha1.ConditionReady) {
+	if status.Changed(before.Conditions, connection.Status.Conditions, v1alpha1.ConditionReady) {
 		ready := meta.FindStatusCondition(connection.Status.Conditions, v1alpha1.ConditionReady)
 		kind := corev1.EventTypeWarning
 		if ready.Status == metav1.ConditionTrue {
@@ -162,7 +162,8 @@ func (r *Reconciler) known(connection *v1alpha1.Connection) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known := r.revisions[client.ObjectKeyFromObject(connection)]
-	if known.refresh != connection.Annotations[v1alpha1.AnnotationRefresh] {
+	if connection.Status.ObservedGeneration != connection.Generation ||
+		known.refresh != connection.Annotations[v1alpha1.AnnotationRefresh] {
 		return ""
 	}
 	return known.revision

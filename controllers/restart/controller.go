@@ -208,7 +208,7 @@ func (r *Reconciler) apply(
 			status.Note("rolled, because a Connection that its pods mount changed: "+strings.Join(changed, ", ")))
 	}
 	if len(now.unversioned) > 0 {
-		message := v1alpha1.AnnotationRestartOnChange + " does not see changes of secrets without versions, only KV version 2 has them: " +
+		message := v1alpha1.AnnotationRestartOnChange + " does not see changes of secrets without versions, which only KV version 2 and static roles have: " +
 			strings.Join(now.unversioned, ", ")
 		r.recorder.Eventf(workload, nil, corev1.EventTypeWarning, v1alpha1.ReasonNoVersions, "Restart", "%s",
 			status.Note(message))

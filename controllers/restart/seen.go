@@ -14,8 +14,8 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
-// seen are digests of Connections by name. A digest is of names, a generation and versions; nothing of a value goes
-// into it.
+// seen are digests of Connections by name. A digest is of what the Connection says and of its secrets' versions; no
+// reference is resolved for it.
 type seen map[string]string
 
 // observation is what was seen at one moment.
@@ -25,11 +25,12 @@ type observation struct {
 	unversioned []string
 }
 
-// parseSeen reads the annotation. What it does not understand was never seen.
+// parseSeen reads the annotation. What it does not understand was never seen, and neither were digests that another
+// version of Sallyport made from something else: an upgrade rolls nothing.
 func parseSeen(text string) seen {
 	parsed := seen{}
 	for entry := range strings.SplitSeq(text, ",") {
-		if name, digest, found := strings.Cut(entry, "="); found {
+		if name, digest, found := strings.Cut(entry, "="); found && strings.HasPrefix(digest, digestForm) {
 			parsed[name] = digest
 		}
 	}
@@ -74,11 +75,14 @@ func currentAndReady(connection *v1alpha1.Connection) bool {
 		meta.IsStatusConditionTrue(connection.Status.Conditions, v1alpha1.ConditionReady)
 }
 
-// digest changes with the Connection's spec and with the versions of its secrets. The time is that of the version in
-// Vault: a secret that was deleted with all its versions begins at 1 again.
+// digestForm stands before each digest and changes with what goes into one.
+const digestForm = "2."
+
+// digest changes with what the Connection says and with the versions of its secrets. The time is that of the version in
+// Vault: a secret that was deleted with all its versions begins at 1 again, and a static role has nothing else.
 func digest(connection *v1alpha1.Connection) string {
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%s/%d\n", connection.UID, connection.Generation)
+	fmt.Fprintf(sum, "%s/%s\n", connection.UID, connection.Spec.ContentDigest())
 	for _, secret := range connection.Status.Secrets {
 		fmt.Fprintf(sum, "%s %s %d", secret.VaultConfig, secret.Path, secret.Version)
 		if secret.CreatedTime != nil {
@@ -87,13 +91,13 @@ func digest(connection *v1alpha1.Connection) string {
 		fmt.Fprintln(sum)
 	}
 	const length = 12 // 72 bits: enough to see that something changed
-	return base64.RawURLEncoding.EncodeToString(sum.Sum(nil))[:length]
+	return digestForm + base64.RawURLEncoding.EncodeToString(sum.Sum(nil))[:length]
 }
 
 func unversioned(connection *v1alpha1.Connection) []string {
 	var paths []string
 	for _, secret := range connection.Status.Secrets {
-		if secret.Version == 0 {
+		if secret.Version == 0 && secret.CreatedTime == nil {
 			paths = append(paths, secret.Path)
 		}
 	}

@@ -26,13 +26,19 @@ func sample() *v1alpha1.Connection {
 	})
 }
 
-func TestDigestFollowsGenerationAndVersionsAlone(t *testing.T) {
+func TestDigestFollowsWhatAConnectionSaysAndVersionsAlone(t *testing.T) {
 	long := metav1.NewTime(time.Unix(1, 0))
 	for name, row := range map[string]struct {
 		change func(*v1alpha1.Connection)
 		moves  bool
 	}{
-		"a new generation":         {func(c *v1alpha1.Connection) { c.Generation++ }, true},
+		"another value":          {func(c *v1alpha1.Connection) { c.Spec.Value = builder.JSON(map[string]any{"a": "b"}) }, true},
+		"another type":           {func(c *v1alpha1.Connection) { c.Spec.Type = "other" }, true},
+		"a new generation alone": {func(c *v1alpha1.Connection) { c.Generation++ }, false},
+		"another interval": {func(c *v1alpha1.Connection) {
+			c.Spec.RefreshInterval = &metav1.Duration{Duration: time.Hour}
+		}, false},
+		"other service accounts":   {func(c *v1alpha1.Connection) { c.Spec.AllowedServiceAccounts = []string{"x"} }, false},
 		"another object":           {func(c *v1alpha1.Connection) { c.UID = "other" }, true},
 		"a new version":            {func(c *v1alpha1.Connection) { c.Status.Secrets[0].Version++ }, true},
 		"a secret made anew":       {func(c *v1alpha1.Connection) { c.Status.Secrets[0].CreatedTime = &long }, true},
@@ -54,13 +60,24 @@ func TestDigestFollowsGenerationAndVersionsAlone(t *testing.T) {
 	}
 }
 
+func TestOnlySecretsThatTellNoChangeAreUnversioned(t *testing.T) {
+	g := NewWithT(t)
+	rotated := metav1.NewTime(time.Unix(1_800_000_000, 0))
+	c := sample()
+	c.Status.Secrets = []v1alpha1.ObservedSecret{
+		{Path: "secret/data/db", Version: 5}, {Path: "kv1/db"}, {Path: "database/static-creds/app", CreatedTime: &rotated},
+	}
+	g.Expect(unversioned(c)).To(Equal([]string{"kv1/db"}))
+}
+
 func TestSeenIsReadAsItIsWritten(t *testing.T) {
 	g := NewWithT(t)
-	s := seen{"b.c": "2", "a": "1"}
-	g.Expect(s.String()).To(Equal("a=1,b.c=2"))
+	s := seen{"b.c": "2.2", "a": "2.1"}
+	g.Expect(s.String()).To(Equal("a=2.1,b.c=2.2"))
 	g.Expect(parseSeen(s.String())).To(Equal(s))
 	g.Expect(parseSeen("")).To(BeEmpty())
-	g.Expect(parseSeen("nonsense,,=,a=1")).To(HaveKeyWithValue("a", "1"))
+	g.Expect(parseSeen("nonsense,,=,a=2.1")).To(HaveKeyWithValue("a", "2.1"))
+	g.Expect(parseSeen("a=1")).To(BeEmpty(), "of a former form of digests, which would differ now")
 	g.Expect(seen{}.String()).To(BeEmpty())
 }
 

@@ -72,21 +72,21 @@ func TestAChangeInvalidatesTheVersionsOfItsPath(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
 	for _, key := range []string{"one", "two", "other"} {
-		c.Record(key, &secrets.Secret{Version: 1}, clk.Now())
-		c.BeginRead(key, "secret/data/"+map[string]string{"one": "a", "two": "a", "other": "b"}[key])
+		c.Record(key, &secrets.Secret{Version: 1}, ab, clk.Now())
+		c.BeginRead("shop", key, "secret/data/"+map[string]string{"one": "a", "two": "a", "other": "b"}[key])
 	}
 	started := clk.Now()
 	clk.SetTime(clk.Now().Add(time.Second))
 	c.Invalidate("secret/data/a")
 	for key, expected := range map[string]bool{"one": false, "two": false, "other": true} {
-		_, fresh, _ := c.Get(key, interval)
+		_, fresh, _ := c.Get(key, ab, interval)
 		g.Expect(fresh).To(Equal(expected), key)
 	}
 
-	c.Record("one", &secrets.Secret{Version: 1}, started)
-	_, fresh, _ := c.Get("one", interval)
+	c.Record("one", &secrets.Secret{Version: 1}, ab, started)
+	_, fresh, _ := c.Get("one", ab, interval)
 	g.Expect(fresh).To(BeFalse(), "a read that began before the change proves nothing")
-	c.Record("one", &secrets.Secret{Version: 2}, clk.Now())
-	_, fresh, _ = c.Get("one", interval)
+	c.Record("one", &secrets.Secret{Version: 2}, ab, clk.Now())
+	_, fresh, _ = c.Get("one", ab, interval)
 	g.Expect(fresh).To(BeTrue())
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"sallyport.dev/sallyport/internal/vault/secrets"
 )
@@ -18,9 +19,9 @@ func numberedVersion(secret *secrets.Secret) contentVersion {
 	return contentVersion(fmt.Sprintf("%d.%d", secret.Version, secret.CreatedTime.UnixNano()))
 }
 
-// sequencedVersion is that of a secret without versions, as a replica counts its changes.
-func sequencedVersion(replica string, sequence int) contentVersion {
-	return contentVersion(replica + "." + strconv.Itoa(sequence))
+// sequencedVersion is that of a secret without versions, as a replica counts the changes of the fields that are wanted.
+func sequencedVersion(replica string, sequences []int) contentVersion {
+	return contentVersion(replica + fmt.Sprint(sequences))
 }
 
 // issuedVersion is that of a dynamic secret.
@@ -39,5 +40,5 @@ func (v contentVersion) number() int64 {
 // readResult is one read of a secret, shared by all who asked while it was under way.
 type readResult struct {
 	secret  *secrets.Secret
-	version contentVersion
+	started time.Time
 }

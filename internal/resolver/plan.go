@@ -183,7 +183,7 @@ func (p *plan) versions() map[string]int64 {
 }
 
 // revision names the content of the plan's secrets together; false if that of one is not known. It is a digest of
-// object generations and version numbers, never of a value.
+// what the Connection says and of version numbers, never of a secret.
 func (p *plan) revision() (string, bool) {
 	digest := sha256.New()
 	fmt.Fprintf(digest, "%s\n", p.base)
@@ -199,7 +199,7 @@ func (p *plan) revision() (string, bool) {
 // revisionBase names a Connection as it is, with a volume's overrides.
 func revisionBase(connection *v1alpha1.Connection, overrides map[string]string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s/%d", connection.UID, connection.Generation)
+	fmt.Fprintf(&b, "%s/%s", connection.UID, connection.Spec.ContentDigest())
 	for _, key := range slices.Sorted(maps.Keys(overrides)) {
 		fmt.Fprintf(&b, " %q=%q", key, overrides[key])
 	}

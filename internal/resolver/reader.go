@@ -35,7 +35,7 @@ func (r *secretReader) poll(ctx context.Context, p *plan, interval time.Duration
 			return
 		}
 		var fresh bool
-		if s.version, fresh, s.err = r.versions.Get(s.key, interval); !fresh {
+		if s.version, fresh, s.err = r.versions.Get(s.key, s.fields(), interval); !fresh {
 			r.read(ctx, s, p)
 			return
 		}
@@ -58,11 +58,10 @@ func (r *secretReader) readAll(ctx context.Context, p *plan) {
 // read reads a secret from Vault, sharing the result with all callers while the request is under way, and for
 // volumes with those of the same burst. The version cache remembers when it was read and which version it had.
 func (r *secretReader) read(ctx context.Context, s *source, p *plan) {
-	id := r.versions.BeginRead(s.key, s.place())
+	id := r.versions.BeginRead(p.namespace, s.key, s.place())
 	if p.forVolume {
 		if got, ok := r.burst.Get(id); ok {
-			p.keep(s, got.secret)
-			s.version = got.version
+			r.take(got, s, p)
 			return
 		}
 	}
@@ -77,7 +76,8 @@ func (r *secretReader) read(ctx context.Context, s *source, p *plan) {
 			r.versions.RecordFailure(s.key, err)
 			return nil, err
 		}
-		got := readResult{secret: secret, version: r.versions.Record(s.key, secret, started)}
+		got := readResult{secret: secret, started: started}
+		r.versions.Record(s.key, secret, nil, started)
 		r.burst.Put(id, s.place(), got, started)
 		return got, nil
 	})
@@ -91,11 +91,16 @@ func (r *secretReader) read(ctx context.Context, s *source, p *plan) {
 		}
 		if s.err = shared.Err; s.err == nil {
 			if got, ok := shared.Val.(readResult); ok {
-				p.keep(s, got.secret)
-				s.version = got.version
+				r.take(got, s, p)
 			}
 		}
 	}
+}
+
+// take has a source keep what it wants of a secret that was read, for itself or with others.
+func (r *secretReader) take(got readResult, s *source, p *plan) {
+	p.keep(s, got.secret)
+	s.version = r.versions.Record(s.key, got.secret, s.fields(), got.started)
 }
 
 // keep has a source keep what the request wants of a secret, if there is room for it.

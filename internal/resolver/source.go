@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -141,6 +143,9 @@ func (s *source) want(key string) {
 	}
 	s.wanted[key] = true
 }
+
+// fields are the wanted keys in their order.
+func (s *source) fields() []string { return slices.Sorted(maps.Keys(s.wanted)) }
 
 // keep takes of a secret what references name, and drops the rest: other callers, who may want something else, have the
 // secret as well, and none keeps more of it in memory than it uses. Without values only the keys are kept, which is all

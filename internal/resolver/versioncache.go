@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -12,6 +11,8 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"sallyport.dev/sallyport/internal/heap"
+	"sallyport.dev/sallyport/internal/shares"
 	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
@@ -21,6 +22,9 @@ const (
 	failureTTL = 2 * time.Second
 	// idleTTL is how long a secret that nobody asks for is remembered.
 	idleTTL = time.Hour
+	// changePause is the shortest time between two reads of a secret that says when it changes: Vault may be late with
+	// it, or say nonsense.
+	changePause = 5 * time.Second
 	// earlySlack lets a volume that comes a moment early join the read that is due.
 	earlySlack = 50 * time.Millisecond
 )
@@ -28,9 +32,11 @@ const (
 // versionCache remembers, per distinct secret, when it was last read and which version it had, so that one read per
 // refresh interval serves every volume that mounts it. Every volume is told to come back when the interval since that
 // read ends; the first to come reads, the others find the new version. It keeps no value: of a secret without versions
-// it keeps a keyed digest, whose key is made at start and never leaves memory, to see that it changed. LRUExpireCache
-// does not do: an entry lives as long as it is asked for, and one that is dropped for want of room would let volumes
-// join a read that began before a change.
+// it keeps a keyed digest of each field, whose key is made at start and never leaves memory, to see that it changed.
+// What finds no room among those of its namespace, the one that asked for it first, is read again.
+//
+// A secret without versions is compared field by field, each Connection by those that its references name: what counts
+// down beside them (database/static-creds and its ttl) changes nothing.
 type versionCache struct {
 	clock    clock.PassiveClock
 	instance string
@@ -38,82 +44,164 @@ type versionCache struct {
 
 	mu       sync.Mutex
 	sequence int
-	entries  map[string]*versionEntry
+	entries  *shares.Cache[string, *versionEntry]
 	swept    time.Time
 }
 
 type versionEntry struct {
-	path string
-	// changes are how often Sallyport changed it.
-	changes  int
-	readAt   time.Time
-	version  contentVersion
-	digest   []byte
-	sequence int
-	failure  error
-	failedAt time.Time
-	usedAt   time.Time
+	namespace, path string
+	// change is another number whenever Sallyport changed it, and when it begins to be remembered: nobody joins a read
+	// that began before.
+	change int
+	readAt time.Time
+	// version of a secret that has some, and fields of one that has none.
+	version contentVersion
+	fields  map[string]versionedField
+	// changesAt is when the secret will be another one, as it said itself; zero if it did not.
+	changesAt time.Time
+	failure   error
+	failedAt  time.Time
+	usedAt    time.Time
 }
+
+// versionedField is what is remembered of a field that some reference names, whether the secret has it or not.
+type versionedField struct {
+	digest   [sha256.Size]byte
+	sequence int
+}
+
+// maxFields bounds the fields that are remembered of a secret. Beyond it those are forgotten that this caller does not
+// want, and read once more.
+const maxFields = 4 * 1024
 
 func newVersionCache(clk clock.PassiveClock) *versionCache {
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // crypto/rand never fails: it ends the program instead
 	return &versionCache{
-		clock: clk, instance: rand.Text(), key: key, entries: map[string]*versionEntry{}, swept: clk.Now(),
+		clock: clk, instance: rand.Text(), key: key, swept: clk.Now(),
+		entries: shares.NewCache[string, *versionEntry](heap.Versions, heap.VersionsShare),
 	}
 }
 
-// Get returns what is known of a secret, and whether that is recent enough for a caller with this interval.
-func (c *versionCache) Get(key string, interval time.Duration) (version contentVersion, fresh bool, failure error) {
+// Get returns what is known of a secret of which these fields are wanted, and whether that is recent enough for a
+// caller with this interval.
+func (c *versionCache) Get(
+	key string, wanted []string, interval time.Duration,
+) (version contentVersion, fresh bool, failure error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.clock.Now()
-	entry := c.entries[key]
-	if entry == nil {
+	entry, known := c.entries.Get(key)
+	if !known {
 		return "", false, nil
 	}
 	entry.usedAt = now
 	if entry.failure != nil && now.Sub(entry.failedAt) < failureTTL {
 		return "", true, entry.failure
 	}
-	if entry.version == "" || now.Sub(entry.readAt) >= interval-earlySlack {
+	version = entry.version
+	if version == "" {
+		version = c.fieldVersion(entry, wanted)
+	}
+	if version == "" || !now.Before(entry.dueAt(interval).Add(-earlySlack)) {
 		return "", false, nil
 	}
-	return entry.version, true, nil
+	return version, true, nil
 }
 
-// BeginRead names a read of the secret at path that begins now. Reads have the same name while the secret was not
-// changed between them.
-func (c *versionCache) BeginRead(key, path string) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	entry := c.entry(key)
-	entry.path, entry.usedAt = path, c.clock.Now()
-	return key + "#" + strconv.Itoa(entry.changes)
-}
-
-// Record remembers a read that was started at the given time and returns the version of its content.
-func (c *versionCache) Record(key string, secret *secrets.Secret, started time.Time) contentVersion {
-	version, digest := numberedVersion(secret), []byte(nil)
-	if secret.Version == 0 {
-		digest = c.digest(secret)
+// dueAt is when the next read is due for a caller with this interval.
+func (e *versionEntry) dueAt(interval time.Duration) time.Time {
+	due := e.readAt.Add(interval)
+	if !e.changesAt.IsZero() && e.changesAt.Before(due) {
+		return e.changesAt
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	entry := c.entry(key)
-	if digest != nil {
-		if !bytes.Equal(digest, entry.digest) {
-			c.sequence++ // one for all, so that a number never comes again, not even for a secret that was forgotten meanwhile
-			entry.sequence, entry.digest = c.sequence, digest
+	return due
+}
+
+// fieldVersion is the version of a secret without versions, as far as these fields go; empty if one was never looked
+// at.
+func (c *versionCache) fieldVersion(entry *versionEntry, wanted []string) contentVersion {
+	sequences := make([]int, len(wanted))
+	for i, name := range wanted {
+		field, known := entry.fields[name]
+		if !known {
+			return ""
 		}
-		version = sequencedVersion(c.instance, entry.sequence)
+		sequences[i] = field.sequence
 	}
-	if !started.Before(entry.readAt) {
-		entry.readAt, entry.version = started, version
+	return sequencedVersion(c.instance, sequences)
+}
+
+// BeginRead names a read of the secret at path that begins now, for a namespace. Reads have the same name while the
+// secret was not changed between them.
+func (c *versionCache) BeginRead(namespace, key, path string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	entry, known := c.entries.Get(key)
+	if !known {
+		entry = c.newEntry(namespace)
 	}
-	entry.failure, entry.usedAt = nil, c.clock.Now()
-	c.sweep()
+	entry.path = path
+	c.keep(key, entry)
+	return key + "#" + strconv.Itoa(entry.change)
+}
+
+// Record remembers a read that was started at the given time and returns the version of its content, as far as the
+// wanted fields go. Everybody who shares the read records it, with what they want of it.
+func (c *versionCache) Record(key string, secret *secrets.Secret, wanted []string, started time.Time) contentVersion {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	entry := c.entry(key)
+	newest, another := !started.Before(entry.readAt), started.After(entry.readAt)
+	version := numberedVersion(secret)
+	if secret.Version == 0 {
+		version = c.recordFields(entry, secret, wanted, newest, another)
+	}
+	if newest {
+		entry.readAt, entry.version, entry.changesAt, entry.failure = started, "", time.Time{}, nil
+		if secret.Version != 0 {
+			entry.version, entry.fields = version, nil
+		}
+		if secret.ChangesIn > 0 {
+			entry.changesAt = started.Add(max(secret.ChangesIn+time.Second, changePause))
+		}
+	}
+	c.keep(key, entry)
 	return version
+}
+
+// recordFields compares the fields of a secret without versions with what they were. Of the newest read they are
+// remembered, and if that is another than the last one, so is every field that somebody else wants. One that is older
+// gets a number of its own where it differs, which never comes again. The caller holds the lock.
+func (c *versionCache) recordFields(
+	entry *versionEntry, secret *secrets.Secret, wanted []string, newest, another bool,
+) contentVersion {
+	if entry.fields == nil || len(entry.fields)+len(wanted) > maxFields {
+		entry.fields = map[string]versionedField{}
+	}
+	if newest && another {
+		for name := range entry.fields {
+			c.recordField(entry, secret, name, true)
+		}
+	}
+	sequences := make([]int, len(wanted))
+	for i, name := range wanted {
+		sequences[i] = c.recordField(entry, secret, name, newest)
+	}
+	return sequencedVersion(c.instance, sequences)
+}
+
+func (c *versionCache) recordField(entry *versionEntry, secret *secrets.Secret, name string, keep bool) int {
+	value, found := secret.Data[name]
+	digest := c.digest(found, value)
+	if field, known := entry.fields[name]; known && field.digest == digest {
+		return field.sequence
+	}
+	c.sequence++ // one for all, so that a number never comes again, not even for a secret that was forgotten meanwhile
+	if keep {
+		entry.fields[name] = versionedField{digest, c.sequence}
+	}
+	return c.sequence
 }
 
 // RecordFailure remembers that a read failed.
@@ -121,8 +209,8 @@ func (c *versionCache) RecordFailure(key string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	entry := c.entry(key)
-	entry.failure, entry.failedAt, entry.usedAt = err, c.clock.Now(), c.clock.Now()
-	c.sweep()
+	entry.failure, entry.failedAt = err, c.clock.Now()
+	c.keep(key, entry)
 }
 
 // Invalidate makes the next caller read the secrets at a path, through whatever VaultConfig. A read that is under way
@@ -130,50 +218,65 @@ func (c *versionCache) RecordFailure(key string, err error) {
 func (c *versionCache) Invalidate(path string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, entry := range c.entries {
+	c.entries.Each(func(_ string, entry *versionEntry) {
 		if entry.path == path {
-			entry.readAt, entry.version = c.clock.Now(), ""
-			entry.changes++
+			c.sequence++
+			entry.readAt, entry.version, entry.fields, entry.change = c.clock.Now(), "", nil, c.sequence
 		}
-	}
+	})
 }
 
 // NextRead is the time until the next read of a secret is due for a caller with this interval.
 func (c *versionCache) NextRead(key string, interval time.Duration) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	entry := c.entries[key]
-	if entry == nil || entry.readAt.IsZero() {
+	entry, known := c.entries.Get(key)
+	if !known || entry.readAt.IsZero() {
 		return interval
 	}
-	return entry.readAt.Add(interval).Sub(c.clock.Now())
+	return entry.dueAt(interval).Sub(c.clock.Now())
 }
 
-// entry returns what is remembered of a secret, and begins to remember it. The caller holds the lock.
+// entry returns what is remembered of a secret that is being read. If it had to give way meanwhile, what is recorded
+// counts for no namespace. The caller holds the lock.
 func (c *versionCache) entry(key string) *versionEntry {
-	if c.entries[key] == nil {
-		c.entries[key] = &versionEntry{}
+	if entry, known := c.entries.Get(key); known {
+		return entry
 	}
-	return c.entries[key]
+	return c.newEntry("")
 }
 
-// sweep forgets idle secrets. The caller holds the lock.
-func (c *versionCache) sweep() {
+func (c *versionCache) newEntry(namespace string) *versionEntry {
+	c.sequence++
+	return &versionEntry{namespace: namespace, change: c.sequence}
+}
+
+// entryPrice is for an entry beside its strings and fields, fieldPrice for a field beside its name.
+const (
+	entryPrice = 1024
+	fieldPrice = 128
+)
+
+// keep remembers an entry that was made or has changed, and forgets idle ones. The caller holds the lock.
+func (c *versionCache) keep(key string, entry *versionEntry) {
 	now := c.clock.Now()
+	entry.usedAt = now
+	weight := entryPrice + len(key) + len(entry.path)
+	for name := range entry.fields {
+		weight += fieldPrice + len(name)
+	}
+	c.entries.Add(entry.namespace, key, entry, int64(weight))
 	if now.Sub(c.swept) < idleTTL {
 		return
 	}
 	c.swept = now
-	for key, entry := range c.entries {
-		if now.Sub(entry.usedAt) >= idleTTL {
-			delete(c.entries, key)
-		}
-	}
+	c.entries.RemoveFunc(func(_ string, e *versionEntry) bool { return now.Sub(e.usedAt) >= idleTTL })
 }
 
-func (c *versionCache) digest(secret *secrets.Secret) []byte {
+func (c *versionCache) digest(found bool, value any) (sum [sha256.Size]byte) {
 	mac := hmac.New(sha256.New, c.key)
-	// Maps are encoded in the order of their keys, so equal secrets have equal encodings.
-	_ = json.NewEncoder(mac).Encode(secret.Data)
-	return mac.Sum(nil)
+	// Maps are encoded in the order of their keys, so equal values have equal encodings.
+	_ = json.NewEncoder(mac).Encode([]any{found, value})
+	mac.Sum(sum[:0])
+	return sum
 }

@@ -1,7 +1,10 @@
 package resolver
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -13,6 +16,9 @@ import (
 
 const interval = 10 * time.Second
 
+// ab are the fields that references name.
+var ab = []string{"a", "b"}
+
 func newTestVersionCache() (*versionCache, *testingclock.FakePassiveClock) {
 	clk := testingclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
 	return newVersionCache(clk), clk
@@ -21,49 +27,102 @@ func newTestVersionCache() (*versionCache, *testingclock.FakePassiveClock) {
 func TestOneReadServesAnInterval(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
-	_, fresh, _ := c.Get("s", interval)
+	_, fresh, _ := c.Get("s", ab, interval)
 	g.Expect(fresh).To(BeFalse(), "a secret that was never read is not known")
 
-	three := c.Record("s", &secrets.Secret{Version: 3}, clk.Now())
-	version, fresh, _ := c.Get("s", interval)
+	three := c.Record("s", &secrets.Secret{Version: 3}, ab, clk.Now())
+	version, fresh, _ := c.Get("s", ab, interval)
 	g.Expect(fresh).To(BeTrue())
 	g.Expect(version).To(Equal(three))
 	g.Expect(c.NextRead("s", interval)).To(Equal(interval))
 
 	clk.SetTime(clk.Now().Add(6 * time.Second))
 	g.Expect(c.NextRead("s", interval)).To(Equal(4*time.Second), "all volumes are told the same moment, whenever they ask")
-	_, fresh, _ = c.Get("s", 5*time.Second)
+	_, fresh, _ = c.Get("s", ab, 5*time.Second)
 	g.Expect(fresh).To(BeFalse(), "a volume with a shorter interval reads sooner")
 
 	clk.SetTime(clk.Now().Add(4 * time.Second))
-	_, fresh, _ = c.Get("s", interval)
+	_, fresh, _ = c.Get("s", ab, interval)
 	g.Expect(fresh).To(BeFalse(), "the interval has ended")
 }
 
 func TestASecretWithoutVersionsGetsANewVersionOnlyWhenItChanges(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
-	first := c.Record("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "2"}}, clk.Now())
-	g.Expect(c.Record("s", &secrets.Secret{Data: map[string]any{"b": "2", "a": "1"}}, clk.Now())).To(Equal(first))
-	g.Expect(c.Record("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "3"}}, clk.Now())).NotTo(Equal(first))
+	first := c.Record("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "2"}}, ab, clk.Now())
+	g.Expect(c.Record("s", &secrets.Secret{Data: map[string]any{"b": "2", "a": "1"}}, ab, clk.Now())).To(Equal(first))
+	g.Expect(c.Record("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "3"}}, ab, clk.Now())).NotTo(Equal(first))
 
 	other, _ := newTestVersionCache()
-	g.Expect(other.Record("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "2"}}, clk.Now())).NotTo(Equal(first),
+	g.Expect(other.Record("s", &secrets.Secret{Data: map[string]any{"a": "1", "b": "2"}}, ab, clk.Now())).NotTo(Equal(first),
 		"another replica's versions say nothing about this one's")
+}
+
+func TestOnlyTheFieldsThatReferencesNameCount(t *testing.T) {
+	g := NewWithT(t)
+	c, clk := newTestVersionCache()
+	read := func(ttl string, wanted ...string) contentVersion {
+		clk.SetTime(clk.Now().Add(time.Second))
+		role := &secrets.Secret{Data: map[string]any{"a": "1", "ttl": json.Number(ttl)}}
+		return c.Record("s", role, wanted, clk.Now())
+	}
+	first, counting := read("90", ab...), read("89", "ttl")
+	g.Expect(read("88", ab...)).To(Equal(first), "what counts down beside them is nothing to them")
+	version, fresh, _ := c.Get("s", ab, interval)
+	g.Expect(fresh).To(BeTrue())
+	g.Expect(version).To(Equal(first))
+	version, fresh, _ = c.Get("s", []string{"ttl"}, interval)
+	g.Expect(fresh).To(BeTrue(), "one read serves whoever wants something else, too")
+	g.Expect(version).NotTo(Equal(counting))
+	_, fresh, _ = c.Get("s", []string{"other"}, interval)
+	g.Expect(fresh).To(BeFalse(), "nobody looked at it")
+
+	late := &secrets.Secret{Data: map[string]any{"a": "0"}}
+	older := c.Record("s", late, ab, clk.Now().Add(-time.Second))
+	g.Expect(older).NotTo(Equal(first), "who got another content from an older read must not take it for the newest")
+	version, _, _ = c.Get("s", ab, interval)
+	g.Expect(version).To(Equal(first))
+}
+
+func TestASecretIsReadAgainWhenVaultChangesIt(t *testing.T) {
+	g := NewWithT(t)
+	c, clk := newTestVersionCache()
+	begin := clk.Now()
+	c.Record("s", &secrets.Secret{ChangesIn: 20 * time.Second}, ab, begin)
+	g.Expect(c.NextRead("s", time.Hour)).To(Equal(21 * time.Second))
+	g.Expect(c.NextRead("s", interval)).To(Equal(interval))
+	clk.SetTime(begin.Add(20 * time.Second))
+	_, fresh, _ := c.Get("s", ab, time.Hour)
+	g.Expect(fresh).To(BeTrue())
+	clk.SetTime(begin.Add(21 * time.Second))
+	_, fresh, _ = c.Get("s", ab, time.Hour)
+	g.Expect(fresh).To(BeFalse())
+	c.Record("s", &secrets.Secret{ChangesIn: 1}, ab, clk.Now())
+	g.Expect(c.NextRead("s", time.Hour)).To(Equal(changePause), "Vault may be late")
+}
+
+func TestFieldsOfASecretAreBounded(t *testing.T) {
+	g := NewWithT(t)
+	c, clk := newTestVersionCache()
+	for i := range 3 * maxFields {
+		c.Record("s", &secrets.Secret{}, []string{strconv.Itoa(i)}, clk.Now())
+	}
+	entry, _ := c.entries.Get("s")
+	g.Expect(len(entry.fields)).To(BeNumerically("<=", maxFields))
 }
 
 func TestAFailureIsSharedForAMomentOnly(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
-	one := c.Record("s", &secrets.Secret{Version: 1}, clk.Now())
+	one := c.Record("s", &secrets.Secret{Version: 1}, ab, clk.Now())
 	down := errors.New("down")
 	c.RecordFailure("s", down)
-	_, fresh, failure := c.Get("s", interval)
+	_, fresh, failure := c.Get("s", ab, interval)
 	g.Expect(fresh).To(BeTrue())
 	g.Expect(failure).To(Equal(down))
 
 	clk.SetTime(clk.Now().Add(failureTTL))
-	version, _, failure := c.Get("s", interval)
+	version, _, failure := c.Get("s", ab, interval)
 	g.Expect(failure).NotTo(HaveOccurred())
 	g.Expect(version).To(Equal(one), "what was read before the failure is still this interval's")
 }
@@ -71,33 +130,53 @@ func TestAFailureIsSharedForAMomentOnly(t *testing.T) {
 func TestAReadThatOverlapsALaterOneDoesNotTurnTheClockBack(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
-	two := c.Record("s", &secrets.Secret{Version: 2}, clk.Now())
-	c.Record("s", &secrets.Secret{Version: 1}, clk.Now().Add(-time.Second))
-	version, _, _ := c.Get("s", interval)
+	two := c.Record("s", &secrets.Secret{Version: 2}, ab, clk.Now())
+	c.Record("s", &secrets.Secret{Version: 1}, ab, clk.Now().Add(-time.Second))
+	version, _, _ := c.Get("s", ab, interval)
 	g.Expect(version).To(Equal(two))
 }
 
 func TestASecretThatIsMadeAnewIsAnotherOne(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
-	first := c.Record("s", &secrets.Secret{Version: 1, CreatedTime: clk.Now()}, clk.Now())
-	g.Expect(c.Record("s", &secrets.Secret{Version: 1, CreatedTime: clk.Now().Add(time.Minute)}, clk.Now())).NotTo(Equal(first),
+	first := c.Record("s", &secrets.Secret{Version: 1, CreatedTime: clk.Now()}, ab, clk.Now())
+	g.Expect(c.Record("s", &secrets.Secret{Version: 1, CreatedTime: clk.Now().Add(time.Minute)}, ab, clk.Now())).NotTo(Equal(first),
 		"after its metadata was deleted, versions begin at 1 again")
 
-	first = c.Record("v1", &secrets.Secret{Data: map[string]any{"a": "1"}}, clk.Now())
+	first = c.Record("v1", &secrets.Secret{Data: map[string]any{"a": "1"}}, ab, clk.Now())
 	clk.SetTime(clk.Now().Add(idleTTL))
-	c.Record("other", &secrets.Secret{Version: 1}, clk.Now())
-	g.Expect(c.entries).NotTo(HaveKey("v1"))
-	g.Expect(c.Record("v1", &secrets.Secret{Data: map[string]any{"a": "2"}}, clk.Now())).NotTo(Equal(first), "also after it was forgotten")
+	c.Record("other", &secrets.Secret{Version: 1}, ab, clk.Now())
+	_, known := c.entries.Get("v1")
+	g.Expect(known).To(BeFalse())
+	g.Expect(c.Record("v1", &secrets.Secret{Data: map[string]any{"a": "2"}}, ab, clk.Now())).NotTo(Equal(first), "also after it was forgotten")
 }
 
 func TestForgottenSecretsLeaveNoTrace(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
-	c.Record("old", &secrets.Secret{Version: 1}, clk.Now())
+	c.Record("old", &secrets.Secret{Version: 1}, ab, clk.Now())
 	clk.SetTime(clk.Now().Add(idleTTL))
-	c.Record("new", &secrets.Secret{Version: 1}, clk.Now())
-	g.Expect(c.entries).To(HaveLen(1))
+	c.Record("new", &secrets.Secret{Version: 1}, ab, clk.Now())
+	g.Expect(c.entries.Len()).To(Equal(1))
+}
+
+func TestANamespaceTakesItsShareOfTheMemoryOfSecrets(t *testing.T) {
+	g := NewWithT(t)
+	c, clk := newTestVersionCache()
+	remember := func(namespace, key string) {
+		c.BeginRead(namespace, key, key)
+		c.Record(key, &secrets.Secret{Version: 1}, ab, clk.Now())
+	}
+	remember("victim", "v")
+	first := c.BeginRead("greedy", "g0", "g0")
+	for i := range 10_000 {
+		remember("greedy", fmt.Sprint("g", i))
+	}
+	g.Expect(c.entries.Len()).To(BeNumerically("<", 2500), "as many as fit into a share")
+	_, fresh, _ := c.Get("v", ab, interval)
+	g.Expect(fresh).To(BeTrue())
+	g.Expect(c.BeginRead("greedy", "g0", "g0")).NotTo(Equal(first),
+		"what had to give way may have changed, so that nobody joins a read that began before")
 }
 
 func TestContentVersionsTellTheirNumber(t *testing.T) {

@@ -2,12 +2,14 @@ package integration
 
 import (
 	"strings"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -81,7 +83,7 @@ var _ = Describe("A workload with restart-on-change", func() {
 		for _, workload := range asking {
 			Eventually(func(g Gomega) {
 				template, seen := restartedFor(g, workload)
-				g.Expect(seen).To(MatchRegexp(`^oracle=[-_A-Za-z0-9]{12}$`))
+				g.Expect(seen).To(MatchRegexp(`^oracle=2[.][-_A-Za-z0-9]{12}$`))
 				g.Expect(template).To(BeEmpty(), "a workload is not rolled because it begins to ask")
 			}).Should(Succeed())
 		}
@@ -126,6 +128,99 @@ var _ = Describe("A workload with restart-on-change", func() {
 				g.Expect(template).NotTo(Equal(before))
 			}).Should(Succeed())
 		}
+	})
+
+	It("is not rolled by what changes nothing in the files: another interval, or the same manifest with a null", func() {
+		vault.PutKV("secret/data/"+namespace+"/oracle", map[string]any{"password": canary()})
+		manifest := func() *unstructured.Unstructured {
+			return &unstructured.Unstructured{Object: map[string]any{
+				"apiVersion": v1alpha1.GroupVersion.String(), "kind": "Connection",
+				"metadata": map[string]any{"namespace": namespace, "name": "oracle"},
+				"spec": map[string]any{
+					"type": "SQLORACLE", "refreshInterval": "5s",
+					"value": map[string]any{"password": "vault.secret(password)", "proxy": nil, "deep": map[string]any{"er": nil}},
+					"vaultSecrets": []any{map[string]any{
+						"vaultConfigRef": map[string]any{"name": "main"}, "enginePath": "secret", "secretPath": namespace + "/oracle",
+					}},
+				},
+			}}
+		}
+		apply := func(object *unstructured.Unstructured) *unstructured.Unstructured {
+			GinkgoHelper()
+			err := cp.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("gitops"), client.ForceOwnership)
+			Expect(err).NotTo(HaveOccurred())
+			return object
+		}
+		generation := apply(manifest()).GetGeneration()
+		c := &v1alpha1.Connection{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "oracle"}}
+		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		Expect(c.Spec.Value).To(HaveKey("proxy"), "the API server keeps it")
+		all := workloads(namespace, "oracle")
+		create(all[0])
+		Eventually(func(g Gomega) {
+			_, seen := restartedFor(g, all[0])
+			g.Expect(seen).NotTo(BeEmpty())
+		}).Should(Succeed())
+
+		for range 3 {
+			Expect(apply(manifest()).GetGeneration()).To(Equal(generation))
+		}
+		update(c, func(c *v1alpha1.Connection) {
+			c.Spec.RefreshInterval.Duration = time.Hour
+			c.Spec.AllowedServiceAccounts = []string{"app"}
+		})
+		Eventually(func(g Gomega) {
+			g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(c), c)).To(Succeed())
+			g.Expect(c.Status.ObservedGeneration).To(Equal(c.Generation))
+		}).Should(Succeed())
+		Consistently(func(g Gomega) {
+			template, _ := restartedFor(g, all[0])
+			g.Expect(template).To(BeEmpty())
+		}, "2s").Should(Succeed())
+		response, err := mountEventually(newCaller(replica), newPod(namespace, map[string]string{"connection": "oracle"}, func(p *corev1.Pod) {
+			p.Spec.ServiceAccountName = "app"
+		}))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(files(response)).To(HaveKeyWithValue("proxy", ""))
+	})
+
+	It("follows a static role of a database, which is rotated and counts down", func() {
+		database, err := env.StartPostgres(ctx, "")
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(database.Close)
+		engine := "database-" + namespace
+		vault.MountDatabase(engine, database, nil)
+		DeferCleanup(func() { vault.Unmount(engine) })
+		database.AddRole("report", canary())
+		vault.AddStaticRole(engine, "report", "report")
+		vault.Policy(engine, `path "`+engine+`/static-creds/*" { capabilities = ["read"] }`)
+		tokenSecretNamed(namespace, "roles", env.TokenOptions{Policies: []string{engine}})
+		config := vault.Config(namespace, "roles")
+		config.Spec.Auth.Token.SecretKeyRef.Name = "roles"
+		c := builder.Connection(namespace, "oracle", map[string]any{"password": "vault.secret(password)", "ttl": "vault.secret(ttl)"},
+			builder.WithSecret("static-creds/report"), builder.WithShortestRefresh, func(c *v1alpha1.Connection) {
+				c.Spec.VaultSecrets[0].EnginePath, c.Spec.VaultSecrets[0].VaultConfigRef.Name = engine, "roles"
+			})
+		create(config, c)
+		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		Expect(c.Status.Secrets[0].CreatedTime).NotTo(BeNil())
+		workload := workloads(namespace, "oracle")[0]
+		create(workload)
+		var first string
+		Eventually(func(g Gomega) {
+			_, first = restartedFor(g, workload)
+			g.Expect(first).NotTo(BeEmpty())
+		}).Should(Succeed())
+		Consistently(func(g Gomega) {
+			template, seen := restartedFor(g, workload)
+			g.Expect([]string{template, seen}).To(Equal([]string{"", first}), "a ttl that counts down rolls nothing")
+		}, "12s").Should(Succeed())
+
+		vault.Write(engine+"/rotate-role/report", nil)
+		Eventually(func(g Gomega) {
+			template, seen := restartedFor(g, workload)
+			g.Expect(template).To(And(Equal(seen), Not(BeEmpty()), Not(Equal(first))))
+		}).Should(Succeed())
 	})
 
 	It("lets the controller change nothing else in it", func() {

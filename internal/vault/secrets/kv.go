@@ -40,6 +40,9 @@ func readAt(ctx context.Context, conn *session.Conn, from kvPath, version int64)
 		return nil, err
 	case response.LeaseID != "":
 		return nil, refuseLease(ctx, conn, from, r, response.LeaseID)
+	case from.version == notKV && isAccessToken(response.Data):
+		rememberLease(conn, from)
+		return nil, leaseRefused(r)
 	case response.Auth != nil || response.WrapInfo != nil:
 		return nil, tokenAnswered(r, response)
 	}
@@ -52,6 +55,9 @@ func readAt(ctx context.Context, conn *session.Conn, from kvPath, version int64)
 		}
 		secret.Data, _ = response.Data["data"].(map[string]any)
 		secret.Version, secret.CreatedTime = versionOf(metadata)
+	}
+	if from.version == notKV {
+		secret.describeRole(from.path)
 	}
 	if secret.Data == nil {
 		secret.Data = map[string]any{}

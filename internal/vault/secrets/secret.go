@@ -14,8 +14,14 @@ type Secret struct {
 	Data map[string]any
 	// Version of the secret; zero for KV version 1.
 	Version int64
-	// CreatedTime is when the version was written, by Vault's clock; zero for KV version 1.
+	// CreatedTime is when the version was written, or the credential of a static role was last rotated, by Vault's clock;
+	// zero where Vault does not say.
 	CreatedTime time.Time
+	// ChangesIn is how long after the read Vault will make it another one, as it does with static roles; zero if it does
+	// not say.
+	ChangesIn time.Duration
+	// Fleeting are the keys whose values differ at each read although nothing changed.
+	Fleeting []string
 	// Path as Vault's API has it, engine included: secret/data/oracle.
 	Path string
 	// RequestID is Vault's ID of the request, to be found in its audit log.
