@@ -37,7 +37,7 @@ image: build ## Build the container image from the binary that `make build` made
 ##@ Check
 
 .PHONY: test
-test: verify lint test-unit fuzz test-integration test-isolation test-e2e ## Everything CI checks: generated files, lint, unit tests, fuzzing, integration, isolation and end-to-end tests.
+test: verify lint test-unit fuzz test-chart test-integration test-isolation test-e2e ## Everything CI checks: generated files, lint, unit tests, fuzzing, chart, integration, isolation and end-to-end tests.
 
 .PHONY: test-unit
 test-unit: ## Unit tests: no API server, no Vault, no root needed.
@@ -50,6 +50,10 @@ fuzz: ## Fuzz expressions, templates and the writers of files, FUZZTIME (5s) eac
 .PHONY: test-integration
 test-integration: ## Controllers, resolver and csi-sanity against a real API server (envtest) and a real Vault.
 	@hack/test.sh integration
+
+.PHONY: test-chart
+test-chart: ## The Helm chart: what each value makes, compared with kustomize, and what a real API server makes of it.
+	@hack/test.sh chart
 
 .PHONY: test-isolation
 test-isolation: ## What a hostile tenant does, and what another one has meanwhile, with the memory limits of config/ (root, Linux).

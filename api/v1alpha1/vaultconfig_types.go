@@ -164,6 +164,23 @@ type VaultConfigStatus struct {
 	// token describes the token in use, never the token itself or its accessor.
 	// +optional
 	Token *TokenStatus `json:"token,omitempty"`
+
+	// refusedLogin is the last login that Vault refused, where Vault counts refused logins and locks the account after a
+	// few: no replica offers the same credential too soon, not even after a restart.
+	// +optional
+	RefusedLogin *RefusedLogin `json:"refusedLogin,omitempty"`
+}
+
+// RefusedLogin is a login that Vault refused.
+type RefusedLogin struct {
+	// time of the last refusal.
+	// +required
+	Time metav1.Time `json:"time"`
+
+	// secretVersion is the resource version of the Secret with the credential that was refused.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	SecretVersion string `json:"secretVersion,omitempty"`
 }
 
 // VaultStatus is what Vault said of itself, from sys/health.

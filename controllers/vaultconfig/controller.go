@@ -112,7 +112,7 @@ func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) 
 	}
 	session, err := r.sessions.For(ctx, config)
 	if err != nil {
-		found.authErr = fault.From(err)
+		found.authErr, found.refused = fault.From(err), r.sessions.RefusedLogin(config.UID)
 		return found
 	}
 	found.renewErr = r.renewals.failure(key, session)

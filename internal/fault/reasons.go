@@ -68,7 +68,7 @@ var reasons = map[string]entry{
 		classes: []Class{ClassWaiting},
 		meaning: "Vault does not accept the token (unknown, expired or revoked) or the login (role, mount, audience, password, secret ID, certificate; a wrapping token that was used or has expired; a locked user)",
 		cure:    "as the sentence says: in the Secret, in the spec or in Vault",
-		retry:   "when Secret or spec change; after up to 5 minutes too where that can lock nobody out: see [vaultconfig.md](vaultconfig.md#when-vault-refuses-a-login)",
+		retry:   "when Secret or spec change; else within 5 minutes, or 20 where Vault counts refused logins: see [vaultconfig.md](vaultconfig.md#when-vault-refuses-a-login)",
 	},
 	v1alpha1.ReasonPermissionDenied: {
 		code:    codes.PermissionDenied,

@@ -13,6 +13,9 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
+// lookAgainAfter is when a token is looked up again that may not look itself up.
+const lookAgainAfter = 3 * time.Minute
+
 // renewalDue: it is time to keep a token alive that was obtained by login. The caller holds the lock.
 func (h *tokenHolder) renewalDue(now time.Time) bool {
 	switch current := h.login; {
@@ -48,15 +51,37 @@ func (h *tokenHolder) keepAlive(ctx context.Context, conn *transport.Conn, c aut
 		// its own (500).
 	}
 	// The new token is there before the old one is given up.
-	err := h.rejected(c)
+	next, err := h.logIn(ctx, conn, c, current)
 	if err == nil {
-		var next *login
-		if next, err = h.logIn(ctx, conn, c, current); err == nil {
-			return next
-		}
+		return next
 	}
 	h.renewalFailed(err)
 	return h.confirm(current)
+}
+
+// lookAgain looks a token up that could not be looked up, for its policies may allow that by now.
+func (h *tokenHolder) lookAgain(ctx context.Context, current *login) *login {
+	now := h.now()
+	if !current.info.Opaque || now.Sub(current.looked) < lookAgainAfter {
+		return current
+	}
+	next := *current
+	next.looked = now
+	info, err := auth.LookUp(ctx, current.conn, current.token, h.method.Namespace(), h.actor(), h.method.Remedy())
+	if err == nil && !info.Opaque {
+		next.info, next.renewAt = info, renewalTime(info, now, h.config.UID)
+	}
+	return h.replace(current, &next)
+}
+
+// replace what is known of a login, unless it is another by now.
+func (h *tokenHolder) replace(current, next *login) *login {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.login == current { // else the credential changed meanwhile
+		h.login = next
+	}
+	return next
 }
 
 // renewalFailed remembers that the token could not be kept alive this time.
@@ -97,11 +122,9 @@ func (h *tokenHolder) renew(ctx context.Context, current *login) (*login, error)
 	next.info = current.info.Renewed(life, response.Auth.Renewable, h.now())
 	next.renewAt = renewalTime(next.info, h.now(), h.config.UID)
 
+	h.replace(current, &next)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.login == current { // else the credential changed meanwhile
-		h.login = &next
-		h.renewBackoff.reset()
-	}
+	h.renewBackoff.reset()
 	return &next, nil
 }

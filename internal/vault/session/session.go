@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/utils/clock"
+
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault/auth"
 )
@@ -81,7 +83,8 @@ func (s *Session) Format(state fmt.State, _ rune) {
 func (s *Session) Actor() string { return s.holder.actor() }
 
 // touch notes that somebody uses the session now.
-func (s *Session) touch(workload *auth.Workload) {
+func (s *Session) touch(config *v1alpha1.VaultConfig, workload *auth.Workload) {
+	s.holder.offers.tell(config)
 	s.mu.Lock()
 	s.used = s.holder.now()
 	s.mu.Unlock()
@@ -94,4 +97,21 @@ func (s *Session) idleSince(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return now.Sub(s.used)
+}
+
+// Slot is a place in each session where a package above keeps what it knows of that Vault. The session does not look
+// into it, and what is in it ends with the session.
+type Slot[T any] struct {
+	// New makes what a session's slot holds. The clock is that of the session.
+	New func(clock.PassiveClock) *T
+}
+
+// Of returns what the session's slot holds.
+func (k *Slot[T]) Of(s *Session) *T {
+	held, found := s.slots.Load(k)
+	if !found {
+		held, _ = s.slots.LoadOrStore(k, k.New(s.holder.environment.clock))
+	}
+	value, _ := held.(*T)
+	return value
 }
