@@ -66,6 +66,8 @@ integration() {
   hack/packages.sh ldap
   hack/packages.sh database
   hack/tools.sh age age-keygen
+  ARGOCD_BINARY=$(hack/tools.sh --path argocd)
+  export ARGOCD_BINARY
   [[ $(uname -s) != Linux ]] || export_node
   hack/packages.sh race
   export KUBEBUILDER_ASSETS=$assets VAULT_BINARY=$vault
