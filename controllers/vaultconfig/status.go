@@ -11,6 +11,7 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/status"
 	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
@@ -27,6 +28,7 @@ type observation struct {
 	healthErr   *fault.Fault
 	authErr     *fault.Fault
 	renewErr    *fault.Fault
+	refused     session.Refused
 	token       auth.TokenInfo
 	nextRenewal time.Time
 }
@@ -48,6 +50,7 @@ func (o observation) report(s *v1alpha1.VaultConfigStatus, config *v1alpha1.Vaul
 	s.AuthMethod = auth.MethodName(&config.Spec.Auth)
 	o.reportReachable(s, config)
 	o.reportAuthenticated(s, config)
+	o.reportRefused(s)
 	o.reportToken(s)
 	o.reportRenewing(s, config)
 	o.reportReady(s, config)
@@ -89,6 +92,20 @@ func (o observation) reportAuthenticated(s *v1alpha1.VaultConfigStatus, config *
 		}
 		status.True(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, v1alpha1.ReasonSucceeded,
 			message)
+	}
+}
+
+// reportRefused tells other replicas, and the next process, what was refused.
+func (o observation) reportRefused(s *v1alpha1.VaultConfigStatus) {
+	switch {
+	case o.healthErr != nil, o.authErr != nil && o.refused.Time.IsZero():
+		// Nothing new is known: it may have been another process that was refused.
+	case o.authErr == nil || o.refused.Time.IsZero():
+		s.RefusedLogin = nil
+	default:
+		s.RefusedLogin = &v1alpha1.RefusedLogin{
+			Time: *status.Time(o.refused.Time), SecretVersion: o.refused.SecretVersion,
+		}
 	}
 }
 

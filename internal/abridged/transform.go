@@ -47,7 +47,11 @@ func Transform(object any) (any, error) {
 	case *metav1.PartialObjectMetadata:
 		o.ObjectMeta = identity(&o.ObjectMeta, o.Kind == "Namespace")
 	case *v1alpha1.Connection:
-		if size := sizeOf(&o.ObjectMeta, len(o.Spec.Value), o.Spec); size > maxWhole {
+		entries := int64(0)
+		for key, value := range o.Spec.Value {
+			entries += entryPrice + int64(len(key)+len(value.Raw))
+		}
+		if size := sizeOf(&o.ObjectMeta, entries, o.Spec); size > maxWhole {
 			return abridgedConnection(o, size), nil
 		}
 	case *v1alpha1.VaultConfig:
@@ -59,7 +63,7 @@ func Transform(object any) (any, error) {
 			return abridgedConfig(o, size), nil
 		}
 	case *v1alpha1.VaultTask:
-		if size := sizeOf(&o.ObjectMeta, len(o.Spec.Data), o.Spec); size > maxWhole {
+		if size := sizeOf(&o.ObjectMeta, int64(len(o.Spec.Data))*entryPrice, o.Spec); size > maxWhole {
 			return abridgedTask(o, size), nil
 		}
 	}
@@ -87,9 +91,13 @@ func identity(from *metav1.ObjectMeta, labels bool) metav1.ObjectMeta {
 	return kept
 }
 
-// sizeOf is what metadata and spec take, rounded up; not the status, which only we write.
-func sizeOf(metadata *metav1.ObjectMeta, entries int, spec any) int64 {
-	size := int64(entries) * entryPrice
+// sizeOf is what metadata and spec take, rounded up, if the entries of a map do not take too much already; not the
+// status, which only we write.
+func sizeOf(metadata *metav1.ObjectMeta, entries int64, spec any) int64 {
+	size := entries
+	if size > maxWhole {
+		return size
+	}
 	for _, part := range []any{metadata, spec} {
 		encoded, err := json.Marshal(part)
 		if err != nil {

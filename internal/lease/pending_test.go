@@ -117,7 +117,7 @@ func TestRenewalsOutliveAResponseThatDidNotArrive(t *testing.T) {
 	h := dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{}).lease(noon)
 	renewed := h
 	renewed.Since, renewed.Expires = noon.Add(40*time.Minute), noon.Add(100*time.Minute)
-	r.record("shop", &renewed)
+	r.record("shop", "a", term{renewed.Since, renewed.Expires})
 	brought := h // as the node still has it
 	r.apply("shop", &brought)
 	g.Expect(brought.Expires).To(Equal(renewed.Expires))

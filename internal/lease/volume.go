@@ -39,6 +39,8 @@ func (v Volume) key() string { return string(v.PodUID) + "/" + v.ID }
 type VolumeLeases struct {
 	Volume Volume  `json:"volume"`
 	Leases []Lease `json:"holdings"`
+	// Tokens are those that the leases end with, by their ID in the leases, where they may be renewed.
+	Tokens map[string]Token `json:"tokens,omitempty"`
 }
 
 // Format prints whose they are and no more, for every verb.
@@ -90,6 +92,7 @@ func (v *VolumeLeases) Update(wanted []string, issued []DynamicSecret, now time.
 		current = append(current, d.lease(now))
 	}
 	v.Leases = slices.Concat(replaced, current)
+	v.keepTokens(issued)
 }
 
 // NextAction is when Renew has something to do; zero: never.

@@ -25,8 +25,8 @@ const (
 	// what it is decoded to.
 	requestPrice = 32 << 10
 	readPrice    = 128 << 10
-	// entryPrice is for a key's places in maps.
-	entryPrice = 100
+	// keyPrice is for a key's places in maps.
+	keyPrice = 100
 	// makingPrice is for files while they are made: what a volume holds, and the buffer that grows to it.
 	makingPrice = 2 << 20
 )
@@ -51,7 +51,7 @@ func newGates() gates {
 func (g gates) begin(ctx context.Context, connection *v1alpha1.Connection) (*memory, error) {
 	size, reads := int64(0), 0
 	for key, value := range connection.Spec.Value {
-		size += int64(len(key)) + entryPrice + heap.OfJSON(value.Raw, maxParsed)
+		size += int64(len(key)) + keyPrice + heap.OfJSON(value.Raw, maxParsed)
 		reads += bytes.Count(value.Raw, []byte("vault."))
 		if size >= maxParsed {
 			return nil, fault.Terminal(v1alpha1.ReasonTooLarge, "value takes more than %d MiB of memory once it is parsed", maxParsed>>20).

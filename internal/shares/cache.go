@@ -93,6 +93,15 @@ func (c *Cache[K, V]) RemoveFunc(gone func(key K, value V) bool) {
 	}
 }
 
+// Each calls a function for everything that is remembered.
+func (c *Cache[K, V]) Each(do func(key K, value V)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, element := range c.byKey {
+		do(key, entryOf[K, V](element).value)
+	}
+}
+
 // Len is how many keys are remembered.
 func (c *Cache[K, V]) Len() int {
 	c.mu.Lock()

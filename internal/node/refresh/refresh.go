@@ -127,6 +127,19 @@ func (r *Refresher) apply(ctx context.Context, v *volume.Volume, response *resol
 		return fault.In(err, "recording the refresh")
 	}
 	v.Recorded(current)
+	return r.storeToken(v)
+}
+
+// storeToken puts the token that the kubelet gave last beside the volume. The caller holds the volume's lock.
+func (r *Refresher) storeToken(v *volume.Volume) error {
+	token, differs := v.TokenToStore()
+	if !differs {
+		return nil
+	}
+	if err := r.Store.WriteToken(v.Dir, token); err != nil {
+		return fault.In(err, "recording the pod's token")
+	}
+	v.TokenStored(token)
 	return nil
 }
 

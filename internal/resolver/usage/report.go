@@ -16,6 +16,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/internal/status"
 )
 
 // +kubebuilder:rbac:groups=sallyport.dev,resources=connections/status,verbs=get;update;patch
@@ -108,7 +109,7 @@ func (r *MountStatusReporter) report(ctx context.Context) error {
 			continue
 		}
 		// One Connection whose status the API server does not take holds up no other.
-		if err := r.write(ctx, connection.DeepCopy(), next); err != nil {
+		if err := r.write(ctx, connection, next); err != nil {
 			failed = append(failed, fmt.Errorf("status of %s: %w", client.ObjectKeyFromObject(connection), err))
 		}
 	}
@@ -119,10 +120,9 @@ func (r *MountStatusReporter) report(ctx context.Context) error {
 func (r *MountStatusReporter) write(
 	ctx context.Context, connection *v1alpha1.Connection, next *v1alpha1.ConnectionMounts,
 ) error {
-	before := connection.DeepCopy()
-	connection.Status.Mounts = next
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	err := r.client.Status().Patch(ctx, connection, patch)
+	after := &v1alpha1.Connection{ObjectMeta: connection.ObjectMeta, Status: *connection.Status.DeepCopy()}
+	after.Status.Mounts = next
+	err := status.PatchConnection(ctx, r.client, after, &connection.Status)
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return nil // with the next report
 	}

@@ -15,6 +15,9 @@ import (
 
 const appRole = "appRole"
 
+// textCIDR is in Vault's answer to a login from an address that the role or the secret ID does not allow.
+const textCIDR = "CIDR restrictions"
+
 var _ = register(registration{
 	name: appRole, build: newAppRoleMethod,
 	connection: &connectionForm{
@@ -61,6 +64,14 @@ func (*appRoleMethod) Label() string { return appRole }
 // LimitsLogins is true: a secret ID can be good for a number of logins.
 func (*appRoleMethod) LimitsLogins() bool { return true }
 
+// Account implements Method. A secret ID that Vault itself wrapped is right, and offered no more once it is used up.
+func (m *appRoleMethod) Account() string {
+	if m.unwrapper != nil {
+		return ""
+	}
+	return m.account(m.roleID)
+}
+
 // Remedy implements Method.
 func (m *appRoleMethod) Remedy() string {
 	if m.unwrapper != nil {
@@ -103,11 +114,11 @@ func (m *appRoleMethod) Login(ctx context.Context, conn *transport.Conn, c Crede
 		body: func() map[string]string {
 			return map[string]string{"role_id": m.roleID, "secret_id": secretID.Reveal()}
 		},
-		// Vault locks a role ID after five wrong secret IDs.
-		retryable: false,
-		diagnose:  m.diagnose,
+		// Vault locks a role ID after five wrong secret IDs. One that may not log in from here is not counted.
+		counted:  func(response *transport.Response) bool { return !response.Says(textCIDR) },
+		diagnose: m.diagnose,
 	})
-	if rejected, ok := errors.AsType[*RejectedError](err); ok && !rejected.Retryable && m.unwrapper != nil {
+	if rejected, ok := errors.AsType[*RejectedError](err); ok && rejected.Counted && m.unwrapper != nil {
 		m.unwrapper.forget()
 	}
 	return result, err
@@ -118,6 +129,10 @@ func (m *appRoleMethod) diagnose(response *transport.Response) (problem, remedy 
 		return "the role ID is locked after too many wrong secret IDs, or may not log in from here",
 			"unlock it (sys/locked-users) or wait; it is tried again now and then"
 	}
-	return "there is no such role ID, or the secret ID is wrong, used up or expired, or may not be used from here",
-		m.Remedy() + ", or correct " + m.field("roleID") + "; it is not tried again until one of them changes"
+	if response.Says(textCIDR) {
+		return "the secret ID or its role may not be used from the address of the controller",
+			"let secret_id_bound_cidrs of the role, and the secret ID's own, allow it; it is tried again now and then"
+	}
+	return "there is no such role ID, or the secret ID is wrong, used up or expired",
+		m.Remedy() + ", or correct " + m.field("roleID") + "; " + triedAgain
 }

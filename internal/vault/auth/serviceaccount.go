@@ -116,7 +116,7 @@ func (m *serviceAccountMethod) Login(ctx context.Context, conn *transport.Conn, 
 		return nil, err
 	}
 	return m.send(ctx, conn, loginRequest{
-		path: "login", probe: "login", retryable: true,
+		path: "login", probe: "login",
 		body:     func() map[string]string { return map[string]string{"role": m.role, "jwt": jwt} },
 		diagnose: m.diagnose,
 	})

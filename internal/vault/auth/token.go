@@ -34,6 +34,9 @@ func (tokenMethod) Label() string { return "token" }
 // IssuesToken is false: the token belongs to whoever put it into the Secret.
 func (tokenMethod) IssuesToken() bool { return false }
 
+// Account implements Method: to look a token up locks nothing.
+func (tokenMethod) Account() string { return "" }
+
 // LimitsLogins implements Method.
 func (tokenMethod) LimitsLogins() bool { return false }
 

@@ -29,6 +29,8 @@ type Issued struct {
 	ExpireTime time.Time
 	// Token that made it: a lease ends with it.
 	Token session.TokenTerm
+	// LeaseToken is that token where it should be kept with the lease; else zero.
+	LeaseToken session.LeaseToken
 }
 
 // Format prints path and version for every verb.
@@ -87,8 +89,10 @@ func newIssued(conn *session.Conn, found kvPath, response *transport.Response) *
 		issued.Lease = Lease{
 			ID: NewLeaseID(response.LeaseID), Duration: leaseDuration(response), Renewable: response.Renewable,
 		}
-		conn.DetachToken()
-		conn.ServeLeases()
+		conn.LeaseIssued(response.LeaseID)
+		if token, worthKeeping := conn.LeaseToken(); worthKeeping {
+			issued.LeaseToken = token
+		}
 		rememberLease(conn, found)
 		return issued
 	}

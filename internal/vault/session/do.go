@@ -66,17 +66,6 @@ func (c *Conn) Now() time.Time { return c.session.holder.now() }
 // TokenTerm is which token the requests are made with, and how long it lives.
 func (c *Conn) TokenTerm() TokenTerm { return c.login.term() }
 
-// DetachToken leaves the token to its own end, because something that was made with it lives no longer than it.
-func (c *Conn) DetachToken() { c.login.ref.Detach() }
-
-// ServeLeases notes that leases depend on the session: when it ends, or can log in no more, they can be revoked with
-// its last login for a while, see Sessions.Draining.
-func (c *Conn) ServeLeases() {
-	c.session.holder.mu.Lock()
-	defer c.session.holder.mu.Unlock()
-	c.session.holder.servesLeases = true
-}
-
 // NextRenewal is when Renew should be called: after about two thirds of what was left of the token's life at the last
 // login or renewal, spread a little so that many sessions do not come at once. It does not move between two renewals.
 // It is zero when there is nothing to do: the token never expires, or it was not obtained by login and is not

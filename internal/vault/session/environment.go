@@ -24,6 +24,10 @@ type environment struct {
 	networks    *networks.Guard
 	pool        *transport.Pool
 	revocations revocationQueue
+	leases      leaseRegister
+	accounts    *accounts
+	// leading tells whether this is the replica that logs in first where a refused login counts.
+	leading func() bool
 	// source says in sentences where settings and credentials of a config come from.
 	source func(*v1alpha1.VaultConfig) auth.Source
 	// connChanged is called when a session gave up a way to Vault.

@@ -13,7 +13,7 @@ import (
 // handleForbidden finds out why Vault denied a request. It returns another login if the credential changed or a new
 // login gave one, the same one if the token is good, and a fault if it is dead.
 func (h *tokenHolder) handleForbidden(ctx context.Context, denied *login) (*login, error) {
-	if h.onlyDrains {
+	if h.fixed {
 		return denied, nil
 	}
 	return h.share(ctx, "forbidden", func(ctx context.Context) (*login, error) {
@@ -43,11 +43,7 @@ func (h *tokenHolder) handleForbidden(ctx context.Context, denied *login) (*logi
 
 // logInAnew replaces a token that is dead, or that may lack policies. In the latter case nothing is lost if that fails.
 func (h *tokenHolder) logInAnew(ctx context.Context, denied *login, dead bool) (*login, error) {
-	err := h.rejected(denied.credential)
-	var next *login
-	if err == nil {
-		next, err = h.logIn(ctx, denied.base, denied.credential, denied)
-	}
+	next, err := h.logIn(ctx, denied.base, denied.credential, denied)
 	switch {
 	case err != nil && !dead:
 		return denied, nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/auth"
@@ -18,7 +20,7 @@ func (h *tokenHolder) ready(ctx context.Context) (*login, error) {
 	current, checked := h.login, h.checked
 	due := h.renewalDue(now)
 	h.mu.Unlock()
-	if h.onlyDrains {
+	if h.fixed {
 		return current, nil
 	}
 	if current != nil && now.Sub(checked) < recheckInterval && !current.info.Expired(now) && !due {
@@ -44,9 +46,9 @@ func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 	}
 	same := current != nil && current.base == conn && current.credential.Fingerprint == c.Fingerprint
 	if same && alive {
-		return h.keepAlive(ctx, conn, c, current), nil
+		return h.keepAlive(ctx, conn, c, h.lookAgain(ctx, current)), nil
 	}
-	if err := h.rejected(c); err != nil {
+	if err := h.offers.held(c); err != nil {
 		h.setAside()
 		return nil, err
 	}
@@ -69,8 +71,25 @@ func (h *tokenHolder) loginInput(ctx context.Context) (*transport.Conn, auth.Cre
 	if err != nil {
 		return nil, auth.Credential{}, err
 	}
-	c, err := h.method.ReadCredential(ctx, h.environment.reader)
+	reader := &versionReader{Reader: h.environment.reader}
+	c, err := h.method.ReadCredential(ctx, reader)
+	c.Version = reader.version
 	return conn, c, err
+}
+
+// versionReader remembers the resource version of what was read last.
+type versionReader struct {
+	client.Reader
+	version string
+}
+
+// Get implements client.Reader.
+func (r *versionReader) Get(
+	ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption,
+) error {
+	err := r.Reader.Get(ctx, key, object, options...)
+	r.version = object.GetResourceVersion()
+	return err
 }
 
 // share runs a step that all concurrent callers wait for. It goes on when the caller that began it gives up; each waits

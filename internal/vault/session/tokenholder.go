@@ -20,6 +20,7 @@ type tokenHolder struct {
 	subject     fault.Subject
 	connector   *connector
 	method      auth.Method
+	offers      *offers
 	workload    *auth.WorkloadIdentity // that it logs in as; nil: the VaultConfig's own identity
 	flights     singleflight.Group
 
@@ -28,7 +29,6 @@ type tokenHolder struct {
 	login *login
 	// checked is when login was last compared with the credential in Kubernetes.
 	checked       time.Time
-	loginBackoff  backoff
 	renewBackoff  backoff
 	policyRecheck backoff
 	// closed: nobody gets the session any more. Who still holds it can finish.
@@ -37,8 +37,8 @@ type tokenHolder struct {
 	// though it may live.
 	servesLeases bool
 	givenUp      func(*login)
-	// onlyDrains: its login is the last one, with which leases are revoked and nothing else.
-	onlyDrains bool
+	// fixed: it has one login and never gets another.
+	fixed bool
 }
 
 // login is a token and what is known of it. It is never changed, only replaced.
@@ -48,10 +48,14 @@ type login struct {
 	base, conn *transport.Conn
 	credential auth.Credential
 	token      transport.Token
-	info       auth.TokenInfo
-	since      time.Time
-	renewAt    time.Time
-	ref        *tokenRef
+	// namespace of Vault that the token lives in.
+	namespace string
+	info      auth.TokenInfo
+	since     time.Time
+	renewAt   time.Time
+	// looked is when its token was looked up last.
+	looked time.Time
+	ref    *tokenRef
 }
 
 // TokenTerm is which token a session has, and how long it lives as of now.
@@ -75,12 +79,23 @@ func newTokenHolder(
 	if err != nil {
 		return nil, err
 	}
-	return &tokenHolder{
+	holder := &tokenHolder{
 		environment: env, config: config, subject: transport.SubjectOf(
 			config,
 		), connector: connector, method: method, workload: workload,
-		loginBackoff: newLoginBackoff(), renewBackoff: newRenewBackoff(), policyRecheck: newPolicyRecheck(),
-	}, nil
+		renewBackoff: newRenewBackoff(), policyRecheck: newPolicyRecheck(),
+	}
+	vault := connector.origin + "\x00" + config.Spec.VaultNamespace
+	holder.offers = newOffers(env.accounts, env.leading, vault, method, holder.actor())
+	return holder, nil
+}
+
+// fixedHolder is the holder of nothing but one login, on the way to Vault of another holder.
+func fixedHolder(h *tokenHolder, only *login) *tokenHolder {
+	return &tokenHolder{
+		environment: h.environment, config: h.config, subject: h.subject, connector: h.connector, method: h.method,
+		workload: h.workload, login: only, fixed: true,
+	}
 }
 
 func (l *login) term() TokenTerm { return TokenTerm{ID: l.ref.id, ExpireTime: l.info.ExpireTime} }
@@ -129,7 +144,9 @@ func (h *tokenHolder) takeOver(former *tokenHolder) {
 	defer former.mu.Unlock()
 	h.method, h.workload, h.connector = former.method, former.workload, former.connector
 	h.login, h.checked, h.servesLeases = former.login, former.checked, former.servesLeases
-	h.loginBackoff, h.renewBackoff = former.loginBackoff, former.renewBackoff
+	h.renewBackoff = former.renewBackoff
+	h.offers = former.offers
+	h.offers.edited()
 	if h.login != nil {
 		h.policyRecheck.hold(h.login.since)
 	}
