@@ -29,7 +29,8 @@ var _ = Describe("a release", func() {
 	It("is the same bytes wherever it is made", func() {
 		files := names(first)
 		Expect(files).To(ContainElements("install.yaml", "crds.yaml", "SHA256SUMS", "SHA256SUMS.sig",
-			"sallyport-0.2.0-image.tar", "sallyport-0.2.0.tgz", "sallyport-0.2.0-config.tar.gz", "sallyport-0.2.0.intoto.json", "release-notes.md",
+			"sallyport-0.2.0-image.tar", "sallyport-0.2.0.tgz", "sallyport-0.2.0-config.tar.gz", "sallyport-0.2.0.intoto.json",
+			"release-notes.md",
 			"install-before-1.35.yaml", "install-namespaced.yaml", "install-without-secrets.yaml"))
 		Expect(names(second)).To(Equal(files))
 		for _, file := range files {

@@ -27,7 +27,8 @@ func (f files) tar(at time.Time) ([]byte, error) {
 	w := tar.NewWriter(&buffer)
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		header := &tar.Header{
-			Typeflag: tar.TypeReg, Name: name, Size: int64(len(f[name].content)), Mode: 0o644, ModTime: at, Format: tar.FormatPAX,
+			Typeflag: tar.TypeReg, Name: name, Size: int64(len(f[name].content)), Mode: 0o644,
+			ModTime: at, Format: tar.FormatPAX,
 		}
 		if f[name].executable {
 			header.Mode = 0o755

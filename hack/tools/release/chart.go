@@ -19,7 +19,7 @@ func (r *release) makeChart() error {
 		}
 	}
 	for name, lines := range map[string]map[string]string{
-		"sallyport/Chart.yaml":  {"version: 0.1.0": "version: " + r.version, "appVersion: 0.1.0": "appVersion: " + r.version},
+		"sallyport/Chart.yaml": {"version: 0.1.0": "version: " + r.version, "appVersion: 0.1.0": "appVersion: " + r.version},
 		"sallyport/values.yaml": {
 			"  repository: sallyport.dev/sallyport": "  repository: " + r.repository, `  digest: ""`: "  digest: " + r.image,
 		},

@@ -50,14 +50,14 @@ func (r *release) makeImage() error {
 
 func (r *release) labels() map[string]string {
 	return map[string]string{
-		"org.opencontainers.image.title":       "Sallyport",
+		"org.opencontainers.image.title": "Sallyport",
 		"org.opencontainers.image.description": "Lets Vault's secrets out to the pods that may use them, " +
 			"and leaves no copy behind",
-		"org.opencontainers.image.url":         "https://sallyport.dev",
-		"org.opencontainers.image.licenses":    "Apache-2.0",
-		"org.opencontainers.image.version":     r.version,
-		"org.opencontainers.image.revision":    r.source.commit,
-		"org.opencontainers.image.created":     r.source.time.Format("2006-01-02T15:04:05Z"),
+		"org.opencontainers.image.url":      "https://sallyport.dev",
+		"org.opencontainers.image.licenses": "Apache-2.0",
+		"org.opencontainers.image.version":  r.version,
+		"org.opencontainers.image.revision": r.source.commit,
+		"org.opencontainers.image.created":  r.source.time.Format("2006-01-02T15:04:05Z"),
 	}
 }
 

@@ -60,8 +60,8 @@ func (r *release) writeSBOM(platform string, program []byte, info *buildinfo.Bui
 		"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1,
 		"serialNumber": fmt.Sprintf("urn:uuid:%x-%x-%x-%x-%x",
 			serial[:4], serial[4:6], serial[6:8], serial[8:10], serial[10:]),
-		"metadata":     map[string]any{"timestamp": r.source.time.Format("2006-01-02T15:04:05Z"), "component": product},
-		"components":   components, "dependencies": []dependency{uses},
+		"metadata":   map[string]any{"timestamp": r.source.time.Format("2006-01-02T15:04:05Z"), "component": product},
+		"components": components, "dependencies": []dependency{uses},
 	})
 }
 

@@ -21,8 +21,8 @@ func readSource(root string) (source, error) {
 		return source{}, err
 	}
 	if state != "" {
-		return source{}, fmt.Errorf("the checkout has changes that are not committed, and a release says which commit it is:\n%s",
-			state)
+		return source{}, fmt.Errorf("the checkout has changes that are not committed, "+
+			"and a release says which commit it is:\n%s", state)
 	}
 	line, err := git(root, "log", "-1", "--format=%H %T %ct")
 	if err != nil {
