@@ -101,6 +101,8 @@ func (d *Driver) publishInTurn(ctx context.Context, wanted publication) error {
 			maxPublishesPerNamespace, namespace, maxPublishes, publishWait)
 	}
 	defer release()
+	ctx, done := d.answers.Hold(ctx)
+	defer done()
 	return d.publish(ctx, wanted)
 }
 

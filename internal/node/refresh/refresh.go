@@ -54,6 +54,8 @@ func (r *Refresher) refresh(ctx context.Context, v *volume.Volume) {
 		return
 	}
 	logger := logr.FromContextOrDiscard(ctx).WithValues(logkeys.Volume, v.ID, logkeys.Pod, current.Pod)
+	ctx, done := r.Answers.Hold(ctx)
+	defer done()
 	// Without the lock: a slow resolver must not keep the kubelet from unpublishing the volume.
 	var response *resolverv1.ResolveResponse
 	err := fault.Guard(logr.NewContext(ctx, logger), func() (err error) {
