@@ -32,6 +32,7 @@ func TestAtLevelErrorIsWhatSomebodyMustActOn(t *testing.T) {
 		"nobody knows what":            {fault.Transient(v1alpha1.ReasonInternal, "no"), "error"},
 		"another error":                {errors.New("no"), "error"},
 		"a conflict":                   {fmt.Errorf("writing: %w", apierrors.NewConflict(connections, "a", errors.New("modified"))), "debug"},
+		"another replica was first":    {apierrors.NewAlreadyExists(connections, "a"), "debug"},
 		"a namespace that is going":    {going, "debug"},
 		"a namespace that is gone":     {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "a"), "debug"},
 		"something else that is gone":  {apierrors.NewNotFound(connections, "a"), "error"},
