@@ -55,7 +55,7 @@ func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *
 	if result.Info.FromLogin && result.Info.Type != "batch" {
 		next.ref.revoke = func() {
 			h.environment.revocations.add(revocation{
-				conn: next.conn, token: next.token, namespace: next.namespace, owner: h.config.Namespace,
+				conn: wayOf(h, next), token: next.token, namespace: next.namespace, owner: h.config.Namespace,
 				actor: h.actor(), pauses: revocationPauses,
 			})
 		}
@@ -70,9 +70,15 @@ func (h *tokenHolder) setLogin(next *login) *login {
 	h.login, h.checked = next, h.now()
 	h.renewBackoff.reset()
 	h.policyRecheck.hold(next.since)
+	parked := h.parked
+	h.parked = nil
+	turn(h, false)
 	h.mu.Unlock()
 	if former != nil && former.ref != next.ref {
 		former.ref.Close()
+	}
+	if parked != nil {
+		parked.ref.Close()
 	}
 	return next
 }
@@ -81,6 +87,11 @@ func (h *tokenHolder) setLogin(next *login) *login {
 func (h *tokenHolder) reject(c auth.Credential, err error) error {
 	err = notSent(err)
 	h.offers.reject(c, err)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.login == nil {
+		turn(h, true)
+	}
 	return err
 }
 
@@ -91,4 +102,12 @@ func notSent(err error) error {
 		return fault.From(err).WithOutcomeUnknown(false)
 	}
 	return err
+}
+
+// wayOf is the way to Vault for requests with a login's token as it is now: certificates may have changed.
+func wayOf(h *tokenHolder, of *login) *transport.Conn {
+	if latest := h.connector.latest(); latest != nil && of.conn == of.base {
+		return latest
+	}
+	return of.conn
 }
