@@ -141,7 +141,8 @@ type CACertificateSource struct {
 
 // VaultConfigStatus is what the controller found.
 type VaultConfigStatus struct {
-	// conditions are Ready, and in detail Reachable, Authenticated and Renewing; Reconciling and Stalled while true.
+	// conditions are Ready, and in detail Reachable, Authenticated and Renewing; CredentialLimited, Reconciling and Stalled
+	// while true.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -145,7 +145,7 @@ func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) 
 
 // recordTransitions records an event for each condition that changed. It is called after the status is stored.
 func (r *Reconciler) recordTransitions(before, after *v1alpha1.VaultConfig) {
-	for _, conditionType := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionRenewing} {
+	for _, conditionType := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionRenewing, v1alpha1.ConditionCredentialLimited} {
 		if event, ok := transition(before.Status.Conditions, after.Status.Conditions, conditionType); ok {
 			r.recorder.Eventf(after, nil, event.kind, event.reason, event.action, "%s", status.Note(event.note))
 		}

@@ -102,6 +102,15 @@ var reasons = map[string]entry{
 		retry:    "when changed",
 	},
 
+	v1alpha1.ReasonUseLimited: {
+		code:    codes.FailedPrecondition,
+		classes: []Class{ClassWaiting},
+		refusal: true,
+		meaning: "the token was made for a number of uses (`num_uses`) and dies when they are used up, so that no dynamic secret is made with it; or the secret ID is good for few further logins",
+		cure:    "`token_num_uses=0` in the role, a token without `-use-limit`; a secret ID with more uses",
+		retry:   "when changed",
+	},
+
 	// References and files
 	v1alpha1.ReasonInvalidExpression: {
 		code:     codes.FailedPrecondition,
@@ -304,8 +313,10 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonRenewalFailed: {
 		meaning: "the last attempt failed; it is tried again",
 	},
-	v1alpha1.ReasonUseLimited: {
-		meaning: "the token was made for a number of uses (`num_uses`) and dies when they are used up",
+
+	// Of the condition CredentialLimited, which has UseLimited too
+	v1alpha1.ReasonLifeLimited: {
+		meaning: "the token cannot live longer than the sentence says, however often it is renewed: an explicit max TTL, or a batch token",
 	},
 
 	// Of the condition Authenticated

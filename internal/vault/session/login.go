@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -30,6 +31,7 @@ func (h *tokenHolder) logIn(
 		return nil, err
 	}
 	h.offers.accept(c)
+	result.Info.Logins = h.method.FurtherLogins(ctx, wayFor(conn, result), result, c)
 	if former != nil && !result.Info.FromLogin && former.credential.Fingerprint == c.Fingerprint {
 		result.Info.LastRenewal = former.info.LastRenewal
 	}
@@ -40,13 +42,10 @@ func (h *tokenHolder) logIn(
 func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *auth.LoginResult) *login {
 	now := h.now()
 	next := &login{
-		base: base, conn: result.Conn, credential: c, token: result.Token, info: result.Info, since: now, looked: now,
+		base: base, conn: wayFor(base, result), credential: c, token: result.Token, info: result.Info, since: now, looked: now,
 		ref:       newTokenRef(),
 		namespace: h.method.Namespace(),
 		renewAt:   renewalTime(result.Info, now, h.config.UID),
-	}
-	if next.conn == nil {
-		next.conn = base
 	}
 	if name := result.Info.StableName(); name != "" {
 		next.ref.id = fmt.Sprintf("%s/%s/%s", h.config.Namespace, h.config.Name, name)
@@ -110,4 +109,9 @@ func wayOf(h *tokenHolder, of *login) *transport.Conn {
 		return latest
 	}
 	return of.conn
+}
+
+// wayFor is the way to Vault that a new token is good for.
+func wayFor(conn *transport.Conn, made *auth.LoginResult) *transport.Conn {
+	return cmp.Or(made.Conn, conn)
 }
