@@ -37,7 +37,7 @@ image: build ## Build the container image from the binary that `make build` made
 ##@ Check
 
 .PHONY: test
-test: verify lint test-unit fuzz test-integration test-isolation test-e2e ## Everything CI checks: generated files, lint, unit tests, fuzzing, integration, isolation and end-to-end tests.
+test: verify lint test-unit fuzz test-chart test-integration test-isolation test-e2e ## Everything CI checks: generated files, lint, unit tests, fuzzing, chart, integration, isolation and end-to-end tests.
 
 .PHONY: test-unit
 test-unit: ## Unit tests: no API server, no Vault, no root needed.
@@ -51,13 +51,18 @@ fuzz: ## Fuzz expressions, templates and the writers of files, FUZZTIME (5s) eac
 test-integration: ## Controllers, resolver and csi-sanity against a real API server (envtest) and a real Vault.
 	@hack/test.sh integration
 
+.PHONY: test-chart
+test-chart: ## The Helm chart: what each value makes, compared with kustomize, and what a real API server makes of it.
+	@hack/test.sh chart
+
 .PHONY: test-isolation
 test-isolation: ## What a hostile tenant does, and what another one has meanwhile, with the memory limits of config/ (root, Linux).
 	@hack/test.sh isolation
 
 .PHONY: test-long
-test-long: ## The same, with heavier attacks that last longer: half an hour, no part of `make test`.
+test-long: ## The same, with heavier attacks that last longer, and a soak of mishaps on a real node: an hour, no part of `make test`.
 	@ISOLATION_LONG=yes hack/test.sh isolation
+	@hack/test.sh soak
 
 .PHONY: test-e2e
 test-e2e: ## The manifests of config/ on a real kubelet with real containers; ends with the canary scan (root, Linux).

@@ -12,6 +12,7 @@ import (
 // +kubebuilder:resource:categories=sallyport,shortName=vc
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Enabled",type=boolean,JSONPath=`.spec.enabled`
 // +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.spec.url`
 // +kubebuilder:printcolumn:name="Auth",type=string,JSONPath=`.status.authMethod`
 // +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.token.expireTime`
@@ -28,6 +29,7 @@ type VaultConfig struct {
 	Spec VaultConfigSpec `json:"spec,omitempty,omitzero"`
 
 	// status is what the controller found.
+	// +kubebuilder:default:={"observedGeneration":-1}
 	// +optional
 	Status VaultConfigStatus `json:"status,omitempty,omitzero"`
 }
@@ -142,7 +144,7 @@ type CACertificateSource struct {
 // VaultConfigStatus is what the controller found.
 type VaultConfigStatus struct {
 	// conditions are Ready, and in detail Reachable, Authenticated and Renewing; CredentialLimited, Reconciling and Stalled
-	// while true.
+	// while true; Suspended in place of Ready while enabled is false.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

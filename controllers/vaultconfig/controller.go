@@ -53,7 +53,8 @@ func NewReconciler(
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("vaultconfig").
-		For(&v1alpha1.VaultConfig{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.VaultConfig{},
+			builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, requeue.Refreshed))).
 		WatchesRawSource(source.Func(r.renewals.start)).
 		WatchesRawSource(source.Func(r.followSessions)).
 		WithOptions(requeue.Options(requeue.VaultWorkers)).
@@ -145,7 +146,10 @@ func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) 
 
 // recordTransitions records an event for each condition that changed. It is called after the status is stored.
 func (r *Reconciler) recordTransitions(before, after *v1alpha1.VaultConfig) {
-	for _, conditionType := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionRenewing, v1alpha1.ConditionCredentialLimited} {
+	for _, conditionType := range []string{
+		v1alpha1.ConditionReady, v1alpha1.ConditionSuspended, v1alpha1.ConditionRenewing,
+		v1alpha1.ConditionCredentialLimited,
+	} {
 		if event, ok := transition(before.Status.Conditions, after.Status.Conditions, conditionType); ok {
 			r.recorder.Eventf(after, nil, event.kind, event.reason, event.action, "%s", status.Note(event.note))
 		}

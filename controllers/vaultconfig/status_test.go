@@ -1,6 +1,7 @@
 package vaultconfig
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +35,9 @@ func good() observation {
 
 func TestReport(t *testing.T) {
 	for name, test := range map[string]struct {
-		mutate        func(*observation)
+		mutate func(*observation)
+		// mark is the condition that says how the object is, if it is not Ready.
+		mark          string
 		ready         metav1.ConditionStatus
 		reason        string
 		renewing      metav1.ConditionStatus
@@ -44,9 +47,9 @@ func TestReport(t *testing.T) {
 	}{
 		"a healthy config is ready": {
 			mutate: func(*observation) {}, ready: "True", reason: v1alpha1.ReasonSucceeded, renewing: "True", renewReason: v1alpha1.ReasonRenewed},
-		"a disabled config is not ready, and nothing is being worked on": {
-			mutate: func(o *observation) { o.enabled = false },
-			ready:  "False", reason: v1alpha1.ReasonConfigDisabled, renewing: "True", renewReason: v1alpha1.ReasonRenewed},
+		"a disabled config is suspended, and nothing is being worked on": {
+			mutate: func(o *observation) { o.enabled = false }, mark: v1alpha1.ConditionSuspended,
+			ready: "True", reason: v1alpha1.ReasonConfigDisabled, renewing: "True", renewReason: v1alpha1.ReasonRenewed},
 		"a Vault that is down is worked on": {
 			mutate: func(o *observation) {
 				o.healthErr = fault.Transient(v1alpha1.ReasonVaultUnreachable,
@@ -59,7 +62,11 @@ func TestReport(t *testing.T) {
 		"a rejected token leaves renewal unknown": {
 			mutate: func(o *observation) { o.authErr = fault.Waiting(v1alpha1.ReasonAuthFailed, "rejected") },
 			ready:  "False", reason: v1alpha1.ReasonAuthFailed, renewing: "Unknown", renewReason: v1alpha1.ReasonAuthFailed,
-			present: v1alpha1.ConditionReconciling},
+			present: v1alpha1.ConditionStalled},
+		"a credential that is not there yet is waited for": {
+			mutate: func(o *observation) { o.authErr = fault.Waiting(v1alpha1.ReasonCredentialMissing, "no Secret") },
+			ready:  "False", reason: v1alpha1.ReasonCredentialMissing, renewing: "Unknown",
+			renewReason: v1alpha1.ReasonCredentialMissing, present: v1alpha1.ConditionReconciling},
 		"a config whose pods log in themselves has no token to renew": {
 			mutate: func(o *observation) { o.workload, o.token = true, auth.TokenInfo{} },
 			ready:  "True", reason: v1alpha1.ReasonSucceeded},
@@ -109,7 +116,11 @@ func TestReport(t *testing.T) {
 			o.report(&config.Status, config)
 			conditions := config.Status.Conditions
 
-			ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
+			mark := cmp.Or(test.mark, v1alpha1.ConditionReady)
+			for _, c := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionSuspended} {
+				g.Expect(meta.FindStatusCondition(conditions, c) != nil).To(Equal(c == mark), c)
+			}
+			ready := meta.FindStatusCondition(conditions, mark)
 			g.Expect(ready).NotTo(BeNil())
 			g.Expect(ready.Status).To(Equal(test.ready))
 			g.Expect(ready.Reason).To(Equal(test.reason))

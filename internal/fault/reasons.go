@@ -18,6 +18,9 @@ type entry struct {
 	classes []Class
 	// refusal: it is Vault's definite response to a request, which asking once more does not change.
 	refusal bool
+	// arriving: what is missing may be on its way, applied or written at the same moment by whoever made the object. A
+	// waiting fault with any other reason passes only if somebody cures it.
+	arriving bool
 	// conclusive: it says what became of an effect, or that this cannot be found out. Nothing is left to wait for.
 	conclusive bool
 	// terminal is which of its faults are terminal, and edit which edit cures those; empty if none is. Whatever somebody
@@ -86,6 +89,7 @@ var reasons = map[string]entry{
 		classes:  []Class{ClassWaiting, ClassTerminal},
 		terminal: "a VaultTask finds nothing to patch, delete or destroy",
 		edit:     "`secretPath` or `versions`, or another run once it is there",
+		arriving: true,
 		refusal:  true,
 		meaning:  "nothing at the path, no such version, the version is deleted or destroyed, or no engine is mounted there",
 		cure:     "correct `enginePath`, `secretPath`, `version`; or write the secret",
@@ -122,11 +126,12 @@ var reasons = map[string]entry{
 		retry:    "edit",
 	},
 	v1alpha1.ReasonKeyMissing: {
-		code:    codes.FailedPrecondition,
-		classes: []Class{ClassWaiting},
-		meaning: "the secret has no such key",
-		cure:    "correct the key, or write it to Vault",
-		retry:   "when changed",
+		code:     codes.FailedPrecondition,
+		classes:  []Class{ClassWaiting},
+		arriving: true,
+		meaning:  "the secret has no such key",
+		cure:     "correct the key, or write it to Vault",
+		retry:    "when changed",
 	},
 	v1alpha1.ReasonAmbiguousKey: {
 		code:    codes.FailedPrecondition,
@@ -192,18 +197,20 @@ var reasons = map[string]entry{
 		retry:    "edit; for the content, when changed",
 	},
 	v1alpha1.ReasonCredentialMissing: {
-		code:    codes.FailedPrecondition,
-		classes: []Class{ClassWaiting},
-		meaning: "the Secret, ConfigMap or service account that a VaultConfig refers to, or its key, is missing or empty; Sallyport has no right to it in this namespace; or the kubelet sent no token of the pod for the audience",
-		cure:    "create it; bind `sallyport-credentials` in the namespace ([security.md](../security.md#without-access-to-every-secret)); for the audience, add it to `spec.tokenRequests` of the CSIDriver",
-		retry:   "when changed",
+		code:     codes.FailedPrecondition,
+		classes:  []Class{ClassWaiting},
+		arriving: true,
+		meaning:  "the Secret, ConfigMap or service account that a VaultConfig refers to, or its key, is missing or empty; Sallyport has no right to it in this namespace; or the kubelet sent no token of the pod for the audience",
+		cure:     "create it; bind `sallyport-credentials` in the namespace ([security.md](../security.md#without-access-to-every-secret)); for the audience, add it to `spec.tokenRequests` of the CSIDriver",
+		retry:    "when changed",
 	},
 	v1alpha1.ReasonConfigNotFound: {
-		code:    codes.NotFound,
-		classes: []Class{ClassWaiting},
-		meaning: "the VaultConfig does not exist in this namespace",
-		cure:    "create it, or correct the reference",
-		retry:   "when changed",
+		code:     codes.NotFound,
+		classes:  []Class{ClassWaiting},
+		arriving: true,
+		meaning:  "the VaultConfig does not exist in this namespace",
+		cure:     "create it, or correct the reference",
+		retry:    "when changed",
 	},
 	v1alpha1.ReasonConfigDisabled: {
 		code:    codes.FailedPrecondition,
@@ -213,11 +220,12 @@ var reasons = map[string]entry{
 		retry:   "when changed",
 	},
 	v1alpha1.ReasonConnectionNotFound: {
-		code:    codes.NotFound,
-		classes: []Class{ClassWaiting},
-		meaning: "the Connection does not exist in the pod's namespace",
-		cure:    "create it",
-		retry:   "when changed",
+		code:     codes.NotFound,
+		classes:  []Class{ClassWaiting},
+		arriving: true,
+		meaning:  "the Connection does not exist in the pod's namespace",
+		cure:     "create it",
+		retry:    "when changed",
 	},
 	v1alpha1.ReasonConnectionChanged: {
 		code:    codes.FailedPrecondition,
@@ -227,11 +235,12 @@ var reasons = map[string]entry{
 		retry:   "when run again",
 	},
 	v1alpha1.ReasonNamespaceNotAllowed: {
-		code:    codes.PermissionDenied,
-		classes: []Class{ClassWaiting},
-		meaning: "the VaultConfig is in another namespace and does not let this one use it, or not for this path or operation; or it does not exist: which of the two is not told",
-		cure:    "its owner extends `allowedNamespaces`, or create a VaultConfig in this namespace",
-		retry:   "when changed",
+		code:     codes.PermissionDenied,
+		classes:  []Class{ClassWaiting},
+		arriving: true,
+		meaning:  "the VaultConfig is in another namespace and does not let this one use it, or not for this path or operation; or it does not exist: which of the two is not told",
+		cure:     "its owner extends `allowedNamespaces`, or create a VaultConfig in this namespace",
+		retry:    "when changed",
 	},
 	v1alpha1.ReasonNotAllowed: {
 		code:     codes.PermissionDenied,
@@ -393,6 +402,12 @@ func Allows(reason string, class Class) bool { return slices.Contains(reasons[re
 // Refusal tells whether the fault is Vault's definite response to a request: what was asked for is not done, and asking
 // once more does not change that.
 func (f *Fault) Refusal() bool { return reasons[f.Reason].refusal }
+
+// PassesByItself tells whether nobody has to do anything about the fault: it is transient, or what is missing may just
+// not be there yet.
+func (f *Fault) PassesByItself() bool {
+	return f.Class == ClassTransient || f.Class == ClassWaiting && reasons[f.Reason].arriving
+}
 
 // Conclusive tells whether the fault says what became of an effect, or that this cannot be found out.
 func (f *Fault) Conclusive() bool { return reasons[f.Reason].conclusive }

@@ -189,3 +189,15 @@ func TestCodesAreThoseThatTheKubeletActsOn(t *testing.T) {
 	g.Expect(Code(v1alpha1.ReasonInternal)).To(Equal(codes.Internal))
 	g.Expect(Code("of a later version")).To(Equal(codes.Internal))
 }
+
+func TestTheDocsListWhatMayBeOnItsWay(t *testing.T) {
+	g := NewWithT(t)
+	page, err := os.ReadFile(filepath.Join(root, "docs/reference/reasons.md"))
+	g.Expect(err).NotTo(HaveOccurred())
+	_, section, _ := strings.Cut(string(page), "\n- `Reconciling`:")
+	section, _, _ = strings.Cut(section, "\n- `Stalled`:")
+	for reason, entry := range reasons {
+		g.Expect(strings.Contains(section, "`"+reason+"`")).To(Equal(entry.arriving), reason)
+		g.Expect(!entry.arriving || Allows(reason, ClassWaiting)).To(BeTrue(), reason)
+	}
+}

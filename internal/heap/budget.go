@@ -5,7 +5,7 @@ package heap
 // ships.
 const (
 	// Base is for the program itself, and for what informers keep of a thousand objects.
-	Base = 40 << 20
+	Base = 26 << 20
 
 	// Decoding is for responses of Vault while they are read and decoded.
 	Decoding, DecodingShare = 48 << 20, 16 << 20
@@ -17,6 +17,8 @@ const (
 	Making, MakingShare = 12 << 20, 6 << 20
 	// Tasks is for what VaultTasks write.
 	Tasks, TasksShare = 12 << 20, 6 << 20
+	// Reading is for Secrets and ConfigMaps that VaultTasks take it from, while they are read.
+	Reading, ReadingShare = 8 << 20, 4 << 20
 	// Fetching is for objects that informers keep abridged, while they are read from the API server.
 	Fetching, FetchingShare = 8 << 20, 4 << 20
 
@@ -24,6 +26,8 @@ const (
 	Burst = 8 << 20
 	// Specs is for what was read lately of objects that informers keep abridged.
 	Specs, SpecsShare = 12 << 20, 4 << 20
+	// Tracked is for which versions volumes hold, which Connections' status tells.
+	Tracked, TrackedShare = 6 << 20, 3 << 19
 	// Versions is for what is known of secrets, and Engines for what is known of secrets engines.
 	Versions, VersionsShare = 8 << 20, 2 << 20
 	Engines, EnginesShare   = 2 << 20, 512 << 10

@@ -84,7 +84,7 @@ func (e *Engine) Begin() (done func()) { return e.reader.burst.Begin() }
 // Undelivered says that the dynamic secrets of a volume did not reach it, so that they are not issued again at once.
 func (e *Engine) Undelivered(resolved *Resolved, err error) {
 	if len(resolved.Issued) > 0 {
-		e.backoff.Failed(resolved.base, err)
+		e.backoff.Failed(resolved.namespace, resolved.base, err)
 	}
 }
 
@@ -178,7 +178,7 @@ func (e *Engine) checked(ctx context.Context, doc *document, p *plan, interval t
 
 // files issues the dynamic secrets of a volume and makes the files.
 func (e *Engine) files(ctx context.Context, doc *document, p *plan, interval time.Duration) (*Resolved, error) {
-	resolved := &Resolved{base: p.base}
+	resolved := &Resolved{namespace: p.namespace, base: p.base}
 	if len(p.dynamic()) > 0 {
 		// Without dynamic secrets: none is issued where something else is wrong.
 		if err := doc.check(ctx, p.lookup); err != nil {
