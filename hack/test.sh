@@ -87,9 +87,10 @@ chart() {
 
 release() {
   HELM_BINARY=$(hack/tools.sh --path helm)
+  REGISTRY_BINARY=$(hack/tools.sh --path registry)
   # Before the copies of the checkout ask for it.
   hack/tools.sh release
-  export HELM_BINARY PLATFORMS=${PLATFORMS:-linux/amd64}
+  export HELM_BINARY REGISTRY_BINARY PLATFORMS=${PLATFORMS:-linux/amd64}
   heading "Release for $PLATFORMS"
   each_suite ./test/release plain_test run_here
 }
