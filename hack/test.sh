@@ -5,6 +5,7 @@
 #   hack/test.sh fuzz           the fuzz targets of expressions, templates and the writers of files, FUZZTIME each (5s)
 #   hack/test.sh integration    with a real API server and a real Vault, no node, with the race detector
 #   hack/test.sh chart          the Helm chart, against what kustomize makes and a real API server
+#   hack/test.sh release        what make release makes, twice; PLATFORMS (linux/amd64) is what for
 #   hack/test.sh isolation      what a hostile tenant does, and what another one has meanwhile (root)
 #   hack/test.sh e2e            on a real node of its own, which is gone afterwards
 #   hack/test.sh soak           there, 20 minutes of roll-outs, crashes and outages; SALLYPORT_SOAK is how long
@@ -82,6 +83,16 @@ chart() {
   export HELM_BINARY KUBEBUILDER_ASSETS=$assets
   heading "Helm chart: $("$HELM_BINARY" version --short)"
   each_suite ./test/chart plain_test run_here
+}
+
+release() {
+  HELM_BINARY=$(hack/tools.sh --path helm)
+  REGISTRY_BINARY=$(hack/tools.sh --path registry)
+  # Before the copies of the checkout ask for it.
+  hack/tools.sh release
+  export HELM_BINARY REGISTRY_BINARY PLATFORMS=${PLATFORMS:-linux/amd64}
+  heading "Release for $PLATFORMS"
+  each_suite ./test/release plain_test run_here
 }
 
 # isolation runs the programs that users run, so without the race detector. ISOLATION_LONG=yes attacks harder and longer.
@@ -198,6 +209,6 @@ save_state() {
 }
 
 case ${1:-} in
-  unit | fuzz | integration | chart | isolation | e2e | soak) "$1" ;;
-  *) die "usage: hack/test.sh unit|fuzz|integration|chart|isolation|e2e|soak" ;;
+  unit | fuzz | integration | chart | release | isolation | e2e | soak) "$1" ;;
+  *) die "usage: hack/test.sh unit|fuzz|integration|chart|release|isolation|e2e|soak" ;;
 esac

@@ -63,6 +63,8 @@ describe() {
     registry)
       describe_helper registry github.com/distribution/distribution/v3 cmd/registry
       COST='about 2 minutes' ;;
+    release)
+      MODULE_DIR=$TOOLS_DIR/release PACKAGE=. VERSION=devel ;;
     actionlint)
       describe_helper actionlint github.com/rhysd/actionlint cmd/actionlint ;;
     golangci-lint)

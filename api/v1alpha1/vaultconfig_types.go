@@ -143,8 +143,8 @@ type CACertificateSource struct {
 
 // VaultConfigStatus is what the controller found.
 type VaultConfigStatus struct {
-	// conditions are Ready, and in detail Reachable, Authenticated and Renewing; Reconciling and Stalled while true;
-	// Suspended in place of Ready while enabled is false.
+	// conditions are Ready, and in detail Reachable, Authenticated and Renewing; CredentialLimited, Reconciling and Stalled
+	// while true; Suspended in place of Ready while enabled is false.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
