@@ -29,7 +29,7 @@ type VaultConfig struct {
 	Spec VaultConfigSpec `json:"spec,omitempty,omitzero"`
 
 	// status is what the controller found.
-	// +kubebuilder:default:={"observedGeneration":-1}
+	// +default={"observedGeneration":-1}
 	// +optional
 	Status VaultConfigStatus `json:"status,omitempty,omitzero"`
 }
@@ -143,8 +143,8 @@ type CACertificateSource struct {
 
 // VaultConfigStatus is what the controller found.
 type VaultConfigStatus struct {
-	// conditions are Ready, and in detail Reachable, Authenticated and Renewing; Reconciling and Stalled while true;
-	// Suspended in place of Ready while enabled is false.
+	// conditions are Ready, and in detail Reachable, Authenticated and Renewing; CredentialLimited, Reconciling and Stalled
+	// while true; Suspended in place of Ready while enabled is false.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

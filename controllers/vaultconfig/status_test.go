@@ -7,6 +7,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -229,4 +230,50 @@ func TestPoliciesThatStatusHasNoRoomForAreLeftOut(t *testing.T) {
 	reported := reportedPolicies(many)
 	g.Expect(reported).To(HaveLen(maxPolicies))
 	g.Expect(reported).To(HaveEach("policy"))
+}
+
+// TestLimitsAreToldBeforeTheyBite: what nobody can renew is in a condition of its own while it is so, with one event.
+func TestLimitsAreToldBeforeTheyBite(t *testing.T) {
+	for name, test := range map[string]struct {
+		mutate           func(*auth.TokenInfo)
+		reason, sentence string
+	}{
+		"tokens for a number of requests": {
+			func(i *auth.TokenInfo) { i.FromLogin, i.NumUses = true, 5 }, v1alpha1.ReasonUseLimited, "a token for 5 requests",
+		},
+		"a secret ID for few logins": {
+			func(i *auth.TokenInfo) { i.FromLogin, i.Logins = true, auth.Logins{Limited: true, Left: 3} },
+			v1alpha1.ReasonUseLimited, "good for 3 more logins",
+		},
+		"batch tokens": {
+			func(i *auth.TokenInfo) { i.FromLogin, i.Type = true, "batch" }, v1alpha1.ReasonLifeLimited, "batch token",
+		},
+		"an explicit max TTL": {
+			func(i *auth.TokenInfo) { i.LatestEnd = now.Add(5 * time.Hour) }, v1alpha1.ReasonLifeLimited, "at the latest",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			config := &v1alpha1.VaultConfig{}
+			limited := good()
+			test.mutate(&limited.token)
+			before := config.DeepCopy()
+			limited.report(&config.Status, config)
+			found := meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionCredentialLimited)
+			g.Expect(found).NotTo(BeNil())
+			g.Expect(found.Reason).To(Equal(test.reason))
+			g.Expect(found.Message).To(ContainSubstring(test.sentence))
+			event, due := transition(
+				before.Status.Conditions, config.Status.Conditions, v1alpha1.ConditionCredentialLimited,
+			)
+			g.Expect(due).To(BeTrue())
+			g.Expect(event.kind).To(Equal(corev1.EventTypeWarning))
+			after := config.DeepCopy()
+			limited.report(&after.Status, after)
+			_, due = transition(config.Status.Conditions, after.Status.Conditions, v1alpha1.ConditionCredentialLimited)
+			g.Expect(due).To(BeFalse(), "one event")
+			good().report(&config.Status, config)
+			g.Expect(meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionCredentialLimited)).To(BeNil())
+		})
+	}
 }

@@ -1,8 +1,8 @@
 package heap
 
 // What a controller replica's memory is divided into: each is the most of its kind at one moment, in bytes, and a share
-// is the most of one namespace. Together they are what the Go runtime may use of the memory limit that config/controller
-// ships.
+// is the most of one namespace. Together they are what the Go runtime may use of the memory limit that
+// config/controller ships.
 const (
 	// Base is for the program itself, and for what informers keep of a thousand objects.
 	Base = 26 << 20

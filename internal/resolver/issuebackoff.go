@@ -47,7 +47,8 @@ type issueFailure struct {
 }
 
 func newIssueBackoff(clk clock.PassiveClock) *issueBackoff {
-	return &issueBackoff{clock: clk, failures: shares.NewCache[issueKey, issueFailure](maxIssueFailures, maxFailuresOfNamespace)}
+	failures := shares.NewCache[issueKey, issueFailure](maxIssueFailures, maxFailuresOfNamespace)
+	return &issueBackoff{clock: clk, failures: failures}
 }
 
 // Blocked returns the fault of the last failure while nothing is to be issued for a Connection as it is.

@@ -22,8 +22,8 @@ import (
 // engineTTL is how long Vault's word on an engine is believed.
 const engineTTL = time.Minute
 
-// known is what Vault said of the engines that all sessions of the process use: bounded for all of them together, with a
-// share for the VaultConfigs of each namespace.
+// known is what Vault said of the engines that all sessions of the process use: bounded for all of them together, with
+// a share for the VaultConfigs of each namespace.
 var known = shares.NewCache[engineKey, engineFact](heap.Engines, heap.EnginesShare)
 
 // engineKey names a fact about a path. A session goes by a name of its own, so that nothing here keeps it from being
@@ -55,7 +55,8 @@ func (k engineKey) of(conn *session.Conn) engineKey {
 }
 
 func remember(conn *session.Conn, key engineKey, fact engineFact) {
-	known.Add(conn.Session().Namespace(), key.of(conn), fact, int64(enginePrice+len(key.token)+len(key.engine)+len(key.path)))
+	weight := int64(enginePrice + len(key.token) + len(key.engine) + len(key.path))
+	known.Add(conn.Session().Namespace(), key.of(conn), fact, weight)
 }
 
 func recall(conn *session.Conn, key engineKey) (fact engineFact, found bool) {
