@@ -66,7 +66,7 @@ var _ = func() bool {
 				d.watch(pod)
 			}
 
-			random := rand.New(rand.NewPCG(uint64(GinkgoRandomSeed()), 0)) //nolint:gosec // it is no secret, and can be had again
+			random := rand.New(rand.NewPCG(uint64(GinkgoRandomSeed()), 0))
 			for end := time.Now().Add(soak); time.Now().Before(end); {
 				next := mishaps[random.IntN(len(mishaps))]
 				By(next.name)
