@@ -40,13 +40,13 @@ const (
 	AnnotationRestartedFor = "sallyport.dev/restarted-for"
 )
 
-// Condition types. Ready is on every kind, unless it is Suspended; Reconciling and Stalled follow kstatus and are present
-// only while true.
+// Condition types. Ready is on every kind, unless it is Suspended; Reconciling and Stalled follow kstatus and are
+// present only while true.
 const (
 	// ConditionReady says whether the object can be used now. It is derived from the other conditions.
 	ConditionReady = "Ready"
-	// ConditionReconciling is present, and True, while the controller works towards Ready and expects to get there: what
-	// is wrong may pass by itself, or what is missing may be on its way.
+	// ConditionReconciling is present, and True, while the controller works towards Ready and expects to get there:
+	// what is wrong may pass by itself, or what is missing may be on its way.
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is present, and True, when only a person can make progress possible, in the object or elsewhere.
 	ConditionStalled = "Stalled"

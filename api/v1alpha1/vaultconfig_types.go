@@ -29,7 +29,7 @@ type VaultConfig struct {
 	Spec VaultConfigSpec `json:"spec,omitempty,omitzero"`
 
 	// status is what the controller found.
-	// +kubebuilder:default:={"observedGeneration":-1}
+	// +default={"observedGeneration":-1}
 	// +optional
 	Status VaultConfigStatus `json:"status,omitempty,omitzero"`
 }

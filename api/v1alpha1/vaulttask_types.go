@@ -30,7 +30,7 @@ type VaultTask struct {
 	Spec VaultTaskSpec `json:"spec,omitempty,omitzero"`
 
 	// status is what became of it.
-	// +kubebuilder:default:={"observedGeneration":-1}
+	// +default={"observedGeneration":-1}
 	// +optional
 	Status VaultTaskStatus `json:"status,omitempty,omitzero"`
 }

@@ -172,7 +172,8 @@ func (r *Reconciler) known(connection *v1alpha1.Connection) string {
 func (r *Reconciler) remember(connection *v1alpha1.Connection, current string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.revisions[client.ObjectKeyFromObject(connection)] = revision{current, connection.Annotations[v1alpha1.AnnotationRefresh]}
+	asked := connection.Annotations[v1alpha1.AnnotationRefresh]
+	r.revisions[client.ObjectKeyFromObject(connection)] = revision{current, asked}
 }
 
 func (r *Reconciler) forget(key types.NamespacedName) {

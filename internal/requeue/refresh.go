@@ -9,5 +9,6 @@ import (
 
 // Refreshed lets an object be looked at when somebody asks for that with the annotation sallyport.dev/refresh.
 var Refreshed = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-	return e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationRefresh] != e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationRefresh]
+	before, after := e.ObjectOld.GetAnnotations(), e.ObjectNew.GetAnnotations()
+	return before[v1alpha1.AnnotationRefresh] != after[v1alpha1.AnnotationRefresh]
 }}

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 // startRegistry starts a real registry on this machine and returns its address.
 func startRegistry() string {
 	GinkgoHelper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once, for its number
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	Expect(err).NotTo(HaveOccurred())
 	address := listener.Addr().String()
 	Expect(listener.Close()).To(Succeed())
@@ -29,7 +30,7 @@ func startRegistry() string {
 	settings := fmt.Sprintf("version: 0.1\nlog: {level: error}\nhttp: {addr: %q}\nstorage: {filesystem: {rootdirectory: %q}}",
 		address, dir)
 	Expect(os.WriteFile(file, []byte(settings), 0o600)).To(Succeed())
-	registry := exec.Command(os.Getenv("REGISTRY_BINARY"), "serve", file) //nolint:gosec,noctx // built by hack/tools.sh
+	registry := exec.Command(os.Getenv("REGISTRY_BINARY"), "serve", file)
 	registry.Stdout, registry.Stderr = GinkgoWriter, GinkgoWriter
 	Expect(registry.Start()).To(Succeed())
 	DeferCleanup(func() {
@@ -44,7 +45,7 @@ func startRegistry() string {
 }
 
 func get(url string) (int, string, error) {
-	request, err := http.NewRequest(http.MethodGet, url, http.NoBody) //nolint:noctx // a registry of the spec's own
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return 0, "", err
 	}

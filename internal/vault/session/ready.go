@@ -47,7 +47,9 @@ func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 	if current == nil {
 		current = unpark(h, c)
 	}
-	current = rebase(h, current, conn)
+	if current, err = rebase(ctx, h, current, conn); err != nil {
+		return nil, err
+	}
 	alive = current != nil && !current.info.Expired(now)
 	same := current != nil && current.credential.Fingerprint == c.Fingerprint
 	if same && alive {
@@ -75,20 +77,24 @@ func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 }
 
 // rebase has a login go another way to the same Vault, for the certificates are others now. A token belongs to a Vault
-// and not to a connection; if the Vault there is another, it denies the token, and a new login follows.
-func rebase(h *tokenHolder, current *login, conn *transport.Conn) *login {
+// and not to a connection; if the Vault there is another, it denies the token, and a new login follows. A way that is
+// not trusted is not gone, and neither is the former one, but the token is kept.
+func rebase(ctx context.Context, h *tokenHolder, current *login, conn *transport.Conn) (*login, error) {
 	if current == nil || current.base == conn {
-		return current
+		return current, nil
+	}
+	if _, err := conn.Health(ctx, h.actor()); fault.Is(err, v1alpha1.ReasonTLSFailed) {
+		return nil, err
 	}
 	next := *current
 	next.base, next.conn = conn, conn
 	if bound := current.conn.Transport().ClientCertificate; current.conn != current.base && bound != nil {
 		var err error
 		if next.conn, err = conn.WithClientCertificate(bound); err != nil {
-			return current
+			return nil, err
 		}
 	}
-	return h.replace(current, &next)
+	return h.replace(current, &next), nil
 }
 
 // loginInput is what a login needs: the way to Vault and the credential.

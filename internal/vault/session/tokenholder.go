@@ -153,6 +153,9 @@ func (h *tokenHolder) takeOver(former *tokenHolder) {
 		h.connector = former.connector
 	}
 	h.login, h.checked, h.servesLeases = former.login, former.checked, former.servesLeases
+	if h.connector != former.connector { // another way is to be looked at before it is gone
+		h.checked = time.Time{}
+	}
 	h.renewBackoff = former.renewBackoff
 	h.offers = former.offers
 	h.offers.edited()
