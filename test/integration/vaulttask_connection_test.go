@@ -23,18 +23,17 @@ var _ = Describe("A Connection of type VAULT that is edited under a scheduled Va
 	It("gets nothing of the task until somebody runs it again on purpose", func() {
 		namespace := newNamespace()
 		taskConfig(namespace)
-		token, password := vault.Token(env.TokenOptions{Policies: []string{"everything"}}), canary()
+		token := vault.Token(env.TokenOptions{Policies: []string{"everything"}})
 		remember(token)
 		vault.PutKV("secret/data/"+namespace+"/vault", map[string]any{"token": token})
 		connection := builder.Connection(namespace, "vault", map[string]any{
 			"url": vault.URL(), "caCertificate": vault.CACertificate(), "token": "vault.secret(main:" + namespace + "/vault.token)",
 		}, builder.WithType("VAULT"))
-		task := builder.VaultTask(namespace, "rotate", v1alpha1.OperationWrite, namespace+"/rotated",
-			builder.WithData(map[string]v1alpha1.TaskValue{"password": v1alpha1.TaskValue(password)}), func(t *v1alpha1.VaultTask) {
-				t.Spec.TaskTarget = v1alpha1.TaskTarget{ConnectionRef: &v1alpha1.ConnectionReference{Name: "vault"}}
-				t.Spec.EnginePath, t.Spec.Overwrite = "secret", new(true)
-				t.Spec.Schedule = &v1alpha1.TaskSchedule{Cron: "@every 1m"}
-			})
+		task := builder.VaultTask(namespace, "rotate", v1alpha1.OperationWrite, namespace+"/rotated", func(t *v1alpha1.VaultTask) {
+			t.Spec.TaskTarget = v1alpha1.TaskTarget{ConnectionRef: &v1alpha1.ConnectionReference{Name: "vault"}}
+			t.Spec.EnginePath, t.Spec.Generate, t.Spec.Overwrite = "secret", []v1alpha1.GeneratedValue{{Key: "password"}}, new(true)
+			t.Spec.Schedule = &v1alpha1.TaskSchedule{Cron: "@every 1m"}
+		})
 		create(connection, task)
 		// due sets the clock back: a schedule runs once a minute at most, and an edit has the task looked at.
 		edits := int32(0)
@@ -83,13 +82,15 @@ var _ = Describe("A Connection of type VAULT that is edited under a scheduled Va
 		update(task, func(t *v1alpha1.VaultTask) {
 			t.Annotations = map[string]string{v1alpha1.AnnotationRerun: "looked at it"}
 		})
-		Eventually(versions).Should(Equal(2))
+		// The clock that was set back may have another time of the schedule due at once.
+		Eventually(versions).Should(BeNumerically(">=", 2))
 		Eventually(func(g Gomega) {
 			g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(task), task)).To(Succeed())
 			g.Expect(task.Status.CompletionTime).NotTo(BeNil())
 		}).Should(Succeed())
+		before := versions()
 		due()
-		Eventually(versions).Should(Equal(3))
+		Eventually(versions).Should(BeNumerically(">", before))
 		Expect(asked.Load()).To(BeZero())
 	})
 })
