@@ -458,17 +458,16 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 			create(creds("db", "app"))
 			v, twin := volume("db").mounted(caller), volume("db").mounted(caller)
 			Eventually(func() int { return vault.TokensFrom(path) }).Should(Equal(1))
-			vault.Write("auth/userpass-"+namespace+"/users/bob", map[string]any{"token_ttl": "2h"})
-			update(config, func(c *v1alpha1.VaultConfig) {
-				c.Spec.Limits = &v1alpha1.VaultLimits{Timeout: &metav1.Duration{Duration: 9 * time.Second}}
-			})
-			Eventually(func() int { Expect(v.resolve(caller)).To(Succeed()); return vault.TokensFrom(path) }).Should(Equal(2))
+			vault.Write("auth/userpass-"+namespace+"/users/eve", map[string]any{"password": "a password of bob", "token_policies": "leases", "token_ttl": "1h"})
+			update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.UserPass.Username = "eve" })
+			successor := "auth/userpass-" + namespace + "/login/eve"
+			Eventually(func() int { Expect(v.resolve(caller)).To(Succeed()); return vault.TokensFrom(successor) }).Should(Equal(1))
 			Expect(login(v)).To(Succeed())
 			Expect(login(twin)).To(Succeed())
 			Expect(caller.release(twin.leases)).To(Succeed())
-			Consistently(func() int { return vault.TokensFrom(path) }).WithTimeout(2 * time.Second).Should(Equal(2))
+			Consistently(func() int { return vault.TokensFrom(path) }).WithTimeout(2 * time.Second).Should(Equal(1))
 			Expect(caller.release(v.leases)).To(Succeed())
-			Eventually(func() int { return vault.TokensFrom(path) }).Should(Equal(1))
+			Eventually(func() int { return vault.TokensFrom(path) }).Should(BeZero())
 		})
 	})
 
