@@ -53,13 +53,13 @@ func (p *plan) keepIssued(leaseNames map[string]string) {
 	}
 }
 
-// issue has Vault issue the dynamic secrets of a volume, unless something else is missing: each is a credential at
+// issue has Vault issue the dynamic secrets of a volume that it does not hold, unless something else is missing: each is a credential at
 // another system. What was issued is returned in any case.
 func (p *plan) issue(ctx context.Context) []lease.DynamicSecret {
 	if slices.ContainsFunc(p.sources, func(s *source) bool { return s.err != nil }) {
 		return nil
 	}
-	sources := p.dynamic()
+	sources := slices.DeleteFunc(p.dynamic(), func(s *source) bool { return s.held })
 	// One for each secret key, whatever the number of references that mean it: a user and its password belong together.
 	first := map[string]*source{}
 	sources = slices.DeleteFunc(sources, func(s *source) bool {
