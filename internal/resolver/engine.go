@@ -150,6 +150,9 @@ func (e *Engine) resolve(
 	interval := RefreshInterval(connection)
 	if revision != "" {
 		e.reader.poll(ctx, p, interval)
+		if volume != nil {
+			p.keyDynamic()
+		}
 		p.keepIssued(volume.leaseNames()) // only now is it known of every source whether it is dynamic
 		if current, ok := p.revision(); ok && current == revision {
 			resolved := &Resolved{Revision: current, Unchanged: true}
@@ -188,6 +191,7 @@ func (e *Engine) files(
 	var kept map[string]bool
 	isDynamic := len(p.dynamic()) > 0
 	if isDynamic {
+		p.keyDynamic()
 		// Without dynamic secrets: none is issued where something else is wrong.
 		origins, err := doc.dynamicFiles(ctx, p)
 		if err != nil {

@@ -166,7 +166,7 @@ func (p *plan) keepFiles(files map[string]dynamicFile, held map[string]string) m
 	again := map[string]bool{} // by secret key
 	for _, s := range p.dynamic() {
 		if s.version == "" {
-			again[s.secretKey()] = true
+			again[s.key] = true
 		}
 	}
 	kept := map[string]bool{}
@@ -174,27 +174,27 @@ func (p *plan) keepFiles(files map[string]dynamicFile, held map[string]string) m
 		kept[path] = len(file.sources) > 0 && held[path] == file.digest
 		if len(file.sources) == 0 && file.searches && held[path] != "" { // a static secret now has the key that one had
 			for _, s := range p.dynamic() {
-				again[s.secretKey()] = true
+				again[s.key] = true
 			}
 		}
 	}
 	for changed := true; changed; {
 		changed = false
 		for path, file := range files {
-			if kept[path] && slices.ContainsFunc(file.sources, func(s *source) bool { return again[s.secretKey()] }) {
+			if kept[path] && slices.ContainsFunc(file.sources, func(s *source) bool { return again[s.key] }) {
 				kept[path], changed = false, true
 			}
 			if kept[path] {
 				continue
 			}
 			for _, s := range file.sources {
-				changed = changed || !again[s.secretKey()]
-				again[s.secretKey()] = true
+				changed = changed || !again[s.key]
+				again[s.key] = true
 			}
 		}
 	}
 	for _, s := range p.dynamic() {
-		s.held = !again[s.secretKey()]
+		s.held = !again[s.key]
 	}
 	return kept
 }
