@@ -22,7 +22,8 @@ ENVTEST=(etcd kube-apiserver kubectl)
 NODE=("${ENVTEST[@]}" kubelet kube-controller-manager kube-scheduler kube-proxy kube-network-policies vault)
 CODEGEN=(controller-gen buf protoc-gen-go protoc-gen-go-grpc)
 AGE=(age age-keygen)
-ALL=("${NODE[@]}" "${CODEGEN[@]}" golangci-lint "${AGE[@]}")
+RELEASE=(helm registry)
+ALL=("${NODE[@]}" "${CODEGEN[@]}" golangci-lint actionlint argocd "${AGE[@]}" "${RELEASE[@]}")
 
 # module_version MODULE_DIR MODULE prints the version that MODULE_DIR/go.mod pins.
 module_version() { awk -v m="$2" '{ sub(/^require[ \t]+/, ""); if ($1 == m) { print $2; exit } }' "$1/go.mod"; }
@@ -53,6 +54,19 @@ describe() {
     age | age-keygen)
       SOURCES=any MODULE_DIR=$TOOLS_DIR/age PACKAGE=filippo.io/age/cmd/$1
       VERSION=$(module_version "$MODULE_DIR" filippo.io/age) ;;
+    argocd)
+      MODULE_DIR=$TOOLS_DIR/argocd PACKAGE=github.com/argoproj/argo-cd/v3/cmd COST='about 3 minutes'
+      VERSION=$(module_version "$MODULE_DIR" github.com/argoproj/argo-cd/v3) ;;
+    helm)
+      describe_helper helm helm.sh/helm/v4 cmd/helm
+      COST='about 3 minutes' ;;
+    registry)
+      describe_helper registry github.com/distribution/distribution/v3 cmd/registry
+      COST='about 2 minutes' ;;
+    release)
+      MODULE_DIR=$TOOLS_DIR/release PACKAGE=. VERSION=devel ;;
+    actionlint)
+      describe_helper actionlint github.com/rhysd/actionlint cmd/actionlint ;;
     golangci-lint)
       MODULE_DIR=$TOOLS_DIR/lint PACKAGE=github.com/golangci/golangci-lint/v2/cmd/golangci-lint COST='about 4 minutes'
       VERSION=$(module_version "$MODULE_DIR" github.com/golangci/golangci-lint/v2)
@@ -78,9 +92,12 @@ describe_kubernetes() {
   esac
 }
 
-describe_codegen() {
-  MODULE_DIR=$TOOLS_DIR/codegen PACKAGE=$1${2:+/$2}
-  VERSION=$(module_version "$MODULE_DIR" "$1")
+describe_codegen() { describe_helper codegen "$@"; }
+
+# describe_helper DIR MODULE PACKAGE is for what hack/tools/DIR pins as MODULE.
+describe_helper() {
+  MODULE_DIR=$TOOLS_DIR/$1 PACKAGE=$2${3:+/$3}
+  VERSION=$(module_version "$MODULE_DIR" "$2")
 }
 
 # tool_dir NAME is where its build is kept. The key holds everything that decides the outcome, so a changed pin is

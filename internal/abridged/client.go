@@ -66,7 +66,9 @@ func (c *Client) Get(
 }
 
 // whole returns an object as the API server has it, or had it when it had the same generation. It is shared.
-func (c *Client) whole(ctx context.Context, key client.ObjectKey, object client.Object, size int64) (client.Object, error) {
+func (c *Client) whole(
+	ctx context.Context, key client.ObjectKey, object client.Object, size int64,
+) (client.Object, error) {
 	version := wholeKey{object.GetUID(), object.GetGeneration()}
 	if found, ok := c.wholes.Get(version); ok {
 		return found, nil

@@ -28,6 +28,8 @@ const (
 	// sizeAnnotation marks what is abridged, and says how large the whole is. Where an author wrote it, the object is
 	// fetched though it is whole, and nothing else happens.
 	sizeAnnotation = "abridged.sallyport.dev/size"
+	// contentAnnotation has the digest of what an abridged Connection says.
+	contentAnnotation = "abridged.sallyport.dev/content"
 	// annotationPrefix is that of the annotations that mean something to us.
 	annotationPrefix = "sallyport.dev/"
 )
@@ -47,7 +49,11 @@ func Transform(object any) (any, error) {
 	case *metav1.PartialObjectMetadata:
 		o.ObjectMeta = identity(&o.ObjectMeta, o.Kind == "Namespace")
 	case *v1alpha1.Connection:
-		if size := sizeOf(&o.ObjectMeta, len(o.Spec.Value), o.Spec); size > maxWhole {
+		entries := int64(0)
+		for key, value := range o.Spec.Value {
+			entries += entryPrice + int64(len(key)+len(value.Raw))
+		}
+		if size := sizeOf(&o.ObjectMeta, entries, o.Spec); size > maxWhole {
 			return abridgedConnection(o, size), nil
 		}
 	case *v1alpha1.VaultConfig:
@@ -59,7 +65,7 @@ func Transform(object any) (any, error) {
 			return abridgedConfig(o, size), nil
 		}
 	case *v1alpha1.VaultTask:
-		if size := sizeOf(&o.ObjectMeta, len(o.Spec.Data), o.Spec); size > maxWhole {
+		if size := sizeOf(&o.ObjectMeta, int64(len(o.Spec.Data))*entryPrice, o.Spec); size > maxWhole {
 			return abridgedTask(o, size), nil
 		}
 	}
@@ -87,9 +93,13 @@ func identity(from *metav1.ObjectMeta, labels bool) metav1.ObjectMeta {
 	return kept
 }
 
-// sizeOf is what metadata and spec take, rounded up; not the status, which only we write.
-func sizeOf(metadata *metav1.ObjectMeta, entries int, spec any) int64 {
-	size := int64(entries) * entryPrice
+// sizeOf is what metadata and spec take, rounded up, if the entries of a map do not take too much already; not the
+// status, which only we write.
+func sizeOf(metadata *metav1.ObjectMeta, entries int64, spec any) int64 {
+	size := entries
+	if size > maxWhole {
+		return size
+	}
 	for _, part := range []any{metadata, spec} {
 		encoded, err := json.Marshal(part)
 		if err != nil {
@@ -124,12 +134,21 @@ func Is(object client.Object) bool {
 	return abridged
 }
 
+// ContentDigest is that of a Connection's spec, also where the cache has only the rest of it.
+func ContentDigest(connection *v1alpha1.Connection) string {
+	if digest := connection.Annotations[contentAnnotation]; digest != "" && Is(connection) {
+		return digest
+	}
+	return connection.Spec.ContentDigest()
+}
+
 // abridgedConnection keeps by which VaultConfigs elsewhere it is found, and how often it is to be looked at.
 func abridgedConnection(o *v1alpha1.Connection, size int64) *v1alpha1.Connection {
 	kept := &v1alpha1.Connection{
 		TypeMeta: o.TypeMeta, ObjectMeta: marked(&o.ObjectMeta, size), Status: o.Status,
 		Spec: v1alpha1.ConnectionSpec{Type: o.Spec.Type, RefreshInterval: o.Spec.RefreshInterval},
 	}
+	kept.Annotations[contentAnnotation] = ContentDigest(o)
 	seen := map[v1alpha1.VaultConfigReference]bool{}
 	for i := range o.Spec.VaultSecrets {
 		if ref := o.Spec.VaultSecrets[i].VaultConfigRef; ref.Namespace != "" && !seen[ref] {

@@ -74,7 +74,14 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 	}
 	sessions, err := session.NewSessions(session.Options{
 		Reader: mgr.GetAPIReader(), Kubernetes: clients, Clock: clk, Networks: guard,
-		AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs,
+		AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs, Leading: func() bool {
+			select {
+			case <-mgr.Elected():
+				return true
+			default:
+				return false
+			}
+		},
 	})
 	if err != nil {
 		return nil, err

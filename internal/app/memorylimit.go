@@ -9,14 +9,12 @@ import (
 	"strings"
 
 	"github.com/go-logr/logr"
+
+	"sallyport.dev/sallyport/internal/heap"
 )
 
 // cgroupRoot is where a container sees its own cgroup.
 const cgroupRoot = "/sys/fs/cgroup"
-
-// heapPercent is how much of a container's memory the Go runtime may use: the rest is for what it does not count, such
-// as the kernel's buffers of connections.
-const heapPercent = 90
 
 // limitMemory tells the garbage collector of the container's memory limit, less what other things than the heap take of
 // it, so that it works harder near the limit rather than let the kernel end the process. GOMEMLIMIT, if the
@@ -37,7 +35,7 @@ func limitMemory(log logr.Logger, root string, reserved int64) {
 // softLimit is what the Go runtime may use of a container's limit. A reservation that leaves too little is ignored:
 // the collector would do nothing but collect.
 func softLimit(limit, reserved int64) int64 {
-	usable := limit / 100 * heapPercent
+	usable := limit / 100 * heap.Percent
 	return max(usable-reserved, usable/2)
 }
 

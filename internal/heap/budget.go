@@ -1,31 +1,38 @@
 package heap
 
-// What a controller replica's memory is divided into. Each is the most of its kind at one moment, in bytes; who names a
-// share lets one namespace have no more than that. Base and Budget hold for the limit that config/controller ships, of
-// which the Go runtime may use nine tenths.
+// What a controller replica's memory is divided into: each is the most of its kind at one moment, in bytes, and a share
+// is the most of one namespace. Together they are what the Go runtime may use of the memory limit that
+// config/controller ships.
 const (
-	// Limit is that of the container, and Percent how much of it the Go runtime may use: the rest is for what it does not
-	// count, such as the kernel's buffers of connections.
-	Limit   = 256 << 20
-	Percent = 90
+	// Base is for the program itself, and for what informers keep of a thousand objects.
+	Base = 26 << 20
 
-	// Base is the program itself, and what informers keep of a thousand objects of the usual size.
-	Base = 40 << 20
-
-	// Decoding is for large responses of Vault while they are read and decoded.
+	// Decoding is for responses of Vault while they are read and decoded.
 	Decoding, DecodingShare = 48 << 20, 16 << 20
 	// Kept is for values of secrets that requests have until they end.
-	Kept, KeptShare = 48 << 20, 12 << 20
-	// Work is for requests as such: Connections that are parsed, files that are made.
-	Work, WorkShare = 48 << 20, 12 << 20
+	Kept, KeptShare = 40 << 20, 10 << 20
+	// Work is for Connections that requests have parsed, and for their small responses.
+	Work, WorkShare = 40 << 20, 10 << 20
+	// Making is for files while they are made.
+	Making, MakingShare = 12 << 20, 6 << 20
+	// Tasks is for what VaultTasks write.
+	Tasks, TasksShare = 12 << 20, 6 << 20
+	// Reading is for Secrets and ConfigMaps that VaultTasks take it from, while they are read.
+	Reading, ReadingShare = 8 << 20, 4 << 20
 	// Fetching is for objects that informers keep abridged, while they are read from the API server.
-	Fetching, FetchingShare = 12 << 20, 6 << 20
+	Fetching, FetchingShare = 8 << 20, 4 << 20
 
 	// Burst is for what a burst of volumes shares, for two seconds.
-	Burst = 12 << 20
-	// Specs is for what was read lately of abridged Connections.
+	Burst = 8 << 20
+	// Specs is for what was read lately of objects that informers keep abridged.
 	Specs, SpecsShare = 12 << 20, 4 << 20
-	// Versions is for what is known of secrets, and Engines of secrets engines.
+	// Tracked is for which versions volumes hold, which Connections' status tells.
+	Tracked, TrackedShare = 6 << 20, 3 << 19
+	// Versions is for what is known of secrets, and Engines for what is known of secrets engines.
 	Versions, VersionsShare = 8 << 20, 2 << 20
 	Engines, EnginesShare   = 2 << 20, 512 << 10
 )
+
+// Percent is how much of a container's memory the Go runtime may use: the rest is for what it does not count, such as
+// the kernel's buffers of connections.
+const Percent = 90

@@ -17,6 +17,9 @@ const (
 // OfJSON returns what a text of JSON would take of the heap once it is decoded, or limit and more as soon as that is
 // sure. It builds nothing, so that what does not fit is never made. A text that is no JSON has the size up to there.
 func OfJSON(text []byte, limit int64) int64 {
+	if len(text) > 0 && text[0] != '{' && text[0] != '[' && text[0] != ' ' {
+		return valuePrice + textPrice + int64(len(text)) // without the buffer of a decoder, for there may be thousands
+	}
 	tokens, size := json.NewDecoder(bytes.NewReader(text)), int64(0)
 	tokens.UseNumber()
 	for size < limit {

@@ -29,7 +29,8 @@ type Manager struct {
 	calls      *calls
 	pending    *pendingLeases
 	queue      *revocationQueue
-	renewed    *renewedTerms
+	renewed    *renewedTerms // by the name of the lease
+	tokens     *renewedTerms // by the ID of the token
 }
 
 // Options are what a Manager needs, all of it.
@@ -55,6 +56,7 @@ func NewManager(o Options) *Manager {
 		pending:    newPendingLeases(),
 		queue:      newRevocationQueue(),
 		renewed:    newRenewedTerms(o.Clock),
+		tokens:     newRenewedTerms(o.Clock),
 	}
 }
 
@@ -125,23 +127,41 @@ func (m *Manager) NextRefresh(v *VolumeLeases, after time.Duration) time.Duratio
 
 // begin waits for a lease's turn and returns the session to make calls with until done is called. Errors are faults.
 func (m *Manager) begin(
-	ctx context.Context, l *Lease, namespace string, workload *auth.Workload,
+	ctx context.Context, l *Lease, kept Token, namespace string, workload *auth.Workload,
 ) (s *session.Session, done func(), err error) {
 	if done, err = m.calls.acquire(ctx, laneOf(namespace, l)); err != nil {
 		return nil, nil, err
 	}
-	if s, err = m.session(ctx, l, namespace, workload); err != nil {
+	if s, err = m.session(ctx, l, kept, namespace, workload); err != nil {
 		done()
 		return nil, nil, err
 	}
 	return s, done, nil
 }
 
-// session returns the session that a lease is renewed and revoked with. A VaultConfig that is disabled serves what it
-// has issued.
+// session returns the session that a lease is renewed and revoked with: where the VaultConfig can log in no more, one
+// that has the token that the lease ends with, which its owner gave up for what is new and not for what there is. A
+// VaultConfig that is disabled serves what it has issued.
 func (m *Manager) session(
-	ctx context.Context, l *Lease, namespace string, workload *auth.Workload,
+	ctx context.Context, l *Lease, kept Token, namespace string, workload *auth.Workload,
 ) (*session.Session, error) {
+	config, err := m.config(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	workload = workloadOf(l, namespace, workload)
+	own, err := m.sessions.ForWorkload(ctx, config, workload)
+	if err != nil && kept.Value != "" && fault.From(err).Class != fault.ClassTransient {
+		last, failed := m.sessions.WithLeaseToken(ctx, config, workload, kept.ofLease(l))
+		if failed == nil {
+			return last, nil
+		}
+	}
+	return own, err
+}
+
+// config returns the VaultConfig that a lease was made through, or one that leads to the same Vault under its name.
+func (m *Manager) config(ctx context.Context, l *Lease) (*v1alpha1.VaultConfig, error) {
 	config := &v1alpha1.VaultConfig{}
 	err := m.objects.Get(ctx, l.Config, config)
 	switch {
@@ -152,10 +172,15 @@ func (m *Manager) session(
 		return nil, fault.Waiting(v1alpha1.ReasonConfigNotFound,
 			"VaultConfig %s, which the lease was made through, does not exist any more, or is about another Vault", l.Config)
 	}
+	return config, nil
+}
+
+// workloadOf is the pod that a lease is renewed and revoked for; without one, its service account.
+func workloadOf(l *Lease, namespace string, workload *auth.Workload) *auth.Workload {
 	if workload == nil && l.ServiceAccount != "" {
-		workload = &auth.Workload{Namespace: namespace, ServiceAccount: l.ServiceAccount}
+		return &auth.Workload{Namespace: namespace, ServiceAccount: l.ServiceAccount}
 	}
-	return m.sessions.ForWorkload(ctx, config, workload)
+	return workload
 }
 
 // podGone tells whether a volume's pod does not exist any more.

@@ -25,6 +25,7 @@ import (
 
 // noSessions are those of a replica that has logged in nowhere.
 func noSessions(t *testing.T) *session.Sessions {
+	t.Helper()
 	sessions, err := session.NewSessions(session.Options{Reader: fake.NewClientBuilder().Build()})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return sessions
@@ -117,7 +118,7 @@ func TestRenewalsOutliveAResponseThatDidNotArrive(t *testing.T) {
 	h := dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{}).lease(noon)
 	renewed := h
 	renewed.Since, renewed.Expires = noon.Add(40*time.Minute), noon.Add(100*time.Minute)
-	r.record("shop", &renewed)
+	r.record("shop", "a", term{renewed.Since, renewed.Expires})
 	brought := h // as the node still has it
 	r.apply("shop", &brought)
 	g.Expect(brought.Expires).To(Equal(renewed.Expires))

@@ -21,7 +21,8 @@ func (m *Manager) Renew(ctx context.Context, v *VolumeLeases, workload *auth.Wor
 	there := make([]bool, len(v.Leases))
 	var group sync.WaitGroup
 	for i := range v.Leases {
-		group.Go(func() { there[i] = m.maintain(ctx, &v.Leases[i], workload, v.Volume.Namespace) })
+		l := &v.Leases[i]
+		group.Go(func() { there[i] = m.maintain(ctx, l, v.Tokens[l.TokenID], workload, v.Volume.Namespace) })
 	}
 	group.Wait()
 	kept := v.Leases[:0]
@@ -35,20 +36,24 @@ func (m *Manager) Renew(ctx context.Context, v *VolumeLeases, workload *auth.Wor
 
 // maintain does what is due for one lease and tells whether it is still there. That is for Vault to say: the volume's
 // state may be behind, because a response with a newer one did not reach the node, and clocks differ.
-func (m *Manager) maintain(ctx context.Context, l *Lease, workload *auth.Workload, namespace string) bool {
+func (m *Manager) maintain(
+	ctx context.Context, l *Lease, kept Token, workload *auth.Workload, namespace string,
+) bool {
 	now := m.clock.Now()
 	if l.LeaseID == "" {
 		l.replaceNow = passed(l.replaceAt(), now)
 		return true
 	}
 	m.renewed.apply(namespace, l)
-	session, done, err := m.begin(ctx, l, namespace, workload)
+	session, done, err := m.begin(ctx, l, kept, namespace, workload)
 	if err != nil {
 		l.replaceNow = passed(l.replaceAt(), now)
-		return !fault.Is(err, v1alpha1.ReasonConfigNotFound) || m.maintainOrphan(ctx, l, namespace)
+		return !fault.Is(err, v1alpha1.ReasonConfigNotFound) || m.maintainOrphan(ctx, l, kept, namespace)
 	}
 	defer done()
-	*l = l.withToken(session.TokenTerm(), now)
+	if l.RevokeAt.IsZero() {
+		m.extendToken(ctx, session, l, kept, namespace, workload)
+	}
 	switch {
 	case !l.RevokeAt.IsZero():
 		return !passed(l.RevokeAt, now) || !m.revokeReplaced(ctx, session, l)
@@ -62,7 +67,7 @@ func (m *Manager) maintain(ctx context.Context, l *Lease, workload *auth.Workloa
 
 // maintainOrphan is maintain for a lease whose VaultConfig is gone: it is left to the pod, and revoked with what is
 // left of the session when the pod needs it no more.
-func (m *Manager) maintainOrphan(ctx context.Context, l *Lease, namespace string) bool {
+func (m *Manager) maintainOrphan(ctx context.Context, l *Lease, kept Token, namespace string) bool {
 	now := m.clock.Now()
 	switch {
 	case l.expired(now):
@@ -71,7 +76,7 @@ func (m *Manager) maintainOrphan(ctx context.Context, l *Lease, namespace string
 	case !passed(l.RevokeAt, now):
 		return true
 	}
-	err := m.revokeLease(ctx, l, namespace)
+	err := m.revokeLease(ctx, l, kept, namespace)
 	return err != nil && m.keepReplaced(err, l)
 }
 
@@ -84,7 +89,7 @@ func (m *Manager) renew(ctx context.Context, session *session.Session, l *Lease,
 	case err == nil:
 		leases.WithLabelValues(actionRenewed).Inc()
 		l.Since, l.Expires = now, now.Add(renewed.Duration)
-		m.renewed.record(namespace, l)
+		m.renewed.record(namespace, l.Name, term{l.Since, l.Expires})
 		l.replaceNow = renewed.Duration < l.Duration/2 || passed(l.replaceAt(), now)
 	case errors.Is(err, secrets.ErrLeaseGone):
 		if _, err = secrets.LookUpLease(ctx, session, id); errors.Is(err, secrets.ErrLeaseGone) {

@@ -16,8 +16,9 @@ const (
 	renewedIdle = 24 * time.Hour
 )
 
-// renewedTerms remembers until when this replica has renewed which lease, as long as that lasts. A node keeps its
-// former state when the rest of a response fails, and would have the lease renewed at each try.
+// renewedTerms remembers until when this replica has renewed which lease, or which token of leases, as long as that
+// lasts. A node keeps its former state when the rest of a response fails, and would have the lease renewed at each try;
+// and the volumes that have the same token would each have it renewed.
 type renewedTerms struct {
 	clock clock.PassiveClock
 	// byNamespace holds a cache of terms by the lease's name.
@@ -37,24 +38,30 @@ func (r *renewedTerms) of(namespace string) *cache.LRUExpireCache {
 	return terms
 }
 
-// record remembers a renewal.
-func (r *renewedTerms) record(namespace string, l *Lease) {
+// record remembers a renewal of what has this name.
+func (r *renewedTerms) record(namespace, name string, renewed term) {
 	terms := r.of(namespace)
 	if terms == nil {
 		terms = cache.NewLRUExpireCacheWithClock(maxRenewedOfNamespace, r.clock)
 	}
-	terms.Add(l.Name, term{l.Since, l.Expires}, l.Expires.Sub(r.clock.Now()))
+	terms.Add(name, renewed, renewed.expires.Sub(r.clock.Now()))
 	r.byNamespace.Add(namespace, terms, renewedIdle)
+}
+
+// get returns what is remembered of a name.
+func (r *renewedTerms) get(namespace, name string) (known term, found bool) {
+	terms := r.of(namespace)
+	if terms == nil {
+		return term{}, false
+	}
+	remembered, _ := terms.Get(name)
+	known, found = remembered.(term)
+	return known, found
 }
 
 // apply brings a lease up to date with what is remembered of it.
 func (r *renewedTerms) apply(namespace string, l *Lease) {
-	terms := r.of(namespace)
-	if terms == nil {
-		return
-	}
-	remembered, _ := terms.Get(l.Name)
-	if known, ok := remembered.(term); ok && known.since.After(l.Since) {
+	if known, found := r.get(namespace, l.Name); found && known.since.After(l.Since) {
 		l.Since, l.Expires = known.since, known.expires
 	}
 }

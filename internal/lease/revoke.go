@@ -37,7 +37,8 @@ func (m *Manager) RevokeVolume(ctx context.Context, encrypted []byte, node strin
 	failures := make([]error, len(v.Leases))
 	var group sync.WaitGroup
 	for i := range v.Leases {
-		group.Go(func() { failures[i] = m.revokeLease(ctx, &v.Leases[i], v.Volume.Namespace) })
+		l := &v.Leases[i]
+		group.Go(func() { failures[i] = m.revokeLease(ctx, l, v.Tokens[l.TokenID], v.Volume.Namespace) })
 	}
 	group.Wait()
 	return outcome(failures)
@@ -98,7 +99,7 @@ func (m *Manager) enqueue(r revocation) {
 func (m *Manager) revokeQueued(r revocation) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	err := m.revokeLease(ctx, &r.lease, r.namespace)
+	err := m.revokeLease(ctx, &r.lease, Token{}, r.namespace)
 	if err == nil {
 		return true
 	}
@@ -132,7 +133,7 @@ func (m *Manager) keepReplaced(err error, l *Lease) bool {
 var errWorkloadGone = errors.New("the workload is gone")
 
 // revokeLease revokes one lease. There is nothing to do for one that expired long ago. Errors are faults.
-func (m *Manager) revokeLease(ctx context.Context, l *Lease, namespace string) error {
+func (m *Manager) revokeLease(ctx context.Context, l *Lease, kept Token, namespace string) error {
 	if l.LeaseID == "" || l.expired(m.clock.Now().Add(-clockTolerance)) {
 		return nil
 	}
@@ -141,7 +142,7 @@ func (m *Manager) revokeLease(ctx context.Context, l *Lease, namespace string) e
 		return err
 	}
 	defer done()
-	session, err := m.revokingSession(ctx, l, namespace)
+	session, err := m.revokingSession(ctx, l, kept, namespace)
 	if err == nil {
 		err = revoke(ctx, session, l)
 	}
@@ -153,8 +154,10 @@ func (m *Manager) revokeLease(ctx context.Context, l *Lease, namespace string) e
 
 // revokingSession returns the session to revoke a lease with: where its VaultConfig is gone, or can log in no more, one
 // that has the last token for a while.
-func (m *Manager) revokingSession(ctx context.Context, l *Lease, namespace string) (*session.Session, error) {
-	current, err := m.session(ctx, l, namespace, nil)
+func (m *Manager) revokingSession(
+	ctx context.Context, l *Lease, kept Token, namespace string,
+) (*session.Session, error) {
+	current, err := m.session(ctx, l, kept, namespace, nil)
 	if err == nil || fault.From(err).Class == fault.ClassTransient {
 		return current, err
 	}

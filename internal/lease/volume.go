@@ -44,6 +44,8 @@ type VolumeLeases struct {
 	// leases go into the digests, so that they tell nothing to whoever has not this state.
 	Files    map[string]string `json:"files,omitempty"`
 	Revision string            `json:"revision,omitempty"`
+	// Tokens are those that the leases end with, by their ID in the leases, where they may be renewed.
+	Tokens map[string]Token `json:"tokens,omitempty"`
 }
 
 // Format prints whose they are and no more, for every verb.
@@ -103,6 +105,7 @@ func (v *VolumeLeases) Update(wanted []string, issued []DynamicSecret, now time.
 		current = append(current, d.lease(now))
 	}
 	v.Leases = slices.Concat(replaced, current)
+	v.keepTokens(issued)
 }
 
 // NextAction is when Renew has something to do; zero: never.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault/secrets"
 	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/internal/vault/transport"
 	"sallyport.dev/sallyport/test/builder"
 )
 
@@ -143,10 +145,12 @@ func TestNothingPrintsLeases(t *testing.T) {
 		Secret: secrets.Secret{Path: "database/creds/app", Data: map[string]any{"password": canary}}, Lease: secrets.Lease{ID: secrets.NewLeaseID(canary)},
 	}}
 	h := d.lease(noon)
-	l := VolumeLeases{Volume: Volume{ID: "csi-1"}, Leases: []Lease{h}}
+	kept := Token{Value: canary}
+	l := VolumeLeases{Volume: Volume{ID: "csi-1"}, Leases: []Lease{h}, Tokens: map[string]Token{"t": kept}}
 	for name, thing := range map[string]any{
 		"issued": d, "pointer to issued": &d, "lease": h, "pointer to lease": &h, "leases of a volume": l, "pointer to leases of a volume": &l, "list": l.Leases,
 		"within another": struct{ Kept *VolumeLeases }{&l}, "pending": pendingVolume{leases: []Lease{h}}, "pointer to pending": &pendingVolume{leases: []Lease{h}},
+		"token": kept, "pointer to token": &kept, "tokens": l.Tokens, "token of a session": kept.ofLease(&h),
 		"queued": revocation{lease: h}, "pointer to queued": &revocation{lease: h},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -157,10 +161,45 @@ func TestNothingPrintsLeases(t *testing.T) {
 			}
 		})
 	}
-	for _, thing := range []any{d, &d, h, &h, &l} {
+	for _, thing := range []any{d, &d, h, &h, &l, kept, &kept} {
 		var logged bytes.Buffer
 		funcr.New(func(prefix, args string) { logged.WriteString(prefix + args) }, funcr.Options{}).Info("x", "thing", thing)
 		NewWithT(t).Expect(logged.String()).NotTo(ContainSubstring("canary"))
 	}
 	NewWithT(t).Expect(json.Marshal(l)).To(ContainSubstring("canary"), "it is there to be encrypted")
+}
+
+func TestTheStateKeepsTheTokensThatItsLeasesEndWith(t *testing.T) {
+	g := NewWithT(t)
+	issued := func(name, key, token string) DynamicSecret {
+		d := dynamicSecret(name, key, time.Hour, true, session.TokenTerm{ID: token, ExpireTime: noon.Add(time.Hour)})
+		d.Issued.LeaseToken = session.LeaseToken{Token: transport.NewToken("hvs." + token), ID: token, CreationTTL: time.Hour}
+		return d
+	}
+	l := &VolumeLeases{}
+	l.Update([]string{"a", "b", "c"}, []DynamicSecret{issued("a1", "a", "one"), issued("b1", "b", "one"), dynamicSecret("c1", "c", time.Hour, true, session.TokenTerm{ID: "static"})}, noon)
+	g.Expect(l.Tokens).To(Equal(map[string]Token{"one": {Value: "hvs.one", TTL: time.Hour}}), "once, and none that lies in a Secret")
+	l.Update([]string{"a", "b", "c"}, []DynamicSecret{issued("a2", "a", "two"), issued("b2", "b", "two")}, noon)
+	g.Expect(l.Tokens).To(HaveLen(2), "what was replaced is still to be revoked")
+	l.Leases = slices.DeleteFunc(l.Leases, func(l Lease) bool { return !l.RevokeAt.IsZero() })
+	l.Update([]string{"a", "b", "c"}, nil, noon)
+	g.Expect(l.Tokens).To(HaveLen(1))
+	g.Expect(l.Tokens).To(HaveKey("two"))
+
+	encoded, err := json.Marshal(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(len(encoded)).To(BeNumerically("<", 2048), "it comes with each request")
+	var former struct { // of a version that knew no tokens, which reads what this one writes, and the other way round
+		Volume Volume  `json:"volume"`
+		Leases []Lease `json:"holdings"`
+	}
+	g.Expect(json.Unmarshal(encoded, &former)).To(Succeed())
+	g.Expect(former.Leases).To(HaveLen(len(l.Leases)))
+	encoded, err = json.Marshal(former)
+	g.Expect(err).NotTo(HaveOccurred())
+	again := &VolumeLeases{}
+	g.Expect(json.Unmarshal(encoded, again)).To(Succeed())
+	again.Update([]string{"a", "b", "c"}, nil, noon)
+	g.Expect(again.Leases).To(HaveLen(len(l.Leases)))
+	g.Expect(again.Tokens).To(BeEmpty())
 }

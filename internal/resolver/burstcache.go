@@ -15,9 +15,6 @@ const burstTTL = 2 * time.Second
 // burstPause is how long a burst may pause: nodes have work to do between two requests.
 const burstPause = 250 * time.Millisecond
 
-// maxBurst bounds what the results that are kept take of the heap together. What does not fit is read again.
-const maxBurst = 16 << 20
-
 // burstCache keeps what was just read from Vault for the volumes of a burst, as when a node is drained, so that it
 // costs one read for each secret even if not all of them meet. A burst begins when a volume is served while another one
 // is, and ends when none was for burstPause. A result is forgotten when the burst ends, when it is burstTTL old, and
@@ -95,7 +92,7 @@ func (c *burstCache) Put(read, path string, result readResult, began time.Time) 
 	}
 	c.remove(read)
 	size := heap.Of(result.secret.Data)
-	if c.size+size > maxBurst {
+	if c.size+size > heap.Burst { // it is read again
 		return
 	}
 	c.size += size

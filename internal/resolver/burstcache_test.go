@@ -15,7 +15,7 @@ func newTestEngine() *Engine { return NewEngine(nil, nil, clock.RealClock{}) }
 
 // readNow does what a read of the secret at path does with its result, and returns the read's name.
 func readNow(e *Engine, path string) string {
-	read := e.reader.versions.BeginRead("config "+path, path)
+	read := e.reader.versions.BeginRead("shop", "config "+path, path)
 	e.reader.burst.Put(read, path, readResult{secret: &secrets.Secret{Version: 1}}, e.reader.clock.Now())
 	return read
 }
@@ -39,8 +39,8 @@ func TestAReadIsSharedInABurst(t *testing.T) {
 		first, second := e.Begin(), e.Begin()
 		read := readNow(e, "secret/data/a")
 		g.Expect(shared(e, read)).To(BeTrue())
-		g.Expect(shared(e, e.reader.versions.BeginRead("config secret/data/a", "secret/data/a"))).To(BeTrue(), "it is the same read for who comes later")
-		g.Expect(shared(e, e.reader.versions.BeginRead("other secret/data/a", "secret/data/a"))).To(BeFalse(), "what one token may read is not for another")
+		g.Expect(shared(e, e.reader.versions.BeginRead("shop", "config secret/data/a", "secret/data/a"))).To(BeTrue(), "it is the same read for who comes later")
+		g.Expect(shared(e, e.reader.versions.BeginRead("shop", "other secret/data/a", "secret/data/a"))).To(BeFalse(), "what one token may read is not for another")
 		first()
 		second()
 		time.Sleep(burstPause - time.Millisecond)
@@ -80,7 +80,7 @@ func TestAReadGetsNoOlderThanPromised(t *testing.T) {
 		e := newTestEngine()
 		defer burst(e)()
 		began := e.reader.clock.Now()
-		read := e.reader.versions.BeginRead("k", "secret/data/a")
+		read := e.reader.versions.BeginRead("shop", "k", "secret/data/a")
 		time.Sleep(time.Second) // the read itself
 		e.reader.burst.Put(read, "secret/data/a", readResult{secret: &secrets.Secret{Version: 1}}, began)
 		time.Sleep(burstTTL - time.Second - time.Millisecond)
@@ -115,11 +115,11 @@ func TestAChangeEndsTheSharing(t *testing.T) {
 		e := newTestEngine()
 		defer burst(e)()
 		before, other := readNow(e, "secret/data/a"), readNow(e, "secret/data/b")
-		underWay := e.reader.versions.BeginRead("config secret/data/a", "secret/data/a")
+		underWay := e.reader.versions.BeginRead("shop", "config secret/data/a", "secret/data/a")
 		e.Changed("secret/data/a")
 		g.Expect(shared(e, before)).To(BeFalse())
 		g.Expect(shared(e, other)).To(BeTrue())
-		after := e.reader.versions.BeginRead("config secret/data/a", "secret/data/a")
+		after := e.reader.versions.BeginRead("shop", "config secret/data/a", "secret/data/a")
 		g.Expect(after).NotTo(Equal(underWay), "nobody joins a read that may have come too early")
 		e.reader.burst.Put(underWay, "secret/data/a", readResult{secret: &secrets.Secret{Version: 1}}, e.reader.clock.Now())
 		g.Expect(shared(e, after)).To(BeFalse())
@@ -129,7 +129,7 @@ func TestAChangeEndsTheSharing(t *testing.T) {
 func TestAChangeIsNoticedBeforeTheFirstReadHasEnded(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
-	c.BeginRead("s", "secret/data/s")
+	c.BeginRead("shop", "s", "secret/data/s")
 	started := clk.Now()
 	clk.SetTime(clk.Now().Add(time.Millisecond))
 	c.Invalidate("secret/data/s")

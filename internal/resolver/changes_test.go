@@ -73,7 +73,7 @@ func TestAChangeInvalidatesTheVersionsOfItsPath(t *testing.T) {
 	c, clk := newTestVersionCache()
 	for _, key := range []string{"one", "two", "other"} {
 		c.Record(key, &secrets.Secret{Version: 1}, ab, clk.Now())
-		c.BeginRead(key, "secret/data/"+map[string]string{"one": "a", "two": "a", "other": "b"}[key])
+		c.BeginRead("shop", key, "secret/data/"+map[string]string{"one": "a", "two": "a", "other": "b"}[key])
 	}
 	started := clk.Now()
 	clk.SetTime(clk.Now().Add(time.Second))

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -18,15 +19,16 @@ type document struct {
 
 // newDocument reads a Connection with a pod's overrides.
 func newDocument(connection *v1alpha1.Connection, overrides map[string]string) (*document, error) {
+	// Overrides add no key. More keys than there can be files are not parsed.
+	layout, err := projection.NewLayout(&connection.Spec, slices.Sorted(maps.Keys(connection.Spec.Value)))
+	if err != nil {
+		return nil, err
+	}
 	value, err := expression.ParseValue(connection.Spec.Value)
 	if err != nil {
 		return nil, err
 	}
 	if value, err = value.WithOverrides(overrides); err != nil {
-		return nil, err
-	}
-	layout, err := projection.NewLayout(&connection.Spec, value.Keys())
-	if err != nil {
 		return nil, err
 	}
 	texts, err := expression.ParseTexts(layout.Texts())

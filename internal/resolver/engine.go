@@ -12,7 +12,6 @@ import (
 	"sallyport.dev/sallyport/internal/abridged"
 	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
-	"sallyport.dev/sallyport/internal/shares"
 	"sallyport.dev/sallyport/internal/vault/session"
 )
 
@@ -33,8 +32,7 @@ type Engine struct {
 	reader   *secretReader
 	changes  *changeBroadcaster
 	backoff  *issueBackoff
-	// kept is what the requests that are under way keep of secrets.
-	kept *shares.Gate
+	gates    gates
 }
 
 // NewEngine returns an engine that finds VaultConfigs, and the metadata of namespaces, with objects, a cached reader.
@@ -42,7 +40,7 @@ func NewEngine(objects client.Reader, sessions *session.Sessions, clk clock.Pass
 	reader := newSecretReader(clk)
 	return &Engine{
 		access: access{objects: objects}, sessions: sessions, reader: reader, backoff: newIssueBackoff(clk),
-		kept:    shares.NewGate(keptByAll, keptShare),
+		gates:   newGates(),
 		changes: newChangeBroadcaster(reader.versions.instance, reader.versions.key),
 	}
 }
@@ -69,21 +67,16 @@ func (e *Engine) Resolve(ctx context.Context, connection *v1alpha1.Connection, v
 // The result holds secrets and is the caller's to forget. The error is a *fault.Fault whose sentence begins with the
 // Connection's name.
 func (e *Engine) Values(ctx context.Context, connection *v1alpha1.Connection) (map[string]any, error) {
-	if err := mustBeWhole(connection); err != nil {
-		return nil, seenFrom(connection, err)
-	}
-	value, err := expression.ParseValue(connection.Spec.Value)
-	if err != nil {
-		return nil, seenFrom(connection, err)
-	}
-	values, err := e.evaluate(ctx, connection.Namespace, connection.Spec.VaultSecrets, value)
+	values, err := e.values(ctx, connection)
 	return values, seenFrom(connection, err)
 }
 
 // Evaluate resolves the references in a value that has no attached secrets, such as a VaultTask's data; every reference
 // must name config and path itself. The result holds secrets and is the caller's to forget.
 func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expression.Value) (map[string]any, error) {
-	return e.evaluate(ctx, namespace, nil, value)
+	m := &memory{gates: e.gates, namespace: namespace}
+	defer m.release()
+	return e.evaluate(ctx, m, nil, value)
 }
 
 // Begin says that a volume is being served, until done is called: volumes that are served at the same time share reads.
@@ -92,7 +85,7 @@ func (e *Engine) Begin() (done func()) { return e.reader.burst.Begin() }
 // Undelivered says that the dynamic secrets of a volume did not reach it, so that they are not issued again at once.
 func (e *Engine) Undelivered(resolved *Resolved, err error) {
 	if len(resolved.Issued) > 0 {
-		e.backoff.Failed(resolved.base, err)
+		e.backoff.Failed(resolved.namespace, resolved.base, err)
 	}
 }
 
@@ -131,6 +124,11 @@ func (e *Engine) resolve(
 	if err := mustBeWhole(connection); err != nil {
 		return &Resolved{}, err
 	}
+	m, err := e.gates.begin(ctx, connection)
+	if err != nil {
+		return &Resolved{}, err
+	}
+	defer m.release()
 	doc, err := newDocument(connection, volume.overrides())
 	if err != nil {
 		return &Resolved{}, err
@@ -139,8 +137,7 @@ func (e *Engine) resolve(
 	if err != nil {
 		return &Resolved{}, err
 	}
-	p.memory = &memory{gate: e.kept, namespace: connection.Namespace}
-	defer p.memory.release()
+	p.memory = m
 	p.base, p.forVolume, p.keysOnly = revisionBase(connection, volume.overrides()), volume != nil, volume == nil
 	p.findConfigs(ctx, e.access)
 	if volume == nil {
@@ -168,7 +165,7 @@ func (e *Engine) resolve(
 
 // checked is what Check can say of a Connection, whose files only a pod gets.
 func (e *Engine) checked(ctx context.Context, doc *document, p *plan, interval time.Duration) (*Resolved, error) {
-	if err := doc.checkFiles(ctx); err != nil {
+	if err := p.memory.making(ctx, func() error { return doc.checkFiles(ctx) }); err != nil {
 		return &Resolved{}, err
 	}
 	e.reader.readAll(ctx, p)
@@ -187,7 +184,7 @@ func (e *Engine) checked(ctx context.Context, doc *document, p *plan, interval t
 func (e *Engine) files(
 	ctx context.Context, doc *document, p *plan, interval time.Duration, held map[string]string,
 ) (*Resolved, error) {
-	resolved := &Resolved{base: p.base}
+	resolved := &Resolved{namespace: p.namespace, base: p.base}
 	var kept map[string]bool
 	isDynamic := len(p.dynamic()) > 0
 	if isDynamic {
@@ -202,7 +199,12 @@ func (e *Engine) files(
 			return resolved, err
 		}
 	}
-	files, err := doc.files(ctx, p.lookup, kept)
+	err := p.memory.making(ctx, func() (err error) {
+		if resolved.Files, err = doc.files(ctx, p.lookup, kept); err == nil && isDynamic {
+			resolved.Digests, err = doc.digests(ctx, p)
+		}
+		return err
+	})
 	if err != nil {
 		e.Undelivered(resolved, err)
 		return resolved, err
@@ -210,12 +212,7 @@ func (e *Engine) files(
 	if len(resolved.Issued) > 0 {
 		e.backoff.Reset(p.base)
 	}
-	if isDynamic {
-		if resolved.Digests, err = doc.digests(ctx, p); err != nil {
-			return resolved, err
-		}
-	}
-	resolved.Files, resolved.Secrets = files, p.observed()
+	resolved.Secrets = p.observed()
 	resolved.Revision, _ = p.revision()
 	return e.describe(resolved, p, interval), nil
 }
@@ -251,16 +248,32 @@ func (e *Engine) refreshAfter(p *plan, interval time.Duration) time.Duration {
 	return max(after, minRefreshAfter)
 }
 
-// evaluate resolves the references in a value without a pod.
-func (e *Engine) evaluate(
-	ctx context.Context, namespace string, attached []v1alpha1.VaultSecret, value *expression.Value,
-) (map[string]any, error) {
-	p, err := newPlan(namespace, attached, value.References())
+// values resolves a Connection's value without a pod.
+func (e *Engine) values(ctx context.Context, connection *v1alpha1.Connection) (map[string]any, error) {
+	if err := mustBeWhole(connection); err != nil {
+		return nil, err
+	}
+	m, err := e.gates.begin(ctx, connection)
 	if err != nil {
 		return nil, err
 	}
-	p.memory = &memory{gate: e.kept, namespace: namespace}
-	defer p.memory.release()
+	defer m.release()
+	value, err := expression.ParseValue(connection.Spec.Value)
+	if err != nil {
+		return nil, err
+	}
+	return e.evaluate(ctx, m, connection.Spec.VaultSecrets, value)
+}
+
+// evaluate resolves the references in a value without a pod.
+func (e *Engine) evaluate(
+	ctx context.Context, m *memory, attached []v1alpha1.VaultSecret, value *expression.Value,
+) (map[string]any, error) {
+	p, err := newPlan(m.namespace, attached, value.References())
+	if err != nil {
+		return nil, err
+	}
+	p.memory = m
 	p.findConfigs(ctx, e.access)
 	p.open(ctx, e.sessions, e.access, nil)
 	e.reader.readAll(ctx, p)

@@ -30,17 +30,12 @@ func TestWhatRequestsKeepIsBounded(t *testing.T) {
 	g := NewWithT(t)
 	e := NewEngine(nil, nil, clock.RealClock{})
 	values := func(mebibytes int) map[string]any { return map[string]any{"a": strings.Repeat("x", mebibytes<<20)} }
-	requests := make([]*memory, 4)
-	for i := range requests {
-		requests[i] = &memory{gate: e.kept, namespace: "greedy"}
-	}
-	for _, m := range requests[:3] {
-		g.Expect(m.reserve("secret/data/a", values(7))).To(Succeed())
-		g.Expect(fault.Is(m.reserve("secret/data/b", values(2)), v1alpha1.ReasonTooLarge)).To(BeTrue(), "of one request")
-	}
-	g.Expect(fault.Is(requests[3].reserve("secret/data/a", values(7)), v1alpha1.ReasonRateLimited)).To(BeTrue(), "of one namespace")
-	other := &memory{gate: e.kept, namespace: "other"}
-	g.Expect(other.reserve("secret/data/a", values(7))).To(Succeed())
-	requests[0].release()
-	g.Expect(requests[3].reserve("secret/data/a", values(7))).To(Succeed())
+	request := func(namespace string) *memory { return &memory{gates: e.gates, namespace: namespace} }
+	first, second := request("greedy"), request("greedy")
+	g.Expect(first.reserve("secret/data/a", values(7))).To(Succeed())
+	g.Expect(fault.Is(first.reserve("secret/data/b", values(2)), v1alpha1.ReasonTooLarge)).To(BeTrue(), "of one request")
+	g.Expect(fault.Is(second.reserve("secret/data/a", values(7)), v1alpha1.ReasonRateLimited)).To(BeTrue(), "of one namespace")
+	g.Expect(request("other").reserve("secret/data/a", values(7))).To(Succeed())
+	first.release()
+	g.Expect(second.reserve("secret/data/a", values(7))).To(Succeed())
 }

@@ -1,6 +1,9 @@
 package resolver
 
 import (
+	"bytes"
+	"context"
+	"strings"
 	"sync"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -13,18 +16,69 @@ const (
 	// maxKept bounds what the secrets of one request take of the heap until its files are made: twice what references
 	// may put in place.
 	maxKept = 8 << 20
-	// keptByAll bounds the same for all requests of a replica together, those of one namespace to a quarter.
-	keptByAll = 96 << 20
-	keptShare = keptByAll / 4
+	// maxParsed bounds what a Connection's value takes once it is parsed: more than the API server accepts of literal
+	// text, and less than it accepts of empty objects.
+	maxParsed = 3 << 20
+	// parsedTimes is how often a parsed value exists at one moment: decoded, as nodes, and with its references resolved.
+	parsedTimes = 3
+	// requestPrice is for a request itself, and readPrice for each of its reads that are under way: a small response and
+	// what it is decoded to.
+	requestPrice = 32 << 10
+	readPrice    = 128 << 10
+	// keyPrice is for a key's places in maps.
+	keyPrice = 100
+	// makingPrice is for files while they are made: what a volume holds, and the buffer that grows to it.
+	makingPrice = 2 << 20
 )
 
-// memory is what a request keeps of secrets until it ends.
+// gates are those that the requests of an engine pass.
+type gates struct {
+	// work is for requests from their beginning to their end, kept for what they have of secrets, making for the moment
+	// in which files are made.
+	work, kept, making *shares.Gate
+}
+
+func newGates() gates {
+	return gates{
+		work:   shares.NewGate(heap.Work, heap.WorkShare),
+		kept:   shares.NewGate(heap.Kept, heap.KeptShare),
+		making: shares.NewGate(heap.Making, heap.MakingShare),
+	}
+}
+
+// begin waits until there is room for a request that parses a Connection, or says why there never will be. The caller
+// releases what it is given.
+func (g gates) begin(ctx context.Context, connection *v1alpha1.Connection) (*memory, error) {
+	size, reads := int64(0), 0
+	for key, value := range connection.Spec.Value {
+		size += int64(len(key)) + keyPrice + heap.OfJSON(value.Raw, maxParsed)
+		reads += bytes.Count(value.Raw, []byte("vault."))
+		if size >= maxParsed {
+			return nil, fault.Terminal(v1alpha1.ReasonTooLarge, "value takes more than %d MiB of memory once it is parsed", maxParsed>>20).
+				WithRemedy("use fewer and larger values, or several Connections")
+		}
+	}
+	for i := range connection.Spec.Files {
+		size += int64(len(connection.Spec.Files[i].Value) + len(connection.Spec.Files[i].Template))
+		reads += strings.Count(connection.Spec.Files[i].Value, "vault.")
+	}
+	weight := requestPrice + parsedTimes*size + readPrice*int64(min(reads, maxParallel))
+	leave, err := g.work.Enter(ctx, connection.Namespace, weight)
+	if err != nil {
+		return nil, fault.Transient(v1alpha1.ReasonRateLimited,
+			"the requests that are under way for namespace %s, or for all, take all the memory that they may", connection.Namespace).
+			WithRemedy("this passes; smaller Connections or fewer pods at a time avoid it")
+	}
+	return &memory{gates: g, namespace: connection.Namespace, leaves: []func(){leave}}, nil
+}
+
+// memory is what a request has until it ends.
 type memory struct {
-	gate      *shares.Gate
+	gates     gates
 	namespace string
 
 	mu     sync.Mutex
-	size   int64
+	kept   int64
 	leaves []func()
 }
 
@@ -33,19 +87,29 @@ func (m *memory) reserve(path string, values map[string]any) error {
 	size := heap.Of(values)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.size+size > maxKept {
+	if m.kept+size > maxKept {
 		return fault.Waiting(v1alpha1.ReasonTooLarge, "what references want of %s and the other secrets takes more than %d MiB of memory",
 			path, maxKept>>20).WithRemedy("refer to less, or use several Connections")
 	}
-	leave, entered := m.gate.TryEnter(m.namespace, size)
+	leave, entered := m.gates.kept.TryEnter(m.namespace, size)
 	if !entered {
 		return fault.Transient(v1alpha1.ReasonRateLimited,
 			"the secrets of the requests that are under way for namespace %s, or for all, take all the memory that they may", m.namespace).
 			WithRemedy("this passes; smaller secrets or fewer pods at a time avoid it")
 	}
-	m.size += size
+	m.kept += size
 	m.leaves = append(m.leaves, leave)
 	return nil
+}
+
+// making waits for its turn to make files. Nobody waits for a Vault meanwhile, so that it comes soon.
+func (m *memory) making(ctx context.Context, do func() error) error {
+	leave, err := m.gates.making.Enter(ctx, m.namespace, makingPrice)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return do()
 }
 
 // release gives all of it back.
@@ -55,5 +119,5 @@ func (m *memory) release() {
 	for _, leave := range m.leaves {
 		leave()
 	}
-	m.size, m.leaves = 0, nil
+	m.kept, m.leaves = 0, nil
 }

@@ -58,7 +58,7 @@ func (r *secretReader) readAll(ctx context.Context, p *plan) {
 // read reads a secret from Vault, sharing the result with all callers while the request is under way, and for
 // volumes with those of the same burst. The version cache remembers when it was read and which version it had.
 func (r *secretReader) read(ctx context.Context, s *source, p *plan) {
-	id := r.versions.BeginRead(s.key, s.place())
+	id := r.versions.BeginRead(p.namespace, s.key, s.place())
 	if p.forVolume {
 		if got, ok := r.burst.Get(id); ok {
 			r.take(got, s, p)

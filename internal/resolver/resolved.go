@@ -83,6 +83,6 @@ type Resolved struct {
 	// ChangeKeys of the secrets, also if Unchanged; only for a volume.
 	ChangeKeys []string
 
-	// base of the revision: the Connection as it is, with the volume's overrides.
-	base string
+	// namespace of the Connection, and base of the revision: the Connection as it is, with the volume's overrides.
+	namespace, base string
 }

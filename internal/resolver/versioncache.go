@@ -11,6 +11,8 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"sallyport.dev/sallyport/internal/heap"
+	"sallyport.dev/sallyport/internal/shares"
 	"sallyport.dev/sallyport/internal/vault/secrets"
 )
 
@@ -20,8 +22,8 @@ const (
 	failureTTL = 2 * time.Second
 	// idleTTL is how long a secret that nobody asks for is remembered.
 	idleTTL = time.Hour
-	// changePause is the shortest time between two reads of a secret that says when it changes: Vault may be late with it,
-	// or say nonsense.
+	// changePause is the shortest time between two reads of a secret that says when it changes: Vault may be late with
+	// it, or say nonsense.
 	changePause = 5 * time.Second
 	// earlySlack lets a volume that comes a moment early join the read that is due.
 	earlySlack = 50 * time.Millisecond
@@ -30,9 +32,8 @@ const (
 // versionCache remembers, per distinct secret, when it was last read and which version it had, so that one read per
 // refresh interval serves every volume that mounts it. Every volume is told to come back when the interval since that
 // read ends; the first to come reads, the others find the new version. It keeps no value: of a secret without versions
-// it keeps a keyed digest of each field, whose key is made at start and never leaves memory, to see that it changed. LRUExpireCache
-// does not do: an entry lives as long as it is asked for, and one that is dropped for want of room would let volumes
-// join a read that began before a change.
+// it keeps a keyed digest of each field, whose key is made at start and never leaves memory, to see that it changed.
+// What finds no room among those of its namespace, the one that asked for it first, is read again.
 //
 // A secret without versions is compared field by field, each Connection by those that its references name: what counts
 // down beside them (database/static-creds and its ttl) changes nothing.
@@ -43,15 +44,16 @@ type versionCache struct {
 
 	mu       sync.Mutex
 	sequence int
-	entries  map[string]*versionEntry
+	entries  *shares.Cache[string, *versionEntry]
 	swept    time.Time
 }
 
 type versionEntry struct {
-	path string
-	// changes are how often Sallyport changed it.
-	changes int
-	readAt  time.Time
+	namespace, path string
+	// change is another number whenever Sallyport changed it, and when it begins to be remembered: nobody joins a read
+	// that began before.
+	change int
+	readAt time.Time
 	// version of a secret that has some, and fields of one that has none.
 	version contentVersion
 	fields  map[string]versionedField
@@ -76,20 +78,21 @@ func newVersionCache(clk clock.PassiveClock) *versionCache {
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // crypto/rand never fails: it ends the program instead
 	return &versionCache{
-		clock: clk, instance: rand.Text(), key: key, entries: map[string]*versionEntry{}, swept: clk.Now(),
+		clock: clk, instance: rand.Text(), key: key, swept: clk.Now(),
+		entries: shares.NewCache[string, *versionEntry](heap.Versions, heap.VersionsShare),
 	}
 }
 
-// Get returns what is known of a secret of which these fields are wanted, and whether that is recent enough for a caller
-// with this interval.
+// Get returns what is known of a secret of which these fields are wanted, and whether that is recent enough for a
+// caller with this interval.
 func (c *versionCache) Get(
 	key string, wanted []string, interval time.Duration,
 ) (version contentVersion, fresh bool, failure error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.clock.Now()
-	entry := c.entries[key]
-	if entry == nil {
+	entry, known := c.entries.Get(key)
+	if !known {
 		return "", false, nil
 	}
 	entry.usedAt = now
@@ -129,14 +132,18 @@ func (c *versionCache) fieldVersion(entry *versionEntry, wanted []string) conten
 	return sequencedVersion(c.instance, sequences)
 }
 
-// BeginRead names a read of the secret at path that begins now. Reads have the same name while the secret was not
-// changed between them.
-func (c *versionCache) BeginRead(key, path string) string {
+// BeginRead names a read of the secret at path that begins now, for a namespace. Reads have the same name while the
+// secret was not changed between them.
+func (c *versionCache) BeginRead(namespace, key, path string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	entry := c.entry(key)
-	entry.path, entry.usedAt = path, c.clock.Now()
-	return key + "#" + strconv.Itoa(entry.changes)
+	entry, known := c.entries.Get(key)
+	if !known {
+		entry = c.newEntry(namespace)
+	}
+	entry.path = path
+	c.keep(key, entry)
+	return key + "#" + strconv.Itoa(entry.change)
 }
 
 // Record remembers a read that was started at the given time and returns the version of its content, as far as the
@@ -159,8 +166,7 @@ func (c *versionCache) Record(key string, secret *secrets.Secret, wanted []strin
 			entry.changesAt = started.Add(max(secret.ChangesIn+time.Second, changePause))
 		}
 	}
-	entry.usedAt = c.clock.Now()
-	c.sweep()
+	c.keep(key, entry)
 	return version
 }
 
@@ -203,8 +209,8 @@ func (c *versionCache) RecordFailure(key string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	entry := c.entry(key)
-	entry.failure, entry.failedAt, entry.usedAt = err, c.clock.Now(), c.clock.Now()
-	c.sweep()
+	entry.failure, entry.failedAt = err, c.clock.Now()
+	c.keep(key, entry)
 }
 
 // Invalidate makes the next caller read the secrets at a path, through whatever VaultConfig. A read that is under way
@@ -212,45 +218,59 @@ func (c *versionCache) RecordFailure(key string, err error) {
 func (c *versionCache) Invalidate(path string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, entry := range c.entries {
+	c.entries.Each(func(_ string, entry *versionEntry) {
 		if entry.path == path {
-			entry.readAt, entry.version, entry.fields = c.clock.Now(), "", nil
-			entry.changes++
+			c.sequence++
+			entry.readAt, entry.version, entry.fields, entry.change = c.clock.Now(), "", nil, c.sequence
 		}
-	}
+	})
 }
 
 // NextRead is the time until the next read of a secret is due for a caller with this interval.
 func (c *versionCache) NextRead(key string, interval time.Duration) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	entry := c.entries[key]
-	if entry == nil || entry.readAt.IsZero() {
+	entry, known := c.entries.Get(key)
+	if !known || entry.readAt.IsZero() {
 		return interval
 	}
 	return entry.dueAt(interval).Sub(c.clock.Now())
 }
 
-// entry returns what is remembered of a secret, and begins to remember it. The caller holds the lock.
+// entry returns what is remembered of a secret that is being read. If it had to give way meanwhile, what is recorded
+// counts for no namespace. The caller holds the lock.
 func (c *versionCache) entry(key string) *versionEntry {
-	if c.entries[key] == nil {
-		c.entries[key] = &versionEntry{}
+	if entry, known := c.entries.Get(key); known {
+		return entry
 	}
-	return c.entries[key]
+	return c.newEntry("")
 }
 
-// sweep forgets idle secrets. The caller holds the lock.
-func (c *versionCache) sweep() {
+func (c *versionCache) newEntry(namespace string) *versionEntry {
+	c.sequence++
+	return &versionEntry{namespace: namespace, change: c.sequence}
+}
+
+// entryPrice is for an entry beside its strings and fields, fieldPrice for a field beside its name.
+const (
+	entryPrice = 1024
+	fieldPrice = 128
+)
+
+// keep remembers an entry that was made or has changed, and forgets idle ones. The caller holds the lock.
+func (c *versionCache) keep(key string, entry *versionEntry) {
 	now := c.clock.Now()
+	entry.usedAt = now
+	weight := entryPrice + len(key) + len(entry.path)
+	for name := range entry.fields {
+		weight += fieldPrice + len(name)
+	}
+	c.entries.Add(entry.namespace, key, entry, int64(weight))
 	if now.Sub(c.swept) < idleTTL {
 		return
 	}
 	c.swept = now
-	for key, entry := range c.entries {
-		if now.Sub(entry.usedAt) >= idleTTL {
-			delete(c.entries, key)
-		}
-	}
+	c.entries.RemoveFunc(func(_ string, e *versionEntry) bool { return now.Sub(e.usedAt) >= idleTTL })
 }
 
 func (c *versionCache) digest(found bool, value any) (sum [sha256.Size]byte) {

@@ -3,6 +3,7 @@ package resolver
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -106,7 +107,8 @@ func TestFieldsOfASecretAreBounded(t *testing.T) {
 	for i := range 3 * maxFields {
 		c.Record("s", &secrets.Secret{}, []string{strconv.Itoa(i)}, clk.Now())
 	}
-	g.Expect(len(c.entries["s"].fields)).To(BeNumerically("<=", maxFields))
+	entry, _ := c.entries.Get("s")
+	g.Expect(len(entry.fields)).To(BeNumerically("<=", maxFields))
 }
 
 func TestAFailureIsSharedForAMomentOnly(t *testing.T) {
@@ -144,7 +146,8 @@ func TestASecretThatIsMadeAnewIsAnotherOne(t *testing.T) {
 	first = c.Record("v1", &secrets.Secret{Data: map[string]any{"a": "1"}}, ab, clk.Now())
 	clk.SetTime(clk.Now().Add(idleTTL))
 	c.Record("other", &secrets.Secret{Version: 1}, ab, clk.Now())
-	g.Expect(c.entries).NotTo(HaveKey("v1"))
+	_, known := c.entries.Get("v1")
+	g.Expect(known).To(BeFalse())
 	g.Expect(c.Record("v1", &secrets.Secret{Data: map[string]any{"a": "2"}}, ab, clk.Now())).NotTo(Equal(first), "also after it was forgotten")
 }
 
@@ -154,7 +157,26 @@ func TestForgottenSecretsLeaveNoTrace(t *testing.T) {
 	c.Record("old", &secrets.Secret{Version: 1}, ab, clk.Now())
 	clk.SetTime(clk.Now().Add(idleTTL))
 	c.Record("new", &secrets.Secret{Version: 1}, ab, clk.Now())
-	g.Expect(c.entries).To(HaveLen(1))
+	g.Expect(c.entries.Len()).To(Equal(1))
+}
+
+func TestANamespaceTakesItsShareOfTheMemoryOfSecrets(t *testing.T) {
+	g := NewWithT(t)
+	c, clk := newTestVersionCache()
+	remember := func(namespace, key string) {
+		c.BeginRead(namespace, key, key)
+		c.Record(key, &secrets.Secret{Version: 1}, ab, clk.Now())
+	}
+	remember("victim", "v")
+	first := c.BeginRead("greedy", "g0", "g0")
+	for i := range 10_000 {
+		remember("greedy", fmt.Sprint("g", i))
+	}
+	g.Expect(c.entries.Len()).To(BeNumerically("<", 2500), "as many as fit into a share")
+	_, fresh, _ := c.Get("v", ab, interval)
+	g.Expect(fresh).To(BeTrue())
+	g.Expect(c.BeginRead("greedy", "g0", "g0")).NotTo(Equal(first),
+		"what had to give way may have changed, so that nobody joins a read that began before")
 }
 
 func TestContentVersionsTellTheirNumber(t *testing.T) {

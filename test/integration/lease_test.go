@@ -481,6 +481,83 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		expectCondition(denied, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonPermissionDenied, ContainSubstring(`"read" on `+engine+"/creds/app"))
 	})
 
+	Describe("with a VaultConfig that logs in", func() {
+		var path string
+
+		// withLogin has the VaultConfig log in as bob, for tokens that live for some seconds.
+		withLogin := func(ttl string) {
+			mount := "userpass-" + namespace
+			path = "auth/" + mount + "/login/bob"
+			vault.EnableAuth(mount, "userpass")
+			DeferCleanup(func() { vault.DisableAuth(mount) })
+			vault.Write("auth/"+mount+"/users/bob", map[string]any{"password": "a password of bob", "token_policies": "leases", "token_ttl": ttl})
+			create(builder.Secret(namespace, "bob", map[string]string{"password": "a password of bob"}))
+			update(config, func(c *v1alpha1.VaultConfig) {
+				c.Spec.Auth = v1alpha1.VaultAuth{UserPass: &v1alpha1.PasswordAuth{
+					Mount: v1alpha1.MountPath(mount), Username: "bob", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "bob", Key: "password"},
+				}}
+			})
+		}
+		// expectKept asks for the volumes for two lives of a token, and has their users all the time.
+		expectKept := func(volumes ...*leasedVolume) {
+			GinkgoHelper()
+			first := volumes[0].files["username"]
+			for end := time.Now().Add(25 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+				for _, v := range volumes {
+					Expect(v.resolve(caller)).To(Succeed())
+					Expect(login(v)).To(Succeed())
+				}
+				Expect(volumes[0].files["username"]).To(Equal(first))
+			}
+		}
+
+		It("keeps them when the replica that logged in is gone, and gives them back", func() {
+			withLogin("10s")
+			create(creds("db", "app"))
+			other, err := cp.StartController(ctx, "sallyport-controller-token", log)
+			Expect(err).NotTo(HaveOccurred())
+			v, twin := volume("db").mounted(newCaller(other)), volume("db").mounted(newCaller(other))
+			Expect(other.Stop()).To(Succeed())
+			expectKept(v, twin)
+
+			By("the password being another, with which this replica cannot log in")
+			update(builder.Secret(namespace, "bob", nil), func(s *corev1.Secret) { s.Data["password"] = []byte("wrong") })
+			third, err := cp.StartController(ctx, "sallyport-controller-third", log)
+			Expect(err).NotTo(HaveOccurred())
+			DeferCleanup(func() { Expect(third.Stop()).To(Succeed()) })
+			last := newCaller(third)
+			first := v.files["username"]
+			for end := time.Now().Add(12 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+				Expect(v.resolve(last)).NotTo(Succeed())
+				Expect(login(v)).To(Succeed())
+			}
+			Expect(v.files["username"]).To(Equal(first))
+			for _, v := range []*leasedVolume{v, twin} {
+				Expect(last.release(v.leases)).To(Succeed())
+				Eventually(func() error { return login(v) }).Should(MatchError(env.ErrPostgresLogin))
+			}
+			Eventually(func() int { return vault.TokensFrom(path) }).Should(BeZero(), "nobody renews them any more")
+		})
+
+		It("keeps the token of a former login as long as a lease depends on it, and revokes it with the last one", func() {
+			withLogin("1h")
+			create(creds("db", "app"))
+			v, twin := volume("db").mounted(caller), volume("db").mounted(caller)
+			Eventually(func() int { return vault.TokensFrom(path) }).Should(Equal(1))
+			vault.Write("auth/userpass-"+namespace+"/users/bob", map[string]any{"token_ttl": "2h"})
+			update(config, func(c *v1alpha1.VaultConfig) {
+				c.Spec.Limits = &v1alpha1.VaultLimits{Timeout: &metav1.Duration{Duration: 9 * time.Second}}
+			})
+			Eventually(func() int { Expect(v.resolve(caller)).To(Succeed()); return vault.TokensFrom(path) }).Should(Equal(2))
+			Expect(login(v)).To(Succeed())
+			Expect(login(twin)).To(Succeed())
+			Expect(caller.release(twin.leases)).To(Succeed())
+			Consistently(func() int { return vault.TokensFrom(path) }).WithTimeout(2 * time.Second).Should(Equal(2))
+			Expect(caller.release(v.leases)).To(Succeed())
+			Eventually(func() int { return vault.TokensFrom(path) }).Should(Equal(1))
+		})
+	})
+
 	Describe("that is deleted together with its VaultConfig", func() {
 		// gone deletes objects and waits until the replica's cache knows, and the session is dropped.
 		gone := func(objects ...client.Object) {

@@ -54,6 +54,8 @@ func (r *Refresher) refresh(ctx context.Context, v *volume.Volume) {
 		return
 	}
 	logger := logr.FromContextOrDiscard(ctx).WithValues(logkeys.Volume, v.ID, logkeys.Pod, current.Pod)
+	ctx, done := r.Answers.Hold(ctx)
+	defer done()
 	// Without the lock: a slow resolver must not keep the kubelet from unpublishing the volume.
 	var response *resolverv1.ResolveResponse
 	err := fault.Guard(logr.NewContext(ctx, logger), func() (err error) {
@@ -125,6 +127,19 @@ func (r *Refresher) apply(ctx context.Context, v *volume.Volume, response *resol
 		return fault.In(err, "recording the refresh")
 	}
 	v.Recorded(current)
+	return r.storeToken(v)
+}
+
+// storeToken puts the token that the kubelet gave last beside the volume. The caller holds the volume's lock.
+func (r *Refresher) storeToken(v *volume.Volume) error {
+	token, differs := v.TokenToStore()
+	if !differs {
+		return nil
+	}
+	if err := r.Store.WriteToken(v.Dir, token); err != nil {
+		return fault.In(err, "recording the pod's token")
+	}
+	v.TokenStored(token)
 	return nil
 }
 

@@ -12,6 +12,16 @@ var (
 		Help: "Requests from nodes to this replica's resolver, by the reason of their outcome.",
 	}, []string{"reason"})
 
+	refusedCallers = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_resolver_refused_callers_total",
+		Help: "Requests to this replica's resolver of whoever is not the node plugin, or could not be known, by reason.",
+	}, []string{"reason"})
+
+	refusedConnections = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "sallyport_resolver_refused_connections_total",
+		Help: "Connections to this replica's resolver that were closed: over a limit, or without a known caller in time.",
+	})
+
 	duration = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "sallyport_resolver_request_duration_seconds",
 		Help:    "Time that this replica's resolver took for a request.",
@@ -22,7 +32,7 @@ var (
 // RegisterMetrics adds the resolver's metrics to a registry. A registry that has them already is left as it is, as when
 // one process runs several replicas.
 func RegisterMetrics(registry prometheus.Registerer) error {
-	for _, collector := range []prometheus.Collector{requests, duration} {
+	for _, collector := range []prometheus.Collector{requests, refusedCallers, refusedConnections, duration} {
 		if err := registry.Register(collector); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
 			return err
 		}

@@ -70,6 +70,9 @@ func (c *cluster) Create(_ context.Context, review *authenticationv1.TokenReview
 	}
 	if review.Spec.Audiences[0] == v1alpha1.AudienceNode {
 		who = &tokenClaims{namespace: "sallyport-system", serviceAccount: "sallyport-node", podName: "sallyport-node-1", podUID: "p", nodeName: "node-a", nodeUID: "uid-a"}
+		if claims, _ := parseUnreviewed(review.Spec.Token); claims.Kubernetes.Pod.Name != "" {
+			who.nodeName = claims.Kubernetes.Pod.Name // a test's own node
+		}
 	}
 	if who == nil {
 		return review, nil

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -21,6 +22,7 @@ import (
 	"sallyport.dev/sallyport/internal/resolver"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/internal/resolver/usage"
+	"sallyport.dev/sallyport/internal/shares"
 )
 
 // gracePeriod is how long requests under way may still take when the replica stops.
@@ -28,6 +30,10 @@ const gracePeriod = 10 * time.Second
 
 // changesWait bounds a long poll for changes. It is less than what a client allows for an attempt.
 const changesWait = 15 * time.Second
+
+// maxRequests is how many requests a connection may have under way, and how many a node, with however many connections:
+// a node plugin has one, and mounts 64 volumes at a time. What is more waits.
+const maxRequests = 64
 
 // Server is the gRPC service of one replica. Every replica serves; resolving needs no leader.
 type Server struct {
@@ -40,8 +46,10 @@ type Server struct {
 	volumes     *usage.VolumeTracker
 	events      *PodEvents
 	certificate *ServingCertificate
-	listener    net.Listener
-	log         logr.Logger
+	listener    *limitedListener
+	// nodes bound the requests under way of each.
+	nodes *shares.Turns[string]
+	log   logr.Logger
 	// lines limits the lines of the log about failed requests; unlogged is how many had none since the last.
 	lines    *rate.Limiter
 	unlogged atomic.Int64
@@ -70,7 +78,8 @@ func New(o Options) *Server {
 	return &Server{
 		engine: o.Engine, authorizer: o.Authorizer, connections: o.Connections,
 		leases: o.Leases, volumes: o.Volumes, events: o.Events,
-		certificate: o.Certificate, listener: o.Listener, log: o.Log, lines: rate.NewLimiter(5, 100),
+		certificate: o.Certificate, listener: newLimitedListener(o.Listener, unknownLife),
+		nodes: shares.NewTurns[string](maxRequests), log: o.Log, lines: rate.NewLimiter(5, 100),
 		stopping: make(chan struct{}),
 	}
 }
@@ -84,8 +93,8 @@ func (s *Server) Start(ctx context.Context) error {
 		grpc.Creds(credentials.NewTLS(s.certificate.TLSConfig())),
 		grpc.MaxRecvMsgSize(512<<10), // two tokens, a pod's volume attributes, and the leases of the volume
 		grpc.MaxSendMsgSize(resolverv1.MaxMessageBytes),
-		grpc.MaxConcurrentStreams(64),  // a client waits with what is more
-		grpc.MaxHeaderListSize(16<<10), // the node plugin's token
+		grpc.MaxConcurrentStreams(maxRequests), // a client waits with what is more
+		grpc.MaxHeaderListSize(16<<10),         // the node plugin's token
 		grpc.ConnectionTimeout(10*time.Second),
 		grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(64<<10),
 		grpc.ReadBufferSize(4<<10),
@@ -103,7 +112,7 @@ func (s *Server) Start(ctx context.Context) error {
 		server.GracefulStop()
 	}()
 	s.log.Info("serving the resolver", "address", s.listener.Addr().String())
-	if err := server.Serve(newLimitedListener(s.listener)); err != nil {
+	if err := server.Serve(s.listener); err != nil {
 		return err
 	}
 	<-stopped
@@ -170,9 +179,11 @@ func (s *Server) register(server *grpc.Server) {
 			StreamName: method.MethodName,
 			Handler: func(_ any, stream grpc.ServerStream) error {
 				response, err := s.intercept(stream.Context(), nil, info, func(ctx context.Context, _ any) (any, error) {
-					if _, err := s.authorizer.authorizeNode(ctx, bearer(ctx)); err != nil {
+					done, err := s.admit(ctx)
+					if err != nil {
 						return nil, err
 					}
+					defer done()
 					return method.Handler(s, ctx, stream.RecvMsg, nil)
 				})
 				if err != nil {
@@ -183,6 +194,23 @@ func (s *Server) register(server *grpc.Server) {
 		})
 	}
 	server.RegisterService(&service, s)
+}
+
+// admit lets the node plugin's requests in, each of a node's when it is its turn, and returns what to call afterwards.
+func (s *Server) admit(ctx context.Context) (done func(), err error) {
+	node, err := s.authorizer.authorizeNode(ctx, bearer(ctx))
+	if err != nil {
+		refusedCallers.WithLabelValues(fault.From(err).Reason).Inc()
+		return nil, err
+	}
+	if from, ok := peer.FromContext(ctx); ok {
+		s.listener.known(from.Addr.String())
+	}
+	done, err = s.nodes.Acquire(ctx, node.nodeName, 1)
+	if err != nil {
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "node %s has %d requests under way", node.nodeName, maxRequests)
+	}
+	return done, nil
 }
 
 // logFailure writes the line of a failed request; a flood of them has few, which say how many there were in between.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
@@ -92,27 +93,49 @@ func TestAFloodOfForgedTokensStarvesNoKnownNode(t *testing.T) {
 // served is a client of a real server over TLS.
 func served(t *testing.T, c *cluster) resolverv1.ResolverClient {
 	t.Helper()
+	return resolverv1.NewResolverClient(dialFrom(t, serve(t, c, unknownLife), "127.0.0.1"))
+}
+
+// serve starts a real server over TLS, and returns its address.
+func serve(t *testing.T, c *cluster, life time.Duration) string {
+	t.Helper()
 	g := NewWithT(t)
 	certificate, err := NewServingCertificate("replica", net.ParseIP("127.0.0.1"), clock.RealClock{})
 	g.Expect(err).NotTo(HaveOccurred())
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	g.Expect(err).NotTo(HaveOccurred())
+	server := New(Options{Authorizer: authorizerOf(c), Certificate: certificate, Listener: listener, Log: logr.Discard()})
+	server.listener.unknownLife = life
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() {
-		done <- New(Options{Authorizer: authorizerOf(c), Certificate: certificate, Listener: listener, Log: logr.Discard()}).Start(ctx)
-	}()
-	connection, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(
-		credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})))
-	g.Expect(err).NotTo(HaveOccurred())
+	go func() { done <- server.Start(ctx) }()
 	t.Cleanup(func() {
-		_ = connection.Close()
 		stop()
 		if err := <-done; err != nil {
 			t.Log(err)
 		}
 	})
-	return resolverv1.NewResolverClient(connection)
+	return listener.Addr().String()
+}
+
+// dialFrom is a client's connection that comes from an address of this machine.
+func dialFrom(t *testing.T, address, source string, options ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
+	options = append([]grpc.DialOption{
+		grpc.WithTransportCredentials(credentials.NewTLS(insecure())),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "tcp", address)
+		}),
+	}, options...)
+	connection, err := grpc.NewClient("passthrough:"+address, options...)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { _ = connection.Close() })
+	return connection
+}
+
+func insecure() *tls.Config {
+	return &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}}
 }
 
 func TestAMessageIsNotTakenBeforeTheCallerIsKnown(t *testing.T) {
@@ -137,7 +160,7 @@ func TestAPanicIsTheFaultOfOneRequest(t *testing.T) {
 
 func TestASourceHasItsShareOfConnections(t *testing.T) {
 	g := NewWithT(t)
-	l := newLimitedListener(nil)
+	l := newLimitedListener(nil, time.Minute)
 	for range maxConnectionsPerSource {
 		g.Expect(l.take("10.0.0.9")).To(BeTrue())
 	}

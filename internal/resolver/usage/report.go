@@ -16,6 +16,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/internal/status"
 )
 
 // +kubebuilder:rbac:groups=sallyport.dev,resources=connections/status,verbs=get;update;patch
@@ -76,6 +77,9 @@ func (r *MountStatusReporter) Start(ctx context.Context) error {
 
 func (r *MountStatusReporter) report(ctx context.Context) error {
 	published, err := r.configMaps.Get(ctx, resolverv1.ConfigMapName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil // of a new installation: nobody has asked any replica yet
+	}
 	if err != nil {
 		return fmt.Errorf("reading which replicas there are: %w", err)
 	}
@@ -105,7 +109,7 @@ func (r *MountStatusReporter) report(ctx context.Context) error {
 			continue
 		}
 		// One Connection whose status the API server does not take holds up no other.
-		if err := r.write(ctx, connection.DeepCopy(), next); err != nil {
+		if err := r.write(ctx, connection, next); err != nil {
 			failed = append(failed, fmt.Errorf("status of %s: %w", client.ObjectKeyFromObject(connection), err))
 		}
 	}
@@ -116,10 +120,9 @@ func (r *MountStatusReporter) report(ctx context.Context) error {
 func (r *MountStatusReporter) write(
 	ctx context.Context, connection *v1alpha1.Connection, next *v1alpha1.ConnectionMounts,
 ) error {
-	before := connection.DeepCopy()
-	connection.Status.Mounts = next
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	err := r.client.Status().Patch(ctx, connection, patch)
+	after := &v1alpha1.Connection{ObjectMeta: connection.ObjectMeta, Status: *connection.Status.DeepCopy()}
+	after.Status.Mounts = next
+	err := status.PatchConnection(ctx, r.client, after, &connection.Status)
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return nil // with the next report
 	}

@@ -15,6 +15,9 @@ import (
 
 const appRole = "appRole"
 
+// textCIDR is in Vault's answer to a login from an address that the role or the secret ID does not allow.
+const textCIDR = "CIDR restrictions"
+
 var _ = register(registration{
 	name: appRole, build: newAppRoleMethod,
 	connection: &connectionForm{
@@ -58,8 +61,45 @@ func newAppRoleMethod(input Input) (Method, error) {
 // Label implements Method.
 func (*appRoleMethod) Label() string { return appRole }
 
-// LimitsLogins is true: a secret ID can be good for a number of logins.
-func (*appRoleMethod) LimitsLogins() bool { return true }
+// FurtherLogins asks Vault about the secret ID, which a policy may allow. Source: POST
+// auth/MOUNT/role/NAME/secret-id/lookup.
+func (m *appRoleMethod) FurtherLogins(
+	ctx context.Context, conn *transport.Conn, made *LoginResult, c Credential,
+) Logins {
+	secretID := c.Secret
+	if m.unwrapper != nil {
+		known := m.unwrapper.known(c)
+		if known == nil {
+			return Logins{Unknown: true}
+		}
+		secretID = *known
+	}
+	if made.Info.roleName == "" {
+		return Logins{Unknown: true}
+	}
+	response, err := conn.Call(ctx, transport.Request{
+		Method: http.MethodPost, Path: "auth/" + m.mount + "/role/" + made.Info.roleName + "/secret-id/lookup",
+		Body: map[string]string{"secret_id": secretID.Reveal()}, Token: &made.Token, Namespace: m.vaultNamespace,
+		Actor: m.actor,
+	})
+	if err != nil {
+		return Logins{Unknown: true}
+	}
+	// Vault drops a secret ID with its last use, and says 0 of one without limit.
+	if _, found := response.Data["secret_id_num_uses"]; !found {
+		return Logins{Limited: true}
+	}
+	left := int(transport.Number(response.Data["secret_id_num_uses"]))
+	return Logins{Limited: left > 0, Left: left}
+}
+
+// Account implements Method. A secret ID that Vault itself wrapped is right, and offered no more once it is used up.
+func (m *appRoleMethod) Account() string {
+	if m.unwrapper != nil {
+		return ""
+	}
+	return m.account(m.roleID)
+}
 
 // Remedy implements Method.
 func (m *appRoleMethod) Remedy() string {
@@ -103,11 +143,11 @@ func (m *appRoleMethod) Login(ctx context.Context, conn *transport.Conn, c Crede
 		body: func() map[string]string {
 			return map[string]string{"role_id": m.roleID, "secret_id": secretID.Reveal()}
 		},
-		// Vault locks a role ID after five wrong secret IDs.
-		retryable: false,
-		diagnose:  m.diagnose,
+		// Vault locks a role ID after five wrong secret IDs. One that may not log in from here is not counted.
+		counted:  func(response *transport.Response) bool { return !response.Says(textCIDR) },
+		diagnose: m.diagnose,
 	})
-	if rejected, ok := errors.AsType[*RejectedError](err); ok && !rejected.Retryable && m.unwrapper != nil {
+	if rejected, ok := errors.AsType[*RejectedError](err); ok && rejected.Counted && m.unwrapper != nil {
 		m.unwrapper.forget()
 	}
 	return result, err
@@ -118,6 +158,10 @@ func (m *appRoleMethod) diagnose(response *transport.Response) (problem, remedy 
 		return "the role ID is locked after too many wrong secret IDs, or may not log in from here",
 			"unlock it (sys/locked-users) or wait; it is tried again now and then"
 	}
-	return "there is no such role ID, or the secret ID is wrong, used up or expired, or may not be used from here",
-		m.Remedy() + ", or correct " + m.field("roleID") + "; it is not tried again until one of them changes"
+	if response.Says(textCIDR) {
+		return "the secret ID or its role may not be used from the address of the controller",
+			"let secret_id_bound_cidrs of the role, and the secret ID's own, allow it; it is tried again now and then"
+	}
+	return "there is no such role ID, or the secret ID is wrong, used up or expired",
+		m.Remedy() + ", or correct " + m.field("roleID") + "; " + triedAgain
 }

@@ -69,7 +69,7 @@ func (m *certMethod) Login(ctx context.Context, conn *transport.Conn, c Credenti
 		body["name"] = m.role
 	}
 	result, err := m.send(ctx, bound, loginRequest{
-		path: "login", probe: "login", retryable: true, body: func() map[string]string { return body }, diagnose: m.diagnose,
+		path: "login", probe: "login", body: func() map[string]string { return body }, diagnose: m.diagnose,
 	})
 	if err != nil {
 		return nil, err

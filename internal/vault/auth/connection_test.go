@@ -97,17 +97,17 @@ func TestSentencesNameWhereALoginComesFrom(t *testing.T) {
 			func(m Method) string { return diagnosed(m.(*passwordMethod).diagnose, http.StatusBadRequest) },
 			words{
 				`put the right password into Secret shop/x, key "password", or correct spec.auth.userPass.username; ` +
-					"it is not tried again until that or the spec changes",
+					"it is tried again at once when one of these changes, and else rarely enough for nobody to be locked out",
 				`put the right password into Connection shop/x, key "password", or correct username; ` +
-					"it is not tried again until that or the spec changes",
+					"it is tried again at once when one of these changes, and else rarely enough for nobody to be locked out",
 			}},
 		{"a wrong secret ID", texts{"roleID": "r", "secretID": "s"},
 			func(m Method) string { return diagnosed(m.(*appRoleMethod).diagnose, http.StatusBadRequest) },
 			words{
 				`put a new secret ID into Secret shop/x, key "secretID", or correct spec.auth.appRole.roleID; ` +
-					"it is not tried again until one of them changes",
+					"it is tried again at once when one of these changes, and else rarely enough for nobody to be locked out",
 				`put a new secret ID into Connection shop/x, key "secretID", or correct roleID; ` +
-					"it is not tried again until one of them changes",
+					"it is tried again at once when one of these changes, and else rarely enough for nobody to be locked out",
 			}},
 		{"a mount", texts{"roleID": "r", "secretID": "s"},
 			func(m Method) string { return m.(*appRoleMethod).field("mount") },

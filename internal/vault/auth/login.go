@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -43,11 +44,24 @@ func newLoginMount(
 // IssuesToken implements Method.
 func (loginMount) IssuesToken() bool { return true }
 
-// LimitsLogins implements Method.
-func (loginMount) LimitsLogins() bool { return false }
+// Account implements Method.
+func (loginMount) Account() string { return "" }
+
+// FurtherLogins implements Method.
+func (loginMount) FurtherLogins(context.Context, *transport.Conn, *LoginResult, Credential) Logins {
+	return Logins{}
+}
 
 // Namespace implements Method.
 func (m loginMount) Namespace() string { return m.vaultNamespace }
+
+// account names what Vault locks after refused logins: a user, or a role ID. It stays in memory.
+func (m loginMount) account(name string) string {
+	return m.vaultNamespace + "\x00" + m.mount + "\x00" + strings.ToLower(name)
+}
+
+// triedAgain is what sentences say of a login that Vault counts: see session/accounts.go.
+const triedAgain = "it is tried again at once when one of these changes, and else rarely enough for nobody to be locked out"
 
 // config names the object that says how to log in.
 func (m loginMount) config() string { return m.source.subject.String() }
@@ -65,8 +79,8 @@ type loginRequest struct {
 	body func() map[string]string
 	// probe is a path below the mount that needs no token to be asked.
 	probe string
-	// retryable: however often wrong credentials are offered, nobody is locked out.
-	retryable bool
+	// counted tells of a denial whether Vault counts it, to lock the account; nil: of none.
+	counted func(response *transport.Response) bool
 	// diagnose says what is wrong with a login that Vault denied, and what cures it. Vault's texts are looked at, never
 	// handed on.
 	diagnose func(response *transport.Response) (problem, remedy string)
@@ -82,11 +96,11 @@ func (m loginMount) send(ctx context.Context, conn *transport.Conn, login loginR
 		r.Shown = "auth/" + m.mount + "/" + login.shown
 	}
 	response, err := conn.Call(ctx, r)
-	rejected := func(retryable bool, problem, remedy string) error {
+	rejected := func(counted bool, problem, remedy string) error {
 		return &RejectedError{fault.Waiting(
 			v1alpha1.ReasonAuthFailed, "%s → %d %s (%s)", r, response.Status, problem, m.actor,
 		).
-			WithRemedy("%s", remedy), retryable}
+			WithRemedy("%s", remedy), counted}
 	}
 	switch {
 	case err == nil && response.Auth != nil && response.Auth.ClientToken != "":
@@ -94,18 +108,19 @@ func (m loginMount) send(ctx context.Context, conn *transport.Conn, login loginR
 			Token: transport.NewToken(response.Auth.ClientToken), Info: loginInfo(response.Auth, conn.Now()),
 		}, nil
 	case err == nil && response.Auth != nil && response.Auth.MFARequirement != nil:
-		return nil, rejected(true, "Vault asks for a second factor", "a program has none: exempt this login from multi-factor authentication")
+		return nil, rejected(false, "Vault asks for a second factor", "a program has none: exempt this login from multi-factor authentication")
 	case err == nil:
 		return nil, fault.Transient(v1alpha1.ReasonVaultError, "%s → %d without a token (%s)", r, response.Status, m.actor)
 	case response == nil, response.Status < 400, response.Status >= 500, response.Is(http.StatusTooManyRequests):
 		return nil, err
 	}
 	if (response.Is(http.StatusForbidden) || response.Is(http.StatusNotFound)) && !m.exists(ctx, conn, login.probe) {
-		return nil, rejected(true, "no auth method is mounted there", "enable it in Vault, or correct "+m.field("mount"))
+		return nil, rejected(false, "no auth method is mounted there", "enable it in Vault, or correct "+m.field("mount"))
 	}
 	problem, remedy := login.diagnose(response)
 	// Vault says 403 before it looks at a password or a secret ID: the user is locked, or may not log in from here.
-	return nil, rejected(login.retryable || response.Is(http.StatusForbidden), problem, remedy)
+	counted := login.counted != nil && !response.Is(http.StatusForbidden) && login.counted(response)
+	return nil, rejected(counted, problem, remedy)
 }
 
 // exists tells whether there is an auth method at the mount. Vault denies an unknown path as it denies a login; a GET
@@ -130,6 +145,10 @@ func loginInfo(made *transport.ResponseAuth, now time.Time) TokenInfo {
 		Type:        made.TokenType,
 		NumUses:     made.NumUses,
 		FromLogin:   true,
+	}
+	info.roleName = made.Metadata["role_name"]
+	if _, err := transport.CleanPath("role", info.roleName); err != nil || strings.Contains(info.roleName, "/") {
+		info.roleName = ""
 	}
 	if life > 0 {
 		info.ExpireTime = now.Add(life)

@@ -25,8 +25,10 @@ type Method interface {
 	Remedy() string
 	// IssuesToken is whether the token is made by a login, and so Sallyport's to replace and to revoke.
 	IssuesToken() bool
-	// LimitsLogins is whether a credential may be good for a number of logins only, so that none is spent on a guess.
-	LimitsLogins() bool
+	// Account is what Vault may lock when logins are refused: a path that names it; empty if nothing can be locked.
+	Account() string
+	// FurtherLogins is how often the credential of a login is good for another one, as far as Vault tells its token.
+	FurtherLogins(ctx context.Context, conn *transport.Conn, made *LoginResult, c Credential) Logins
 	// Namespace of Vault that the token lives in.
 	Namespace() string
 }
@@ -37,6 +39,8 @@ type Credential struct {
 	// Fingerprint tells whether it changed, and lets a rejected credential be remembered without being kept. It stays
 	// in memory.
 	Fingerprint [sha256.Size]byte
+	// Version is the resource version of the Secret that it was read from, which says nothing of it; empty if unknown.
+	Version string
 }
 
 // NewCredential returns the credential that a secret text is.
@@ -55,9 +59,9 @@ type LoginResult struct {
 // RejectedError is a login that Vault answered with no.
 type RejectedError struct {
 	*fault.Fault
-	// Retryable: it may be tried again now and then with the same credential, because somebody may put it right in
-	// Vault, and nobody is locked out by it.
-	Retryable bool
+	// Counted: Vault counts it, and locks the account after a few. All others may be tried again within minutes,
+	// because somebody may put it right in Vault.
+	Counted bool
 }
 
 // Unwrap lets callers find the fault.

@@ -96,6 +96,9 @@ func (m *passwordMethod) Label() string {
 	return m.method + " user " + m.username
 }
 
+// Account implements Method.
+func (m *passwordMethod) Account() string { return m.account(m.username) }
+
 // Remedy implements Method.
 func (m *passwordMethod) Remedy() string { return "put the right password into " + m.source.key(m.ref) }
 
@@ -133,8 +136,8 @@ func (m *passwordMethod) Login(ctx context.Context, conn *transport.Conn, c Cred
 		shown: shown,
 		body:  func() map[string]string { return map[string]string{"password": c.Secret.Reveal()} },
 		// Vault locks a user after five wrong passwords, and an LDAP server may do so too.
-		retryable: false,
-		diagnose:  m.diagnose,
+		counted:  func(*transport.Response) bool { return true },
+		diagnose: m.diagnose,
 	})
 	if m.method == ldap && fault.Is(err, v1alpha1.ReasonVaultError) {
 		return nil, fault.From(err).WithRemedy("Vault's own log says more, and whether it reaches its LDAP server")
@@ -143,7 +146,7 @@ func (m *passwordMethod) Login(ctx context.Context, conn *transport.Conn, c Cred
 }
 
 func (m *passwordMethod) diagnose(response *transport.Response) (problem, remedy string) {
-	const again = "; it is not tried again until that or the spec changes"
+	const again = "; " + triedAgain
 	if response.Is(http.StatusForbidden) {
 		return "the user is locked after too many wrong passwords, or may not log in from here",
 			"unlock it (sys/locked-users) or wait, and " + m.Remedy() + "; it is tried again now and then"

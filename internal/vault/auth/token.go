@@ -34,8 +34,13 @@ func (tokenMethod) Label() string { return "token" }
 // IssuesToken is false: the token belongs to whoever put it into the Secret.
 func (tokenMethod) IssuesToken() bool { return false }
 
-// LimitsLogins implements Method.
-func (tokenMethod) LimitsLogins() bool { return false }
+// Account implements Method: to look a token up locks nothing.
+func (tokenMethod) Account() string { return "" }
+
+// FurtherLogins implements Method.
+func (tokenMethod) FurtherLogins(context.Context, *transport.Conn, *LoginResult, Credential) Logins {
+	return Logins{}
+}
 
 // Namespace implements Method.
 func (tokenMethod) Namespace() string { return "" }

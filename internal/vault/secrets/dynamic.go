@@ -29,6 +29,8 @@ type Issued struct {
 	ExpireTime time.Time
 	// Token that made it: a lease ends with it.
 	Token session.TokenTerm
+	// LeaseToken is that token where it should be kept with the lease; else zero.
+	LeaseToken session.LeaseToken
 }
 
 // Format prints path and version for every verb.
@@ -87,8 +89,10 @@ func newIssued(conn *session.Conn, found kvPath, response *transport.Response) *
 		issued.Lease = Lease{
 			ID: NewLeaseID(response.LeaseID), Duration: leaseDuration(response), Renewable: response.Renewable,
 		}
-		conn.DetachToken()
-		conn.ServeLeases()
+		conn.LeaseIssued(response.LeaseID)
+		if token, worthKeeping := conn.LeaseToken(); worthKeeping {
+			issued.LeaseToken = token
+		}
 		rememberLease(conn, found)
 		return issued
 	}
@@ -104,6 +108,12 @@ func issueRequest(conn *session.Conn, found kvPath, location Location) (transpor
 	r := newRequest(conn, http.MethodGet, found.apiPath(), `"read"`)
 	// Vault's own reason is not repeated: nobody knows what an engine's plugin puts into it.
 	r.Remedy = "check the path; vault read " + r.Path + " shows Vault's reason"
+	// Every request is a use, and the lease would end with the last one.
+	if uses := conn.TokenUses(); uses > 0 {
+		return r, fault.Waiting(v1alpha1.ReasonUseLimited,
+			"%s → no secret that lives as long as its token is made with one that was made for %d uses (%s)", r, uses, r.Actor).
+			WithRemedy("let the login make tokens without limit (token_num_uses=0 in its role), or put one into the Secret")
+	}
 	if !location.Write {
 		return r, nil
 	}

@@ -34,6 +34,13 @@ const (
 	maxLeaseDuration = 10 * 365 * 24 * time.Hour
 )
 
+// Operations of sys/leases.
+const (
+	operationRenew  = "renew"
+	operationLookUp = "lookup"
+	operationRevoke = "revoke"
+)
+
 // leaseDuration is what a response says, as far as a duration can hold it.
 func leaseDuration(response *transport.Response) time.Duration {
 	seconds := max(0, min(int64(response.LeaseDuration), int64(maxLeaseDuration/time.Second)))
@@ -47,7 +54,7 @@ var ErrLeaseGone = errors.New("the lease is gone")
 // be renewed, whatever the reason. Source: POST sys/leases/renew.
 func RenewLease(ctx context.Context, s *session.Session, id LeaseID, increment time.Duration) (Lease, error) {
 	response, err := callLease(
-		ctx, s, "renew", map[string]any{"lease_id": id.Reveal(), "increment": int64(increment / time.Second)},
+		ctx, s, operationRenew, id, map[string]any{"increment": int64(increment / time.Second)},
 	)
 	if err != nil {
 		return Lease{}, err
@@ -58,7 +65,7 @@ func RenewLease(ctx context.Context, s *session.Session, id LeaseID, increment t
 // LookUpLease returns what is left of a lease; ErrLeaseGone if there is none of this ID. Source: POST
 // sys/leases/lookup.
 func LookUpLease(ctx context.Context, s *session.Session, id LeaseID) (Lease, error) {
-	response, err := callLease(ctx, s, "lookup", map[string]any{"lease_id": id.Reveal()})
+	response, err := callLease(ctx, s, operationLookUp, id, map[string]any{})
 	if err != nil {
 		return Lease{}, err
 	}
@@ -70,7 +77,7 @@ func LookUpLease(ctx context.Context, s *session.Session, id LeaseID) (Lease, er
 // RevokeLease ends a lease, and with it the secret. Vault does the latter on its own, and goes on trying if the other
 // system is away. A lease that is gone is no error. Source: POST sys/leases/revoke.
 func RevokeLease(ctx context.Context, s *session.Session, id LeaseID) error {
-	_, err := callLease(ctx, s, "revoke", map[string]any{"lease_id": id.Reveal()})
+	_, err := callLease(ctx, s, operationRevoke, id, map[string]any{})
 	if errors.Is(err, ErrLeaseGone) {
 		return nil
 	}
@@ -78,14 +85,19 @@ func RevokeLease(ctx context.Context, s *session.Session, id LeaseID) error {
 }
 
 func callLease(
-	ctx context.Context, s *session.Session, operation string, body map[string]any,
-) (*transport.Response, error) {
-	var response *transport.Response
-	err := s.Do(ctx, func(ctx context.Context, conn *session.Conn) (err error) {
-		conn.ServeLeases()
+	ctx context.Context, s *session.Session, operation string, id LeaseID, body map[string]any,
+) (response *transport.Response, err error) {
+	body["lease_id"] = id.Reveal()
+	err = s.Do(ctx, func(ctx context.Context, conn *session.Conn) (err error) {
+		conn.LeaseServed()
 		response, err = conn.Call(ctx, transport.Request{
 			Method: http.MethodPost, Path: "sys/leases/" + operation, Body: body, Capability: `"update"`,
 		})
+		// That it is not known may also mean that it cannot be renewed.
+		gone := err != nil && response.Is(http.StatusBadRequest) && operation != operationRenew
+		if gone || err == nil && operation == operationRevoke {
+			conn.LeaseEnded(id.Reveal())
+		}
 		return err
 	})
 	if err != nil && response.Is(http.StatusBadRequest) {

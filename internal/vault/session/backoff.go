@@ -11,8 +11,8 @@ import (
 // backoff holds an action back after failures, for a pause that doubles with each failure up to a bound. A session has
 // three:
 //
-//	loginBackoff   a credential that Vault does not accept is not offered again: for 30 s to 5 min where nobody can be
-//	               locked out by it, for there may soon be the missing role, and else until the credential is another
+//	loginBackoff   a credential that Vault does not accept is offered again after 30 s to 5 min, for somebody may put it
+//	               right in Vault; where Vault counts refused logins, accounts decides instead
 //	renewBackoff   a token that could not be kept alive, but still lives, is used as it is for 2 s to 1 min
 //	policyRecheck  a request that is denied to a living token leads to a login, to see whether there are new policies,
 //	               5 min after the last login at the earliest, and 6 h if that is always in vain
@@ -26,23 +26,19 @@ import (
 //	│ open  │ ──────────────────────────────────────▶ │ held │ ──┐ fail: until a later time
 //	└───────┘                                         └──────┘ ◀─┘
 //	  ▲   ▲             the pause is over                │  │
-//	  │   └──────────────────────────────────────────────┘  │ failForGood
-//	  │                                                     ▼
-//	  │          reset, or another credential        ┌──────────────┐
-//	  └───────────────────────────────────────────── │ held for good│
-//	             (from every state; the next         └──────────────┘
-//	              pause is the first again)
+//	  │   └──────────────────────────────────────────────┘  │
+//	  └─────────────────────────────────────────────────────┘
+//	       reset, or another credential (from both states; the next pause is the first again)
 //
-// flowcontrol.Backoff knows no state that lasts, no error to repeat, and forgets by a clock of its own when nobody asks
-// for long. The caller guards it.
+// flowcontrol.Backoff knows no error to repeat, and forgets by a clock of its own when nobody asks for long. The caller
+// guards it.
 type backoff struct {
 	schedule wait.Backoff
 	// next are the pauses of the schedule that are still to come; the zero value: all.
 	next wait.Backoff
 	// pause that is kept, or was last; zero: none has been yet.
-	pause   time.Duration
-	until   time.Time
-	forGood bool
+	pause time.Duration
+	until time.Time
 	// err of the last failure; nil: there is none.
 	err error
 	// credential that the failure is about; zero if it does not matter.
@@ -75,28 +71,36 @@ func (b *backoff) hold(from time.Time) {
 
 // fail notes a failure with a credential, and holds the action back for the next pause.
 func (b *backoff) fail(now time.Time, credential [sha256.Size]byte, err error) {
-	if b.credential != credential || b.forGood {
+	if b.credential != credential {
 		b.reset()
 	}
 	b.step()
 	b.until, b.credential, b.err = now.Add(b.pause), credential, err
 }
 
-// failForGood notes a failure with a credential, with which the action is not tried again.
-func (b *backoff) failForGood(credential [sha256.Size]byte, err error) {
+// note a failure with a credential without holding the action back.
+func (b *backoff) note(credential [sha256.Size]byte, err error) {
 	b.reset()
-	b.forGood, b.credential, b.err = true, credential, err
+	b.credential, b.err = credential, err
 }
 
 // reset forgets all failures.
 func (b *backoff) reset() { *b = backoff{schedule: b.schedule} }
 
 // held tells whether the action is held back.
-func (b *backoff) held(now time.Time) bool { return b.forGood || now.Before(b.until) }
+func (b *backoff) held(now time.Time) bool { return now.Before(b.until) }
 
 // heldFor returns the last error with this credential while the action is held back with it; nil if it may be tried.
 func (b *backoff) heldFor(now time.Time, credential [sha256.Size]byte) error {
-	if b.credential != credential || !b.held(now) {
+	if !b.held(now) {
+		return nil
+	}
+	return b.last(credential)
+}
+
+// last returns the last error with this credential.
+func (b *backoff) last(credential [sha256.Size]byte) error {
+	if b.credential != credential {
 		return nil
 	}
 	return b.err

@@ -66,16 +66,8 @@ func (c *Conn) Now() time.Time { return c.session.holder.now() }
 // TokenTerm is which token the requests are made with, and how long it lives.
 func (c *Conn) TokenTerm() TokenTerm { return c.login.term() }
 
-// DetachToken leaves the token to its own end, because something that was made with it lives no longer than it.
-func (c *Conn) DetachToken() { c.login.ref.Detach() }
-
-// ServeLeases notes that leases depend on the session: when it ends, or can log in no more, they can be revoked with
-// its last login for a while, see Sessions.Draining.
-func (c *Conn) ServeLeases() {
-	c.session.holder.mu.Lock()
-	defer c.session.holder.mu.Unlock()
-	c.session.holder.servesLeases = true
-}
+// TokenUses is for how many requests the token was made; zero: without limit.
+func (c *Conn) TokenUses() int { return c.login.info.NumUses }
 
 // NextRenewal is when Renew should be called: after about two thirds of what was left of the token's life at the last
 // login or renewal, spread a little so that many sessions do not come at once. It does not move between two renewals.

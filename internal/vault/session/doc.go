@@ -4,8 +4,9 @@
 // Do is the one way to make requests with a session's token, which nobody sees. What to ask of Vault the package does
 // not know; the packages above keep what they know of a Vault in a Slot of the session.
 //
-// Files depend on each other in one direction: backoff, renewaltime, tokenref, revoke < environment < connector <
-// tokenholder < login < renew < ready < forbidden < session < do < draining < set < ephemeral < sessions.
+// Files depend on each other in one direction: accounts, backoff, renewaltime, tokenref, revoke < environment <
+// connector < tokenholder < login < renew < ready < forbidden < session < do < draining < set < ephemeral < sessions <
+// leasetoken.
 //
 // The package must not write to Kubernetes, repeat a request except with another token after a 403 (the caller's work
 // queue owns back-off), or let a token out in an error or a log. Two kinds of goroutines outlive a call: a step that

@@ -72,14 +72,6 @@ func drainKeyOf(h *tokenHolder) drainKey {
 	return key
 }
 
-// drainingHolder is the holder of nothing but the last login of another.
-func drainingHolder(h *tokenHolder, last *login) *tokenHolder {
-	return &tokenHolder{
-		environment: h.environment, config: h.config, subject: h.subject, connector: h.connector, method: h.method,
-		workload: h.workload, login: last, onlyDrains: true,
-	}
-}
-
 // add keeps a login that a session gives up, in place of what is kept of its former ones.
 func (d *draining) add(h *tokenHolder, last *login) {
 	key, now := drainKeyOf(h), d.clock.Now()
@@ -90,7 +82,7 @@ func (d *draining) add(h *tokenHolder, last *login) {
 		return
 	}
 	d.byKey[key] = drained{
-		session: &Session{holder: drainingHolder(h, last), used: now}, until: now.Add(drainTime), release: last.ref.Acquire(),
+		session: &Session{holder: fixedHolder(h, last), used: now}, until: now.Add(drainTime), release: last.ref.Acquire(),
 	}
 }
 

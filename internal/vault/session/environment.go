@@ -1,8 +1,10 @@
 package session
 
 import (
+	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,8 +26,14 @@ type environment struct {
 	networks    *networks.Guard
 	pool        *transport.Pool
 	revocations revocationQueue
+	leases      leaseRegister
+	accounts    *accounts
+	// leading tells whether this is the replica that logs in first where a refused login counts.
+	leading func() bool
 	// source says in sentences where settings and credentials of a config come from.
 	source func(*v1alpha1.VaultConfig) auth.Source
+	// turned is called when a session can be used no more, or again; nil while nobody wants to know.
+	turned atomic.Pointer[func(types.NamespacedName)]
 	// connChanged is called when a session gave up a way to Vault.
 	connChanged func()
 }

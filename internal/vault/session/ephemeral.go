@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -17,19 +16,12 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// maxRejectedLogins bounds how many logins are remembered that Vault did not accept. The one that was asked for longest
-// ago goes first.
-const maxRejectedLogins = 10000
-
 // ephemeralPool holds the sessions whose credentials are in memory only.
 type ephemeralPool struct {
 	environment *environment // of the sessions that have an object
 
 	mu    sync.Mutex
 	byKey map[[sha256.Size]byte]*entry
-	// rejected are the backoffs of logins that Vault does not accept, so that no user is locked out by logins that
-	// follow each other.
-	rejected *cache.LRUExpireCache
 }
 
 type entry struct {
@@ -39,11 +31,7 @@ type entry struct {
 }
 
 func newEphemeralPool(env *environment) *ephemeralPool {
-	return &ephemeralPool{
-		environment: env, byKey: map[[sha256.Size]byte]*entry{}, rejected: cache.NewLRUExpireCacheWithClock(
-			maxRejectedLogins, env.clock,
-		),
-	}
+	return &ephemeralPool{environment: env, byKey: map[[sha256.Size]byte]*entry{}}
 }
 
 // ephemeralKey tells one login from another. It stays in memory.
@@ -70,14 +58,12 @@ func (p *ephemeralPool) acquire(
 		reader: inMemory(
 			func() map[string]string { return credentials },
 		), allowed: p.environment.allowed, clock: p.environment.clock,
-		timeout: p.environment.timeout, source: auth.FromConnectionKeys,
+		timeout: p.environment.timeout, source: auth.FromConnectionKeys, accounts: p.environment.accounts,
+		leading: func() bool { return true },
 	})
 	session, err := own.session(config, nil)
 	if err != nil {
 		return nil, err
-	}
-	if former, found := p.rejected.Get(key); found {
-		session.holder.loginBackoff, _ = former.(backoff)
 	}
 	p.byKey[key] = &entry{own: own, session: session, users: 1}
 	return p.byKey[key], nil
@@ -90,16 +76,7 @@ func (p *ephemeralPool) release(key [sha256.Size]byte, released *entry) {
 		return
 	}
 	delete(p.byKey, key)
-	holder := released.session.holder
-	holder.mu.Lock()
-	last := holder.loginBackoff
-	holder.mu.Unlock()
-	if last.err != nil && holder.method.IssuesToken() { // a token locks nobody out
-		p.rejected.Add(key, last, idleTime)
-	} else {
-		p.rejected.Remove(key)
-	}
-	released.own.forget(holder.config.UID)
+	released.own.forget(released.session.holder.config.UID)
 }
 
 // inMemory answers for any Secret with the same keys. It is a function, so that nothing can print it.

@@ -13,7 +13,7 @@ import (
 // handleForbidden finds out why Vault denied a request. It returns another login if the credential changed or a new
 // login gave one, the same one if the token is good, and a fault if it is dead.
 func (h *tokenHolder) handleForbidden(ctx context.Context, denied *login) (*login, error) {
-	if h.onlyDrains {
+	if h.fixed {
 		return denied, nil
 	}
 	return h.share(ctx, "forbidden", func(ctx context.Context) (*login, error) {
@@ -28,7 +28,7 @@ func (h *tokenHolder) handleForbidden(ctx context.Context, denied *login) (*logi
 		_, err = auth.LookUp(ctx, denied.conn, denied.token, h.method.Namespace(), h.actor(), h.method.Remedy())
 		dead := fault.Is(err, v1alpha1.ReasonAuthFailed)
 		switch {
-		case !dead && !h.mayHaveNewPolicies():
+		case !dead && !h.mayHaveNewPolicies(ctx, denied):
 			return denied, nil // if Vault did not answer, its denial is still the best that is known
 		case !h.method.IssuesToken():
 			h.clearToken()
@@ -43,11 +43,7 @@ func (h *tokenHolder) handleForbidden(ctx context.Context, denied *login) (*logi
 
 // logInAnew replaces a token that is dead, or that may lack policies. In the latter case nothing is lost if that fails.
 func (h *tokenHolder) logInAnew(ctx context.Context, denied *login, dead bool) (*login, error) {
-	err := h.rejected(denied.credential)
-	var next *login
-	if err == nil {
-		next, err = h.logIn(ctx, denied.base, denied.credential, denied)
-	}
+	next, err := h.logIn(ctx, denied.base, denied.credential, denied)
 	switch {
 	case err != nil && !dead:
 		return denied, nil
@@ -69,9 +65,21 @@ func (h *tokenHolder) logInAnew(ctx context.Context, denied *login, dead bool) (
 }
 
 // mayHaveNewPolicies: a token has the policies that its role had at the login. What is denied to it may have been
-// granted since.
-func (h *tokenHolder) mayHaveNewPolicies() bool {
+// granted since. No login is spent on that where there may be few of them.
+func (h *tokenHolder) mayHaveNewPolicies(ctx context.Context, denied *login) bool {
+	h.mu.Lock()
+	held := h.policyRecheck.held(h.now())
+	h.mu.Unlock()
+	if !h.method.IssuesToken() || held {
+		return false
+	}
+	made := &auth.LoginResult{Token: denied.token, Info: denied.info}
+	logins := h.method.FurtherLogins(ctx, denied.conn, made, denied.credential)
+	if !logins.Unknown && !logins.Limited {
+		return true
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.method.IssuesToken() && !h.method.LimitsLogins() && !h.policyRecheck.held(h.now())
+	h.policyRecheck.hold(h.now())
+	return false
 }

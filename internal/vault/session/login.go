@@ -1,8 +1,8 @@
 package session
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -15,6 +15,14 @@ import (
 func (h *tokenHolder) logIn(
 	ctx context.Context, conn *transport.Conn, c auth.Credential, former *login,
 ) (*login, error) {
+	release, err := h.offers.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if err := h.offers.held(c); err != nil {
+		return nil, err
+	}
 	result, err := h.method.Login(ctx, conn, c)
 	switch {
 	case fault.Is(err, v1alpha1.ReasonAuthFailed):
@@ -22,6 +30,8 @@ func (h *tokenHolder) logIn(
 	case err != nil:
 		return nil, err
 	}
+	h.offers.accept(c)
+	result.Info.Logins = h.method.FurtherLogins(ctx, wayFor(conn, result), result, c)
 	if former != nil && !result.Info.FromLogin && former.credential.Fingerprint == c.Fingerprint {
 		result.Info.LastRenewal = former.info.LastRenewal
 	}
@@ -32,11 +42,10 @@ func (h *tokenHolder) logIn(
 func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *auth.LoginResult) *login {
 	now := h.now()
 	next := &login{
-		base: base, conn: result.Conn, credential: c, token: result.Token, info: result.Info, since: now, ref: newTokenRef(),
-		renewAt: renewalTime(result.Info, now, h.config.UID),
-	}
-	if next.conn == nil {
-		next.conn = base
+		base: base, conn: wayFor(base, result), credential: c, token: result.Token, info: result.Info, since: now, looked: now,
+		ref:       newTokenRef(),
+		namespace: h.method.Namespace(),
+		renewAt:   renewalTime(result.Info, now, h.config.UID),
 	}
 	if name := result.Info.StableName(); name != "" {
 		next.ref.id = fmt.Sprintf("%s/%s/%s", h.config.Namespace, h.config.Name, name)
@@ -45,7 +54,7 @@ func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *
 	if result.Info.FromLogin && result.Info.Type != "batch" {
 		next.ref.revoke = func() {
 			h.environment.revocations.add(revocation{
-				conn: next.conn, token: next.token, namespace: h.method.Namespace(), owner: h.config.Namespace,
+				conn: wayOf(h, next), token: next.token, namespace: next.namespace, owner: h.config.Namespace,
 				actor: h.actor(), pauses: revocationPauses,
 			})
 		}
@@ -58,12 +67,17 @@ func (h *tokenHolder) setLogin(next *login) *login {
 	h.mu.Lock()
 	former := h.login
 	h.login, h.checked = next, h.now()
-	h.loginBackoff.reset()
 	h.renewBackoff.reset()
 	h.policyRecheck.hold(next.since)
+	parked := h.parked
+	h.parked = nil
+	turn(h, false)
 	h.mu.Unlock()
 	if former != nil && former.ref != next.ref {
 		former.ref.Close()
+	}
+	if parked != nil {
+		parked.ref.Close()
 	}
 	return next
 }
@@ -71,21 +85,13 @@ func (h *tokenHolder) setLogin(next *login) *login {
 // reject remembers that Vault does not accept a credential, and returns why.
 func (h *tokenHolder) reject(c auth.Credential, err error) error {
 	err = notSent(err)
+	h.offers.reject(c, err)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if rejected, ok := errors.AsType[*auth.RejectedError](err); ok && rejected.Retryable {
-		h.loginBackoff.fail(h.now(), c.Fingerprint, err)
-	} else {
-		h.loginBackoff.failForGood(c.Fingerprint, err)
+	if h.login == nil {
+		turn(h, true)
 	}
 	return err
-}
-
-// rejected returns why Vault did not accept this credential earlier, nil if it may be offered.
-func (h *tokenHolder) rejected(c auth.Credential) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.loginBackoff.heldFor(h.now(), c.Fingerprint)
 }
 
 // notSent is what a failed login or renewal means to the request that waits for it: that was not sent, so nothing about
@@ -95,4 +101,17 @@ func notSent(err error) error {
 		return fault.From(err).WithOutcomeUnknown(false)
 	}
 	return err
+}
+
+// wayOf is the way to Vault for requests with a login's token as it is now: certificates may have changed.
+func wayOf(h *tokenHolder, of *login) *transport.Conn {
+	if latest := h.connector.latest(); latest != nil && of.conn == of.base {
+		return latest
+	}
+	return of.conn
+}
+
+// wayFor is the way to Vault that a new token is good for.
+func wayFor(conn *transport.Conn, made *auth.LoginResult) *transport.Conn {
+	return cmp.Or(made.Conn, conn)
 }

@@ -20,7 +20,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	config := &v1alpha1.VaultConfig{}
 	config.Spec.Auth.Token = &v1alpha1.TokenAuth{}
 	config.Spec.URL = "https://vault"
-	env := &environment{clock: clock.RealClock{}, source: auth.FromSpec}
+	env := &environment{clock: clock.RealClock{}, source: auth.FromSpec, accounts: newAccounts(clock.RealClock{})}
 	sessions := &Sessions{set: newSessionSet(env), ephemeral: newEphemeralPool(env)}
 	session, err := newSession(env, config, nil)
 	if err != nil {
@@ -32,14 +32,13 @@ func TestNothingPrintsSecrets(t *testing.T) {
 			ExpireTime: time.Now(),
 		}, ref: newTokenRef(),
 	}
-	rejected := &auth.RejectedError{Fault: fault.Transient("AuthFailed", "no"), Retryable: true}
-	session.holder.loginBackoff.fail(time.Now(), [sha256.Size]byte{}, rejected)
+	rejected := &auth.RejectedError{Fault: fault.Transient("AuthFailed", "no"), Counted: true}
+	session.holder.offers.reject(auth.NewCredential(secret), rejected)
 	reader := inMemory(func() map[string]string { return map[string]string{"password": secret} })
 	pool := sessions.ephemeral
 	pool.byKey[[sha256.Size]byte{}] = &entry{
 		own: newSessionSet(&environment{reader: reader, clock: clock.RealClock{}}), session: session, users: 1,
 	}
-	pool.rejected.Add("x", session.holder.loginBackoff, time.Hour)
 	redaction.Check(t, map[string]any{
 		"token holder":          session.holder,
 		"login":                 session.holder.login,
@@ -48,7 +47,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		"sessions":              sessions,
 		"session set":           sessions.set,
 		"conn":                  &Conn{session: session, login: session.holder.login},
-		"backoff":               session.holder.loginBackoff,
+		"backoff":               session.holder.offers,
 		"revocation":            revocation{token: token},
 		"revocations":           &revocationQueue{lanes: map[revocationLane]*laneQueue{{}: {queue: []revocation{{token: token}}}}},
 		"ephemeral sessions":    pool,

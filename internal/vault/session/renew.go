@@ -13,14 +13,22 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
+// lookAgainAfter is when a token is looked up again that may not look itself up.
+const lookAgainAfter = 3 * time.Minute
+
 // renewalDue: it is time to keep a token alive that was obtained by login. The caller holds the lock.
 func (h *tokenHolder) renewalDue(now time.Time) bool {
-	autoRenew := h.config.Spec.AutoRenew == nil || *h.config.Spec.AutoRenew
 	switch current := h.login; {
-	case current == nil, !current.info.FromLogin, !autoRenew, current.renewAt.IsZero(), now.Before(current.renewAt):
+	case current == nil, !current.info.FromLogin, !mayRenew(h.config),
+		current.renewAt.IsZero(), now.Before(current.renewAt):
 		return false
 	}
 	return !h.renewBackoff.held(now)
+}
+
+// mayRenew tells whether Sallyport may keep tokens alive.
+func mayRenew(config *v1alpha1.VaultConfig) bool {
+	return config.Spec.AutoRenew == nil || *config.Spec.AutoRenew
 }
 
 // keepAlive extends the life of a living token if that is due. If it cannot, the token is used for as long as it lives.
@@ -44,15 +52,37 @@ func (h *tokenHolder) keepAlive(ctx context.Context, conn *transport.Conn, c aut
 		// its own (500).
 	}
 	// The new token is there before the old one is given up.
-	err := h.rejected(c)
+	next, err := h.logIn(ctx, conn, c, current)
 	if err == nil {
-		var next *login
-		if next, err = h.logIn(ctx, conn, c, current); err == nil {
-			return next
-		}
+		return next
 	}
 	h.renewalFailed(err)
 	return h.confirm(current)
+}
+
+// lookAgain looks a token up that could not be looked up, for its policies may allow that by now.
+func (h *tokenHolder) lookAgain(ctx context.Context, current *login) *login {
+	now := h.now()
+	if !current.info.Opaque || now.Sub(current.looked) < lookAgainAfter {
+		return current
+	}
+	next := *current
+	next.looked = now
+	info, err := auth.LookUp(ctx, current.conn, current.token, h.method.Namespace(), h.actor(), h.method.Remedy())
+	if err == nil && !info.Opaque {
+		next.info, next.renewAt = info, renewalTime(info, now, h.config.UID)
+	}
+	return h.replace(current, &next)
+}
+
+// replace what is known of a login, unless it is another by now.
+func (h *tokenHolder) replace(current, next *login) *login {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.login == current { // else the credential changed meanwhile
+		h.login = next
+	}
+	return next
 }
 
 // renewalFailed remembers that the token could not be kept alive this time.
@@ -77,7 +107,7 @@ func (h *tokenHolder) renew(ctx context.Context, current *login) (*login, error)
 		Path:       "auth/token/renew-self",
 		Body:       map[string]string{"increment": fmt.Sprintf("%ds", int64(current.info.CreationTTL/time.Second))},
 		Token:      &current.token,
-		Namespace:  h.method.Namespace(),
+		Namespace:  current.namespace,
 		Capability: `"update"`,
 		Actor:      h.actor(),
 	}
@@ -93,11 +123,9 @@ func (h *tokenHolder) renew(ctx context.Context, current *login) (*login, error)
 	next.info = current.info.Renewed(life, response.Auth.Renewable, h.now())
 	next.renewAt = renewalTime(next.info, h.now(), h.config.UID)
 
+	h.replace(current, &next)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.login == current { // else the credential changed meanwhile
-		h.login = &next
-		h.renewBackoff.reset()
-	}
+	h.renewBackoff.reset()
 	return &next, nil
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/utils/clock"
+
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault/auth"
 )
@@ -52,6 +54,9 @@ func (s *Session) Token() auth.TokenInfo {
 	return info
 }
 
+// Namespace is that of the object that says how to log in.
+func (s *Session) Namespace() string { return s.holder.subject.Namespace }
+
 // WorkloadKey is the workload, as namespace/name of its service account, whose identity the session has; empty for the
 // VaultConfig's own.
 func (s *Session) WorkloadKey() string {
@@ -78,7 +83,8 @@ func (s *Session) Format(state fmt.State, _ rune) {
 func (s *Session) Actor() string { return s.holder.actor() }
 
 // touch notes that somebody uses the session now.
-func (s *Session) touch(workload *auth.Workload) {
+func (s *Session) touch(config *v1alpha1.VaultConfig, workload *auth.Workload) {
+	s.holder.offers.tell(config)
 	s.mu.Lock()
 	s.used = s.holder.now()
 	s.mu.Unlock()
@@ -91,4 +97,21 @@ func (s *Session) idleSince(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return now.Sub(s.used)
+}
+
+// Slot is a place in each session where a package above keeps what it knows of that Vault. The session does not look
+// into it, and what is in it ends with the session.
+type Slot[T any] struct {
+	// New makes what a session's slot holds. The clock is that of the session.
+	New func(clock.PassiveClock) *T
+}
+
+// Of returns what the session's slot holds.
+func (k *Slot[T]) Of(s *Session) *T {
+	held, found := s.slots.Load(k)
+	if !found {
+		held, _ = s.slots.LoadOrStore(k, k.New(s.holder.environment.clock))
+	}
+	value, _ := held.(*T)
+	return value
 }

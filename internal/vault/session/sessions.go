@@ -40,6 +40,10 @@ type Options struct {
 	Networks *networks.Guard
 	// Clock decides when something is due. The real clock if nil.
 	Clock clock.PassiveClock
+	// Leading tells whether this replica is the one whose VaultConfig controller works. Where Vault counts refused
+	// logins, to lock the account, it logs in first, and the others when the object's status says that Vault accepts
+	// the login. Always true if nil.
+	Leading func() bool
 	// Timeout of one request to Vault, its response included, where spec.limits sets none; 10 s if zero.
 	Timeout time.Duration
 }
@@ -67,9 +71,12 @@ func NewSessions(options Options) (*Sessions, error) {
 	if options.Timeout <= 0 {
 		options.Timeout = defaultTimeout
 	}
+	if options.Leading == nil {
+		options.Leading = func() bool { return true }
+	}
 	env := &environment{
 		reader: options.Reader, kubernetes: options.Kubernetes, allowed: allowed, clock: options.Clock,
-		timeout: options.Timeout, networks: options.Networks,
+		timeout: options.Timeout, networks: options.Networks, accounts: newAccounts(options.Clock), leading: options.Leading,
 		source: auth.FromSpec,
 	}
 	return &Sessions{set: newSessionSet(env), ephemeral: newEphemeralPool(env)}, nil
@@ -151,6 +158,15 @@ func (s *Sessions) Health(ctx context.Context, config *v1alpha1.VaultConfig) (tr
 	}
 	return session.Health(ctx)
 }
+
+// OnTurn has a function called when the session of a VaultConfig can be used no more, or again. It must not call back.
+func (s *Sessions) OnTurn(turned func(config types.NamespacedName)) {
+	s.set.environment.turned.Store(&turned)
+}
+
+// RefusedLogin is the last login of a VaultConfig that Vault refused and counted, since it accepted one; the zero value
+// if there is none.
+func (s *Sessions) RefusedLogin(uid types.UID) Refused { return s.set.refusedLogin(uid) }
 
 // Forget drops the sessions of an object that no longer exists, and their connections if no other session uses them.
 // Tokens that they obtained by login are revoked as soon as nothing depends on them; one that somebody put into a

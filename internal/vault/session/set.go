@@ -36,6 +36,17 @@ func newSessionSet(env *environment) *sessionSet {
 	return s
 }
 
+// refusedLogin is that of the session with the object's own identity.
+func (s *sessionSet) refusedLogin(uid types.UID) Refused {
+	s.mu.Lock()
+	session := s.byUID[uid][sessionKey{}]
+	s.mu.Unlock()
+	if session == nil {
+		return Refused{}
+	}
+	return session.holder.offers.last()
+}
+
 // forget drops the sessions of an object.
 func (s *sessionSet) forget(uid types.UID) {
 	s.mu.Lock()
@@ -98,7 +109,7 @@ func (s *sessionSet) drained(key drainKey) *Session {
 		for _, session := range sessions {
 			last := session.holder.current()
 			if last != nil && drainKeyOf(session.holder) == key {
-				return &Session{holder: drainingHolder(session.holder, last)}
+				return &Session{holder: fixedHolder(session.holder, last)}
 			}
 		}
 	}
@@ -108,8 +119,13 @@ func (s *sessionSet) drained(key drainKey) *Session {
 // session returns the session of a VaultConfig, logged in or not.
 func (s *sessionSet) session(config *v1alpha1.VaultConfig, workload *auth.Workload) (*Session, error) {
 	session, former, err := s.choose(config, workload)
-	for _, session := range former {
-		session.holder.close()
+	for _, replaced := range former {
+		if session != nil && VaultOf(config) == VaultOf(replaced.holder.config) {
+			replaced.holder.mu.Lock()
+			replaced.holder.servesLeases = false // its successor does
+			replaced.holder.mu.Unlock()
+		}
+		replaced.holder.close()
 	}
 	return session, about(err, config)
 }
@@ -131,7 +147,7 @@ func (s *sessionSet) choose(config *v1alpha1.VaultConfig, workload *auth.Workloa
 	current := former[key]
 	// A caller whose copy of the object is older than another caller's gets the session of the newer spec.
 	if current != nil && current.holder.config.Generation >= config.Generation {
-		current.touch(workload)
+		current.touch(config, workload)
 		return current, nil, nil
 	}
 	next, err := newSession(s.environment, config.DeepCopy(), identity)
@@ -153,7 +169,7 @@ func (s *sessionSet) choose(config *v1alpha1.VaultConfig, workload *auth.Workloa
 	if current != nil && sameLogin(current.holder.config, config) {
 		next.holder.takeOver(current.holder)
 	}
-	next.touch(workload)
+	next.touch(config, workload)
 	if former == nil {
 		former = map[sessionKey]*Session{}
 		s.byUID[config.UID] = former
@@ -162,16 +178,11 @@ func (s *sessionSet) choose(config *v1alpha1.VaultConfig, workload *auth.Workloa
 	return next, replaced, nil
 }
 
-// sameLogin tells whether two generations of a VaultConfig log in to the same Vault in the same way.
+// sameLogin tells whether two generations of a VaultConfig log in to the same Vault as the same one. Who goes there
+// another way keeps the token.
 func sameLogin(former, next *v1alpha1.VaultConfig) bool {
-	login := func(config *v1alpha1.VaultConfig) *v1alpha1.VaultConfigSpec {
-		spec := config.Spec.DeepCopy()
-		// What says how a session is used, and not who it is.
-		spec.Enabled, spec.AutoRenew, spec.EnginePath = nil, nil, ""
-		spec.AllowedNamespaces, spec.AllowedSystemPaths, spec.AllowWrappedResults = nil, nil, nil
-		return spec
-	}
-	return equality.Semantic.DeepEqual(login(former), login(next))
+	a, b := &former.Spec, &next.Spec
+	return a.URL == b.URL && a.VaultNamespace == b.VaultNamespace && equality.Semantic.DeepEqual(a.Auth, b.Auth)
 }
 
 func (s *sessionSet) dropUnusedTransports() {

@@ -12,6 +12,7 @@ import (
 	vaultapi "github.com/hashicorp/vault/api"
 	"k8s.io/utils/clock"
 
+	"sallyport.dev/sallyport/internal/heap"
 	"sallyport.dev/sallyport/internal/shares"
 	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
@@ -53,13 +54,6 @@ type Transport struct {
 	decoding *shares.Gate
 }
 
-// decoding bounds what the large responses take together while they are read and decoded, in bytes: four at a time, and
-// one of a namespace.
-const (
-	decoding      = 64 << 20
-	decodingShare = decoding / 4
-)
-
 // Pool holds the transports in use, one for each Config.
 type Pool struct {
 	timeout time.Duration
@@ -76,7 +70,7 @@ type Pool struct {
 // the guard where connections may lead.
 func NewPool(timeout time.Duration, clk clock.PassiveClock, guard *networks.Guard) *Pool {
 	return &Pool{timeout: timeout, clock: clk, guard: guard, byKey: map[configKey]*Transport{},
-		decoding: shares.NewGate(decoding, decodingShare)}
+		decoding: shares.NewGate(heap.Decoding, heap.DecodingShare)}
 }
 
 // Get returns the Transport for a Config.

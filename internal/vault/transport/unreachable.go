@@ -52,7 +52,7 @@ func (c *Conn) describe(ctx context.Context, r Request, err error) *fault.Fault 
 	}
 	f := fault.Transient(v1alpha1.ReasonVaultUnreachable, "%s → no answer from %s: %s (%s)", r, origin, problem, r.Actor)
 	if errors.Is(err, errSpeaksTLS) {
-		return f.WithClass(fault.ClassTerminal).WithRemedy("write https:// in spec.url")
+		return f.WithClass(fault.ClassWaiting).WithRemedy("write https:// in spec.url")
 	}
 	return f
 }

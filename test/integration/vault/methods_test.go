@@ -208,6 +208,11 @@ func (w *authMethod) setCertificate(commonName string) {
 	w.setSecretData("tls", map[string][]byte{corev1.TLSCertKey: []byte(certificate), corev1.TLSPrivateKeyKey: []byte(key)})
 }
 
+// lockout says when Vault locks accounts of the method.
+func (w *authMethod) lockout(config map[string]any) {
+	server.Write("sys/auth/"+w.mount+"/tune", map[string]any{"user_lockout_config": config})
+}
+
 // logins is how often somebody logged in; living how many tokens of this method there are in Vault.
 func (w *authMethod) logins() int { return proxy.Counts()[w.request] }
 func (w *authMethod) living() int {

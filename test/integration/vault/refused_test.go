@@ -160,19 +160,19 @@ var _ = Describe("A login that cannot work", func() {
 		Entry("appRole: wrong role ID", "appRole", func(w *authMethod) {
 			w.config.Spec.Auth.AppRole.RoleID = "none"
 		}, v1alpha1.ReasonAuthFailed,
-			`POST auth/MOUNT/login → 400 there is no such role ID, or the secret ID is wrong, used up or expired, or may not be used from here (VaultConfig shop/prod, auth appRole); put a new secret ID into Secret shop/approle, key "id", or correct spec.auth.appRole.roleID; it is not tried again until one of them changes`),
+			`POST auth/MOUNT/login → 400 there is no such role ID, or the secret ID is wrong, used up or expired (VaultConfig shop/prod, auth appRole); put a new secret ID into Secret shop/approle, key "id", or correct spec.auth.appRole.roleID; it is tried again at once when one of these changes, and else rarely enough for nobody to be locked out`),
 		Entry("appRole: wrong secret ID", "appRole", func(w *authMethod) {
 			w.setSecret("approle", "id", canary+"none")
 		}, v1alpha1.ReasonAuthFailed,
-			`POST auth/MOUNT/login → 400 there is no such role ID, or the secret ID is wrong, used up or expired, or may not be used from here (VaultConfig shop/prod, auth appRole); put a new secret ID into Secret shop/approle, key "id", or correct spec.auth.appRole.roleID; it is not tried again until one of them changes`),
+			`POST auth/MOUNT/login → 400 there is no such role ID, or the secret ID is wrong, used up or expired (VaultConfig shop/prod, auth appRole); put a new secret ID into Secret shop/approle, key "id", or correct spec.auth.appRole.roleID; it is tried again at once when one of these changes, and else rarely enough for nobody to be locked out`),
 		Entry("userPass: no such user", "userPass", func(w *authMethod) {
 			w.config.Spec.Auth.UserPass.Username = "none"
 		}, v1alpha1.ReasonAuthFailed,
-			`POST auth/MOUNT/login/none → 400 wrong user name or password (VaultConfig shop/prod, auth userPass user none); put the right password into Secret shop/bob, key "password", or correct spec.auth.userPass.username; it is not tried again until that or the spec changes`),
+			`POST auth/MOUNT/login/none → 400 wrong user name or password (VaultConfig shop/prod, auth userPass user none); put the right password into Secret shop/bob, key "password", or correct spec.auth.userPass.username; it is tried again at once when one of these changes, and else rarely enough for nobody to be locked out`),
 		Entry("userPass: wrong password", "userPass", func(w *authMethod) {
 			w.setSecret("bob", "password", canary+"wrong")
 		}, v1alpha1.ReasonAuthFailed,
-			`POST auth/MOUNT/login/bob → 400 wrong user name or password (VaultConfig shop/prod, auth userPass user bob); put the right password into Secret shop/bob, key "password", or correct spec.auth.userPass.username; it is not tried again until that or the spec changes`),
+			`POST auth/MOUNT/login/bob → 400 wrong user name or password (VaultConfig shop/prod, auth userPass user bob); put the right password into Secret shop/bob, key "password", or correct spec.auth.userPass.username; it is tried again at once when one of these changes, and else rarely enough for nobody to be locked out`),
 		Entry("userPass: a locked user", "userPass", func(w *authMethod) {
 			for range 6 {
 				_, _ = server.Client().Logical().Write("auth/"+w.mount+"/login/bob", map[string]any{"password": "wrong"})
@@ -182,11 +182,11 @@ var _ = Describe("A login that cannot work", func() {
 		Entry("ldap: no such user", "ldap", func(w *authMethod) {
 			w.config.Spec.Auth.LDAP.Username = "none"
 		}, v1alpha1.ReasonAuthFailed,
-			`POST auth/MOUNT/login/none → 400 wrong user name or password (VaultConfig shop/prod, auth ldap user none); put the right password into Secret shop/bob, key "password", or correct spec.auth.ldap.username; it is not tried again until that or the spec changes`),
+			`POST auth/MOUNT/login/none → 400 wrong user name or password (VaultConfig shop/prod, auth ldap user none); put the right password into Secret shop/bob, key "password", or correct spec.auth.ldap.username; it is tried again at once when one of these changes, and else rarely enough for nobody to be locked out`),
 		Entry("ldap: wrong password", "ldap", func(w *authMethod) {
 			w.setSecret("bob", "password", canary+"wrong")
 		}, v1alpha1.ReasonAuthFailed,
-			`POST auth/MOUNT/login/bob → 400 wrong user name or password (VaultConfig shop/prod, auth ldap user bob); put the right password into Secret shop/bob, key "password", or correct spec.auth.ldap.username; it is not tried again until that or the spec changes`),
+			`POST auth/MOUNT/login/bob → 400 wrong user name or password (VaultConfig shop/prod, auth ldap user bob); put the right password into Secret shop/bob, key "password", or correct spec.auth.ldap.username; it is tried again at once when one of these changes, and else rarely enough for nobody to be locked out`),
 		Entry("ldap: no LDAP server", "ldap", func(w *authMethod) {
 			server.Write("auth/"+w.mount+"/config", map[string]any{"url": "ldap://127.0.0.1:1"})
 		}, v1alpha1.ReasonVaultError,

@@ -1,0 +1,82 @@
+{{- define "sallyport.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "sallyport.labels" -}}
+app.kubernetes.io/name: sallyport
+app.kubernetes.io/component: {{ . }}
+{{- end -}}
+
+{{- /* The version of Kubernetes that the manifests are for. */ -}}
+{{- define "sallyport.kubernetes" -}}
+{{ .Values.compat.kubernetes | default .Capabilities.KubeVersion.Version | trimPrefix "v" }}
+{{- end -}}
+
+{{- /* The flags that both modes have; those with the program's own default are left out. */ -}}
+{{- define "sallyport.logArgs" -}}
+{{- with .Values.log -}}
+{{- if ne (toString .level) "info" }}
+- --zap-log-level={{ .level }}
+{{- end }}
+{{- if ne .format "json" }}
+- --zap-encoder={{ .format }}
+{{- end }}
+{{- if ne .timeEncoding "rfc3339" }}
+- --zap-time-encoding={{ .timeEncoding }}
+{{- end }}
+{{- if ne .stacktraceLevel "error" }}
+- --zap-stacktrace-level={{ .stacktraceLevel }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "sallyport.controllerArgs" -}}
+- controller
+{{- with .Values.controller.allowedVaultURLs }}
+- --allowed-vault-urls={{ join "," . }}
+{{- end }}
+{{- with .Values.controller.allowedProxyURLs }}
+- --allowed-proxy-urls={{ join "," . }}
+{{- end }}
+{{- with .Values.controller.allowedVaultNetworks }}
+- --allowed-vault-networks={{ join "," . }}
+{{- end }}
+{{- if not .Values.controller.leaderElect }}
+- --leader-elect=false
+{{- end }}
+{{- if not .Values.metrics.enabled }}
+- --metrics-bind-address=0
+{{- end }}
+{{- include "sallyport.logArgs" . }}
+{{- with .Values.controller.extraArgs }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "sallyport.nodeArgs" -}}
+- node
+{{- if ne .Values.node.kubeletDir "/var/lib/kubelet" }}
+- --kubelet-dir={{ .Values.node.kubeletDir }}
+{{- end }}
+{{- with .Values.node.memoryBudget }}
+- --memory-budget={{ int64 . }}
+{{- end }}
+{{- include "sallyport.logArgs" . }}
+{{- with .Values.node.extraArgs }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /*
+A file of config/ as it is for kustomize, in the release's namespace. Chart and kustomize have these files in common: files/ links to
+them, and `make release` packs them.
+*/ -}}
+{{- define "sallyport.file" -}}
+{{ .root.Files.Get .path | trimPrefix "---\n" | replace "namespace: sallyport-system" (printf "namespace: %s" .root.Release.Namespace) }}
+{{- end -}}

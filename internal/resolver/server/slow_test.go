@@ -1,0 +1,222 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+)
+
+// nodeToken is the token of the node plugin of a node.
+func nodeToken(node string) string {
+	return unsigned(fmt.Sprintf(`{"aud":["sallyport.dev/node"],"sub":"system:serviceaccount:sallyport-system:sallyport-node",`+
+		`"exp":99999999999,"kubernetes.io":{"namespace":"sallyport-system","pod":{"name":%q}}}`, node))
+}
+
+func with(ctx context.Context, token string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, resolverv1.AuthorizationKey, "Bearer "+token)
+}
+
+// ask makes a request that a known node gets a definite response to: the pod's token is missing.
+func ask(ctx context.Context, connection *grpc.ClientConn, token string) error {
+	_, err := resolverv1.NewResolverClient(connection).Resolve(with(ctx, token), &resolverv1.ResolveRequest{})
+	if f := resolverv1.DecodeFault(err); f == nil || f.Message() != "the pod's token is missing" {
+		return fmt.Errorf("not served: %w", err)
+	}
+	return nil
+}
+
+// headers is the beginning of a connection of HTTP/2, and of a request whose headers have 200 bytes (RFC 9113, sections
+// 3.4 and 4.1).
+const (
+	preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+	headers = "\x00\x00\xc8\x01\x04\x00\x00\x00\x01"
+)
+
+func TestConnectionsWithoutAKnownCallerEnd(t *testing.T) {
+	const life = time.Second
+	address := serve(t, &cluster{refuses: true}, life)
+	for name, say := range map[string]func(net.Conn) error{
+		"nothing": func(net.Conn) error { return nil },
+		"a handshake of TLS, a byte at a time": func(c net.Conn) error {
+			return drip(c, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+		},
+		"TLS, and then nothing": func(c net.Conn) error { return tls.Client(c, insecure()).Handshake() },
+		"the preface of HTTP/2, a byte at a time": func(c net.Conn) error {
+			return drip(tls.Client(c, insecure()), preface)
+		},
+		"headers, a byte at a time": func(c net.Conn) error {
+			connection := tls.Client(c, insecure())
+			if _, err := connection.Write([]byte(preface)); err != nil {
+				return err
+			}
+			return drip(connection, headers)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			begun := time.Now()
+			connection, err := net.Dial("tcp", address)
+			g.Expect(err).NotTo(HaveOccurred())
+			defer func() { _ = connection.Close() }()
+			g.Expect(connection.SetDeadline(begun.Add(10 * life))).To(Succeed())
+			if err = say(connection); err == nil {
+				_, err = io.Copy(io.Discard, connection)
+			}
+			g.Expect(errors.Is(err, os.ErrDeadlineExceeded)).To(BeFalse(), "it is still there")
+			g.Expect(time.Since(begun)).To(BeNumerically(">=", life), "not before its time: %v", err)
+		})
+	}
+}
+
+// drip writes text and then zeros, a byte at a time, until that fails.
+func drip(connection net.Conn, text string) error {
+	for i := 0; ; i++ {
+		next := byte(0)
+		if i < len(text) {
+			next = text[i]
+		}
+		if _, err := connection.Write([]byte{next}); err != nil {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func TestARefusedCallersConnectionEndsAndAKnownOnesStays(t *testing.T) {
+	g, c := NewWithT(t), &cluster{}
+	const life = time.Second
+	address := serve(t, c, life)
+	dials := map[string]*atomic.Int32{}
+	connect := func(source string) *grpc.ClientConn {
+		count := &atomic.Int32{}
+		dials[source] = count
+		return counted(t, address, source, count)
+	}
+	known, stranger := connect("127.0.0.1"), connect("127.0.0.2")
+	before := refusals(t)
+	g.Expect(ask(t.Context(), known, nodeToken("node-a"))).To(Succeed())
+	for begun := time.Now(); time.Since(begun) < 3*life; time.Sleep(50 * time.Millisecond) {
+		g.Expect(ask(t.Context(), stranger, "garbage")).NotTo(Succeed())
+	}
+	g.Expect(ask(t.Context(), known, nodeToken("node-a"))).To(Succeed())
+	g.Expect(dials["127.0.0.1"].Load()).To(BeEquivalentTo(1), "a known caller's connection stays")
+	g.Expect(dials["127.0.0.2"].Load()).To(BeNumerically(">", 1), "a refused caller's does not, whatever it says")
+	g.Expect(refusals(t) - before).To(BeNumerically(">", 10))
+}
+
+// refusals is how many callers that are not allowed the metric counts.
+func refusals(t *testing.T) float64 {
+	t.Helper()
+	g, registry := NewWithT(t), prometheus.NewRegistry()
+	g.Expect(RegisterMetrics(registry)).To(Succeed())
+	families, err := registry.Gather()
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if labels := m.GetLabel(); family.GetName() == "sallyport_resolver_refused_callers_total" &&
+				labels[0].GetValue() == v1alpha1.ReasonNotAllowed {
+				g.Expect(labels).To(HaveLen(1))
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}
+
+// counted is dialFrom that counts how often it connects.
+func counted(t *testing.T, address, source string, count *atomic.Int32) *grpc.ClientConn {
+	t.Helper()
+	return dialFrom(t, address, source, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		count.Add(1)
+		dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
+		return dialer.DialContext(ctx, "tcp", address)
+	}))
+}
+
+func TestAStolenNodeHasItsShareOfRequests(t *testing.T) {
+	g := NewWithT(t)
+	address := serve(t, &cluster{}, unknownLife)
+	// Each request is begun, and its message never comes: over several connections, more than a node may have.
+	const connections = 4
+	for range connections {
+		connection := dialFrom(t, address, "127.0.0.2")
+		for range maxRequests {
+			_, err := connection.NewStream(with(t.Context(), nodeToken("stolen")),
+				&grpc.StreamDesc{StreamName: "Resolve", ClientStreams: true}, resolverv1.Resolver_Resolve_FullMethodName)
+			g.Expect(err).NotTo(HaveOccurred())
+		}
+	}
+	more := dialFrom(t, address, "127.0.0.2")
+	g.Eventually(func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		return ask(ctx, more, nodeToken("stolen"))
+	}).ShouldNot(Succeed(), "what is over its share waits")
+	g.Consistently(func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		return ask(ctx, more, nodeToken("stolen"))
+	}, "1s").ShouldNot(Succeed())
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	g.Expect(ask(ctx, dialFrom(t, address, "127.0.0.1"), nodeToken("node-b"))).To(Succeed())
+}
+
+// What a good node waits for while others send garbage: 2,000 requests a second, from one source and from many.
+func TestAFloodOfGarbageDelaysNobody(t *testing.T) {
+	g, c := NewWithT(t), &cluster{}
+	address := serve(t, c, unknownLife)
+	good := dialFrom(t, address, "127.0.0.1")
+	g.Expect(ask(t.Context(), good, nodeToken("node-a"))).To(Succeed())
+
+	const perSecond, length = 2000, 2 * time.Second
+	flood, stop := context.WithTimeout(t.Context(), length)
+	defer stop()
+	pace, sent, all := rate.NewLimiter(perSecond, 100), atomic.Int64{}, sync.WaitGroup{}
+	for i := range 16 {
+		connection := dialFrom(t, address, fmt.Sprintf("127.0.1.%d", i%4))
+		for range 8 {
+			all.Go(func() {
+				for pace.Wait(flood) == nil {
+					token := "garbage"
+					if id := sent.Add(1); id%2 == 0 {
+						token = pluginToken(int(id)) // forged, but for the signature as it has to be
+					}
+					_ = ask(flood, connection, token)
+				}
+			})
+		}
+	}
+	var took []time.Duration
+	for flood.Err() == nil {
+		begun := time.Now()
+		g.Expect(ask(t.Context(), good, nodeToken("node-a"))).To(Succeed())
+		took = append(took, time.Since(begun))
+		time.Sleep(10 * time.Millisecond)
+	}
+	all.Wait()
+	slices.Sort(took)
+	p99 := took[len(took)*99/100]
+	t.Logf("%d requests of garbage; %d of the good node: median %s, p99 %s", sent.Load(), len(took), took[len(took)/2], p99)
+	g.Expect(p99).To(BeNumerically("<", time.Second))
+	g.Expect(sent.Load()).To(BeNumerically(">", perSecond), "there was a flood")
+}
