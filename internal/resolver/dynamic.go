@@ -60,8 +60,8 @@ func (p *plan) keepIssued(leaseNames map[string]string) {
 	}
 }
 
-// issue has Vault issue the dynamic secrets of a volume that it does not hold, unless something else is missing: each is a credential at
-// another system. What was issued is returned in any case.
+// issue has Vault issue the dynamic secrets of a volume that it does not hold, unless something else is missing: each
+// is a credential at another system. What was issued is returned in any case.
 func (p *plan) issue(ctx context.Context) []lease.DynamicSecret {
 	if slices.ContainsFunc(p.sources, func(s *source) bool { return s.err != nil }) {
 		return nil

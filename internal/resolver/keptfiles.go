@@ -6,22 +6,24 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"sallyport.dev/sallyport/internal/expression"
 )
 
 // dynamicFile is a file that holds dynamic secrets, before these are there.
 type dynamicFile struct {
-	// digest of all that goes into the file: what its author wrote, the values of static secrets, and of dynamic ones the
-	// names that stand for their content.
+	// digest of all that goes into the file: what its author wrote, the values of static secrets, and of dynamic ones
+	// the names that stand for their content.
 	digest  string
 	sources []*source
 	// searches: a reference names no secret, so that what it leads to depends on which ones have the key.
 	searches bool
 }
 
-// dynamicFiles returns the files that hold dynamic secrets, and those without any sources, by path. It fails where a reference to anything else cannot
-// be resolved. The result is the same before and after dynamic secrets are issued, but for their names.
+// dynamicFiles returns the files that hold dynamic secrets, and those without any sources, by path. It fails where a
+// reference to anything else cannot be resolved. The result is the same before and after dynamic secrets are issued,
+// but for their names.
 func (d *document) dynamicFiles(ctx context.Context, p *plan) (map[string]dynamicFile, error) {
 	values, err := d.value.Evaluate(ctx, p.outline)
 	if err != nil {
@@ -99,13 +101,13 @@ func (p *plan) outline(ref expression.Reference) (any, error) {
 			return nil, err
 		}
 		if len(found) == 0 && slices.ContainsFunc(p.attached, (*source).isIssued) {
-			name := "dynamic " + ref.Key
+			names := []string{"dynamic", ref.Key}
 			for _, attached := range p.attached {
 				if attached.isIssued() {
-					name += " " + string(attached.version)
+					names = append(names, string(attached.version))
 				}
 			}
-			return name, nil
+			return strings.Join(names, " "), nil
 		}
 		if len(found) != 1 {
 			return p.lookup(ref) // which says what is wrong
