@@ -82,6 +82,32 @@ func TestUnchangedContentIsNotRewritten(t *testing.T) {
 	}
 }
 
+func TestKeptFilesStayAsTheyAre(t *testing.T) {
+	n := newTestNode(t)
+	n.resolver.setFiles(map[string]string{"password": secretContent, "host": "one"})
+	n.g.Expect(n.publish()).To(Succeed())
+	before, err := os.Stat(filepath.Join(n.target(), "password"))
+	n.g.Expect(err).NotTo(HaveOccurred())
+
+	n.resolver.setKept("password")
+	n.resolver.setFiles(map[string]string{"host": "two"})
+	n.passTime(func(g Gomega) {
+		g.Expect(n.files()).To(Equal(map[string]string{"password": secretContent, "host": "two"}))
+	})
+	after, err := os.Stat(filepath.Join(n.target(), "password"))
+	n.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(os.SameFile(before, after)).To(BeTrue())
+	n.passTime(func(g Gomega) {
+		g.Expect(n.metric("sallyport_node_memory_used_bytes")).To(Equal(float64(n.size("password", secretContent, "host", "two"))))
+	})
+
+	n.resolver.setKept("never-there")
+	n.resolver.setFiles(map[string]string{"host": "three"})
+	n.passTime(func(g Gomega) {
+		g.Expect(n.files()).To(Equal(map[string]string{"host": "three"}), "all are asked for where one to keep is not there")
+	})
+}
+
 func TestFailedRefreshKeepsTheLastGoodFiles(t *testing.T) {
 	n := newTestNode(t)
 	n.g.Expect(n.publish()).To(Succeed())

@@ -41,6 +41,8 @@ type source struct {
 	// dynamic: Vault issues it for each reader, and nobody else gets it.
 	dynamic bool
 	issued  *secrets.Issued
+	// held: the volume has it already, and goes on with it.
+	held bool
 }
 
 // newSource is the source of an attached secret.

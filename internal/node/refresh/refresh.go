@@ -61,7 +61,7 @@ func (r *Refresher) refresh(ctx context.Context, v *volume.Volume) {
 	err := fault.Guard(logr.NewContext(ctx, logger), func() (err error) {
 		response, err = r.Resolver.Resolve(ctx, &resolverv1.ResolveRequest{
 			PodToken: token.Value, WorkloadTokens: token.Workload, VolumeAttributes: current.Attributes,
-			VolumeId: current.VolumeID, Revision: current.Revision, Leases: current.Leases,
+			VolumeId: current.VolumeID, Revision: current.Revision, Leases: current.Leases, KeepsFiles: true,
 		})
 		if err != nil {
 			return err
@@ -162,6 +162,11 @@ func (r *Refresher) replaceLeases(v *volume.Volume, fresh volume.EncryptedLeases
 // replaceFiles swaps the volume's files. The caller holds the volume's lock.
 func (r *Refresher) replaceFiles(v *volume.Volume, files []*resolverv1.File, current *volume.State) error {
 	if err := volume.ValidateFiles(files); err != nil {
+		return err
+	}
+	if err := r.Store.ReadKept(v.Dir, files); err != nil {
+		current.Revision = "" // so that the next response brings all of them
+		v.Recorded(*current)
 		return err
 	}
 	// The former files are there until the new ones are.

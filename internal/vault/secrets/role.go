@@ -16,9 +16,9 @@ const (
 	keyTokenEnd     = "expires_at_seconds"
 )
 
-// describeRole reads from the answer of another engine than KV when it was and will be changed, and what of it differs
+// describeRole reads into a secret, from the answer of another engine than KV when it was and will be changed, and what of it differs
 // at each read. The ttl of a static role counts down to its rotation; elsewhere that is a setting.
-func (s *Secret) describeRole(path string) {
+func describeRole(s *Secret, path string) {
 	if rotated := transport.Timestamp(s.Data[keyLastRotation]); !rotated.IsZero() {
 		s.CreatedTime, s.Fleeting = rotated, []string{keyTTL}
 		if _, counts := s.Data[keyTTL]; counts {
