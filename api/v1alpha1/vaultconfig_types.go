@@ -143,8 +143,8 @@ type CACertificateSource struct {
 
 // VaultConfigStatus is what the controller found.
 type VaultConfigStatus struct {
-	// conditions are Ready, and in detail Reachable, Authenticated and Renewing; CredentialLimited, Reconciling and Stalled
-	// while true; Suspended in place of Ready while enabled is false.
+	// conditions are Ready, and in detail Reachable, Authenticated and Renewing; CredentialLimited, Reconciling and
+	// Stalled while true; Suspended in place of Ready while enabled is false.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -178,10 +178,11 @@ type VaultConfigStatus struct {
 type RefusedLogin struct {
 	// time of the last refusal.
 	// +required
-	Time metav1.Time `json:"time"`
+	Time *metav1.Time `json:"time,omitempty"`
 
 	// secretVersion is the resource version of the Secret with the credential that was refused.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	SecretVersion string `json:"secretVersion,omitempty"`
 }

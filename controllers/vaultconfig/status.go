@@ -139,7 +139,7 @@ func (o observation) reportRefused(s *v1alpha1.VaultConfigStatus) {
 		s.RefusedLogin = nil
 	default:
 		s.RefusedLogin = &v1alpha1.RefusedLogin{
-			Time: *status.Time(o.refused.Time), SecretVersion: o.refused.SecretVersion,
+			Time: status.Time(o.refused.Time), SecretVersion: o.refused.SecretVersion,
 		}
 	}
 }

@@ -48,10 +48,10 @@ func TestWhatTasksWriteIsBounded(t *testing.T) {
 
 	var under []*attempt
 	for {
-		a, err := gather("shop", 1)
-		if err != nil {
-			g.Expect(fault.Is(err, v1alpha1.ReasonRateLimited)).To(BeTrue(), "%v", err)
-			g.Expect(fault.From(err).Class).To(Equal(fault.ClassTransient))
+		a, refusal := gather("shop", 1)
+		if refusal != nil {
+			g.Expect(fault.Is(refusal, v1alpha1.ReasonRateLimited)).To(BeTrue(), "%v", refusal)
+			g.Expect(fault.From(refusal).Class).To(Equal(fault.ClassTransient))
 			break
 		}
 		under = append(under, a)

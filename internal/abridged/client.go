@@ -75,9 +75,9 @@ func (c *Client) whole(
 	}
 	result := c.flights.DoChan(fmt.Sprint(version), func() (any, error) {
 		// Detached, because the caller who starts it may leave while others still wait for it.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTime)
+		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTime)
 		defer cancel()
-		leave, err := c.fetches.Enter(ctx, key.Namespace, fetchWeight*size)
+		leave, err := c.fetches.Enter(detached, key.Namespace, fetchWeight*size)
 		if err != nil {
 			return nil, err
 		}
@@ -86,7 +86,7 @@ func (c *Client) whole(
 		if err != nil {
 			return nil, err
 		}
-		if err := c.live.Get(ctx, key, found); err != nil {
+		if err := c.live.Get(detached, key, found); err != nil {
 			return nil, err
 		}
 		found.SetManagedFields(nil)

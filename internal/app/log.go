@@ -52,7 +52,8 @@ func namespaceIsGoing(err error) bool {
 		return true
 	}
 	refusal, ok := errors.AsType[*apierrors.StatusError](err)
-	return ok && apierrors.IsNotFound(err) && refusal.ErrStatus.Details != nil && refusal.ErrStatus.Details.Kind == "namespaces"
+	return ok && apierrors.IsNotFound(err) && refusal.ErrStatus.Details != nil &&
+		refusal.ErrStatus.Details.Kind == "namespaces"
 }
 
 // WithValues implements logr.LogSink.

@@ -58,7 +58,8 @@ func (e *PodEvents) refreshed(authorization *Authorization, request *resolverv1.
 		return
 	}
 	f := fault.From(err)
-	if f.Class == fault.ClassTransient || !e.due(authorization.Pod.Namespace, podReason{uid: authorization.PodUID, reason: f.Reason}) {
+	if f.Class == fault.ClassTransient ||
+		!e.due(authorization.Pod.Namespace, podReason{uid: authorization.PodUID, reason: f.Reason}) {
 		return
 	}
 	pod := &corev1.Pod{

@@ -42,8 +42,8 @@ func (h *tokenHolder) logIn(
 func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *auth.LoginResult) *login {
 	now := h.now()
 	next := &login{
-		base: base, conn: wayFor(base, result), credential: c, token: result.Token, info: result.Info, since: now, looked: now,
-		ref:       newTokenRef(),
+		base: base, conn: wayFor(base, result), credential: c, token: result.Token, info: result.Info,
+		since: now, looked: now, ref: newTokenRef(),
 		namespace: h.method.Namespace(),
 		renewAt:   renewalTime(result.Info, now, h.config.UID),
 	}
