@@ -96,10 +96,7 @@ func newIssued(conn *session.Conn, found kvPath, response *transport.Response) *
 		rememberLease(conn, found)
 		return issued
 	}
-	// As pki says of its certificates.
-	if ends := time.Unix(transport.Number(response.Data["expiration"]), 0); ends.After(conn.Now()) {
-		issued.ExpireTime = ends
-	}
+	issued.ExpireTime = endOf(response.Data, conn.Now())
 	return issued
 }
 
