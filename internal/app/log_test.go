@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -32,6 +33,8 @@ func TestAtLevelErrorIsWhatSomebodyMustActOn(t *testing.T) {
 		"nobody knows what":            {fault.Transient(v1alpha1.ReasonInternal, "no"), "error"},
 		"another error":                {errors.New("no"), "error"},
 		"a conflict":                   {fmt.Errorf("writing: %w", apierrors.NewConflict(connections, "a", errors.New("modified"))), "debug"},
+		"nobody waits any more":        {fmt.Errorf("reading: %w", context.Canceled), "debug"},
+		"it took too long":             {fmt.Errorf("reading: %w", context.DeadlineExceeded), "error"},
 		"another replica was first":    {apierrors.NewAlreadyExists(connections, "a"), "debug"},
 		"a namespace that is going":    {going, "debug"},
 		"a namespace that is gone":     {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "a"), "debug"},
