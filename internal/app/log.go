@@ -15,8 +15,8 @@ import (
 // quietSink writes at level error only what somebody who runs Sallyport must act on. The libraries' lines about
 // everything that a reconciler returns come to it, too: users' mistakes and their Vaults' failures, which are written
 // without a stack trace, for status and events say the same to whom they concern; and what is as it should be, such as
-// a conflict that another attempt settles, another replica that was the first to make something, or a request to the API
-// server that nobody waits for any more, which is written with more verbosity only.
+// a conflict that another attempt settles, another replica that was the first to make something, or a request to the
+// API server that nobody waits for any more, which is written with more verbosity only.
 type quietSink struct{ logr.LogSink }
 
 // newQuiet returns a logger that writes as another one does, but for that.
@@ -34,7 +34,8 @@ func (s quietSink) Error(err error, message string, keysAndValues ...any) {
 	switch {
 	case isFault && f.Reason != v1alpha1.ReasonInternal:
 		s.info(0, err, message, append(keysAndValues, "reason", f.Reason))
-	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), namespaceIsGoing(err), errors.Is(err, context.Canceled):
+	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), namespaceIsGoing(err),
+		errors.Is(err, context.Canceled):
 		s.info(1, err, message, keysAndValues)
 	default:
 		s.LogSink.Error(err, message, keysAndValues...)
