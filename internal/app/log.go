@@ -15,8 +15,8 @@ import (
 // quietSink writes at level error only what somebody who runs Sallyport must act on. The libraries' lines about
 // everything that a reconciler returns come to it, too: users' mistakes and their Vaults' failures, which are written
 // without a stack trace, for status and events say the same to whom they concern; and what is as it should be, such as
-// a conflict that another attempt settles, another replica that was the first to make something, or a request to the
-// API server that nobody waits for any more, which is written with more verbosity only.
+// a conflict that another attempt settles, another replica that was the first to make something, a request to the API
+// server that nobody waits for any more, or leadership given up by a stop, which is written with more verbosity only.
 type quietSink struct{ logr.LogSink }
 
 // newQuiet returns a logger that writes as another one does, but for that.
@@ -35,7 +35,7 @@ func (s quietSink) Error(err error, message string, keysAndValues ...any) {
 	case isFault && f.Reason != v1alpha1.ReasonInternal:
 		s.info(0, err, message, append(keysAndValues, "reason", f.Reason))
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), namespaceIsGoing(err),
-		errors.Is(err, context.Canceled):
+		errors.Is(err, context.Canceled), leadershipGivenUp(err, message):
 		s.info(1, err, message, keysAndValues)
 	default:
 		s.LogSink.Error(err, message, keysAndValues...)
@@ -56,6 +56,13 @@ func namespaceIsGoing(err error) bool {
 	refusal, ok := errors.AsType[*apierrors.StatusError](err)
 	return ok && apierrors.IsNotFound(err) && refusal.ErrStatus.Details != nil &&
 		refusal.ErrStatus.Details.Kind == "namespaces"
+}
+
+// leadershipGivenUp tells whether the manager says that it leads no more because it stops, as it was asked to: whoever
+// loses the lead while it works ends with the same error, under another message.
+func leadershipGivenUp(err error, message string) bool {
+	return err != nil && err.Error() == "leader election lost" &&
+		message == "error received after stop sequence was engaged"
 }
 
 // WithValues implements logr.LogSink.

@@ -62,3 +62,17 @@ func TestAtLevelErrorIsWhatSomebodyMustActOn(t *testing.T) {
 		})
 	}
 }
+
+// The manager says, while it stops as it was asked to, that it leads no more; lost in the middle of its work, the lead is
+// an error.
+func TestLeadershipGivenUpByAStopIsNoError(t *testing.T) {
+	g := NewWithT(t)
+	lost := errors.New("leader election lost")
+	var written bytes.Buffer
+	log := newQuiet(zap.New(zap.WriteTo(&written), zap.UseDevMode(false)))
+	log.Error(lost, "error received after stop sequence was engaged")
+	g.Expect(written.String()).To(BeEmpty())
+	log.Error(errors.New("no"), "error received after stop sequence was engaged")
+	log.Error(lost, "problem running manager")
+	g.Expect(bytes.Count(written.Bytes(), []byte(`"level":"error"`))).To(Equal(2))
+}
