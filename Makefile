@@ -34,10 +34,14 @@ build: ## Build bin/sallyport, a static binary.
 image: build ## Build the container image from the binary that `make build` made, without a registry.
 	@hack/image.sh $(IMAGE)
 
+.PHONY: release
+release: ## Make all that users install in dist/: make release VERSION=v0.2.0 [REPOSITORY=registry.example.com/sallyport].
+	@hack/release.sh $(VERSION)
+
 ##@ Check
 
 .PHONY: test
-test: verify lint test-unit fuzz test-chart test-integration test-isolation test-e2e ## Everything CI checks: generated files, lint, unit tests, fuzzing, chart, integration, isolation and end-to-end tests.
+test: verify lint test-unit fuzz test-chart test-release test-integration test-isolation test-e2e ## Everything CI checks: generated files, lint, unit tests, fuzzing, chart, release, integration, isolation and end-to-end tests.
 
 .PHONY: test-unit
 test-unit: ## Unit tests: no API server, no Vault, no root needed.
@@ -55,13 +59,18 @@ test-integration: ## Controllers, resolver and csi-sanity against a real API ser
 test-chart: ## The Helm chart: what each value makes, compared with kustomize, and what a real API server makes of it.
 	@hack/test.sh chart
 
+.PHONY: test-release
+test-release: ## A release, made twice in two folders: the same bytes, and what is in them.
+	@hack/test.sh release
+
 .PHONY: test-isolation
 test-isolation: ## What a hostile tenant does, and what another one has meanwhile, with the memory limits of config/ (root, Linux).
 	@hack/test.sh isolation
 
 .PHONY: test-long
-test-long: ## The same, with heavier attacks that last longer: half an hour, no part of `make test`.
+test-long: ## The same, with heavier attacks that last longer, and a soak of mishaps on a real node: an hour, no part of `make test`.
 	@ISOLATION_LONG=yes hack/test.sh isolation
+	@hack/test.sh soak
 
 .PHONY: test-e2e
 test-e2e: ## The manifests of config/ on a real kubelet with real containers; ends with the canary scan (root, Linux).
@@ -95,7 +104,7 @@ tools: ## Install, download or build every program that the other targets need.
 
 .PHONY: clean
 clean: demo-down ## Remove what was built in the checkout (the cache stays).
-	@rm -rf bin
+	@rm -rf bin dist
 
 .PHONY: help
 help: ## Show this list.

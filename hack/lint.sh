@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the sources: Go with golangci-lint (.golangci.yml; the architecture's import rules and the Kubernetes API
-# conventions are in it), the .proto files with buf, and shell scripts with shellcheck.
+# conventions are in it), the .proto files with buf, shell scripts with shellcheck, .github/workflows with actionlint.
 #
 #   hack/lint.sh [PACKAGE… | --fix]    arguments go to golangci-lint; without any, all packages are checked
 set -euo pipefail
@@ -24,7 +24,7 @@ lint_go() {
   local linter found
   linter=$(hack/tools.sh --path golangci-lint)
   found=$(tags)
-  say "[1/3] golangci-lint${found:+, with build tags $found}"
+  say "[1/4] golangci-lint${found:+, with build tags $found}"
   # What is built is for Linux, wherever it is checked.
   GOOS=linux "$linter" run ${found:+--build-tags "$found"} "$@"
 }
@@ -32,19 +32,27 @@ lint_go() {
 lint_protos() {
   local buf
   buf=$(hack/tools.sh --path buf)
-  say "[2/3] buf lint"
+  say "[2/4] buf lint"
   "$buf" lint . --config hack/buf.yaml
 }
 
 lint_scripts() {
   hack/packages.sh lint
-  say "[3/3] shellcheck"
+  say "[3/4] shellcheck"
   { sources '*.sh' && find hack/tools -name '*.sh'; } | tr '\n' '\0' | xargs -0 shellcheck --external-sources --source-path="$ROOT"
+}
+
+lint_workflows() {
+  local linter
+  linter=$(hack/tools.sh --path actionlint)
+  say "[4/4] actionlint"
+  "$linter" .github/workflows/*.yaml
 }
 
 status=0
 lint_go "$@" || status=1
 lint_protos || status=1
 lint_scripts || status=1
+lint_workflows || status=1
 ((status == 0)) || die "findings above; many go away with hack/lint.sh --fix"
 good "No findings."

@@ -5,8 +5,10 @@
 #   hack/test.sh fuzz           the fuzz targets of expressions, templates and the writers of files, FUZZTIME each (5s)
 #   hack/test.sh integration    with a real API server and a real Vault, no node, with the race detector
 #   hack/test.sh chart          the Helm chart, against what kustomize makes and a real API server
+#   hack/test.sh release        what make release makes, twice; PLATFORMS (linux/amd64) is what for
 #   hack/test.sh isolation      what a hostile tenant does, and what another one has meanwhile (root)
 #   hack/test.sh e2e            on a real node of its own, which is gone afterwards
+#   hack/test.sh soak           there, 20 minutes of roll-outs, crashes and outages; SALLYPORT_SOAK is how long
 #
 # FOCUS='words' runs the specs of integration, chart, isolation or e2e whose names match. The end-to-end tests' node lives in
 # SALLYPORT_CLUSTER_DIR, by default $SALLYPORT_CACHE/e2e, so that a running demo is not disturbed.
@@ -32,7 +34,7 @@ unit() {
   heading "Unit tests"
   race_test "${packages[@]}"
   say "What measures memory, without the race detector"
-  plain_test -run '^Test(MemoryIsChargedInFull|WholeValuesAreWrittenWithoutCopies|MoreThanAVolumeHoldsIsNotWritten)$' \
+  plain_test -run '^Test(MemoryIsChargedInFull|UnmountingWorksWithMemoryNearlyFull|WholeValuesAreWrittenWithoutCopies|MoreThanAVolumeHoldsIsNotWritten)$' \
     ./internal/node ./internal/projection
 }
 
@@ -65,6 +67,8 @@ integration() {
   hack/packages.sh ldap
   hack/packages.sh database
   hack/tools.sh age age-keygen
+  ARGOCD_BINARY=$(hack/tools.sh --path argocd)
+  export ARGOCD_BINARY
   [[ $(uname -s) != Linux ]] || export_node
   hack/packages.sh race
   export KUBEBUILDER_ASSETS=$assets VAULT_BINARY=$vault
@@ -79,6 +83,16 @@ chart() {
   export HELM_BINARY KUBEBUILDER_ASSETS=$assets
   heading "Helm chart: $("$HELM_BINARY" version --short)"
   each_suite ./test/chart plain_test run_here
+}
+
+release() {
+  HELM_BINARY=$(hack/tools.sh --path helm)
+  REGISTRY_BINARY=$(hack/tools.sh --path registry)
+  # Before the copies of the checkout ask for it.
+  hack/tools.sh release
+  export HELM_BINARY REGISTRY_BINARY PLATFORMS=${PLATFORMS:-linux/amd64}
+  heading "Release for $PLATFORMS"
+  each_suite ./test/release plain_test run_here
 }
 
 # isolation runs the programs that users run, so without the race detector. ISOLATION_LONG=yes attacks harder and longer.
@@ -166,6 +180,12 @@ e2e() {
   each_suite ./test/e2e/... plain_test run_in_node
 }
 
+# soak has roll-outs, crashes and outages at random for SALLYPORT_SOAK, under pods with credentials that Vault makes.
+soak() {
+  export SALLYPORT_SOAK=${SALLYPORT_SOAK:-20m} FOCUS='A soak of mishaps'
+  e2e
+}
+
 # after_e2e runs however the tests ended. The logs of a failure outlive the next run.
 after_e2e() {
   local status=$? kept
@@ -189,6 +209,6 @@ save_state() {
 }
 
 case ${1:-} in
-  unit | fuzz | integration | chart | isolation | e2e) "$1" ;;
-  *) die "usage: hack/test.sh unit|fuzz|integration|chart|isolation|e2e" ;;
+  unit | fuzz | integration | chart | release | isolation | e2e | soak) "$1" ;;
+  *) die "usage: hack/test.sh unit|fuzz|integration|chart|release|isolation|e2e|soak" ;;
 esac

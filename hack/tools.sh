@@ -23,7 +23,7 @@ NODE=("${ENVTEST[@]}" kubelet kube-controller-manager kube-scheduler kube-proxy 
 CODEGEN=(controller-gen buf protoc-gen-go protoc-gen-go-grpc)
 AGE=(age age-keygen)
 RELEASE=(helm registry)
-ALL=("${NODE[@]}" "${CODEGEN[@]}" golangci-lint actionlint "${AGE[@]}" "${RELEASE[@]}")
+ALL=("${NODE[@]}" "${CODEGEN[@]}" golangci-lint actionlint argocd "${AGE[@]}" "${RELEASE[@]}")
 
 # module_version MODULE_DIR MODULE prints the version that MODULE_DIR/go.mod pins.
 module_version() { awk -v m="$2" '{ sub(/^require[ \t]+/, ""); if ($1 == m) { print $2; exit } }' "$1/go.mod"; }
@@ -54,12 +54,17 @@ describe() {
     age | age-keygen)
       SOURCES=any MODULE_DIR=$TOOLS_DIR/age PACKAGE=filippo.io/age/cmd/$1
       VERSION=$(module_version "$MODULE_DIR" filippo.io/age) ;;
+    argocd)
+      MODULE_DIR=$TOOLS_DIR/argocd PACKAGE=github.com/argoproj/argo-cd/v3/cmd COST='about 3 minutes'
+      VERSION=$(module_version "$MODULE_DIR" github.com/argoproj/argo-cd/v3) ;;
     helm)
       describe_helper helm helm.sh/helm/v4 cmd/helm
       COST='about 3 minutes' ;;
     registry)
       describe_helper registry github.com/distribution/distribution/v3 cmd/registry
       COST='about 2 minutes' ;;
+    release)
+      MODULE_DIR=$TOOLS_DIR/release PACKAGE=. VERSION=devel ;;
     actionlint)
       describe_helper actionlint github.com/rhysd/actionlint cmd/actionlint ;;
     golangci-lint)

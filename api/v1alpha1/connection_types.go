@@ -29,6 +29,7 @@ type Connection struct {
 	Spec ConnectionSpec `json:"spec,omitempty,omitzero"`
 
 	// status is what the controller found when it last checked the Connection.
+	// +default={"observedGeneration":-1}
 	// +optional
 	Status ConnectionStatus `json:"status,omitempty,omitzero"`
 }

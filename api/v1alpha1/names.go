@@ -25,6 +25,9 @@ const (
 // recorded in status.
 const AnnotationRerun = "sallyport.dev/rerun"
 
+// AnnotationRefresh on a Connection or VaultConfig has it looked at now, whenever its value changes.
+const AnnotationRefresh = "sallyport.dev/refresh"
+
 // Annotations with which a Deployment, StatefulSet or DaemonSet follows the Connections that its pods mount.
 const (
 	// AnnotationRestartOnChange, with the value "true", has the workload rolled whenever such a Connection changes.
@@ -37,14 +40,19 @@ const (
 	AnnotationRestartedFor = "sallyport.dev/restarted-for"
 )
 
-// Condition types. Ready is on every kind; Reconciling and Stalled follow kstatus and are present only while true.
+// Condition types. Ready is on every kind, unless it is Suspended; Reconciling and Stalled follow kstatus and are
+// present only while true.
 const (
 	// ConditionReady says whether the object can be used now. It is derived from the other conditions.
 	ConditionReady = "Ready"
-	// ConditionReconciling is present, and True, while the controller works towards Ready and expects to get there.
+	// ConditionReconciling is present, and True, while the controller works towards Ready and expects to get there:
+	// what is wrong may pass by itself, or what is missing may be on its way.
 	ConditionReconciling = "Reconciling"
-	// ConditionStalled is present, and True, when only a person can make progress possible.
+	// ConditionStalled is present, and True, when only a person can make progress possible, in the object or elsewhere.
 	ConditionStalled = "Stalled"
+	// ConditionSuspended is present, and True, in place of Ready while the owner has switched the object off, as on a
+	// Job.
+	ConditionSuspended = "Suspended"
 
 	// ConditionReachable on a VaultConfig says whether Vault answers, initialized and unsealed.
 	ConditionReachable = "Reachable"
@@ -52,6 +60,9 @@ const (
 	ConditionAuthenticated = "Authenticated"
 	// ConditionRenewing on a VaultConfig says whether the token's life can still be extended.
 	ConditionRenewing = "Renewing"
+	// ConditionCredentialLimited on a VaultConfig, present while True, says which limits the credential has that nobody
+	// can renew.
+	ConditionCredentialLimited = "CredentialLimited"
 
 	// ConditionComplete on a VaultTask is True when the operation was done, as on a Job.
 	ConditionComplete = "Complete"
@@ -144,6 +155,8 @@ const (
 	ReasonNeverExpires = "NeverExpires"
 	// ReasonUseLimited: the token was made for a number of uses.
 	ReasonUseLimited = "UseLimited"
+	// ReasonLifeLimited: the token cannot live longer than it says, however often it is renewed.
+	ReasonLifeLimited = "LifeLimited"
 	// ReasonWorkloadIdentity: pods log in with their own service accounts, so the VaultConfig has no token of its own.
 	ReasonWorkloadIdentity = "WorkloadIdentity"
 	// ReasonLookupDenied: the token may not look itself up, so when it dies is not known, and it is not renewed.

@@ -12,6 +12,7 @@ import (
 // +kubebuilder:resource:categories=sallyport,shortName=vc
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Enabled",type=boolean,JSONPath=`.spec.enabled`
 // +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.spec.url`
 // +kubebuilder:printcolumn:name="Auth",type=string,JSONPath=`.status.authMethod`
 // +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.token.expireTime`
@@ -28,6 +29,7 @@ type VaultConfig struct {
 	Spec VaultConfigSpec `json:"spec,omitempty,omitzero"`
 
 	// status is what the controller found.
+	// +default={"observedGeneration":-1}
 	// +optional
 	Status VaultConfigStatus `json:"status,omitempty,omitzero"`
 }
@@ -141,7 +143,8 @@ type CACertificateSource struct {
 
 // VaultConfigStatus is what the controller found.
 type VaultConfigStatus struct {
-	// conditions are Ready, and in detail Reachable, Authenticated and Renewing; Reconciling and Stalled while true.
+	// conditions are Ready, and in detail Reachable, Authenticated and Renewing; CredentialLimited, Reconciling and
+	// Stalled while true; Suspended in place of Ready while enabled is false.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -175,10 +178,11 @@ type VaultConfigStatus struct {
 type RefusedLogin struct {
 	// time of the last refusal.
 	// +required
-	Time metav1.Time `json:"time"`
+	Time *metav1.Time `json:"time,omitempty"`
 
 	// secretVersion is the resource version of the Secret with the credential that was refused.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	SecretVersion string `json:"secretVersion,omitempty"`
 }

@@ -7,7 +7,7 @@ import (
 // VaultTaskStatus is what became of a VaultTask.
 type VaultTaskStatus struct {
 	// conditions are Complete or Failed once the task is done, as on a Job, and Ready; Reconciling and Stalled while
-	// true.
+	// true; Suspended in place of Ready while suspend is true.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

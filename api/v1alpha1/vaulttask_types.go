@@ -14,6 +14,7 @@ import (
 // +kubebuilder:printcolumn:name="Path",type=string,JSONPath=`.status.path`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Suspend",type=boolean,JSONPath=`.spec.suspend`
 // +kubebuilder:printcolumn:name="Version",type=integer,JSONPath=`.status.result.version`
 // +kubebuilder:printcolumn:name="Next",type=string,priority=1,JSONPath=`.status.nextScheduleTime`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
@@ -29,6 +30,7 @@ type VaultTask struct {
 	Spec VaultTaskSpec `json:"spec,omitempty,omitzero"`
 
 	// status is what became of it.
+	// +default={"observedGeneration":-1}
 	// +optional
 	Status VaultTaskStatus `json:"status,omitempty,omitzero"`
 }

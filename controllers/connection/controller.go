@@ -41,12 +41,16 @@ type Reconciler struct {
 	mu sync.Mutex
 	// revisions are those that status already speaks of: while one is current, checking costs at most one read per
 	// secret and interval, shared with the volumes that mount it.
-	revisions map[types.NamespacedName]string
+	revisions map[types.NamespacedName]revision
 }
+
+// revision is one that status speaks of, and the value of the annotation sallyport.dev/refresh then: with another one
+// it does not count, and Vault is asked.
+type revision struct{ revision, refresh string }
 
 // NewReconciler returns a reconciler.
 func NewReconciler(c client.Client, engine *resolver.Engine, recorder events.EventRecorder) *Reconciler {
-	return &Reconciler{client: c, engine: engine, recorder: recorder, revisions: map[types.NamespacedName]string{}}
+	return &Reconciler{client: c, engine: engine, recorder: recorder, revisions: map[types.NamespacedName]revision{}}
 }
 
 // SetupWithManager registers the reconciler with a manager, whose indexer Index was called for.
@@ -54,7 +58,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("connection").
 		For(&v1alpha1.Connection{},
-			builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, firstMounted))).
+			builder.WithPredicates(predicate.Or[client.Object](
+				predicate.GenerationChangedPredicate{}, firstMounted, requeue.Refreshed))).
 		Watches(&v1alpha1.VaultConfig{}, handler.EnqueueRequestsFromMapFunc(r.usersOf),
 			builder.WithPredicates(configChanged)).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace),
@@ -68,7 +73,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	connection := &v1alpha1.Connection{}
 	if err := r.client.Get(ctx, request.NamespacedName, connection); err != nil {
 		if client.IgnoreNotFound(err) == nil {
-			r.remember(request.NamespacedName, "")
+			r.forget(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -79,7 +84,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err == nil && resolved.Unchanged {
 		return ctrl.Result{RequeueAfter: next(connection, resolved)}, nil
 	}
-	r.remember(request.NamespacedName, "")
+	r.forget(request.NamespacedName)
 	var f *fault.Fault
 	if err != nil {
 		f = fault.From(err)
@@ -90,7 +95,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if f != nil {
 		return requeue.For(f)
 	}
-	r.remember(request.NamespacedName, resolved.Revision)
+	r.remember(connection, resolved.Revision)
 	return ctrl.Result{RequeueAfter: next(connection, resolved)}, nil
 }
 
@@ -99,11 +104,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 func (r *Reconciler) check(ctx context.Context, connection *v1alpha1.Connection) (*resolver.Resolved, error) {
 	ctx, cancel := context.WithTimeout(ctx, requeue.LookTime)
 	defer cancel()
-	known := ""
-	if connection.Status.ObservedGeneration == connection.Generation {
-		known = r.known(client.ObjectKeyFromObject(connection))
-	}
-	return r.engine.Check(ctx, connection, known)
+	return r.engine.Check(ctx, connection, r.known(connection))
 }
 
 // next is when to look again at a Connection that can be resolved. One that is mounted is looked at whenever its
@@ -157,18 +158,26 @@ func readyMessage(resolved *resolver.Resolved) string {
 	return message
 }
 
-func (r *Reconciler) known(key types.NamespacedName) string {
+func (r *Reconciler) known(connection *v1alpha1.Connection) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.revisions[key]
+	known := r.revisions[client.ObjectKeyFromObject(connection)]
+	if connection.Status.ObservedGeneration != connection.Generation ||
+		known.refresh != connection.Annotations[v1alpha1.AnnotationRefresh] {
+		return ""
+	}
+	return known.revision
 }
 
-func (r *Reconciler) remember(key types.NamespacedName, revision string) {
+func (r *Reconciler) remember(connection *v1alpha1.Connection, current string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if revision == "" {
-		delete(r.revisions, key)
-		return
-	}
-	r.revisions[key] = revision
+	asked := connection.Annotations[v1alpha1.AnnotationRefresh]
+	r.revisions[client.ObjectKeyFromObject(connection)] = revision{current, asked}
+}
+
+func (r *Reconciler) forget(key types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.revisions, key)
 }

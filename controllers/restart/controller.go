@@ -2,6 +2,7 @@ package restart
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -119,7 +121,11 @@ func (r *Reconciler) metadata() *metav1.PartialObjectMetadata {
 func (r *Reconciler) workloadsFor(ctx context.Context, connection client.Object) []ctrl.Request {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind(r.kind.name + "List"))
-	if err := r.client.List(ctx, list, client.InNamespace(connection.GetNamespace())); err != nil {
+	err := r.client.List(ctx, list, client.InNamespace(connection.GetNamespace()))
+	if _, early := errors.AsType[*cache.ErrResourceNotCached](err); early {
+		return nil // all workloads are looked at when they come into the cache
+	}
+	if err != nil {
 		log.FromContext(ctx).Error(err, "listing the workloads that a Connection may concern")
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/abridged"
 )
 
 // seen are digests of Connections by name. A digest is of what the Connection says and of its secrets' versions; no
@@ -82,7 +83,7 @@ const digestForm = "2."
 // Vault: a secret that was deleted with all its versions begins at 1 again, and a static role has nothing else.
 func digest(connection *v1alpha1.Connection) string {
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%s/%s\n", connection.UID, connection.Spec.ContentDigest())
+	fmt.Fprintf(sum, "%s/%s\n", connection.UID, abridged.ContentDigest(connection))
 	for _, secret := range connection.Status.Secrets {
 		fmt.Fprintf(sum, "%s %s %d", secret.VaultConfig, secret.Path, secret.Version)
 		if secret.CreatedTime != nil {

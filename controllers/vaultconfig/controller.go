@@ -7,13 +7,16 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -63,10 +66,21 @@ func NewReconciler(
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("vaultconfig").
-		For(&v1alpha1.VaultConfig{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.VaultConfig{},
+			builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, requeue.Refreshed))).
 		WatchesRawSource(source.Func(r.renewals.start)).
+		WatchesRawSource(source.Func(r.followSessions)).
 		WithOptions(requeue.Options(requeue.VaultWorkers)).
 		Complete(r)
+}
+
+// followSessions makes the controller look at each VaultConfig whose session can be used no more, or again, whoever of
+// this process learned that.
+func (r *Reconciler) followSessions(
+	_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request],
+) error {
+	r.sessions.OnTurn(func(config types.NamespacedName) { queue.Add(reconcile.Request{NamespacedName: config}) })
+	return nil
 }
 
 // Reconcile looks at Vault and at the session once and reports what it found.
@@ -163,7 +177,10 @@ func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) 
 
 // recordTransitions records an event for each condition that changed. It is called after the status is stored.
 func (r *Reconciler) recordTransitions(before, after *v1alpha1.VaultConfig) {
-	for _, conditionType := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionRenewing} {
+	for _, conditionType := range []string{
+		v1alpha1.ConditionReady, v1alpha1.ConditionSuspended, v1alpha1.ConditionRenewing,
+		v1alpha1.ConditionCredentialLimited,
+	} {
 		if event, ok := transition(before.Status.Conditions, after.Status.Conditions, conditionType); ok {
 			r.recorder.Eventf(after, nil, event.kind, event.reason, event.action, "%s", status.Note(event.note))
 		}

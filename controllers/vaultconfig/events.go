@@ -26,7 +26,10 @@ func transition(before, after []metav1.Condition, conditionType string) (event, 
 		}
 		e.action = "Renew"
 	}
-	if now.Status == metav1.ConditionTrue || now.Reason == v1alpha1.ReasonConfigDisabled {
+	if conditionType == v1alpha1.ConditionCredentialLimited {
+		return e, true // it is there only while it is true
+	}
+	if now.Status == metav1.ConditionTrue {
 		e.kind = corev1.EventTypeNormal
 	}
 	return e, true

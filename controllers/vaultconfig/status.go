@@ -57,7 +57,42 @@ func (o observation) report(s *v1alpha1.VaultConfigStatus, config *v1alpha1.Vaul
 	o.reportRefused(s)
 	o.reportToken(s)
 	o.reportRenewing(s, config)
+	o.reportLimits(s, config)
 	o.reportReady(s, config)
+}
+
+// reportLimits tells the limits of a credential before they bite, and what to do about them.
+func (o observation) reportLimits(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
+	if o.healthErr != nil || o.authErr != nil {
+		return // what was known last stands
+	}
+	reason, limit := o.limit()
+	if limit == "" {
+		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionCredentialLimited)
+		return
+	}
+	status.True(&s.Conditions, config.Generation, v1alpha1.ConditionCredentialLimited, reason, limit)
+}
+
+// limit is the nearest limit of the credential that nobody can renew; empty if there is none, or Renewing tells it.
+func (o observation) limit() (reason, sentence string) {
+	t := o.token
+	switch {
+	case t.FromLogin && t.NumUses > 0:
+		return v1alpha1.ReasonUseLimited, fmt.Sprintf("each login makes a token for %d requests, and a new login follows: "+
+			"no dynamic secret is made with it; set token_num_uses=0 in the role", t.NumUses)
+	case t.Logins.Limited:
+		return v1alpha1.ReasonUseLimited, fmt.Sprintf("the secret ID is good for %d more logins: each replica of the controller "+
+			"needs one when it starts, and whenever its token cannot be renewed; use one without limit (secret_id_num_uses=0)",
+			t.Logins.Left)
+	case t.FromLogin && t.Type == "batch":
+		return v1alpha1.ReasonLifeLimited, "each login makes a batch token, which cannot be renewed: " +
+			"a dynamic secret ends with the one that it was made with; set token_type=service in the role"
+	case !t.LatestEnd.IsZero() && !t.MaxTTLReached:
+		return v1alpha1.ReasonLifeLimited, fmt.Sprintf("the token dies at %s at the latest, however often it is renewed: "+
+			"its explicit max TTL", t.LatestEnd.UTC().Format(time.RFC3339))
+	}
+	return "", ""
 }
 
 func (o observation) reportReachable(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
@@ -120,7 +155,7 @@ func (o observation) reportRefused(s *v1alpha1.VaultConfigStatus) {
 		s.RefusedLogin = nil
 	default:
 		s.RefusedLogin = &v1alpha1.RefusedLogin{
-			Time: *status.Time(o.refused.Time), SecretVersion: o.refused.SecretVersion,
+			Time: status.Time(o.refused.Time), SecretVersion: o.refused.SecretVersion,
 		}
 	}
 }

@@ -1,11 +1,13 @@
 package vaultconfig
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -33,7 +35,9 @@ func good() observation {
 
 func TestReport(t *testing.T) {
 	for name, test := range map[string]struct {
-		mutate        func(*observation)
+		mutate func(*observation)
+		// mark is the condition that says how the object is, if it is not Ready.
+		mark          string
 		ready         metav1.ConditionStatus
 		reason        string
 		renewing      metav1.ConditionStatus
@@ -43,9 +47,9 @@ func TestReport(t *testing.T) {
 	}{
 		"a healthy config is ready": {
 			mutate: func(*observation) {}, ready: "True", reason: v1alpha1.ReasonSucceeded, renewing: "True", renewReason: v1alpha1.ReasonRenewed},
-		"a disabled config is not ready, and nothing is being worked on": {
-			mutate: func(o *observation) { o.enabled = false },
-			ready:  "False", reason: v1alpha1.ReasonConfigDisabled, renewing: "True", renewReason: v1alpha1.ReasonRenewed},
+		"a disabled config is suspended, and nothing is being worked on": {
+			mutate: func(o *observation) { o.enabled = false }, mark: v1alpha1.ConditionSuspended,
+			ready: "True", reason: v1alpha1.ReasonConfigDisabled, renewing: "True", renewReason: v1alpha1.ReasonRenewed},
 		"a Vault that is down is worked on": {
 			mutate: func(o *observation) {
 				o.healthErr = fault.Transient(v1alpha1.ReasonVaultUnreachable,
@@ -58,7 +62,11 @@ func TestReport(t *testing.T) {
 		"a rejected token leaves renewal unknown": {
 			mutate: func(o *observation) { o.authErr = fault.Waiting(v1alpha1.ReasonAuthFailed, "rejected") },
 			ready:  "False", reason: v1alpha1.ReasonAuthFailed, renewing: "Unknown", renewReason: v1alpha1.ReasonAuthFailed,
-			present: v1alpha1.ConditionReconciling},
+			present: v1alpha1.ConditionStalled},
+		"a credential that is not there yet is waited for": {
+			mutate: func(o *observation) { o.authErr = fault.Waiting(v1alpha1.ReasonCredentialMissing, "no Secret") },
+			ready:  "False", reason: v1alpha1.ReasonCredentialMissing, renewing: "Unknown",
+			renewReason: v1alpha1.ReasonCredentialMissing, present: v1alpha1.ConditionReconciling},
 		"a config whose pods log in themselves has no token to renew": {
 			mutate: func(o *observation) { o.workload, o.token = true, auth.TokenInfo{} },
 			ready:  "True", reason: v1alpha1.ReasonSucceeded},
@@ -108,7 +116,11 @@ func TestReport(t *testing.T) {
 			o.report(&config.Status, config)
 			conditions := config.Status.Conditions
 
-			ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
+			mark := cmp.Or(test.mark, v1alpha1.ConditionReady)
+			for _, c := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionSuspended} {
+				g.Expect(meta.FindStatusCondition(conditions, c) != nil).To(Equal(c == mark), c)
+			}
+			ready := meta.FindStatusCondition(conditions, mark)
 			g.Expect(ready).NotTo(BeNil())
 			g.Expect(ready.Status).To(Equal(test.ready))
 			g.Expect(ready.Reason).To(Equal(test.reason))
@@ -218,4 +230,50 @@ func TestPoliciesThatStatusHasNoRoomForAreLeftOut(t *testing.T) {
 	reported := reportedPolicies(many)
 	g.Expect(reported).To(HaveLen(maxPolicies))
 	g.Expect(reported).To(HaveEach("policy"))
+}
+
+// TestLimitsAreToldBeforeTheyBite: what nobody can renew is in a condition of its own while it is so, with one event.
+func TestLimitsAreToldBeforeTheyBite(t *testing.T) {
+	for name, test := range map[string]struct {
+		mutate           func(*auth.TokenInfo)
+		reason, sentence string
+	}{
+		"tokens for a number of requests": {
+			func(i *auth.TokenInfo) { i.FromLogin, i.NumUses = true, 5 }, v1alpha1.ReasonUseLimited, "a token for 5 requests",
+		},
+		"a secret ID for few logins": {
+			func(i *auth.TokenInfo) { i.FromLogin, i.Logins = true, auth.Logins{Limited: true, Left: 3} },
+			v1alpha1.ReasonUseLimited, "good for 3 more logins",
+		},
+		"batch tokens": {
+			func(i *auth.TokenInfo) { i.FromLogin, i.Type = true, "batch" }, v1alpha1.ReasonLifeLimited, "batch token",
+		},
+		"an explicit max TTL": {
+			func(i *auth.TokenInfo) { i.LatestEnd = now.Add(5 * time.Hour) }, v1alpha1.ReasonLifeLimited, "at the latest",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			config := &v1alpha1.VaultConfig{}
+			limited := good()
+			test.mutate(&limited.token)
+			before := config.DeepCopy()
+			limited.report(&config.Status, config)
+			found := meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionCredentialLimited)
+			g.Expect(found).NotTo(BeNil())
+			g.Expect(found.Reason).To(Equal(test.reason))
+			g.Expect(found.Message).To(ContainSubstring(test.sentence))
+			event, due := transition(
+				before.Status.Conditions, config.Status.Conditions, v1alpha1.ConditionCredentialLimited,
+			)
+			g.Expect(due).To(BeTrue())
+			g.Expect(event.kind).To(Equal(corev1.EventTypeWarning))
+			after := config.DeepCopy()
+			limited.report(&after.Status, after)
+			_, due = transition(config.Status.Conditions, after.Status.Conditions, v1alpha1.ConditionCredentialLimited)
+			g.Expect(due).To(BeFalse(), "one event")
+			good().report(&config.Status, config)
+			g.Expect(meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionCredentialLimited)).To(BeNil())
+		})
+	}
 }

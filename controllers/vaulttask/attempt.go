@@ -25,6 +25,15 @@ type attempt struct {
 	called bool
 	// claimErr is set when the claim could not be stored; nothing was sent then.
 	claimErr error
+	// held is what to call when the data that it writes is forgotten.
+	held []func()
+}
+
+// forgetData gives back what the attempt had of the memory.
+func (a *attempt) forgetData() {
+	for _, leave := range a.held {
+		leave()
+	}
 }
 
 // outcome is what a run brought about.

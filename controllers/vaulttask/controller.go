@@ -17,8 +17,10 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/controllers/vaulttask/claims"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/heap"
 	"sallyport.dev/sallyport/internal/requeue"
 	"sallyport.dev/sallyport/internal/resolver"
+	"sallyport.dev/sallyport/internal/shares"
 	"sallyport.dev/sallyport/internal/vault/session"
 )
 
@@ -46,6 +48,8 @@ type Reconciler struct {
 	clock    clock.PassiveClock
 	claims   *claims.Store[outcome]
 	inline   inlineSessions
+	// written is what tasks write at one moment, reading the objects that they take it from.
+	written, reading *shares.Gate
 }
 
 // NewReconciler returns a reconciler. live reads from the API server, not from a cache: whether a task was claimed
@@ -59,6 +63,7 @@ func NewReconciler(
 	return &Reconciler{
 		client: c, live: live, engine: engine, sessions: sessions, recorder: recorder, clock: clk,
 		claims: claims.NewStore[outcome](), inline: inlineSessions{uids: map[types.NamespacedName]types.UID{}},
+		written: shares.NewGate(heap.Tasks, heap.TasksShare), reading: shares.NewGate(heap.Reading, heap.ReadingShare),
 	}
 }
 
@@ -127,6 +132,7 @@ func (r *Reconciler) proceed(ctx context.Context, task *v1alpha1.VaultTask) (ctr
 // run makes one attempt, stores how it went and decides whether to come back.
 func (r *Reconciler) run(ctx context.Context, task *v1alpha1.VaultTask, next decision) (ctrl.Result, error) {
 	a := &attempt{Reconciler: r, task: task, before: task.DeepCopy()}
+	defer a.forgetData()
 	if fresh(task) {
 		begin(task, next.scheduledTime, r.clock.Now())
 	}

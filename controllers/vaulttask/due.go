@@ -131,7 +131,7 @@ func fresh(task *v1alpha1.VaultTask) bool {
 // untouched tells whether nothing was ever done for a task that is to change something in Vault.
 func untouched(task *v1alpha1.VaultTask) bool {
 	s := &task.Status
-	return task.Spec.Operation.HasEffect() && s.ObservedGeneration == 0 && s.StartTime == nil &&
+	return task.Spec.Operation.HasEffect() && s.ObservedGeneration <= 0 && s.StartTime == nil &&
 		s.CompletionTime == nil && s.Claim == nil
 }
 

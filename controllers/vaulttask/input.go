@@ -30,7 +30,7 @@ const maxData = 1<<20 - 4<<10
 // input returns what to write, all but what a wrapping token holds; it is forgotten when the run ends. A nil value
 // removes a key.
 func (a *attempt) input(ctx context.Context, to *target) (map[string]any, error) {
-	data, err := (&input{Reconciler: a.Reconciler, task: a.task}).gather(ctx, to)
+	data, err := (&input{Reconciler: a.Reconciler, task: a.task, held: &a.held}).gather(ctx, to)
 	if err != nil {
 		return nil, err
 	}
@@ -46,11 +46,48 @@ func (a *attempt) input(ctx context.Context, to *target) (map[string]any, error)
 type input struct {
 	*Reconciler
 	task *v1alpha1.VaultTask
+	held *[]func()
+}
+
+const (
+	// writtenTimes is how often what is written exists at one moment: as values, as JSON, and in the request.
+	writtenTimes = 3
+	// objectPrice is for a Secret or ConfigMap while it is read: the largest there is, as it comes and as it is decoded.
+	objectPrice = 3 << 20
+)
+
+// hold makes room for so many bytes that the run writes, until the attempt is over, or says why there is none.
+func (i *input) hold(size int) error {
+	leave, entered := i.written.TryEnter(i.task.Namespace, writtenTimes*int64(size))
+	if !entered {
+		return fault.Transient(v1alpha1.ReasonRateLimited,
+			"what the VaultTasks of namespace %s, or all, write at this moment takes all the memory that it may", i.task.Namespace).
+			WithRemedy("this passes; smaller data or fewer tasks at a time avoid it")
+	}
+	*i.held = append(*i.held, leave)
+	return nil
+}
+
+func sizeOf[V any](values map[string]V) int {
+	size := 0
+	for key, value := range values {
+		size += len(key)
+		switch text := any(value).(type) {
+		case string:
+			size += len(text)
+		case v1alpha1.TaskValue:
+			size += len(text)
+		}
+	}
+	return size
 }
 
 // gather merges all sources but a wrapping token.
 func (i *input) gather(ctx context.Context, to *target) (map[string]any, error) {
 	spec := &i.task.Spec
+	if err := i.hold(sizeOf(spec.Data)); err != nil {
+		return nil, err
+	}
 	data, err := i.literal(ctx)
 	if err != nil {
 		return nil, err
@@ -59,6 +96,9 @@ func (i *input) gather(ctx context.Context, to *target) (map[string]any, error) 
 		values, err := i.fromObject(ctx, &spec.DataFrom[n])
 		if err != nil {
 			return nil, err
+		}
+		if sizeOf(data)+sizeOf(values) > maxData {
+			return nil, tooLarge(sizeOf(data) + sizeOf(values))
 		}
 		if err := merge(data, values, "spec.dataFrom"); err != nil {
 			return nil, err
@@ -124,6 +164,11 @@ func parseData(task *v1alpha1.VaultTask) (*expression.Value, error) {
 
 // fromObject returns the keys of a Secret or ConfigMap, literally.
 func (i *input) fromObject(ctx context.Context, source *v1alpha1.TaskDataSource) (map[string]any, error) {
+	leave, err := i.reading.Enter(ctx, i.task.Namespace, objectPrice)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	found, shown, err := i.texts(ctx, source)
 	if err != nil {
 		return nil, err
@@ -145,7 +190,7 @@ func (i *input) fromObject(ctx context.Context, source *v1alpha1.TaskDataSource)
 		}
 		values[source.Prefix+key] = value
 	}
-	return values, nil
+	return values, i.hold(sizeOf(values))
 }
 
 // texts returns all that a Secret or ConfigMap holds, and how sentences call it.
@@ -213,10 +258,14 @@ func fits(data map[string]any) error {
 		return fault.Terminal(v1alpha1.ReasonInvalidSpec,
 			"the data cannot be written as JSON") // the error may quote a value
 	case len(encoded) > maxData:
-		return fault.Terminal(v1alpha1.ReasonTooLarge, "the data is %d bytes as JSON, and Vault stores less than 1 MiB", len(encoded)).
-			WithRemedy("write less, or several secrets")
+		return tooLarge(len(encoded))
 	}
 	return nil
+}
+
+func tooLarge(size int) error {
+	return fault.Terminal(v1alpha1.ReasonTooLarge, "the data is %d bytes as JSON, and Vault stores less than 1 MiB", size).
+		WithRemedy("write less, or several secrets")
 }
 
 const (

@@ -90,7 +90,7 @@ func (t *target) named(operation v1alpha1.VaultTaskOperation) error {
 	case operation.Generic() && t.path == "":
 		return fault.Terminal(v1alpha1.ReasonInvalidSpec, "no path is named: set spec.path, or path in the Connection's value")
 	case !operation.Generic() && t.location.EnginePath == "":
-		return fault.Terminal(v1alpha1.ReasonInvalidSpec, "no engine is named: set spec.enginePath, or enginePath in the VaultConfig or Connection")
+		return fault.Waiting(v1alpha1.ReasonInvalidSpec, "no engine is named: set spec.enginePath, or enginePath in the VaultConfig or Connection")
 	}
 	return nil
 }

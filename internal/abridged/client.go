@@ -66,16 +66,18 @@ func (c *Client) Get(
 }
 
 // whole returns an object as the API server has it, or had it when it had the same generation. It is shared.
-func (c *Client) whole(ctx context.Context, key client.ObjectKey, object client.Object, size int64) (client.Object, error) {
+func (c *Client) whole(
+	ctx context.Context, key client.ObjectKey, object client.Object, size int64,
+) (client.Object, error) {
 	version := wholeKey{object.GetUID(), object.GetGeneration()}
 	if found, ok := c.wholes.Get(version); ok {
 		return found, nil
 	}
 	result := c.flights.DoChan(fmt.Sprint(version), func() (any, error) {
 		// Detached, because the caller who starts it may leave while others still wait for it.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTime)
+		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTime)
 		defer cancel()
-		leave, err := c.fetches.Enter(ctx, key.Namespace, fetchWeight*size)
+		leave, err := c.fetches.Enter(detached, key.Namespace, fetchWeight*size)
 		if err != nil {
 			return nil, err
 		}
@@ -84,7 +86,7 @@ func (c *Client) whole(ctx context.Context, key client.ObjectKey, object client.
 		if err != nil {
 			return nil, err
 		}
-		if err := c.live.Get(ctx, key, found); err != nil {
+		if err := c.live.Get(detached, key, found); err != nil {
 			return nil, err
 		}
 		found.SetManagedFields(nil)

@@ -28,6 +28,8 @@ const (
 	// sizeAnnotation marks what is abridged, and says how large the whole is. Where an author wrote it, the object is
 	// fetched though it is whole, and nothing else happens.
 	sizeAnnotation = "abridged.sallyport.dev/size"
+	// contentAnnotation has the digest of what an abridged Connection says.
+	contentAnnotation = "abridged.sallyport.dev/content"
 	// annotationPrefix is that of the annotations that mean something to us.
 	annotationPrefix = "sallyport.dev/"
 )
@@ -132,12 +134,21 @@ func Is(object client.Object) bool {
 	return abridged
 }
 
+// ContentDigest is that of a Connection's spec, also where the cache has only the rest of it.
+func ContentDigest(connection *v1alpha1.Connection) string {
+	if digest := connection.Annotations[contentAnnotation]; digest != "" && Is(connection) {
+		return digest
+	}
+	return connection.Spec.ContentDigest()
+}
+
 // abridgedConnection keeps by which VaultConfigs elsewhere it is found, and how often it is to be looked at.
 func abridgedConnection(o *v1alpha1.Connection, size int64) *v1alpha1.Connection {
 	kept := &v1alpha1.Connection{
 		TypeMeta: o.TypeMeta, ObjectMeta: marked(&o.ObjectMeta, size), Status: o.Status,
 		Spec: v1alpha1.ConnectionSpec{Type: o.Spec.Type, RefreshInterval: o.Spec.RefreshInterval},
 	}
+	kept.Annotations[contentAnnotation] = ContentDigest(o)
 	seen := map[v1alpha1.VaultConfigReference]bool{}
 	for i := range o.Spec.VaultSecrets {
 		if ref := o.Spec.VaultSecrets[i].VaultConfigRef; ref.Namespace != "" && !seen[ref] {

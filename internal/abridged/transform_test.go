@@ -70,6 +70,7 @@ func TestALargeConnectionIsAbridged(t *testing.T) {
 	g.Expect(isAbridged).To(BeTrue())
 	g.Expect(size).To(BeNumerically(">", 1_600_000), "entries of a map take more than their JSON")
 	g.Expect(kept.Spec.RefreshInterval).NotTo(BeNil())
+	g.Expect(ContentDigest(kept)).To(Equal(large().Spec.ContentDigest()), "pods are rolled when it changes")
 	g.Expect(kept.Spec.VaultSecrets).To(HaveLen(1), "by which VaultConfig elsewhere it is found")
 	g.Expect(kept.Annotations).To(HaveKeyWithValue("sallyport.dev/rerun", "1"))
 

@@ -106,7 +106,7 @@ func start(m mode, name string, args []string, stderr io.Writer) int {
 		_, _ = fmt.Fprintf(stderr, "sallyport %s: %v\n", name, err)
 		return exitUsage
 	}
-	log := zap.New(zap.UseFlagOptions(&options), zap.WriteTo(stderr))
+	log := newQuiet(zap.New(zap.UseFlagOptions(&options), zap.WriteTo(stderr)))
 	ctrl.SetLogger(log)
 	klog.SetLogger(log.WithName("client-go"))
 	if os.Getenv("GOGC") == "" {

@@ -78,6 +78,14 @@ func (v *Value) References() []Placed {
 	return references
 }
 
+// ReferencesOf returns the references below one key of the top level.
+func (v *Value) ReferencesOf(key string) []Placed {
+	if node, found := v.nodes[key]; found {
+		return node.references(nil)
+	}
+	return nil
+}
+
 // Keys returns the keys of the top level, sorted.
 func (v *Value) Keys() []string { return sortedKeys(v.nodes) }
 

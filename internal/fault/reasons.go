@@ -18,8 +18,14 @@ type entry struct {
 	classes []Class
 	// refusal: it is Vault's definite response to a request, which asking once more does not change.
 	refusal bool
+	// arriving: what is missing may be on its way, applied or written at the same moment by whoever made the object. A
+	// waiting fault with any other reason passes only if somebody cures it.
+	arriving bool
 	// conclusive: it says what became of an effect, or that this cannot be found out. Nothing is left to wait for.
 	conclusive bool
+	// terminal is which of its faults are terminal, and edit which edit cures those; empty if none is. Whatever somebody
+	// can cure without an edit of the object, or without another run of a VaultTask, is not.
+	terminal, edit string
 	// meaning, cure and retry are its row in docs/reference/reasons.md. A test compares them.
 	meaning, cure, retry string
 }
@@ -30,10 +36,10 @@ var reasons = map[string]entry{
 	// Vault
 	v1alpha1.ReasonVaultUnreachable: {
 		code:    codes.Unavailable,
-		classes: []Class{ClassTransient, ClassWaiting, ClassTerminal},
+		classes: []Class{ClassTransient, ClassWaiting},
 		meaning: "no answer: connection refused, time-out, unknown host, or an answer that is not Vault's (a proxy's page, a redirect), or `spec.proxy` does not lead there",
 		cure:    "check `spec.url` and `spec.proxy` of the VaultConfig, network and network policies between controller and Vault",
-		retry:   "by itself; for a redirect, when the address is right",
+		retry:   "by itself; for a redirect or a server that speaks https, when the address is right",
 	},
 	v1alpha1.ReasonTLSFailed: {
 		code:    codes.Unavailable,
@@ -79,36 +85,53 @@ var reasons = map[string]entry{
 		retry:   "when changed",
 	},
 	v1alpha1.ReasonSecretNotFound: {
-		code:    codes.NotFound,
-		classes: []Class{ClassWaiting, ClassTerminal},
-		refusal: true,
-		meaning: "nothing at the path, no such version, the version is deleted or destroyed, or no engine is mounted there",
-		cure:    "correct `enginePath`, `secretPath`, `version`; or write the secret",
-		retry:   "when changed",
+		code:     codes.NotFound,
+		classes:  []Class{ClassWaiting, ClassTerminal},
+		terminal: "a VaultTask finds nothing to patch, delete or destroy",
+		edit:     "`secretPath` or `versions`, or another run once it is there",
+		arriving: true,
+		refusal:  true,
+		meaning:  "nothing at the path, no such version, the version is deleted or destroyed, or no engine is mounted there",
+		cure:     "correct `enginePath`, `secretPath`, `version`; or write the secret",
+		retry:    "when changed",
 	},
 	v1alpha1.ReasonInvalidRequest: {
+		code:     codes.FailedPrecondition,
+		classes:  []Class{ClassWaiting, ClassTerminal},
+		terminal: "a VaultTask wants of KV version 1 what only version 2 has; leases of a volume that is gone were sealed with a key that is gone",
+		edit:     "the VaultTask; nothing for the leases, which run out",
+		refusal:  true,
+		meaning:  "Vault rejects the request (400), the engine is Vault's own or not of the kind that the request needs, or a secret that is made for each reader is wanted where no volume would keep it",
+		cure:     "correct `enginePath`, `secretPath`, `kvVersion`, `method` or `parameters`",
+		retry:    "when changed",
+	},
+
+	v1alpha1.ReasonUseLimited: {
 		code:    codes.FailedPrecondition,
-		classes: []Class{ClassWaiting, ClassTerminal},
+		classes: []Class{ClassWaiting},
 		refusal: true,
-		meaning: "Vault rejects the request (400), the engine is Vault's own or not of the kind that the request needs, or a secret that is made for each reader is wanted where no volume would keep it",
-		cure:    "correct `enginePath`, `secretPath`, `kvVersion`, `method` or `parameters`",
+		meaning: "the token was made for a number of uses (`num_uses`) and dies when they are used up, so that no dynamic secret is made with it; or the secret ID is good for few further logins",
+		cure:    "`token_num_uses=0` in the role, a token without `-use-limit`; a secret ID with more uses",
 		retry:   "when changed",
 	},
 
 	// References and files
 	v1alpha1.ReasonInvalidExpression: {
-		code:    codes.FailedPrecondition,
-		classes: []Class{ClassTerminal},
-		meaning: "a `vault.secret(…)` or `vault.text(…)` cannot be parsed, or names a secret that is not attached; the sentence has the place in `value` and the column",
-		cure:    "correct the expression",
-		retry:   "edit",
+		code:     codes.FailedPrecondition,
+		classes:  []Class{ClassTerminal},
+		terminal: "all",
+		edit:     "the Connection's `value`, or the template",
+		meaning:  "a `vault.secret(…)` or `vault.text(…)` cannot be parsed, or names a secret that is not attached; the sentence has the place in `value` and the column",
+		cure:     "correct the expression",
+		retry:    "edit",
 	},
 	v1alpha1.ReasonKeyMissing: {
-		code:    codes.FailedPrecondition,
-		classes: []Class{ClassWaiting},
-		meaning: "the secret has no such key",
-		cure:    "correct the key, or write it to Vault",
-		retry:   "when changed",
+		code:     codes.FailedPrecondition,
+		classes:  []Class{ClassWaiting},
+		arriving: true,
+		meaning:  "the secret has no such key",
+		cure:     "correct the key, or write it to Vault",
+		retry:    "when changed",
 	},
 	v1alpha1.ReasonAmbiguousKey: {
 		code:    codes.FailedPrecondition,
@@ -118,62 +141,76 @@ var reasons = map[string]entry{
 		retry:   "when changed",
 	},
 	v1alpha1.ReasonInvalidFileName: {
-		code:    codes.FailedPrecondition,
-		classes: []Class{ClassTerminal},
-		meaning: "a top-level key of `value`, or a path of `files`, cannot be the name of a file",
-		cure:    "rename it; move the key into an object, or name `files`",
-		retry:   "edit",
+		code:     codes.FailedPrecondition,
+		classes:  []Class{ClassTerminal},
+		terminal: "all",
+		edit:     "the Connection's `value` or `files`",
+		meaning:  "a top-level key of `value`, or a path of `files`, cannot be the name of a file",
+		cure:     "rename it; move the key into an object, or name `files`",
+		retry:    "edit",
 	},
 	v1alpha1.ReasonInvalidTemplate: {
-		code:    codes.FailedPrecondition,
-		classes: []Class{ClassWaiting, ClassTerminal},
-		meaning: "a template of `files` cannot be parsed, misses a key, or does too much work; the sentence has the line",
-		cure:    "correct the template, or what Vault holds",
-		retry:   "edit; when changed if it was parsed",
+		code:     codes.FailedPrecondition,
+		classes:  []Class{ClassWaiting, ClassTerminal},
+		terminal: "the template cannot be parsed, or fails whatever Vault holds",
+		edit:     "the template",
+		meaning:  "a template of `files` cannot be parsed, misses a key, or does too much work; the sentence has the line",
+		cure:     "correct the template, or what Vault holds",
+		retry:    "edit; when changed if it was parsed",
 	},
 	v1alpha1.ReasonNotRepresentable: {
-		code:    codes.FailedPrecondition,
-		classes: []Class{ClassWaiting, ClassTerminal},
-		meaning: "the format of a file cannot hold a key or a value, or a text is not in its `encoding`",
-		cure:    "another format, another key, or correct what Vault holds",
-		retry:   "when changed; edit for a key",
+		code:     codes.FailedPrecondition,
+		classes:  []Class{ClassWaiting, ClassTerminal},
+		terminal: "a key or a literal value of the Connection cannot be held by the format, whatever Vault holds",
+		edit:     "the key, the value or the format",
+		meaning:  "the format of a file cannot hold a key or a value, or a text is not in its `encoding`",
+		cure:     "another format, another key, or correct what Vault holds",
+		retry:    "when changed; edit for a key",
 	},
 	v1alpha1.ReasonTooLarge: {
-		code:    codes.ResourceExhausted,
-		classes: []Class{ClassWaiting, ClassTerminal},
-		meaning: "more than 512 files or 1 MiB in a volume, more than 20 volumes of a pod, more than 4 MiB put in place by references, or secrets that take more than 8 MiB of memory",
-		cure:    "smaller or fewer secrets, several Connections",
-		retry:   "when changed; edit for the number of files",
+		code:     codes.ResourceExhausted,
+		classes:  []Class{ClassWaiting, ClassTerminal},
+		terminal: "more files or bytes than a volume holds whatever Vault holds, or more volumes than a pod may have; data or a result of a VaultTask",
+		edit:     "the Connection, the pod or the VaultTask",
+		meaning:  "more than 512 files or 1 MiB in a volume, more than 20 volumes of a pod, more than 4 MiB put in place by references, or secrets that take more than 8 MiB of memory",
+		cure:     "smaller or fewer secrets, several Connections",
+		retry:    "when changed; edit for the number of files",
 	},
 	v1alpha1.ReasonUnknownOverride: {
-		code:    codes.InvalidArgument,
-		classes: []Class{ClassTerminal},
-		meaning: "a pod overrides (`value.KEY`) a key that `value` does not have",
-		cure:    "correct the pod",
-		retry:   "edit",
+		code:     codes.InvalidArgument,
+		classes:  []Class{ClassTerminal},
+		terminal: "all",
+		edit:     "the pod's attributes, or the Connection's `value`",
+		meaning:  "a pod overrides (`value.KEY`) a key that `value` does not have",
+		cure:     "correct the pod",
+		retry:    "edit",
 	},
 
 	// Objects
 	v1alpha1.ReasonInvalidSpec: {
-		code:    codes.FailedPrecondition,
-		classes: []Class{ClassWaiting, ClassTerminal},
-		meaning: "a field, or a volume attribute of a pod, is wrong; also a Secret or ConfigMap whose content is no token, secret ID, password or PEM certificate, and a VaultConfig with `workload: true` where there is no pod",
-		cure:    "as the sentence says",
-		retry:   "edit; for the content, when changed",
+		code:     codes.FailedPrecondition,
+		classes:  []Class{ClassWaiting, ClassTerminal},
+		terminal: "a field of the object itself",
+		edit:     "the field that the sentence names",
+		meaning:  "a field, or a volume attribute of a pod, is wrong; also a Secret or ConfigMap whose content is no token, secret ID, password or PEM certificate, and a VaultConfig with `workload: true` where there is no pod",
+		cure:     "as the sentence says",
+		retry:    "edit; for the content, when changed",
 	},
 	v1alpha1.ReasonCredentialMissing: {
-		code:    codes.FailedPrecondition,
-		classes: []Class{ClassWaiting},
-		meaning: "the Secret, ConfigMap or service account that a VaultConfig refers to, or its key, is missing or empty; Sallyport has no right to it in this namespace; or the kubelet sent no token of the pod for the audience",
-		cure:    "create it; bind `sallyport-credentials` in the namespace ([security.md](../security.md#without-access-to-every-secret)); for the audience, add it to `spec.tokenRequests` of the CSIDriver",
-		retry:   "when changed",
+		code:     codes.FailedPrecondition,
+		classes:  []Class{ClassWaiting},
+		arriving: true,
+		meaning:  "the Secret, ConfigMap or service account that a VaultConfig refers to, or its key, is missing or empty; Sallyport has no right to it in this namespace; or the kubelet sent no token of the pod for the audience",
+		cure:     "create it; bind `sallyport-credentials` in the namespace ([security.md](../security.md#without-access-to-every-secret)); for the audience, add it to `spec.tokenRequests` of the CSIDriver",
+		retry:    "when changed",
 	},
 	v1alpha1.ReasonConfigNotFound: {
-		code:    codes.NotFound,
-		classes: []Class{ClassWaiting},
-		meaning: "the VaultConfig does not exist in this namespace",
-		cure:    "create it, or correct the reference",
-		retry:   "when changed",
+		code:     codes.NotFound,
+		classes:  []Class{ClassWaiting},
+		arriving: true,
+		meaning:  "the VaultConfig does not exist in this namespace",
+		cure:     "create it, or correct the reference",
+		retry:    "when changed",
 	},
 	v1alpha1.ReasonConfigDisabled: {
 		code:    codes.FailedPrecondition,
@@ -183,11 +220,12 @@ var reasons = map[string]entry{
 		retry:   "when changed",
 	},
 	v1alpha1.ReasonConnectionNotFound: {
-		code:    codes.NotFound,
-		classes: []Class{ClassWaiting},
-		meaning: "the Connection does not exist in the pod's namespace",
-		cure:    "create it",
-		retry:   "when changed",
+		code:     codes.NotFound,
+		classes:  []Class{ClassWaiting},
+		arriving: true,
+		meaning:  "the Connection does not exist in the pod's namespace",
+		cure:     "create it",
+		retry:    "when changed",
 	},
 	v1alpha1.ReasonConnectionChanged: {
 		code:    codes.FailedPrecondition,
@@ -197,18 +235,21 @@ var reasons = map[string]entry{
 		retry:   "when run again",
 	},
 	v1alpha1.ReasonNamespaceNotAllowed: {
-		code:    codes.PermissionDenied,
-		classes: []Class{ClassWaiting},
-		meaning: "the VaultConfig is in another namespace and does not let this one use it, or not for this path or operation; or it does not exist: which of the two is not told",
-		cure:    "its owner extends `allowedNamespaces`, or create a VaultConfig in this namespace",
-		retry:   "when changed",
+		code:     codes.PermissionDenied,
+		classes:  []Class{ClassWaiting},
+		arriving: true,
+		meaning:  "the VaultConfig is in another namespace and does not let this one use it, or not for this path or operation; or it does not exist: which of the two is not told",
+		cure:     "its owner extends `allowedNamespaces`, or create a VaultConfig in this namespace",
+		retry:    "when changed",
 	},
 	v1alpha1.ReasonNotAllowed: {
-		code:    codes.PermissionDenied,
-		classes: []Class{ClassWaiting, ClassTerminal},
-		meaning: "the pod's service account is not in `allowedServiceAccounts`; or the tokens of a request do not prove what they must",
-		cure:    "add the service account; for tokens, see the log of the resolver",
-		retry:   "when changed",
+		code:     codes.PermissionDenied,
+		classes:  []Class{ClassWaiting, ClassTerminal},
+		terminal: "leases of a volume that is gone belong to another node than the one that asks",
+		edit:     "nothing: they run out",
+		meaning:  "the pod's service account is not in `allowedServiceAccounts`; or the tokens of a request do not prove what they must",
+		cure:     "add the service account; for tokens, see the log of the resolver",
+		retry:    "when changed",
 	},
 
 	// Sallyport itself
@@ -234,10 +275,12 @@ var reasons = map[string]entry{
 		retry:   "by itself",
 	},
 	v1alpha1.ReasonInternal: {
-		classes: []Class{ClassTransient, ClassWaiting, ClassTerminal},
-		meaning: "a failure of Sallyport or of the Kubernetes API; also two calls for one volume at a time",
-		cure:    "usually passes; else as the sentence says, or see the logs",
-		retry:   "by itself",
+		classes:  []Class{ClassTransient, ClassWaiting, ClassTerminal},
+		terminal: "an object without UID, or whose data cannot be written as JSON, which the API server lets nobody make",
+		edit:     "the data that the sentence names",
+		meaning:  "a failure of Sallyport or of the Kubernetes API; also two calls for one volume at a time",
+		cure:     "usually passes; else as the sentence says, or see the logs",
+		retry:    "by itself",
 	},
 	v1alpha1.ReasonProgressing: {
 		code:    codes.FailedPrecondition,
@@ -279,8 +322,10 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonRenewalFailed: {
 		meaning: "the last attempt failed; it is tried again",
 	},
-	v1alpha1.ReasonUseLimited: {
-		meaning: "the token was made for a number of uses (`num_uses`) and dies when they are used up",
+
+	// Of the condition CredentialLimited, which has UseLimited too
+	v1alpha1.ReasonLifeLimited: {
+		meaning: "the token cannot live longer than the sentence says, however often it is renewed: an explicit max TTL, or a batch token",
 	},
 
 	// Of the condition Authenticated
@@ -292,20 +337,26 @@ var reasons = map[string]entry{
 	// Of VaultTasks
 	v1alpha1.ReasonCASMismatch: {
 		classes:    []Class{ClassTerminal},
+		terminal:   "all",
+		edit:       "`cas`, or another run",
 		conclusive: true,
 		meaning:    "the secret's version is another than expected: somebody else wrote it; nothing was written",
 		cure:       "look at the secret; run the task again, or create one with the right `cas`",
 	},
 	v1alpha1.ReasonOutcomeUnknown: {
 		classes:    []Class{ClassTerminal},
+		terminal:   "all",
+		edit:       "nothing: look, then run again",
 		conclusive: true,
 		meaning:    "Vault's answer was lost, and whether the effect happened cannot be told: a generic operation, a version that cannot be read, or data that may have been another at the earlier attempt",
 		cure:       "look at what is in Vault, then run the task again",
 	},
 	v1alpha1.ReasonWrappingTokenInvalid: {
-		classes: []Class{ClassTerminal},
-		meaning: "the wrapping token of `unwrap` is unknown, expired or used already",
-		cure:    "have a new one made; if you did not use it, find out who did",
+		classes:  []Class{ClassTerminal},
+		terminal: "all",
+		edit:     "another run with another wrapping token",
+		meaning:  "the wrapping token of `unwrap` is unknown, expired or used already",
+		cure:     "have a new one made; if you did not use it, find out who did",
 	},
 	v1alpha1.ReasonPathNotAllowed: {
 		classes: []Class{ClassWaiting},
@@ -321,14 +372,18 @@ var reasons = map[string]entry{
 		meaning: "the task waits for the first time of its schedule",
 	},
 	v1alpha1.ReasonDeadlineExceeded: {
-		classes: []Class{ClassTerminal},
-		meaning: "the run took longer than `activeDeadlineSeconds`; the sentence says what it waited for last",
-		cure:    "cure that, then run the task again",
+		classes:  []Class{ClassTerminal},
+		terminal: "all",
+		edit:     "another run, or `activeDeadlineSeconds`",
+		meaning:  "the run took longer than `activeDeadlineSeconds`; the sentence says what it waited for last",
+		cure:     "cure that, then run the task again",
 	},
 	v1alpha1.ReasonBackoffLimitExceeded: {
-		classes: []Class{ClassTerminal},
-		meaning: "Vault failed more often than `backoffLimit` allows",
-		cure:    "the same",
+		classes:  []Class{ClassTerminal},
+		terminal: "all",
+		edit:     "another run, or `backoffLimit`",
+		meaning:  "Vault failed more often than `backoffLimit` allows",
+		cure:     "the same",
 	},
 }
 
@@ -347,6 +402,12 @@ func Allows(reason string, class Class) bool { return slices.Contains(reasons[re
 // Refusal tells whether the fault is Vault's definite response to a request: what was asked for is not done, and asking
 // once more does not change that.
 func (f *Fault) Refusal() bool { return reasons[f.Reason].refusal }
+
+// PassesByItself tells whether nobody has to do anything about the fault: it is transient, or what is missing may just
+// not be there yet.
+func (f *Fault) PassesByItself() bool {
+	return f.Class == ClassTransient || f.Class == ClassWaiting && reasons[f.Reason].arriving
+}
 
 // Conclusive tells whether the fault says what became of an effect, or that this cannot be found out.
 func (f *Fault) Conclusive() bool { return reasons[f.Reason].conclusive }

@@ -66,7 +66,8 @@ func TestTheTableIsThatOfTheDocs(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	documented := map[string]bool{}
 	var columns []string
-	for line := range strings.Lines(string(page)) {
+	_, whole, _ := strings.Cut(string(page), "\n## Vault\n")
+	for line := range strings.Lines(whole) {
 		line = strings.TrimSpace(line)
 		if header, found := strings.CutPrefix(line, "| Reason |"); found {
 			columns = cells(header)
@@ -93,6 +94,32 @@ func TestTheTableIsThatOfTheDocs(t *testing.T) {
 	for reason := range reasons {
 		g.Expect(documented).To(HaveKey(reason), "docs/reference/reasons.md has no row for it")
 	}
+}
+
+// TestOnlyAnEditCuresWhatIsTerminal: the docs list what is terminal, and which edit cures it.
+func TestOnlyAnEditCuresWhatIsTerminal(t *testing.T) {
+	g := NewWithT(t)
+	page, err := os.ReadFile(filepath.Join(root, "docs/reference/reasons.md"))
+	g.Expect(err).NotTo(HaveOccurred())
+	_, table, found := strings.Cut(string(page), "## What is terminal\n")
+	g.Expect(found).To(BeTrue())
+	table, _, _ = strings.Cut(table, "\n## ")
+	documented := map[string][]string{}
+	for line := range strings.Lines(table) {
+		if match := row.FindStringSubmatch(strings.TrimSpace(line)); match != nil {
+			documented[match[1]] = cells(match[2] + "|")
+		}
+	}
+	for reason, known := range reasons {
+		if !Allows(reason, ClassTerminal) {
+			g.Expect(known.terminal+known.edit).To(BeEmpty(), reason)
+			continue
+		}
+		g.Expect(known.edit).NotTo(BeEmpty(), "%s: who cures it when it is terminal?", reason)
+		g.Expect(documented[reason]).To(Equal([]string{known.terminal, known.edit}), reason)
+		delete(documented, reason)
+	}
+	g.Expect(documented).To(BeEmpty())
 }
 
 func cells(line string) []string {
@@ -161,4 +188,16 @@ func TestCodesAreThoseThatTheKubeletActsOn(t *testing.T) {
 	g.Expect(Code(v1alpha1.ReasonUnknownOverride)).To(Equal(codes.InvalidArgument))
 	g.Expect(Code(v1alpha1.ReasonInternal)).To(Equal(codes.Internal))
 	g.Expect(Code("of a later version")).To(Equal(codes.Internal))
+}
+
+func TestTheDocsListWhatMayBeOnItsWay(t *testing.T) {
+	g := NewWithT(t)
+	page, err := os.ReadFile(filepath.Join(root, "docs/reference/reasons.md"))
+	g.Expect(err).NotTo(HaveOccurred())
+	_, section, _ := strings.Cut(string(page), "\n- `Reconciling`:")
+	section, _, _ = strings.Cut(section, "\n- `Stalled`:")
+	for reason, entry := range reasons {
+		g.Expect(strings.Contains(section, "`"+reason+"`")).To(Equal(entry.arriving), reason)
+		g.Expect(!entry.arriving || Allows(reason, ClassWaiting)).To(BeTrue(), reason)
+	}
 }

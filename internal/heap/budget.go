@@ -1,32 +1,59 @@
 package heap
 
 // What a controller replica's memory is divided into: each is the most of its kind at one moment, in bytes, and a share
-// is the most of one namespace. Together they are what the Go runtime may use of the memory limit that config/controller
-// ships.
+// is the most of one namespace. Together they are what the Go runtime may use of the memory limit that
+// config/controller ships.
 const (
 	// Base is for the program itself, and for what informers keep of a thousand objects.
-	Base = 40 << 20
+	Base = 26 << 20
 
 	// Decoding is for responses of Vault while they are read and decoded.
-	Decoding, DecodingShare = 48 << 20, 16 << 20
+	Decoding = 48 << 20
+	// DecodingShare is the most of one namespace.
+	DecodingShare = 16 << 20
 	// Kept is for values of secrets that requests have until they end.
-	Kept, KeptShare = 40 << 20, 10 << 20
+	Kept = 40 << 20
+	// KeptShare is the most of one namespace.
+	KeptShare = 10 << 20
 	// Work is for Connections that requests have parsed, and for their small responses.
-	Work, WorkShare = 40 << 20, 10 << 20
+	Work = 40 << 20
+	// WorkShare is the most of one namespace.
+	WorkShare = 10 << 20
 	// Making is for files while they are made.
-	Making, MakingShare = 12 << 20, 6 << 20
+	Making = 12 << 20
+	// MakingShare is the most of one namespace.
+	MakingShare = 6 << 20
 	// Tasks is for what VaultTasks write.
-	Tasks, TasksShare = 12 << 20, 6 << 20
+	Tasks = 12 << 20
+	// TasksShare is the most of one namespace.
+	TasksShare = 6 << 20
+	// Reading is for Secrets and ConfigMaps that VaultTasks take it from, while they are read.
+	Reading = 8 << 20
+	// ReadingShare is the most of one namespace.
+	ReadingShare = 4 << 20
 	// Fetching is for objects that informers keep abridged, while they are read from the API server.
-	Fetching, FetchingShare = 8 << 20, 4 << 20
+	Fetching = 8 << 20
+	// FetchingShare is the most of one namespace.
+	FetchingShare = 4 << 20
 
 	// Burst is for what a burst of volumes shares, for two seconds.
 	Burst = 8 << 20
 	// Specs is for what was read lately of objects that informers keep abridged.
-	Specs, SpecsShare = 12 << 20, 4 << 20
-	// Versions is for what is known of secrets, and Engines for what is known of secrets engines.
-	Versions, VersionsShare = 8 << 20, 2 << 20
-	Engines, EnginesShare   = 2 << 20, 512 << 10
+	Specs = 12 << 20
+	// SpecsShare is the most of one namespace.
+	SpecsShare = 4 << 20
+	// Tracked is for which versions volumes hold, which Connections' status tells.
+	Tracked = 6 << 20
+	// TrackedShare is the most of one namespace.
+	TrackedShare = 3 << 19
+	// Versions is for what is known of secrets.
+	Versions = 8 << 20
+	// VersionsShare is the most of one namespace.
+	VersionsShare = 2 << 20
+	// Engines is for what is known of secrets engines.
+	Engines = 2 << 20
+	// EnginesShare is the most of one namespace.
+	EnginesShare = 512 << 10
 )
 
 // Percent is how much of a container's memory the Go runtime may use: the rest is for what it does not count, such as

@@ -152,7 +152,8 @@ func (m *Manager) session(
 	workload = workloadOf(l, namespace, workload)
 	own, err := m.sessions.ForWorkload(ctx, config, workload)
 	if err != nil && kept.Value != "" && fault.From(err).Class != fault.ClassTransient {
-		if last, err := m.sessions.WithLeaseToken(ctx, config, workload, kept.ofLease(l)); err == nil {
+		last, failed := m.sessions.WithLeaseToken(ctx, config, workload, kept.ofLease(l))
+		if failed == nil {
 			return last, nil
 		}
 	}

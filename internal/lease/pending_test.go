@@ -25,6 +25,7 @@ import (
 
 // noSessions are those of a replica that has logged in nowhere.
 func noSessions(t *testing.T) *session.Sessions {
+	t.Helper()
 	sessions, err := session.NewSessions(session.Options{Reader: fake.NewClientBuilder().Build()})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return sessions

@@ -92,7 +92,7 @@ func (m *Manager) extendToken(
 		return
 	}
 	former := l.TokenExpires
-	if *l = l.withToken(extended, m.clock.Now()); l.TokenExpires != former {
+	if *l = l.withToken(extended, m.clock.Now()); !l.TokenExpires.Equal(former) {
 		m.tokens.record(namespace, l.TokenID, term{l.TokenSince, l.TokenExpires})
 	}
 }

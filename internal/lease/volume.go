@@ -39,6 +39,11 @@ func (v Volume) key() string { return string(v.PodUID) + "/" + v.ID }
 type VolumeLeases struct {
 	Volume Volume  `json:"volume"`
 	Leases []Lease `json:"holdings"`
+	// Files are the files that hold dynamic secrets, by path, with a digest of what went into each, and Revision is the
+	// revision of which they are: the volume may have another, if the node was killed before it wrote these. Names of
+	// leases go into the digests, so that they tell nothing to whoever has not this state.
+	Files    map[string]string `json:"files,omitempty"`
+	Revision string            `json:"revision,omitempty"`
 	// Tokens are those that the leases end with, by their ID in the leases, where they may be renewed.
 	Tokens map[string]Token `json:"tokens,omitempty"`
 }
@@ -60,6 +65,14 @@ func (v *VolumeLeases) NamesByKey() map[string]string {
 		}
 	}
 	return names
+}
+
+// FilesOf returns the files that hold dynamic secrets, if they are those of the revision that the volume has.
+func (v *VolumeLeases) FilesOf(revision string) map[string]string {
+	if revision == "" || revision != v.Revision {
+		return nil
+	}
+	return v.Files
 }
 
 // Update brings the leases to what the volume's files will hold: those of the wanted secret keys, with what was issued

@@ -12,6 +12,7 @@ import (
 	"sallyport.dev/sallyport/internal/node/revocation"
 	"sallyport.dev/sallyport/internal/node/schedule"
 	"sallyport.dev/sallyport/internal/node/volume"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
 const (
@@ -25,6 +26,10 @@ const (
 	maxPublishes             = 64
 	maxPublishesPerNamespace = 8
 	publishWait              = time.Minute
+
+	// maxAnswers are in memory at a time, from their first byte until they are written: up to 3 MiB each while they are
+	// decoded.
+	maxAnswers = 8
 )
 
 // Driver is the CSI driver. Make one with New; Run serves until its context ends.
@@ -41,6 +46,7 @@ type Driver struct {
 	metrics *metrics
 	// publishing gives each namespace its turn with the volumes that it mounts.
 	publishing *schedule.Shares
+	answers    *resolverv1.Answers
 
 	refresher *refresh.Refresher
 	// spool holds the leases of volumes that are gone, and revocations has them revoked.
@@ -67,6 +73,7 @@ func New(config Config) (*Driver, error) {
 		spool:   revocation.NewSpool(config.spoolDir(), config.filesystem),
 	}
 	d.publishing = schedule.NewShares(maxPublishes, maxPublishesPerNamespace)
+	d.answers = resolverv1.NewAnswers(maxAnswers)
 	d.metrics, err = newMetrics(gaugeSources{
 		clock: config.Clock, volumes: d.volumes, budget: d.budget, spool: d.spool, registered: &d.registered,
 	}, config.Registry)
@@ -76,7 +83,8 @@ func New(config Config) (*Driver, error) {
 	d.revocations = revocation.NewQueue(d.spool, config.Resolver, config.Clock, d.metrics.revoked)
 	d.refresher = refresh.New(refresh.Config{
 		Volumes: d.volumes, Locks: d.locks, Store: d.store, Revocations: d.revocations,
-		Resolver: config.Resolver, Changes: config.Changes, Clock: config.Clock, Observe: d.metrics.refreshed,
+		Resolver: config.Resolver, Changes: config.Changes, Answers: d.answers, Clock: config.Clock,
+		Observe: d.metrics.refreshed,
 	})
 	return d, nil
 }

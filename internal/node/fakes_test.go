@@ -132,6 +132,8 @@ type fakeResolver struct {
 	issued       []string
 	revoked      []string
 	revokeError  error
+	// kept are files that stay as they are where a volume has a revision.
+	kept []string
 }
 
 func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
@@ -176,6 +178,11 @@ func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveR
 	}
 	for name, content := range r.content[request.GetVolumeAttributes()["connection"]] {
 		response.Files = append(response.Files, &resolverv1.File{Path: name, Content: []byte(content)})
+	}
+	if request.GetRevision() != "" && request.GetKeepsFiles() {
+		for _, name := range r.kept {
+			response.Files = append(response.Files, &resolverv1.File{Path: name, Kept: true})
+		}
 	}
 	return response, nil
 }
@@ -232,6 +239,13 @@ func (r *fakeResolver) setFiles(files map[string]string) {
 	defer r.mu.Unlock()
 	r.content = map[string]map[string]string{"db": files}
 	r.revision++
+}
+
+// setKept names the files that stay as they are.
+func (r *fakeResolver) setKept(names ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept = names
 }
 
 func (r *fakeResolver) failWith(err error) {

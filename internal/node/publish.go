@@ -101,6 +101,8 @@ func (d *Driver) publishInTurn(ctx context.Context, wanted publication) error {
 			maxPublishesPerNamespace, namespace, maxPublishes, publishWait)
 	}
 	defer release()
+	ctx, done := d.answers.Hold(ctx)
+	defer done()
 	return d.publish(ctx, wanted)
 }
 
@@ -150,7 +152,7 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 	}
 	d.needs.Remove(current.VolumeID)
 	// What was answered is written, whoever still waits for it.
-	err = d.write(dir, wanted.selinuxContext, response, &current) //nolint:contextcheck // see above
+	err = d.write(dir, wanted.selinuxContext, wanted.token, response, &current) //nolint:contextcheck // see above
 	if err != nil {
 		return fault.In(err, "writing the files of the volume")
 	}
@@ -163,6 +165,7 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 	}
 	v := volume.New(current.VolumeID, dir, wanted.token, memory)
 	v.Recorded(current)
+	v.TokenStored(wanted.token)
 	v.SetChangeKeys(response.GetChangeKeys())
 	d.volumes.Put(v)
 	d.refresher.Next(v, response)
@@ -197,7 +200,7 @@ func (d *Driver) clear(ctx context.Context, id, dir, target string) error {
 
 // write makes the volume in dir and its files, and completes current by what it wrote.
 func (d *Driver) write(
-	dir, selinuxContext string, response *resolverv1.ResolveResponse, current *volume.State,
+	dir, selinuxContext string, token volume.PodToken, response *resolverv1.ResolveResponse, current *volume.State,
 ) error {
 	if err := d.store.Create(dir, selinuxContext, *current); err != nil {
 		return err
@@ -207,5 +210,5 @@ func (d *Driver) write(
 		return err
 	}
 	current.Revision, current.DataDir, current.RefreshedAt = response.GetRevision(), dataDir, d.now()
-	return nil
+	return d.store.WriteToken(dir, token)
 }

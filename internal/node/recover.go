@@ -10,7 +10,8 @@ import (
 )
 
 // recoverVolumes takes over the volumes that an earlier process left mounted, and clears away what is incomplete or no
-// pod sees any more. Recovered volumes wait for the kubelet's next republish to bring a token.
+// pod sees any more. Recovered volumes go on with the tokens that lie beside
+// them; one whose token has expired waits for the kubelet's next republish to bring another.
 func (d *Driver) recoverVolumes(ctx context.Context) error {
 	dirs, err := d.store.Paths()
 	if err != nil {
@@ -32,7 +33,10 @@ func (d *Driver) recoverVolumes(ctx context.Context) error {
 			}
 			continue
 		}
-		d.volumes.Put(volume.Recovered(dir, current, d.budget))
+		v, token := volume.Recovered(dir, current, d.budget), volume.ReadToken(dir)
+		d.volumes.Put(v)
+		v.TokenStored(token)
+		d.refresher.SetToken(v, token)
 		logger.Info(messageRecovered, logkeys.Volume, current.VolumeID, logkeys.Pod, current.Pod)
 	}
 	return nil

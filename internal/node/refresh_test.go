@@ -82,6 +82,32 @@ func TestUnchangedContentIsNotRewritten(t *testing.T) {
 	}
 }
 
+func TestKeptFilesStayAsTheyAre(t *testing.T) {
+	n := newTestNode(t)
+	n.resolver.setFiles(map[string]string{"password": secretContent, "host": "one"})
+	n.g.Expect(n.publish()).To(Succeed())
+	before, err := os.Stat(filepath.Join(n.target(), "password"))
+	n.g.Expect(err).NotTo(HaveOccurred())
+
+	n.resolver.setKept("password")
+	n.resolver.setFiles(map[string]string{"host": "two"})
+	n.passTime(func(g Gomega) {
+		g.Expect(n.files()).To(Equal(map[string]string{"password": secretContent, "host": "two"}))
+	})
+	after, err := os.Stat(filepath.Join(n.target(), "password"))
+	n.g.Expect(err).NotTo(HaveOccurred())
+	n.g.Expect(os.SameFile(before, after)).To(BeTrue())
+	n.passTime(func(g Gomega) {
+		g.Expect(n.metric("sallyport_node_memory_used_bytes")).To(Equal(float64(n.size("password", secretContent, "host", "two"))))
+	})
+
+	n.resolver.setKept("never-there")
+	n.resolver.setFiles(map[string]string{"host": "three"})
+	n.passTime(func(g Gomega) {
+		g.Expect(n.files()).To(Equal(map[string]string{"host": "three"}), "all are asked for where one to keep is not there")
+	})
+}
+
 func TestFailedRefreshKeepsTheLastGoodFiles(t *testing.T) {
 	n := newTestNode(t)
 	n.g.Expect(n.publish()).To(Succeed())
@@ -132,7 +158,7 @@ func TestRefreshNeedsATokenThatIsStillGood(t *testing.T) {
 	n.g.Expect(n.resolver.lastRequest().GetWorkloadTokens()).To(Equal(map[string]string{"vault": "fresh for Vault"}))
 }
 
-func TestRestartRecoversVolumesAndRefreshesWithTheFirstToken(t *testing.T) {
+func TestRestartRecoversVolumesAndRefreshesThemAtOnce(t *testing.T) {
 	n := newTestNode(t)
 	n.g.Expect(n.publish()).To(Succeed())
 	before := n.files()
@@ -143,7 +169,39 @@ func TestRestartRecoversVolumesAndRefreshesWithTheFirstToken(t *testing.T) {
 	n.g.Expect(n.metric("sallyport_node_volumes")).To(BeEquivalentTo(1))
 	n.g.Expect(n.driver.budget.Used()).To(Equal(used))
 	n.resolver.setFiles(map[string]string{"type": "new"})
+	started := n.clock.Now()
+	n.passTime(func(g Gomega) { g.Expect(n.files()).To(Equal(map[string]string{"type": "new"})) })
+	n.g.Expect(n.clock.Since(started)).To(BeNumerically("<", 20*time.Second), "the kubelet takes up to 90 to bring a token")
+	request := n.resolver.lastRequest()
+	n.g.Expect(request.GetRevision()).To(Equal("r1"), "the revision must survive the restart")
+	n.g.Expect(request.GetPodToken()).To(Equal(secretToken))
+	n.g.Expect(request.GetWorkloadTokens()).To(BeEmpty(), "tokens for Vault are in memory only")
+	n.g.Expect(n.publish()).To(Succeed())
+	n.resolver.setFiles(map[string]string{"type": "newer"})
+	n.passTime(func(g Gomega) { g.Expect(n.files()).To(Equal(map[string]string{"type": "newer"})) })
+	n.g.Expect(n.resolver.lastRequest().GetWorkloadTokens()).NotTo(BeEmpty())
+}
+
+func TestRestartGoesOnWithTheLastTokenThatTheKubeletBrought(t *testing.T) {
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
+	n.g.Expect(n.publish(func(r *csi.NodePublishVolumeRequest) { r.Secrets[keyTokens] = n.tokens("second") })).To(Succeed())
+	n.resolver.setFiles(map[string]string{"type": "new"})
+	n.passTime(func(g Gomega) { g.Expect(n.files()).To(Equal(map[string]string{"type": "new"})) })
 	asked := n.resolver.requests()
+	n.restart()
+	n.passTime(func(g Gomega) { g.Expect(n.resolver.requests()).To(BeNumerically(">", asked)) })
+	n.g.Expect(n.resolver.lastRequest().GetPodToken()).To(Equal("second"))
+}
+
+func TestRestartWaitsForATokenWhereTheFormerHasExpired(t *testing.T) {
+	n := newTestNode(t)
+	n.g.Expect(n.publish()).To(Succeed())
+	n.stop()
+	asked := n.resolver.requests()
+	n.clock.Step(time.Hour)
+	n.start()
+	n.resolver.setFiles(map[string]string{"type": "new"})
 	n.clock.Step(10 * time.Minute)
 	n.g.Consistently(n.resolver.requests, "50ms").Should(Equal(asked), "no token, no request")
 
@@ -151,7 +209,6 @@ func TestRestartRecoversVolumesAndRefreshesWithTheFirstToken(t *testing.T) {
 	started := n.clock.Now()
 	n.passTime(func(g Gomega) { g.Expect(n.files()).To(Equal(map[string]string{"type": "new"})) })
 	n.g.Expect(n.clock.Since(started)).To(BeNumerically("<", time.Minute))
-	n.g.Expect(n.resolver.lastRequest().GetRevision()).To(Equal("r1"), "the revision must survive the restart")
 }
 
 func TestRestartOfTheMachineStartsAnew(t *testing.T) {

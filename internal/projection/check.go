@@ -26,7 +26,7 @@ func (l *Layout) Check(ctx context.Context, value, texts map[string]any) error {
 func (l *Layout) check(ctx context.Context, value, texts map[string]any) error {
 	literals := withoutUnknown(value)
 	if len(l.chosen) == 0 {
-		_, err := perKey(l.fixed, literals)
+		_, err := perKey(l.fixed, literals, nil)
 		return err
 	}
 	if err := l.begin(ctx, value); err != nil {

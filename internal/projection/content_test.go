@@ -28,7 +28,7 @@ func project(connectionType string, value map[string]any) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return layout.Files(context.Background(), value, nil)
+	return layout.Files(context.Background(), value, nil, nil)
 }
 
 func TestFilesHoldWhatTheValueHas(t *testing.T) {

@@ -43,7 +43,7 @@ func late(t *testing.T, source string, deadline time.Duration) time.Duration {
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	started := time.Now()
-	_, err = layout.Files(ctx, value, nil)
+	_, err = layout.Files(ctx, value, nil, nil)
 	took := time.Since(started)
 	if err != nil && fault.From(err).Class == fault.ClassTransient && ctx.Err() == nil {
 		t.Errorf("%s: %v", source, err)
@@ -92,7 +92,7 @@ func TestAnEndedRequestIsNoFaultOfTheTemplate(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = layout.Files(ctx, nil, nil)
+	_, err = layout.Files(ctx, nil, nil, nil)
 	g.Expect(fault.From(err).Class).To(Equal(fault.ClassTransient))
 	_, err = layout.chosen[0].template.execute(map[string]any{})
 	g.Expect(err).To(MatchError("the request ended before the templates did"))

@@ -15,6 +15,8 @@ type File struct {
 	Content []byte
 	// Mode is the permission bits; 0 leaves them to the node.
 	Mode uint32
+	// Kept files stay as the volume has them, and have no Content.
+	Kept bool
 }
 
 // String names the file.

@@ -72,17 +72,46 @@ func (l *Layout) Texts() map[string]string {
 	return texts
 }
 
+// Origin is what a file is made from, beside the values of secrets.
+type Origin struct {
+	Path string
+	// Keys of the value that go into the file; or Text: it is the file's own text instead.
+	Keys []string
+	Text bool
+	// Spec is what the author says of the file; nil if it is that of a key.
+	Spec *v1alpha1.ConnectionFile
+}
+
+// Origins returns what each file is made from whose content may come from a secret, for a value with these keys.
+func (l *Layout) Origins(keys []string) []Origin {
+	if len(l.chosen) == 0 {
+		origins := make([]Origin, len(keys))
+		for i, key := range keys {
+			origins[i] = Origin{Path: key, Keys: keys[i : i+1]}
+		}
+		return origins
+	}
+	origins := make([]Origin, len(l.chosen))
+	for i, source := range l.chosen {
+		origins[i] = Origin{Path: source.spec.Path, Spec: source.spec, Keys: keys}
+		if source.spec.Value != "" {
+			origins[i].Keys, origins[i].Text = nil, true
+		}
+	}
+	return origins
+}
+
 // Files returns the files of a resolved value and of the texts with their references resolved, sorted by path. Without
 // chosen files there is one for each key: strings as they are and everything else as compact JSON. Equal values make
-// equal files, byte for byte. The value is no more the caller's: its numbers become Go's. The error is a *fault.Fault
-// that names a file or a key, never its content.
-func (l *Layout) Files(ctx context.Context, value, texts map[string]any) ([]File, error) {
+// equal files, byte for byte. Those whose path is in kept are not made. The value is no more the caller's: its numbers
+// become Go's. The error is a *fault.Fault that names a file or a key, never its content.
+func (l *Layout) Files(ctx context.Context, value, texts map[string]any, kept map[string]bool) ([]File, error) {
 	var files []File
 	var err error
 	if len(l.chosen) > 0 {
-		files, err = l.chosenFiles(ctx, value, texts)
+		files, err = l.chosenFiles(ctx, value, texts, kept)
 	} else {
-		files, err = perKey(l.fixed, value)
+		files, err = perKey(l.fixed, value, kept)
 	}
 	if err != nil {
 		return nil, err
@@ -95,7 +124,7 @@ func (l *Layout) Files(ctx context.Context, value, texts map[string]any) ([]File
 	return files, nil
 }
 
-func (l *Layout) chosenFiles(ctx context.Context, value, texts map[string]any) ([]File, error) {
+func (l *Layout) chosenFiles(ctx context.Context, value, texts map[string]any, kept map[string]bool) ([]File, error) {
 	if err := l.begin(ctx, value); err != nil {
 		return nil, err
 	}
@@ -104,11 +133,13 @@ func (l *Layout) chosenFiles(ctx context.Context, value, texts map[string]any) (
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		content, err := source.content(value, texts)
-		if err != nil {
-			return nil, fault.InField(err, "file %q", bounded(source.spec.Path))
+		file := File{Path: source.spec.Path, Kept: kept[source.spec.Path]}
+		if !file.Kept {
+			var err error
+			if file.Content, err = source.content(value, texts); err != nil {
+				return nil, fault.InField(err, "file %q", bounded(source.spec.Path))
+			}
 		}
-		file := File{Path: source.spec.Path, Content: content}
 		if source.spec.Mode != nil {
 			file.Mode = uint32(*source.spec.Mode) & 0o777 //nolint:gosec // bounded by the API and the mask
 		}
@@ -153,7 +184,7 @@ func (s fileSource) content(value, texts map[string]any) ([]byte, error) {
 }
 
 // perKey makes one file of each key of the value.
-func perKey(fixed []File, value map[string]any) ([]File, error) {
+func perKey(fixed []File, value map[string]any, kept map[string]bool) ([]File, error) {
 	keys := sortedKeys(value)
 	if err := validateNames(fixed, keys); err != nil {
 		return nil, err
@@ -166,11 +197,14 @@ func perKey(fixed []File, value map[string]any) ([]File, error) {
 			}
 			continue
 		}
-		content, err := encode(value[key])
-		if err != nil {
-			return nil, jsonFault(err).OnField("key %q of value", bounded(key))
+		file := File{Path: key, Kept: kept[key]}
+		if !file.Kept {
+			var err error
+			if file.Content, err = encode(value[key]); err != nil {
+				return nil, jsonFault(err).OnField("key %q of value", bounded(key))
+			}
 		}
-		files = append(files, File{Path: key, Content: content})
+		files = append(files, file)
 		// After each file, as for chosen ones.
 		if err := validateSize(files); err != nil {
 			return nil, err

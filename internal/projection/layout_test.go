@@ -39,7 +39,7 @@ func TestChosenFilesReplaceThoseOfTheKeys(t *testing.T) {
 	}))
 	files, err := layout.Files(context.Background(), value, map[string]any{
 		"jdbc.url": "jdbc:scott", "number": json.Number("1521"), "key.p12": "AAEC\n /w==\r\n",
-	})
+	}, nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(contents(files)).To(Equal(map[string]string{
 		"type": "t", "provider": "bitnami", "jdbc.url": "jdbc:scott", "number": "1521", "key.p12": "\x00\x01\x02\xff",
@@ -58,10 +58,10 @@ func TestProviderIsAFileBesidesTheKeys(t *testing.T) {
 	spec := &v1alpha1.ConnectionSpec{Type: "postgresql", Provider: "bitnami"}
 	layout, err := NewLayout(spec, []string{"user", "provider"})
 	g.Expect(err).NotTo(HaveOccurred())
-	files, err := layout.Files(context.Background(), map[string]any{"user": "u", "provider": "bitnami"}, nil)
+	files, err := layout.Files(context.Background(), map[string]any{"user": "u", "provider": "bitnami"}, nil, nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(contents(files)).To(Equal(map[string]string{"type": "postgresql", "provider": "bitnami", "user": "u"}))
-	_, err = layout.Files(context.Background(), map[string]any{"provider": "correct-horse"}, nil)
+	_, err = layout.Files(context.Background(), map[string]any{"provider": "correct-horse"}, nil, nil)
 	g.Expect(err).To(MatchError(`key "provider" of value collides with the file "provider", which holds spec.provider ("bitnami"); ` +
 		`remove the key, rename it, or give it that same string`))
 
@@ -107,7 +107,7 @@ func TestWhatIsNotBase64IsRefusedAndNotShown(t *testing.T) {
 		file := v1alpha1.ConnectionFile{Path: "f", Value: "vault.secret(x)", Encoding: v1alpha1.FileEncodingBase64}
 		layout, err := NewLayout(chosen(file), nil)
 		NewWithT(t).Expect(err).NotTo(HaveOccurred())
-		_, err = layout.Files(context.Background(), nil, map[string]any{"f": text})
+		_, err = layout.Files(context.Background(), nil, map[string]any{"f": text}, nil)
 		NewWithT(t).Expect(err).To(MatchError(HavePrefix(`file "f": its text is not base64`)), text)
 		NewWithT(t).Expect(err.Error()).NotTo(ContainSubstring(canary))
 	}
@@ -121,7 +121,7 @@ func TestManyFilesOfALargeValueStopAtTheLimit(t *testing.T) {
 	}
 	layout, err := NewLayout(spec, nil)
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = layout.Files(context.Background(), map[string]any{"large": strings.Repeat("x", 600<<10)}, nil)
+	_, err = layout.Files(context.Background(), map[string]any{"large": strings.Repeat("x", 600<<10)}, nil, nil)
 	g.Expect(err).To(MatchError(HavePrefix("the files have 1228826 bytes; a volume holds at most 1048576")), "two of them, and no third")
 	g.Expect(fault.Is(err, v1alpha1.ReasonTooLarge)).To(BeTrue())
 
@@ -145,7 +145,7 @@ func TestTenThousandKeysFitIntoOneFile(t *testing.T) {
 		v1alpha1.ConnectionFile{Path: "template", Template: "{{ range $k, $v := . }}{{ $k | upper }}={{ $v }}\n{{ end }}"},
 	), sortedKeys(value))
 	g.Expect(err).NotTo(HaveOccurred())
-	files, err := layout.Files(context.Background(), value, nil)
+	files, err := layout.Files(context.Background(), value, nil, nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(strings.Count(string(files[0].Content), "\n")).To(Equal(10_000))
 	g.Expect(strings.Count(string(files[1].Content), "\n")).To(Equal(10_000))

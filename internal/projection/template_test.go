@@ -228,7 +228,7 @@ func TestTheTemplatesOfAConnectionShareOneBudget(t *testing.T) {
 	}
 	layout, err := NewLayout(spec, nil)
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = layout.Files(context.Background(), nil, nil)
+	_, err = layout.Files(context.Background(), nil, nil, nil)
 	g.Expect(err).To(MatchError(ContainSubstring("do too much work")))
 }
 

@@ -58,17 +58,10 @@ func (d *document) checkReferences(lookup expression.Lookup) error {
 	return nil
 }
 
-// check finds out whether every reference can be resolved.
-func (d *document) check(ctx context.Context, lookup expression.Lookup) error {
-	if _, err := d.value.Evaluate(ctx, lookup); err != nil {
-		return err
-	}
-	_, err := d.texts.Evaluate(ctx, lookup)
-	return err
-}
-
-// files resolves the references and makes the files.
-func (d *document) files(ctx context.Context, lookup expression.Lookup) ([]projection.File, error) {
+// files resolves the references and makes the files, other than those that are kept.
+func (d *document) files(
+	ctx context.Context, lookup expression.Lookup, kept map[string]bool,
+) ([]projection.File, error) {
 	values, err := d.value.Evaluate(ctx, lookup)
 	if err != nil {
 		return nil, err
@@ -77,5 +70,5 @@ func (d *document) files(ctx context.Context, lookup expression.Lookup) ([]proje
 	if err != nil {
 		return nil, err
 	}
-	return d.layout.Files(ctx, values, texts)
+	return d.layout.Files(ctx, values, texts, kept)
 }

@@ -40,30 +40,36 @@ func (p *plan) secretKeys() []string {
 	return keys
 }
 
+// keyDynamic gives dynamic secrets the keys under which a volume's leases have them. Only after all is read is it known
+// which ones are.
+func (p *plan) keyDynamic() {
+	for _, s := range p.dynamic() {
+		s.key = s.secretKey()
+	}
+}
+
 // keepIssued gives the dynamic secrets that the volume holds already the version that they have.
 func (p *plan) keepIssued(leaseNames map[string]string) {
 	if !p.forVolume {
 		return
 	}
 	for _, s := range p.dynamic() {
-		s.key = s.secretKey()
 		if name := leaseNames[s.key]; name != "" {
 			s.version = issuedVersion(name)
 		}
 	}
 }
 
-// issue has Vault issue the dynamic secrets of a volume, unless something else is missing: each is a credential at
-// another system. What was issued is returned in any case.
+// issue has Vault issue the dynamic secrets of a volume that it does not hold, unless something else is missing: each
+// is a credential at another system. What was issued is returned in any case.
 func (p *plan) issue(ctx context.Context) []lease.DynamicSecret {
 	if slices.ContainsFunc(p.sources, func(s *source) bool { return s.err != nil }) {
 		return nil
 	}
-	sources := p.dynamic()
+	sources := slices.DeleteFunc(p.dynamic(), func(s *source) bool { return s.held })
 	// One for each secret key, whatever the number of references that mean it: a user and its password belong together.
 	first := map[string]*source{}
 	sources = slices.DeleteFunc(sources, func(s *source) bool {
-		s.key = s.secretKey()
 		twin := first[s.key]
 		if twin == nil {
 			first[s.key] = s
@@ -95,7 +101,7 @@ func (p *plan) issue(ctx context.Context) []lease.DynamicSecret {
 		})
 	}
 	for _, s := range p.dynamic() {
-		s.shareWith(first[s.secretKey()])
+		s.shareWith(first[s.key])
 	}
 	return issued
 }

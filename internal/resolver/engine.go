@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -84,7 +85,7 @@ func (e *Engine) Begin() (done func()) { return e.reader.burst.Begin() }
 // Undelivered says that the dynamic secrets of a volume did not reach it, so that they are not issued again at once.
 func (e *Engine) Undelivered(resolved *Resolved, err error) {
 	if len(resolved.Issued) > 0 {
-		e.backoff.Failed(resolved.base, err)
+		e.backoff.Failed(resolved.namespace, resolved.base, err)
 	}
 }
 
@@ -146,6 +147,9 @@ func (e *Engine) resolve(
 	interval := RefreshInterval(connection)
 	if revision != "" {
 		e.reader.poll(ctx, p, interval)
+		if volume != nil {
+			p.keyDynamic()
+		}
 		p.keepIssued(volume.leaseNames()) // only now is it known of every source whether it is dynamic
 		if current, ok := p.revision(); ok && current == revision {
 			resolved := &Resolved{Revision: current, Unchanged: true}
@@ -156,7 +160,7 @@ func (e *Engine) resolve(
 		return e.checked(ctx, doc, p, interval)
 	}
 	e.reader.readAll(ctx, p)
-	return e.files(ctx, doc, p, interval)
+	return e.files(ctx, doc, p, interval, volume.files())
 }
 
 // checked is what Check can say of a Connection, whose files only a pod gets.
@@ -176,21 +180,29 @@ func (e *Engine) checked(ctx context.Context, doc *document, p *plan, interval t
 	return resolved, nil
 }
 
-// files issues the dynamic secrets of a volume and makes the files.
-func (e *Engine) files(ctx context.Context, doc *document, p *plan, interval time.Duration) (*Resolved, error) {
-	resolved := &Resolved{base: p.base}
-	if len(p.dynamic()) > 0 {
+// files issues the dynamic secrets of a volume and makes the files, other than those that it can keep.
+func (e *Engine) files(
+	ctx context.Context, doc *document, p *plan, interval time.Duration, held map[string]string,
+) (*Resolved, error) {
+	resolved := &Resolved{namespace: p.namespace, base: p.base}
+	var kept map[string]bool
+	isDynamic := len(p.dynamic()) > 0
+	if isDynamic {
+		p.keyDynamic()
 		// Without dynamic secrets: none is issued where something else is wrong.
-		if err := doc.check(ctx, p.lookup); err != nil {
+		origins, err := doc.dynamicFiles(ctx, p)
+		if err != nil {
 			return resolved, err
 		}
-		if err := e.backoff.Blocked(p.base); err != nil {
+		kept = p.keepFiles(origins, held)
+		if err := e.issue(ctx, p, resolved); err != nil {
 			return resolved, err
 		}
-		resolved.Issued = p.issue(ctx)
 	}
 	err := p.memory.making(ctx, func() (err error) {
-		resolved.Files, err = doc.files(ctx, p.lookup)
+		if resolved.Files, err = doc.files(ctx, p.lookup, kept); err == nil && isDynamic {
+			resolved.Digests, err = doc.digests(ctx, p)
+		}
 		return err
 	})
 	if err != nil {
@@ -203,6 +215,18 @@ func (e *Engine) files(ctx context.Context, doc *document, p *plan, interval tim
 	resolved.Secrets = p.observed()
 	resolved.Revision, _ = p.revision()
 	return e.describe(resolved, p, interval), nil
+}
+
+// issue has Vault issue what the volume does not hold, unless that could not be used lately.
+func (e *Engine) issue(ctx context.Context, p *plan, resolved *Resolved) error {
+	if !slices.ContainsFunc(p.dynamic(), func(s *source) bool { return !s.held }) {
+		return nil
+	}
+	if err := e.backoff.Blocked(p.base); err != nil {
+		return err
+	}
+	resolved.Issued = p.issue(ctx)
+	return nil
 }
 
 // describe adds what is told of the secrets also if the files are unchanged.

@@ -1,15 +1,16 @@
 package resolver
 
 import (
+	"crypto/sha256"
 	"math"
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/shares"
 )
 
 const (
@@ -18,8 +19,10 @@ const (
 	minIssuePause          = 5 * time.Second
 	maxIssuePause          = 5 * time.Minute
 	maxTransientIssuePause = 30 * time.Second
-	// maxIssueFailures bounds the memory for that. Beyond it no further Connection is paused.
-	maxIssueFailures = 10_000
+	// maxIssueFailures bounds for how many Connections that is remembered, maxFailuresOfNamespace for how many of one
+	// namespace.
+	maxIssueFailures       = 4_000
+	maxFailuresOfNamespace = 500
 )
 
 // issueBackoff keeps a lasting mistake, such as a reference to a key that an engine's responses do not have, from
@@ -29,17 +32,23 @@ type issueBackoff struct {
 	clock clock.PassiveClock
 
 	mu       sync.Mutex // from the look into failures to the entry
-	failures *cache.LRUExpireCache
+	failures *shares.Cache[issueKey, issueFailure]
 }
+
+// issueKey is a digest of a Connection as it is, with a pod's overrides: these may be large.
+type issueKey [sha256.Size]byte
 
 type issueFailure struct {
 	fault *fault.Fault
 	until time.Time
-	steps wait.Backoff
+	// forget is when it says nothing any more.
+	forget time.Time
+	steps  wait.Backoff
 }
 
 func newIssueBackoff(clk clock.PassiveClock) *issueBackoff {
-	return &issueBackoff{clock: clk, failures: cache.NewLRUExpireCacheWithClock(maxIssueFailures, clk)}
+	failures := shares.NewCache[issueKey, issueFailure](maxIssueFailures, maxFailuresOfNamespace)
+	return &issueBackoff{clock: clk, failures: failures}
 }
 
 // Blocked returns the fault of the last failure while nothing is to be issued for a Connection as it is.
@@ -50,15 +59,13 @@ func (b *issueBackoff) Blocked(key string) error {
 	return nil
 }
 
-// Failed says that what was issued could not be used.
-func (b *issueBackoff) Failed(key string, err error) {
+// Failed says that what was issued for a Connection of the namespace could not be used.
+func (b *issueBackoff) Failed(namespace, key string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.clock.Now()
 	next, ok := b.last(key)
 	switch {
-	case !ok && len(b.failures.Keys()) >= maxIssueFailures:
-		return
 	case !ok:
 		next.steps = wait.Backoff{Duration: minIssuePause, Factor: 2, Steps: math.MaxInt, Cap: maxIssuePause}
 	case now.Before(next.until): // several volumes tried at the same time
@@ -71,14 +78,17 @@ func (b *issueBackoff) Failed(key string, err error) {
 		next.steps.Duration = min(next.steps.Duration, maxTransientIssuePause)
 	}
 	next.until = now.Add(pause)
-	b.failures.Add(key, next, pause+maxIssuePause)
+	next.forget = next.until.Add(maxIssuePause)
+	b.failures.Add(namespace, sha256.Sum256([]byte(key)), next, 1)
 }
 
 // Reset says that what was issued is used.
-func (b *issueBackoff) Reset(key string) { b.failures.Remove(key) }
+func (b *issueBackoff) Reset(key string) { b.failures.Remove(sha256.Sum256([]byte(key))) }
 
 func (b *issueBackoff) last(key string) (issueFailure, bool) {
-	known, _ := b.failures.Get(key)
-	last, ok := known.(issueFailure)
-	return last, ok
+	last, ok := b.failures.Get(sha256.Sum256([]byte(key)))
+	if !ok || !b.clock.Now().Before(last.forget) {
+		return issueFailure{}, false
+	}
+	return last, true
 }

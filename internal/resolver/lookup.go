@@ -17,19 +17,15 @@ func (p *plan) lookup(ref expression.Reference) (any, error) {
 	case ref.Secret != "":
 		return p.named[ref.Secret].value(ref.Key)
 	}
-	var found []*source
-	for _, s := range p.attached {
-		if s.err != nil {
-			return nil, s.err
-		}
-		if s.absent() {
-			continue
-		}
-		if _, ok := s.secret.Data[ref.Key]; ok {
-			found = append(found, s)
-		}
+	found, err := p.find(ref.Key)
+	if err != nil {
+		return nil, err
 	}
-	if len(found) <= 1 && slices.ContainsFunc(p.attached, (*source).absent) {
+	switch {
+	case len(found) > 1 || !slices.ContainsFunc(p.attached, (*source).absent):
+	case len(found) == 1 && !slices.ContainsFunc(p.attached, func(s *source) bool { return s.absent() && !s.held }):
+		// What the volume holds had not this key when it was issued, or it would not hold it.
+	default:
 		return "", nil // the key may be in there, and there will be no files from this
 	}
 	switch len(found) {
@@ -49,6 +45,23 @@ func (p *plan) lookup(ref expression.Reference) (any, error) {
 	}
 	return nil, fault.Waiting(v1alpha1.ReasonAmbiguousKey, "%d attached secrets have the key %q", len(found), ref.Key).
 		WithRemedy("say which: %s", strings.Join(candidates, " or "))
+}
+
+// find returns the attached secrets that are known to have a key.
+func (p *plan) find(key string) ([]*source, error) {
+	var found []*source
+	for _, s := range p.attached {
+		if s.err != nil {
+			return nil, s.err
+		}
+		if s.absent() {
+			continue
+		}
+		if _, ok := s.secret.Data[key]; ok {
+			found = append(found, s)
+		}
+	}
+	return found, nil
 }
 
 // candidate spells the reference that means exactly this source.

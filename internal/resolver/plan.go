@@ -78,11 +78,21 @@ func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []exp
 			p.sources = append(p.sources, s)
 		}
 	}
+	named := 0
 	for _, s := range p.sources {
 		s.configRef.Namespace = ConfigKey(namespace, s.configRef).Namespace
+		named += len(s.configRef.Namespace) + len(s.configRef.Name) + len(s.location.EnginePath) + len(s.location.SecretPath)
+	}
+	if named > maxNamed {
+		return nil, fault.Terminal(v1alpha1.ReasonTooLarge, "the paths of its %d secrets, with their VaultConfigs, take %d bytes, more than %d",
+			len(p.sources), named, maxNamed).WithRemedy("use several Connections")
 	}
 	return p, nil
 }
+
+// maxNamed bounds the paths of the secrets that one value needs: they stand in status, for each replica once more, and
+// are remembered with each volume.
+const maxNamed = 64 << 10
 
 // addDirect adds the secret of a reference that names config and path.
 func (p *plan) addDirect(ref expression.Reference) {

@@ -19,6 +19,8 @@ type Volume struct {
 	Revision string
 	// LeaseNames are the names of the dynamic secrets that the volume holds, by secret key.
 	LeaseNames map[string]string
+	// Files that hold dynamic secrets and may be kept, by path, with the digest that Resolved.Digests had of each.
+	Files map[string]string
 }
 
 // A nil volume is one that has nothing: Check resolves without a pod.
@@ -44,6 +46,13 @@ func (v *Volume) leaseNames() map[string]string {
 	return v.LeaseNames
 }
 
+func (v *Volume) files() map[string]string {
+	if v == nil {
+		return nil
+	}
+	return v.Files
+}
+
 // Resolved is what a Connection is at one moment.
 type Resolved struct {
 	// Revision names the content: it changes when the Connection, a VaultConfig or the version of a secret does.
@@ -52,6 +61,9 @@ type Resolved struct {
 	Unchanged bool
 	// Files of the volume.
 	Files []projection.File
+	// Digests of what went into the files that hold dynamic secrets, by path; nil if Unchanged. They are for the encrypted
+	// state of the volume's leases alone.
+	Digests map[string]string
 	// Secrets that were read, in order of path.
 	Secrets []v1alpha1.ObservedSecret
 	// RefreshAfter is when to ask again.
@@ -71,6 +83,6 @@ type Resolved struct {
 	// ChangeKeys of the secrets, also if Unchanged; only for a volume.
 	ChangeKeys []string
 
-	// base of the revision: the Connection as it is, with the volume's overrides.
-	base string
+	// namespace of the Connection, and base of the revision: the Connection as it is, with the volume's overrides.
+	namespace, base string
 }

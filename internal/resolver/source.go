@@ -41,6 +41,8 @@ type source struct {
 	// dynamic: Vault issues it for each reader, and nobody else gets it.
 	dynamic bool
 	issued  *secrets.Issued
+	// held: the volume has it already, and goes on with it.
+	held bool
 }
 
 // newSource is the source of an attached secret.
@@ -84,7 +86,7 @@ func (s *source) findConfig(ctx context.Context, access access, namespace string
 		s.location.EnginePath = s.config.Spec.EnginePath
 	}
 	if s.location.EnginePath == "" {
-		s.err = fault.Terminal(v1alpha1.ReasonInvalidSpec,
+		s.err = fault.Waiting(v1alpha1.ReasonInvalidSpec,
 			"no engine is named for %s: set enginePath with the secret or in VaultConfig %s/%s",
 			s.label, s.config.Namespace, s.config.Name)
 	}

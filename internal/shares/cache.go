@@ -75,6 +75,17 @@ func (c *Cache[K, V]) Add(namespace string, key K, value V, weight int64) {
 	c.weight += weight
 }
 
+// Fits tells whether there is room for so much more of a namespace's without that anything gives way.
+func (c *Cache[K, V]) Fits(namespace string, weight int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	mine := int64(0)
+	if p := c.namespaces[namespace]; p != nil {
+		mine = p.weight
+	}
+	return mine+weight <= c.share && c.weight+weight <= c.all
+}
+
 // Remove forgets a key.
 func (c *Cache[K, V]) Remove(key K) {
 	c.mu.Lock()

@@ -32,30 +32,38 @@ func Unknown(conditions *[]metav1.Condition, generation int64, conditionType str
 	set(conditions, generation, conditionType, metav1.ConditionUnknown, f.Reason, f.Message())
 }
 
-// Ready sets Ready to True and removes Reconciling and Stalled.
+// Ready sets Ready to True and removes Reconciling, Stalled and Suspended.
 func Ready(conditions *[]metav1.Condition, generation int64, message string) {
 	True(conditions, generation, v1alpha1.ConditionReady, v1alpha1.ReasonSucceeded, message)
-	meta.RemoveStatusCondition(conditions, v1alpha1.ConditionReconciling)
-	meta.RemoveStatusCondition(conditions, v1alpha1.ConditionStalled)
+	remove(conditions, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled, v1alpha1.ConditionSuspended)
 }
 
-// NotReady sets Ready to False, and Stalled for a terminal fault, which only an edit of the object cures, Reconciling
-// for any other. The fault's class must be the one that the object sees; see fault.For.
+// NotReady sets Ready to False, Reconciling for a fault that may pass by itself, and Stalled for one that somebody must
+// cure, whether in the object or elsewhere. Which of the two is decided by the fault alone, never by how long it has
+// lasted, so that whoever waits for the object is told at once. The fault's class must be the one that the object sees;
+// see fault.For.
 func NotReady(conditions *[]metav1.Condition, generation int64, f *fault.Fault) {
 	False(conditions, generation, v1alpha1.ConditionReady, f)
 	present, absent := v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled
-	if f.Class == fault.ClassTerminal {
+	if !f.PassesByItself() {
 		present, absent = absent, present
 	}
 	set(conditions, generation, present, metav1.ConditionTrue, f.Reason, f.Message())
-	meta.RemoveStatusCondition(conditions, absent)
+	remove(conditions, absent, v1alpha1.ConditionSuspended)
 }
 
-// Off sets Ready to False for an object that its owner switched off: nothing is wrong, and nothing is being worked on.
+// Off sets Suspended for an object that its owner switched off, and leaves it no other condition of the four: it is as
+// its owner wants it, which kstatus, hence helm --wait and Flux, take for current only where there is no Ready that is
+// not True; and Ready is not True of what cannot be used.
 func Off(conditions *[]metav1.Condition, generation int64, f *fault.Fault) {
-	False(conditions, generation, v1alpha1.ConditionReady, f)
-	meta.RemoveStatusCondition(conditions, v1alpha1.ConditionReconciling)
-	meta.RemoveStatusCondition(conditions, v1alpha1.ConditionStalled)
+	True(conditions, generation, v1alpha1.ConditionSuspended, f.Reason, f.Message())
+	remove(conditions, v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled)
+}
+
+func remove(conditions *[]metav1.Condition, types ...string) {
+	for _, t := range types {
+		meta.RemoveStatusCondition(conditions, t)
+	}
 }
 
 // Changed tells whether a condition's status or reason differs between two lists: a transition, which is when an event

@@ -35,6 +35,10 @@ func TestReconcilingAndStalledExcludeEachOther(t *testing.T) {
 	g.Expect(meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReconciling)).To(BeTrue())
 	Off(&conditions, 3, fault.Waiting(v1alpha1.ReasonConfigDisabled, "off"))
 	g.Expect(conditions).To(HaveLen(1))
+	g.Expect(meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionSuspended)).To(BeTrue())
+	NotReady(&conditions, 4, fault.Waiting(v1alpha1.ReasonAuthFailed, "refused"))
+	g.Expect(meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled)).To(BeTrue())
+	g.Expect(meta.FindStatusCondition(conditions, v1alpha1.ConditionSuspended)).To(BeNil())
 }
 
 func TestMessagesAreBoundedAndStayText(t *testing.T) {

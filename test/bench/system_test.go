@@ -60,9 +60,15 @@ func newSystem(t *testing.T) *system {
 // startController runs the program as the manifests do, with the rights of its service account.
 func (s *system) startController(t *testing.T) {
 	t.Helper()
-	g := NewWithT(t)
 	pod := builder.Pod(env.Namespace, replica, builder.WithServiceAccount("sallyport-controller"))
-	g.Expect(s.Client.Create(t.Context(), pod)).To(Succeed())
+	NewWithT(t).Expect(s.Client.Create(t.Context(), pod)).To(Succeed())
+	s.launchController(t)
+}
+
+// launchController starts the process of the replica.
+func (s *system) launchController(t *testing.T) {
+	t.Helper()
+	g := NewWithT(t)
 	s.metrics = freeAddress(t)
 	// An address of this process's own: nodes know the resolver's port, which is always the same.
 	ip := fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()>>16%250, os.Getpid()>>8%256, 1+os.Getpid()%250)

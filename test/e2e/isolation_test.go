@@ -81,6 +81,7 @@ var _ = Describe("A user who may write VaultConfigs but read no Secret", func() 
 		// Until the binding has reached the authorizer, another sentence forbids it.
 		Eventually(ctx, func() error { return editor.Create(ctx, t.vaultConfig(mainConfig)) }).WithTimeout(soon).Should(And(
 			Satisfy(apierrors.IsForbidden),
-			MatchError(ContainSubstring("you may not refer to a Secret that you may not get yourself; ask for the right to get "+tokenSecret))))
+			MatchError(ContainSubstring("you ("+impersonated.Impersonate.UserName+") may not refer to a Secret that you may not get yourself; ask for the "+
+				"right to get Secret "+tokenSecret))))
 	}, SpecTimeout(eventual))
 })

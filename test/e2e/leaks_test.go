@@ -37,6 +37,7 @@ var _ = AfterSuite(func(ctx SpecContext) {
 		InterceptGomegaFailure(func() {
 			Eventually(ctx, volumesLeft).WithTimeout(soon).Should(BeEmpty(), "volumes whose pods are gone")
 		}),
+		InterceptGomegaFailure(expectQuietLogs),
 	}
 
 	By("showing that the search finds what is there")

@@ -33,7 +33,7 @@ type database struct {
 }
 
 // newDatabase gives a tenant a database engine at which brief users live for half a minute and for a minute if they are
-// renewed, and lasting ones for an hour, and a VaultConfig "login" whose tokens die after a minute.
+// renewed, those of a minute for an hour if they are, and lasting ones for an hour, and a VaultConfig "login" whose tokens die after a minute.
 func newDatabase(ctx context.Context, t *tenant) *database {
 	GinkgoHelper()
 	server, err := env.StartPostgres(ctx, "")
@@ -43,6 +43,7 @@ func newDatabase(ctx context.Context, t *tenant) *database {
 	DeferCleanup(d.stopWatching)
 	_, password := env.MountDatabase(vault, d.engine, server, map[string]env.DatabaseRole{
 		"brief":   {DefaultTTL: 30 * time.Second, MaxTTL: time.Minute},
+		"minute":  {DefaultTTL: time.Minute, MaxTTL: time.Hour},
 		"lasting": {DefaultTTL: time.Hour, MaxTTL: 24 * time.Hour},
 	})
 	canaries.forbid("the password of Vault at PostgreSQL", password)
@@ -194,8 +195,6 @@ var _ = Describe("Credentials that Vault makes at a real PostgreSQL", Ordered, S
 		d.expectEnds(ctx, atLast, pod, steady)
 	}, SpecTimeout(2*atLast))
 
-	// Not before the plugin was killed: it refreshes nothing until the kubelet has sent it tokens again, for longer
-	// than these live.
 	It("go on when the leader is killed, and when all replicas are replaced", func(ctx SpecContext) {
 		brief, other = t.start(ctx, "brief"), t.start(ctx, "brief")
 		for _, pod := range []*corev1.Pod{brief, other} {

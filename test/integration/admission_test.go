@@ -100,7 +100,7 @@ var _ = Describe("A user who writes a VaultConfig", func() {
 		Eventually(func() error { // until the grants have reached the authorizer
 			err = as("mallory", "").Create(ctx, config.DeepCopy())
 			return err
-		}).Should(MatchError(ContainSubstring("ask for the right to get vault-token in this namespace")))
+		}).Should(MatchError(ContainSubstring("ask for the right to get Secret vault-token in this namespace")))
 		Expect(apierrors.IsForbidden(err)).To(BeTrue())
 		Eventually(func() error { return as("alice", "").Create(ctx, config) }).Should(Succeed())
 
@@ -109,20 +109,20 @@ var _ = Describe("A user who writes a VaultConfig", func() {
 			c.Spec.CACertificate = ""
 			c.Spec.CACertificateFrom = &v1alpha1.CACertificateSource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "private", Key: "ca"}}
 		})
-		Expect(as("alice", "").Create(ctx, other)).To(MatchError(ContainSubstring("ask for the right to get vault-token and private in this namespace")))
+		Expect(as("alice", "").Create(ctx, other)).To(MatchError(ContainSubstring("ask for the right to get Secret vault-token and Secret private in this namespace")))
 
 		By("for a client certificate too")
 		shown := vault.Config(namespace, "shown", func(c *v1alpha1.VaultConfig) {
 			c.Spec.TLS = &v1alpha1.VaultTLS{ClientCertificateSecretRef: &v1alpha1.TLSSecretReference{Name: "client"}}
 		})
-		Expect(as("alice", "").Create(ctx, shown)).To(MatchError(ContainSubstring("ask for the right to get vault-token and client in this namespace")))
+		Expect(as("alice", "").Create(ctx, shown)).To(MatchError(ContainSubstring("ask for the right to get Secret vault-token and Secret client in this namespace")))
 
 		By("but a label may be changed without that right")
 		patch := func(body string) error { // not an update: the controller writes status at the same time
 			return as("mallory", "").Patch(ctx, config.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(body)))
 		}
 		Expect(patch(`{"metadata":{"labels":{"team":"shop"}}}`)).To(Succeed())
-		Expect(patch(`{"spec":{"url":"https://evil.example.com:8200"}}`)).To(MatchError(ContainSubstring("ask for the right to get vault-token in this namespace")))
+		Expect(patch(`{"spec":{"url":"https://evil.example.com:8200"}}`)).To(MatchError(ContainSubstring("ask for the right to get Secret vault-token in this namespace")))
 	})
 })
 

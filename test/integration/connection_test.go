@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"time"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -106,6 +108,24 @@ var _ = Describe("A Connection", func() {
 		expectEvent(c, "Warning", v1alpha1.ReasonConfigDisabled)
 		update(config, func(v *v1alpha1.VaultConfig) { v.Spec.Enabled = nil })
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	})
+
+	It("is looked at now when somebody asks for that", func() {
+		path := namespace + "/asked"
+		vault.PutKV("secret/data/"+path, map[string]any{"password": "first"})
+		c := builder.Connection(namespace, "asked", map[string]any{"p": "vault.secret(password)"}, builder.WithSecret(path),
+			func(c *v1alpha1.Connection) { c.Spec.RefreshInterval = &metav1.Duration{Duration: time.Hour} })
+		create(c)
+		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		version := func() int64 {
+			Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(c), c)).To(Succeed())
+			return c.Status.Secrets[0].Version
+		}
+		Expect(version()).To(BeEquivalentTo(1))
+		vault.PutKV("secret/data/"+path, map[string]any{"password": "second"})
+		Consistently(version, "2s").Should(BeEquivalentTo(1))
+		update(c, func(c *v1alpha1.Connection) { c.Annotations = map[string]string{v1alpha1.AnnotationRefresh: "1"} })
+		Eventually(version, "5s").Should(BeEquivalentTo(2))
 	})
 
 	It("says so when the policy lacks the right, and which one", func() {

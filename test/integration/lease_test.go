@@ -27,6 +27,7 @@ type leasedVolume struct {
 	leases   []byte
 	files    map[string]string
 	after    time.Duration
+	old      bool // its node plugin is older than kept files
 }
 
 func newLeasedVolume(pod *corev1.Pod) *leasedVolume {
@@ -40,14 +41,21 @@ func (v *leasedVolume) resolve(c *caller) error {
 	Expect(err).NotTo(HaveOccurred())
 	remember(token)
 	response, err := c.client.Resolve(ctx, &resolverv1.ResolveRequest{
-		PodToken: token, VolumeAttributes: v.pod.Spec.Volumes[0].CSI.VolumeAttributes, VolumeId: v.id, Revision: v.revision, Leases: v.leases,
+		PodToken: token, VolumeAttributes: v.pod.Spec.Volumes[0].CSI.VolumeAttributes, VolumeId: v.id, Revision: v.revision, Leases: v.leases, KeepsFiles: !v.old,
 	})
 	if err != nil {
 		return err
 	}
 	v.leases, v.revision, v.after = response.GetLeases(), response.GetRevision(), time.Duration(response.GetRefreshAfterMs())*time.Millisecond
 	if !response.GetUnchanged() {
+		former := v.files
 		v.files = files(response)
+		for _, file := range response.GetFiles() {
+			if file.GetKept() {
+				Expect(file.GetContent()).To(BeEmpty())
+				v.files[file.GetPath()] = former[file.GetPath()]
+			}
+		}
 		for line := range strings.FieldsSeq(v.files["password"] + "\n" + v.files["tls.key"]) {
 			if len(line) >= 16 { // not the words around a key
 				remember(line)
@@ -334,9 +342,87 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		Expect(caller.release(v.leases)).To(Succeed())
 	})
 
+	It("leaves files as they are that hold nothing else, whatever changes beside them", func() {
+		before := len(users())
+		database.AddRole("report", canary())
+		vault.AddStaticRole(engine, "report", "report")
+		vault.Policy("leases", fmt.Sprintf(`path "%s/creds/*" { capabilities = ["read"] }
+			path "%[1]s/static-creds/*" { capabilities = ["read"] }
+			path "sys/leases/revoke" { capabilities = ["update"] }
+			path "secret/*" { capabilities = ["read"] }`, engine))
+		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"host": "one"})
+		c := withHost(creds("db", "app"))
+		c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, v1alpha1.VaultSecret{
+			Name: "static", VaultConfigRef: v1alpha1.VaultConfigReference{Name: "main"}, EnginePath: engine, SecretPath: "static-creds/report",
+		})
+		c.Spec.Value = builder.JSON(map[string]any{
+			"host": "vault.secret(where.host)", "username": "vault.secret(db.username)", "password": "vault.secret(db.password)",
+			"report": "vault.secret(static.password)", "ttl": "vault.secret(static.ttl)",
+		})
+		c.Spec.Files = []v1alpha1.ConnectionFile{
+			{Path: "username", Value: "vault.secret(db.username)"}, {Path: "password", Value: "vault.secret(db.password)"},
+			{Path: "host", Value: "vault.secret(where.host)"}, {Path: "ttl", Value: "vault.secret(static.ttl)"},
+			{Path: "both", Value: "vault.secret(db.username) vault.secret(static.username) vault.secret(static.ttl)"},
+		}
+		create(c)
+		v := volume("db").mounted(caller)
+		first := v.files
+		kept := func() {
+			GinkgoHelper()
+			Expect(v.files).To(HaveKeyWithValue("username", first["username"]))
+			Expect(v.files).To(HaveKeyWithValue("password", first["password"]))
+			Expect(users()).To(HaveLen(before + 1))
+		}
+		By("a ttl that counts down")
+		Eventually(func() string { Expect(v.resolve(caller)).To(Succeed()); return v.files["ttl"] }).ShouldNot(Equal(first["ttl"]))
+		kept()
+		Expect(v.files).To(HaveKeyWithValue("both", first["both"]), "beside a dynamic secret it stays as it was")
+
+		By("another secret, and another file")
+		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"host": "two"})
+		Eventually(func() string { Expect(v.resolve(caller)).To(Succeed()); return v.files["host"] }).Should(Equal("two"))
+		kept()
+		update(c, func(c *v1alpha1.Connection) {
+			c.Spec.RefreshInterval = &metav1.Duration{Duration: 6 * time.Second}
+			c.Spec.Files[2].Value = "more vault.secret(where.host)"
+			c.Labels = map[string]string{"a": "b"}
+		})
+		Eventually(func() string { Expect(v.resolve(caller)).To(Succeed()); return v.files["host"] }).Should(Equal("more two"))
+		kept()
+
+		By("an edit of the VaultConfig, and another replica")
+		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.EnginePath = "secret" })
+		other, err := cp.StartController(ctx, "sallyport-controller-kept", log)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(func() { Expect(other.Stop()).To(Succeed()) })
+		Eventually(func() error { return v.resolve(newCaller(other)) }).Should(Succeed())
+		kept()
+
+		By("a response that did not reach the node")
+		lost := v.leases
+		v.revision = "former"
+		Expect(v.resolve(caller)).To(Succeed())
+		Expect(v.files["username"]).NotTo(Equal(first["username"]), "what the volume holds is not known")
+		Expect(lost).NotTo(BeEmpty())
+
+		By("an edit of the files themselves")
+		second := v.files
+		update(c, func(c *v1alpha1.Connection) { c.Spec.Files[1].Value = "vault.secret(db.password)\n" })
+		Eventually(func() string { Expect(v.resolve(caller)).To(Succeed()); return v.files["password"] }).Should(HaveSuffix("\n"))
+		Expect(v.files["username"]).NotTo(Equal(second["username"]), "a user and its password belong together")
+		Expect(v.files["both"]).To(HavePrefix(v.files["username"]))
+		Expect(database.Login(v.files["username"], strings.TrimSuffix(v.files["password"], "\n"))).To(Succeed())
+		Expect(caller.release(v.leases)).To(Succeed())
+	})
+
 	It("makes others when something else in the files changed, and gives the former back later", func() {
 		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"host": "one"})
-		create(withHost(creds("db", "app")))
+		create(withHost(creds("db", "app", func(c *v1alpha1.Connection) {
+			c.Spec.Files = []v1alpha1.ConnectionFile{
+				{Path: "dsn", Template: "{{ .username }}@{{ .host }}"}, {Path: "username", Value: "vault.secret(db.username)"},
+				{Path: "password", Value: "vault.secret(db.password)"}, {Path: "host", Value: "vault.secret(where.host)"},
+			}
+		})))
 		v := volume("db").mounted(caller)
 		former := v.files
 		vault.PutKV("secret/data/"+namespace+"/host", map[string]any{"host": "two"})
@@ -458,17 +544,16 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 			create(creds("db", "app"))
 			v, twin := volume("db").mounted(caller), volume("db").mounted(caller)
 			Eventually(func() int { return vault.TokensFrom(path) }).Should(Equal(1))
-			vault.Write("auth/userpass-"+namespace+"/users/bob", map[string]any{"token_ttl": "2h"})
-			update(config, func(c *v1alpha1.VaultConfig) {
-				c.Spec.Limits = &v1alpha1.VaultLimits{Timeout: &metav1.Duration{Duration: 9 * time.Second}}
-			})
-			Eventually(func() int { Expect(v.resolve(caller)).To(Succeed()); return vault.TokensFrom(path) }).Should(Equal(2))
+			vault.Write("auth/userpass-"+namespace+"/users/eve", map[string]any{"password": "a password of bob", "token_policies": "leases", "token_ttl": "1h"})
+			update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.UserPass.Username = "eve" })
+			successor := "auth/userpass-" + namespace + "/login/eve"
+			Eventually(func() int { Expect(v.resolve(caller)).To(Succeed()); return vault.TokensFrom(successor) }).Should(Equal(1))
 			Expect(login(v)).To(Succeed())
 			Expect(login(twin)).To(Succeed())
 			Expect(caller.release(twin.leases)).To(Succeed())
-			Consistently(func() int { return vault.TokensFrom(path) }).WithTimeout(2 * time.Second).Should(Equal(2))
+			Consistently(func() int { return vault.TokensFrom(path) }).WithTimeout(2 * time.Second).Should(Equal(1))
 			Expect(caller.release(v.leases)).To(Succeed())
-			Eventually(func() int { return vault.TokensFrom(path) }).Should(Equal(1))
+			Eventually(func() int { return vault.TokensFrom(path) }).Should(BeZero())
 		})
 	})
 

@@ -12,6 +12,7 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/test/builder"
@@ -21,7 +22,7 @@ import (
 var _ = Describe("What the check of a Connection says", func() {
 	It("does not depend on a value, whatever its templates, formats and references do", func() {
 		// Different in every way that the files of the table ask for: type, length, first character, alphabet, members.
-		said := map[string][]string{}
+		said, series := map[string][]string{}, [][]string{}
 		for which, data := range map[string]map[string]any{
 			"one": {
 				"password": canary(), "size": strings.Repeat("x", 100), "type": "test", "number": 7, "json": `{"a":1}`,
@@ -41,11 +42,38 @@ var _ = Describe("What the check of a Connection says", func() {
 				create(c)
 			}
 			said[which] = everythingSaid(namespace, len(oracles()))
+			series = append(series, metricSeries())
 		}
 		Expect(said["one"]).To(Equal(said["two"]))
+		Expect(series[1]).To(Equal(series[0]), "no metric has a label that the first secret did not bring about")
+		Expect(series[0]).To(ContainElement(`controller_runtime_reconcile_total{controller="connection",result="error"}`))
 		Expect(said["one"]).To(ContainElement(ContainSubstring(v1alpha1.ReasonInvalidTemplate)), "what is wrong for every value is said")
 	})
 })
+
+// metricSeries are the metrics of Sallyport and of the Connections' controller, by name and labels. How often something happened depends on how often a
+// check was tried again, and on what other specs left; what happened does not.
+func metricSeries() (series []string) {
+	GinkgoHelper()
+	families, err := metrics.Registry.Gather()
+	Expect(err).NotTo(HaveOccurred())
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if metric.GetCounter() != nil && metric.GetCounter().GetValue() == 0 {
+				continue // made in advance
+			}
+			var labels []string
+			for _, label := range metric.GetLabel() {
+				labels = append(labels, fmt.Sprintf("%s=%q", label.GetName(), label.GetValue()))
+			}
+			if text := strings.Join(labels, ","); strings.HasPrefix(family.GetName(), "sallyport_") ||
+				strings.Contains(text, `controller="connection"`) {
+				series = append(series, family.GetName()+"{"+text+"}")
+			}
+		}
+	}
+	return series
+}
 
 type oracle struct {
 	value map[string]any

@@ -121,12 +121,12 @@ var _ = Describe("A VaultConfig", func() {
 		}, 5*time.Second, time.Second).Should(Succeed())
 	})
 
-	It("is not Ready while it is disabled", func() {
+	It("is Suspended while it is disabled", func() {
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
 		no := false
 		config := vault.Config(namespace, "main", func(c *v1alpha1.VaultConfig) { c.Spec.Enabled = &no })
 		create(config)
-		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonConfigDisabled)
+		expectCondition(config, v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonConfigDisabled)
 		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Enabled = nil })
 		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 	})

@@ -173,9 +173,9 @@ var _ = Describe("A user who writes a VaultTask", func() {
 			mutate  func(*v1alpha1.VaultTask)
 			message string
 		}{
-			"from":      {fromSecret, "ask for the right to get private in this namespace"},
-			"unwraps":   {unwraps, "ask for the right to get wrapped in this namespace"},
-			"inline":    {inline, "ask for the right to get vault-token in this namespace"},
+			"from":      {fromSecret, "ask for the right to get Secret private in this namespace"},
+			"unwraps":   {unwraps, "ask for the right to get Secret wrapped in this namespace"},
+			"inline":    {inline, "ask for the right to get Secret vault-token in this namespace"},
 			"account":   {account, "ask for the right to create serviceaccounts/token of shop in this namespace"},
 			"connected": {connected, "without the right to create pods"},
 		} {

@@ -29,7 +29,7 @@ var _ = Describe("The life of a VaultTask", func() {
 	It("waits while it is suspended", func() {
 		t := builder.VaultTask(namespace, "later", v1alpha1.OperationWrite, namespace+"/later", something, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })
 		create(t)
-		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended)
+		expectCondition(t, v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended)
 		Expect(meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionReconciling)).To(BeNil())
 		update(t, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = nil })
 		expectCondition(t, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
@@ -90,7 +90,7 @@ var _ = Describe("The life of a VaultTask", func() {
 
 		By("but not while it is suspended")
 		update(t, func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })
-		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended)
+		expectCondition(t, v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended)
 		metadata, err := vault.Client().KVv2("secret").GetMetadata(ctx, namespace+"/rotated")
 		Expect(err).NotTo(HaveOccurred())
 		Expect(metadata.CurrentVersion).To(BeEquivalentTo(t.Status.Result.Version))

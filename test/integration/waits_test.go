@@ -12,7 +12,8 @@ import (
 	"sallyport.dev/sallyport/test/env"
 )
 
-// What only an edit of one object can cure ends that object's work, and is waited for by those that use it.
+// What only an edit of one object can cure ends that object's work. Those that use it are stalled, too, and go on by
+// themselves when it is corrected.
 var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it", func() {
 	var namespace string
 
@@ -21,11 +22,11 @@ var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"all-secrets"}})
 	})
 
-	expectWaiting := func(object client.Object, reason, sentence string) {
+	expectStalled := func(object client.Object, reason, sentence string) {
 		GinkgoHelper()
 		expectCondition(object, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, ContainSubstring(sentence))
-		expectCondition(object, v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, ContainSubstring(sentence))
-		for _, absent := range []string{v1alpha1.ConditionStalled, v1alpha1.ConditionFailed} {
+		expectCondition(object, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, ContainSubstring(sentence))
+		for _, absent := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionFailed} {
 			Expect(meta.FindStatusCondition(env.Conditions(object), absent)).To(BeNil())
 		}
 	}
@@ -40,13 +41,9 @@ var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it
 				builder.WithData(map[string]v1alpha1.TaskValue{"a": "b"}))
 			read := builder.VaultTask(namespace, "read", v1alpha1.OperationRead, namespace+"/db")
 			create(config, connection, write, read)
-			condition := v1alpha1.ConditionReconciling
-			if reason == v1alpha1.ReasonInvalidSpec {
-				condition = v1alpha1.ConditionStalled
-			}
-			expectCondition(config, condition, metav1.ConditionTrue, reason, ContainSubstring(sentence))
+			expectCondition(config, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, ContainSubstring(sentence))
 			for _, user := range []client.Object{connection, write, read} {
-				expectWaiting(user, reason, sentence)
+				expectStalled(user, reason, sentence)
 			}
 
 			update(config, func(c *v1alpha1.VaultConfig) { c.Spec = vault.Config(namespace, "main").Spec })
@@ -71,7 +68,7 @@ var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it
 				"user": v1alpha1.TaskValue("vault.secret(other:" + namespace + "/db.user)"),
 			}))
 		create(vault.Config(namespace, "main"), other, task)
-		expectWaiting(task, v1alpha1.ReasonInvalidSpec, "spec.caCertificate")
+		expectStalled(task, v1alpha1.ReasonInvalidSpec, "spec.caCertificate")
 		update(other, func(c *v1alpha1.VaultConfig) { c.Spec = vault.Config(namespace, "other").Spec })
 		expectCondition(task, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 	})
@@ -91,14 +88,14 @@ var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it
 				t.Spec.TaskTarget = v1alpha1.TaskTarget{ConnectionRef: &v1alpha1.ConnectionReference{Name: "vault"}}
 			})
 		create(connection, task)
-		expectWaiting(task, v1alpha1.ReasonInvalidExpression, `"note"`)
+		expectStalled(task, v1alpha1.ReasonInvalidExpression, `"note"`)
 		delete(value, "note")
 		update(connection, func(c *v1alpha1.Connection) { c.Spec.Value = builder.JSON(value) })
-		expectWaiting(task, v1alpha1.ReasonInvalidSpec, "caCertificate")
+		expectStalled(task, v1alpha1.ReasonInvalidSpec, "caCertificate")
 		value["caCertificate"] = vault.CACertificate()
 		delete(value, "enginePath")
 		update(connection, func(c *v1alpha1.Connection) { c.Spec.Value = builder.JSON(value) })
-		expectWaiting(task, v1alpha1.ReasonInvalidSpec, "no engine is named")
+		expectStalled(task, v1alpha1.ReasonInvalidSpec, "no engine is named")
 		value["enginePath"] = "secret"
 		update(connection, func(c *v1alpha1.Connection) { c.Spec.Value = builder.JSON(value) })
 		expectCondition(task, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)

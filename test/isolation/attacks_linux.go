@@ -20,7 +20,7 @@ var Attacks = []Attack{
 	{Name: "8 Connections with 64 secrets of 980 kB each, in the shared Vault", Begin: largeSecrets},
 	{Name: "secrets of 300,000 keys", Begin: manyKeys},
 	{Name: "JSON that is nested 100,000 deep", Begin: deepJSON},
-	{Name: "60 Connections of literals, as large as the API server takes them, one by one", Begin: literals, Restart: true},
+	{Name: "60 Connections of literals, as large as the API server takes them, 16 at a time", Begin: literals, Restart: true},
 	{Name: "100 VaultConfigs whose Vault tells of 52,000 policies", Begin: manyPolicies, Restart: true},
 	{Name: "a Vault whose words are control characters and megabytes", Begin: hostileWords},
 	{Name: "compressed answers and headers without end", Begin: bombs},

@@ -140,15 +140,15 @@ func literals(t *Tenant) (Proof, error) {
 	if err := t.create(large); !apierrors.IsRequestEntityTooLargeError(err) {
 		return nil, fmt.Errorf("a Connection of 0.9 MB is not refused as too large: %w", err)
 	}
-	// One after the other, as kubectl does: what the API server itself needs to take in many at once is not the matter.
-	for i := range 60 {
+	err := t.createMany(60, func(i int) client.Object {
 		value := small
 		if i%2 == 0 {
 			value = map[string]any{"text": strings.Repeat("x", 250<<10)}
 		}
-		if err := t.create(builder.Connection(t.Namespace, fmt.Sprintf("literal-%d", i), value)); err != nil {
-			return nil, err
-		}
+		return builder.Connection(t.Namespace, fmt.Sprintf("literal-%d", i), value)
+	})
+	if err != nil {
+		return nil, err
 	}
 	return atLeast(60, "Connections of literals", func() int {
 		list := &v1alpha1.ConnectionList{}

@@ -9,8 +9,10 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"sallyport.dev/sallyport/api/v1alpha1"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
@@ -140,6 +142,7 @@ func (s *System) startNode(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.onClose(func() error { return unmountSpool(dir) })
 	s.onClose(s.Plugin.Stop)
 	if s.Kubelet, err = s.NewKubelet(ctx, dir); err != nil {
 		return err
@@ -190,4 +193,14 @@ func eventually(ctx context.Context, within time.Duration, do func(context.Conte
 		return errors.Join(last, err)
 	}
 	return nil
+}
+
+// unmountSpool takes away what a node plugin leaves to its successor on purpose: the leases that it has not given back,
+// such as those of a Vault that is gone. Volumes that are left are a failure.
+func unmountSpool(kubeletDir string) error {
+	err := unix.Unmount(filepath.Join(kubeletDir, "plugins", v1alpha1.DriverName, "releases"), 0)
+	if errors.Is(err, unix.EINVAL) { // there were none
+		return nil
+	}
+	return err
 }

@@ -54,12 +54,14 @@ func (r *Refresher) refresh(ctx context.Context, v *volume.Volume) {
 		return
 	}
 	logger := logr.FromContextOrDiscard(ctx).WithValues(logkeys.Volume, v.ID, logkeys.Pod, current.Pod)
+	ctx, done := r.Answers.Hold(ctx)
+	defer done()
 	// Without the lock: a slow resolver must not keep the kubelet from unpublishing the volume.
 	var response *resolverv1.ResolveResponse
 	err := fault.Guard(logr.NewContext(ctx, logger), func() (err error) {
 		response, err = r.Resolver.Resolve(ctx, &resolverv1.ResolveRequest{
 			PodToken: token.Value, WorkloadTokens: token.Workload, VolumeAttributes: current.Attributes,
-			VolumeId: current.VolumeID, Revision: current.Revision, Leases: current.Leases,
+			VolumeId: current.VolumeID, Revision: current.Revision, Leases: current.Leases, KeepsFiles: true,
 		})
 		if err != nil {
 			return err
@@ -125,6 +127,19 @@ func (r *Refresher) apply(ctx context.Context, v *volume.Volume, response *resol
 		return fault.In(err, "recording the refresh")
 	}
 	v.Recorded(current)
+	return r.storeToken(v)
+}
+
+// storeToken puts the token that the kubelet gave last beside the volume. The caller holds the volume's lock.
+func (r *Refresher) storeToken(v *volume.Volume) error {
+	token, differs := v.TokenToStore()
+	if !differs {
+		return nil
+	}
+	if err := r.Store.WriteToken(v.Dir, token); err != nil {
+		return fault.In(err, "recording the pod's token")
+	}
+	v.TokenStored(token)
 	return nil
 }
 
@@ -147,6 +162,11 @@ func (r *Refresher) replaceLeases(v *volume.Volume, fresh volume.EncryptedLeases
 // replaceFiles swaps the volume's files. The caller holds the volume's lock.
 func (r *Refresher) replaceFiles(v *volume.Volume, files []*resolverv1.File, current *volume.State) error {
 	if err := volume.ValidateFiles(files); err != nil {
+		return err
+	}
+	if err := r.Store.ReadKept(v.Dir, files); err != nil {
+		current.Revision = "" // so that the next response brings all of them
+		v.Recorded(*current)
 		return err
 	}
 	// The former files are there until the new ones are.

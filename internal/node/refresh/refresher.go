@@ -44,7 +44,9 @@ type Config struct {
 	Revocations *revocation.Queue
 	Resolver    Resolver
 	Changes     Changes
-	Clock       clock.WithTicker
+	// Answers bound what is in memory of the resolver's.
+	Answers *resolverv1.Answers
+	Clock   clock.WithTicker
 	// Observe gets the outcome of each refresh.
 	Observe func(err error)
 }

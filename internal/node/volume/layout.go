@@ -16,7 +16,9 @@ const (
 	stagingDir = "staging"
 	// StateFile holds the State.
 	StateFile = "state.json"
-	// newSuffix is of the next state, which is renamed when it is complete.
+	// TokenFile holds the pod's token for the resolver.
+	TokenFile = "token.json"
+	// newSuffix is of the next one of such a file, which is renamed when it is complete.
 	newSuffix = ".new"
 )
 

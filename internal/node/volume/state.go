@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// State is what a new process must know of a volume to carry on. It holds no token, no content and no hash of any; the
+// State is what a new process must know of a volume to carry on. It holds no content and no hash of any; the
 // leases are encrypted.
 type State struct {
 	VolumeID   string            `json:"volumeID"`
@@ -91,7 +91,11 @@ func writeState(filesystem Filesystem, dir string, s State) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, StateFile)
+	return replaceFile(filesystem, filepath.Join(dir, StateFile), content)
+}
+
+// replaceFile puts a file, readable by root only, in place of the former one in one step.
+func replaceFile(filesystem Filesystem, path string, content []byte) error {
 	// A process that was killed here may have left one.
 	if err := filesystem.Remove(path + newSuffix); err != nil {
 		return err

@@ -75,6 +75,26 @@ func (s *Store) WriteState(dir string, state State) error {
 	return writeState(s.Filesystem, dir, state)
 }
 
+// ReadKept gives files that are to stay as they are the content that the volume in dir has, and checks the limits with
+// it. Their names were validated.
+func (s *Store) ReadKept(dir string, files []*resolverv1.File) error {
+	kept := false
+	for _, file := range files {
+		if !file.GetKept() {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(dir, FilesDir, DataLink, file.GetPath()))
+		if err != nil {
+			return fault.Transient(v1alpha1.ReasonInternal, "the resolver had the file %q kept, which cannot be read", file.GetPath())
+		}
+		file.Content, kept = content, true
+	}
+	if !kept {
+		return nil
+	}
+	return ValidateFiles(files)
+}
+
 // WriteFiles makes the volume in dir hold exactly files, in one step, and returns the DataDir of its state. While it
 // does so, the volume takes twice its memory: there is room for the largest one, or for several that take as much.
 func (s *Store) WriteFiles(dir string, group *int64, files []*resolverv1.File) (string, error) {

@@ -18,8 +18,11 @@ type Volume struct {
 	mu sync.Mutex
 	// state is what the file beside the volume says.
 	state State
-	// token is the last one that the kubelet gave; empty after a restart until the next republish.
+	// token is the last one that the kubelet gave. After a restart it is the one beside the volume, without those for
+	// Vault, until the next republish.
 	token PodToken
+	// stored is the token that lies beside the volume.
+	stored string
 	// due is the time of the next refresh; waiting means that it waits for a token instead.
 	due     time.Time
 	waiting bool
@@ -104,6 +107,20 @@ func (v *Volume) ReplaceLeases(fresh EncryptedLeases) (state State, recorded boo
 	v.state.Leases = fresh
 	v.Memory.Charge(v.state.cost() - before)
 	return v.state, !v.unrecorded
+}
+
+// TokenToStore returns the token, and whether another lies beside the volume.
+func (v *Volume) TokenToStore() (token PodToken, differs bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.token, v.token.Value != v.stored
+}
+
+// TokenStored notes that a token lies beside the volume.
+func (v *Volume) TokenStored(token PodToken) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.stored = token.Value
 }
 
 // SetToken takes a new token, and tells whether the volume waited for one.

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"io"
 
 	"google.golang.org/grpc"
 
@@ -29,8 +31,8 @@ func (c *Client) Run(ctx context.Context) error { return c.replicas.run(ctx) }
 // error is a response. Errors are always faults: the resolver's own, or ReasonNoResolver if none answered.
 func (c *Client) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
 	var response *resolverv1.ResolveResponse
-	resolve := func(ctx context.Context, replica resolverv1.ResolverClient, token grpc.CallOption) (err error) {
-		response, err = replica.Resolve(ctx, request, token)
+	resolve := func(ctx context.Context, replica *grpc.ClientConn, token grpc.CallOption) (err error) {
+		response, err = receive(ctx, replica, request, token)
 		return err
 	}
 	if err := c.callInOrder(ctx, resolve); err != nil {
@@ -39,11 +41,36 @@ func (c *Client) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 	return response, nil
 }
 
+// receive asks as the generated client does, but takes the message only when there is a place for it.
+func receive(
+	ctx context.Context, replica *grpc.ClientConn, request *resolverv1.ResolveRequest, token grpc.CallOption,
+) (*resolverv1.ResolveResponse, error) {
+	stream, err := replica.NewStream(ctx, &grpc.StreamDesc{}, resolverv1.Resolver_Resolve_FullMethodName, token)
+	if err != nil {
+		return nil, err
+	}
+	if err := stream.SendMsg(request); err != nil && !errors.Is(err, io.EOF) { // then RecvMsg says why
+		return nil, err
+	}
+	if _, err := stream.Header(); err != nil {
+		return nil, err
+	}
+	if err := resolverv1.AwaitPlace(ctx); err != nil {
+		return nil, resolverv1.EncodeFault(fault.Transient(v1alpha1.ReasonNodeBusy,
+			"the answers for other volumes of this node are being written, and this one waited in vain for its turn"))
+	}
+	response := &resolverv1.ResolveResponse{}
+	if err := stream.RecvMsg(response); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
 // Release has the leases of a volume that is gone revoked, by whatever replica Resolve would ask. Errors are faults as
 // Resolve's.
 func (c *Client) Release(ctx context.Context, request *resolverv1.ReleaseRequest) error {
-	return c.callInOrder(ctx, func(ctx context.Context, resolver resolverv1.ResolverClient, token grpc.CallOption) error {
-		_, err := resolver.Release(ctx, request, token)
+	return c.callInOrder(ctx, func(ctx context.Context, replica *grpc.ClientConn, token grpc.CallOption) error {
+		_, err := resolverv1.NewResolverClient(replica).Release(ctx, request, token)
 		return err
 	})
 }
@@ -83,7 +110,7 @@ func (c *Client) prepare(ctx context.Context) (token bearer, endpoints []*endpoi
 }
 
 // call makes a call to one replica, with the plugin's token.
-type call func(ctx context.Context, resolver resolverv1.ResolverClient, token grpc.CallOption) error
+type call func(ctx context.Context, replica *grpc.ClientConn, token grpc.CallOption) error
 
 // callInOrder makes a call to the endpoints in the order of preference, until one answers.
 func (c *Client) callInOrder(ctx context.Context, call call) error {
@@ -114,5 +141,5 @@ func (c *Client) callInOrder(ctx context.Context, call call) error {
 func (c *Client) callEndpoint(ctx context.Context, e *endpoint, token bearer, call call) error {
 	ctx, cancel := context.WithTimeout(ctx, c.config.CallTimeout)
 	defer cancel()
-	return call(ctx, resolverv1.NewResolverClient(e.connection), grpc.PerRPCCredentials(token))
+	return call(ctx, e.connection, grpc.PerRPCCredentials(token))
 }

@@ -277,3 +277,36 @@ func TestBeforeTheFirstLookAtTheConfigMap(t *testing.T) {
 	g.Expect(fault.Is(err, v1alpha1.ReasonNoResolver)).To(BeTrue())
 	g.Expect(err.Error()).To(ContainSubstring("could not read ConfigMap sallyport-system/sallyport-resolvers"))
 }
+
+// The answers of all volumes may come at the same moment. Before there is a place for one, no more of it is taken than
+// a stream's window.
+func TestAnswersAreReceivedAFewAtATime(t *testing.T) {
+	const volumes, places, size = 20, 2, resolverv1.MaxContentBytes
+	g := NewWithT(t)
+	s := newSite(t, "127.0.0.1")
+	r := s.replicas[0]
+	r.content = make([]byte, size)
+	c, answers := s.client(t, func(c *client.Config) { c.CallTimeout = time.Minute }), resolverv1.NewAnswers(places)
+	received := make(chan func(), volumes)
+	for range volumes {
+		go func() {
+			ctx, done := answers.Hold(t.Context())
+			response, err := c.Resolve(ctx, request())
+			if err != nil || len(response.GetFiles()) != 1 {
+				t.Errorf("%v", err)
+			}
+			received <- done
+		}()
+	}
+	first, second := <-received, <-received
+	g.Consistently(received, "300ms").ShouldNot(Receive(), "before one is written")
+	g.Expect(r.sent.Load()).To(BeNumerically("<", places*size+volumes*(64<<10)+(1<<20)))
+	first()
+	third := <-received
+	second()
+	third()
+	for range volumes - 3 {
+		(<-received)()
+	}
+	g.Expect(r.sent.Load()).To(BeNumerically(">", volumes*size), "so it is what was counted")
+}

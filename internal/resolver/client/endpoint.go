@@ -105,6 +105,8 @@ func newEndpoint(config *Config, name, bundle string) (*endpoint, error) {
 		// Also sets TCP_USER_TIMEOUT: a node that vanished without a word is noticed while a call waits. The resolver
 		// accepts a ping every 20 seconds.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: deadAfter}),
+		// What waits to be received is no more than that for each request.
+		grpc.WithStaticStreamWindowSize(64<<10),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(resolverv1.MaxMessageBytes), grpc.MaxCallSendMsgSize(resolverv1.MaxMessageBytes)),
 		// Whether to ask again is decided here, and the environment has no say in where tokens go.

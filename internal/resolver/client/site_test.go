@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,9 +70,13 @@ func (s *site) config() client.Config {
 }
 
 // client returns a client that runs until the test ends.
-func (s *site) client(t *testing.T) *client.Client {
+func (s *site) client(t *testing.T, options ...func(*client.Config)) *client.Client {
 	t.Helper()
-	c := client.New(s.config())
+	config := s.config()
+	for _, option := range options {
+		option(&config)
+	}
+	c := client.New(config)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -121,6 +126,9 @@ type replica struct {
 
 	answer error
 	hang   bool
+	// content is what a volume's file holds, and sent how many bytes went out.
+	content []byte
+	sent    atomic.Int64
 
 	mu       sync.Mutex
 	asked    int
@@ -140,7 +148,7 @@ func (r *replica) serve(t *testing.T, port int, pair tls.Certificate) {
 		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13,
 	})))
 	resolverv1.RegisterResolverServer(r.server, r)
-	go func() { _ = r.server.Serve(listener) }()
+	go func() { _ = r.server.Serve(&countingListener{Listener: listener, sent: &r.sent}) }()
 	t.Cleanup(r.server.Stop)
 }
 
@@ -167,7 +175,11 @@ func (r *replica) Resolve(ctx context.Context, _ *resolverv1.ResolveRequest) (*r
 	if r.answer != nil {
 		return nil, r.answer
 	}
-	return &resolverv1.ResolveResponse{Revision: "r1"}, nil
+	response := &resolverv1.ResolveResponse{Revision: "r1"}
+	if r.content != nil {
+		response.Files = []*resolverv1.File{{Path: "f", Content: r.content}}
+	}
+	return response, nil
 }
 
 func request() *resolverv1.ResolveRequest {
@@ -203,4 +215,25 @@ func freePort(t *testing.T) int {
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	defer func() { _ = listener.Close() }()
 	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// countingListener counts what its connections send.
+type countingListener struct {
+	net.Listener
+	sent *atomic.Int64
+}
+
+func (l *countingListener) Accept() (net.Conn, error) {
+	connection, err := l.Listener.Accept()
+	return &countingConn{Conn: connection, sent: l.sent}, err
+}
+
+type countingConn struct {
+	net.Conn
+	sent *atomic.Int64
+}
+
+func (c *countingConn) Write(content []byte) (int, error) {
+	c.sent.Add(int64(len(content)))
+	return c.Conn.Write(content)
 }

@@ -7,12 +7,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/internal/fault"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/internal/shares"
 	"sallyport.dev/sallyport/internal/status"
 )
 
@@ -21,8 +21,10 @@ import (
 const (
 	// eventInterval is the minimum interval between two events of the same pod and reason.
 	eventInterval = 30 * time.Minute
-	// maxRecentEvents bounds the memory for that. Beyond it no event is written, rather than all again and again.
-	maxRecentEvents = 10_000
+	// maxRecentEvents bounds the memory for that, maxRecentOfNamespace that for the pods of one namespace. Beyond it no
+	// event is written, rather than all again and again.
+	maxRecentEvents      = 10_000
+	maxRecentOfNamespace = 1_000
 )
 
 // PodEvents writes events about pods whose mounted volumes cannot be refreshed until somebody changes something, in the
@@ -31,9 +33,11 @@ const (
 // Vault must not cost a write for each pod.
 type PodEvents struct {
 	recorder events.EventRecorder
+	clock    clock.PassiveClock
 
-	mu     sync.Mutex // from the look into recent to the entry
-	recent *cache.LRUExpireCache
+	mu sync.Mutex // from the look into recent to the entry
+	// recent is when each was written.
+	recent *shares.Cache[podReason, time.Time]
 }
 
 type podReason struct {
@@ -43,7 +47,8 @@ type podReason struct {
 
 // NewPodEvents returns PodEvents that have written none yet.
 func NewPodEvents(recorder events.EventRecorder, clk clock.PassiveClock) *PodEvents {
-	return &PodEvents{recorder: recorder, recent: cache.NewLRUExpireCacheWithClock(maxRecentEvents, clk)}
+	return &PodEvents{recorder: recorder, clock: clk,
+		recent: shares.NewCache[podReason, time.Time](maxRecentEvents, maxRecentOfNamespace)}
 }
 
 // refreshed writes an event about the pod if err says that a mounted volume was not refreshed, unless there was the
@@ -53,7 +58,8 @@ func (e *PodEvents) refreshed(authorization *Authorization, request *resolverv1.
 		return
 	}
 	f := fault.From(err)
-	if f.Class == fault.ClassTransient || !e.due(podReason{uid: authorization.PodUID, reason: f.Reason}) {
+	if f.Class == fault.ClassTransient ||
+		!e.due(authorization.Pod.Namespace, podReason{uid: authorization.PodUID, reason: f.Reason}) {
 		return
 	}
 	pod := &corev1.Pod{
@@ -66,16 +72,20 @@ func (e *PodEvents) refreshed(authorization *Authorization, request *resolverv1.
 		status.Note("the files of the volume stay as they are: "+f.Message()))
 }
 
-// due tells whether to write an event, and that it is written.
-func (e *PodEvents) due(key podReason) bool {
+// due tells whether to write an event about a pod of the namespace, and that it is written.
+func (e *PodEvents) due(namespace string, key podReason) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if _, known := e.recent.Get(key); known {
+	now := e.clock.Now()
+	if written, known := e.recent.Get(key); known && now.Sub(written) < eventInterval {
 		return false
 	}
-	if len(e.recent.Keys()) >= maxRecentEvents { // the cache would drop one that is still valid
-		return false
+	if !e.recent.Fits(namespace, 1) {
+		e.recent.RemoveFunc(func(_ podReason, written time.Time) bool { return now.Sub(written) >= eventInterval })
+		if !e.recent.Fits(namespace, 1) { // else one would give way that is still valid
+			return false
+		}
 	}
-	e.recent.Add(key, nil, eventInterval-1) // the cache has it at the end of the interval, too
+	e.recent.Add(namespace, key, now, 1)
 	return true
 }

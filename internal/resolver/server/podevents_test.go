@@ -55,11 +55,13 @@ func TestWhatWasToldIsBounded(t *testing.T) {
 	g := NewWithT(t)
 	clk := testingclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
 	e := NewPodEvents(events.NewFakeRecorder(1), clk)
-	for i := range maxRecentEvents {
-		g.Expect(e.due(podReason{uid: types.UID(fmt.Sprint(i))})).To(BeTrue())
+	due := func(namespace, pod string) bool { return e.due(namespace, podReason{uid: types.UID(pod)}) }
+	for i := range maxRecentOfNamespace {
+		g.Expect(due("greedy", fmt.Sprint(i))).To(BeTrue())
 	}
-	g.Expect(e.due(podReason{uid: "one more"})).To(BeFalse(), "rather nothing than everything again and again")
+	g.Expect(due("greedy", "one more")).To(BeFalse(), "rather nothing than everything again and again")
+	g.Expect(due("victim", "pod")).To(BeTrue())
 	clk.SetTime(clk.Now().Add(eventInterval))
-	g.Expect(e.due(podReason{uid: "one more"})).To(BeTrue())
-	g.Expect(e.recent.Keys()).To(HaveLen(1))
+	g.Expect(due("greedy", "one more")).To(BeTrue())
+	g.Expect(e.recent.Len()).To(Equal(1))
 }

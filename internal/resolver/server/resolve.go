@@ -41,10 +41,13 @@ func (s *Server) Resolve(
 	volume := usage.NewVolumeID(authorization.PodUID, request.GetVolumeAttributes())
 	resolved, err := s.engine.Resolve(ctx, connection, resolver.Volume{
 		Workload: workload, Overrides: authorization.Overrides,
-		Revision: request.GetRevision(), LeaseNames: leases.NamesByKey(),
+		Revision: request.GetRevision(), LeaseNames: leases.NamesByKey(), Files: keepable(request, leases),
 	})
 	var encrypted []byte
 	if err == nil {
+		if !resolved.Unchanged {
+			leases.Files, leases.Revision = resolved.Digests, resolved.Revision
+		}
 		if encrypted, err = s.leases.Commit(ctx, leases, resolved.SecretKeys, resolved.Issued); err != nil {
 			s.engine.Undelivered(resolved, err)
 		}
@@ -63,9 +66,18 @@ func (s *Server) Resolve(
 		Leases:         encrypted,
 	}
 	for _, file := range resolved.Files {
-		response.Files = append(response.Files, &resolverv1.File{Path: file.Path, Content: file.Content, Mode: file.Mode})
+		response.Files = append(response.Files,
+			&resolverv1.File{Path: file.Path, Content: file.Content, Mode: file.Mode, Kept: file.Kept})
 	}
 	return response, nil
+}
+
+// keepable are the files with dynamic secrets that the volume need not be sent again.
+func keepable(request *resolverv1.ResolveRequest, leases *lease.VolumeLeases) map[string]string {
+	if !request.GetKeepsFiles() {
+		return nil // of an older version
+	}
+	return leases.FilesOf(request.GetRevision())
 }
 
 // openLeases returns the leases that the volume brings, after what is due for them was done. That comes first of all,

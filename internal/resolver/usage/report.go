@@ -77,6 +77,9 @@ func (r *MountStatusReporter) Start(ctx context.Context) error {
 
 func (r *MountStatusReporter) report(ctx context.Context) error {
 	published, err := r.configMaps.Get(ctx, resolverv1.ConfigMapName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil // of a new installation: nobody has asked any replica yet
+	}
 	if err != nil {
 		return fmt.Errorf("reading which replicas there are: %w", err)
 	}

@@ -1,7 +1,9 @@
 package usage
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -10,6 +12,8 @@ import (
 	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/heap"
+	"sallyport.dev/sallyport/internal/shares"
 )
 
 // mountGrace is how long a volume still counts as mounted after the time at which it should have asked again. A node
@@ -24,28 +28,44 @@ type VolumeTracker struct {
 
 	mu          sync.Mutex
 	connections map[types.NamespacedName]map[VolumeID]*trackedVolume
+	// newest are the versions that a volume was given last: nearly all volumes of a Connection have the same.
+	newest map[types.NamespacedName]*heldVersions
+	// room is for them. What finds none is counted without its versions.
+	room *shares.Gate
 }
 
 // VolumeID names a volume: a pod may mount a Connection twice with different overrides.
 type VolumeID struct {
 	pod        types.UID
-	attributes string
+	attributes [sha256.Size]byte
 }
 
 type trackedVolume struct {
 	refreshed time.Time
 	until     time.Time
-	versions  map[string]int64
+	versions  *heldVersions
 }
+
+// heldVersions are those of secrets by path, shared by volumes that hold the same; nil if they found no room.
+type heldVersions struct {
+	byPath  map[string]int64
+	volumes int
+	leave   func()
+}
+
+// versionPrice is for a version beside its path.
+const versionPrice = 64
 
 // NewVolumeTracker returns a tracker that knows of no volume.
 func NewVolumeTracker(clk clock.PassiveClock) *VolumeTracker {
-	return &VolumeTracker{clock: clk, connections: map[types.NamespacedName]map[VolumeID]*trackedVolume{}}
+	return &VolumeTracker{clock: clk, connections: map[types.NamespacedName]map[VolumeID]*trackedVolume{},
+		newest: map[types.NamespacedName]*heldVersions{}, room: shares.NewGate(heap.Tracked, heap.TrackedShare)}
 }
 
 // NewVolumeID returns the ID of the volume of a pod that has these attributes.
 func NewVolumeID(pod types.UID, attributes map[string]string) VolumeID {
-	return VolumeID{pod: pod, attributes: fmt.Sprint(attributes)} // maps are printed in the order of their keys
+	// Maps are printed in the order of their keys. A digest, because attributes may be large.
+	return VolumeID{pod: pod, attributes: sha256.Sum256([]byte(fmt.Sprint(attributes)))}
 }
 
 // Served records a volume that has, or keeps, files of these versions of secrets, by path, and asks again after
@@ -58,9 +78,46 @@ func (t *VolumeTracker) Served(
 	if t.connections[connection] == nil {
 		t.connections[connection] = map[VolumeID]*trackedVolume{}
 	}
+	held := t.hold(connection, versions)
+	if before := t.connections[connection][id]; before != nil {
+		t.release(connection, before.versions)
+	}
 	now := t.clock.Now()
 	t.connections[connection][id] = &trackedVolume{
-		refreshed: now, until: now.Add(refreshAfter + mountGrace), versions: versions,
+		refreshed: now, until: now.Add(refreshAfter + mountGrace), versions: held,
+	}
+}
+
+// hold returns the versions for one more volume, those of the newest if they are the same. The caller holds the lock.
+func (t *VolumeTracker) hold(connection types.NamespacedName, versions map[string]int64) *heldVersions {
+	held := t.newest[connection]
+	if held == nil || !maps.Equal(held.byPath, versions) {
+		size := int64(0)
+		for path := range versions {
+			size += int64(versionPrice + len(path))
+		}
+		leave, entered := t.room.TryEnter(connection.Namespace, size)
+		if !entered {
+			return nil
+		}
+		held = &heldVersions{byPath: versions, leave: leave}
+		t.newest[connection] = held
+	}
+	held.volumes++
+	return held
+}
+
+// release says that a volume is gone or holds others. The caller holds the lock.
+func (t *VolumeTracker) release(connection types.NamespacedName, held *heldVersions) {
+	if held == nil {
+		return
+	}
+	if held.volumes--; held.volumes > 0 {
+		return
+	}
+	held.leave()
+	if t.newest[connection] == held {
+		delete(t.newest, connection)
 	}
 }
 
@@ -83,8 +140,10 @@ func (t *VolumeTracker) counts(replica string) map[types.NamespacedName]v1alpha1
 	for connection, volumes := range t.connections {
 		count := v1alpha1.ReplicaMounts{Name: replica}
 		var last time.Time
+		told := map[*heldVersions]bool{}
 		for id, volume := range volumes {
 			if now.After(volume.until) {
+				t.release(connection, volume.versions)
 				delete(volumes, id)
 				continue
 			}
@@ -92,7 +151,11 @@ func (t *VolumeTracker) counts(replica string) map[types.NamespacedName]v1alpha1
 			if volume.refreshed.After(last) {
 				last = volume.refreshed
 			}
-			for path, version := range volume.versions {
+			if volume.versions == nil || told[volume.versions] {
+				continue
+			}
+			told[volume.versions] = true
+			for path, version := range volume.versions.byPath {
 				served := v1alpha1.ServedSecret{Path: path, OldestVersion: version, NewestVersion: version}
 				count.Secrets = mergeSecret(count.Secrets, served)
 			}

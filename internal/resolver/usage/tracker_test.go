@@ -1,6 +1,8 @@
 package usage
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	testingclock "k8s.io/utils/clock/testing"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/heap"
 )
 
 var db = types.NamespacedName{Namespace: "shop", Name: "db"}
@@ -40,4 +43,35 @@ func TestTrackerCountsVolumesAndTheirVersions(t *testing.T) {
 	clk.SetTime(clk.Now().Add(mountGrace))
 	g.Expect(tracker.counts("r")).To(BeEmpty())
 	g.Expect(tracker.connections).To(BeEmpty())
+}
+
+func TestVersionsThatVolumesHoldAreBounded(t *testing.T) {
+	g := NewWithT(t)
+	clk := testingclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	tracker := NewVolumeTracker(clk)
+	greedy, victim := types.NamespacedName{Namespace: "greedy", Name: "c"}, types.NamespacedName{Namespace: "victim", Name: "c"}
+	served := func(connection types.NamespacedName, pod int, paths ...string) {
+		versions := map[string]int64{}
+		for _, path := range paths {
+			versions[path] = 1
+		}
+		id := NewVolumeID(types.UID(fmt.Sprint(pod)), map[string]string{"value.large": strings.Repeat("x", 1<<20)})
+		tracker.Served(connection, id, versions, time.Minute)
+	}
+	for pod := range 300 { // each pod has overrides of its own, and so other secrets
+		served(greedy, pod, fmt.Sprint(pod), strings.Repeat("p", 60_000))
+	}
+	served(victim, 1, "secret/data/db")
+	g.Expect(tracker.room.Inside("greedy")).To(BeNumerically("<=", heap.TrackedShare))
+	counts := tracker.counts("r")
+	g.Expect(counts[greedy].Volumes).To(BeEquivalentTo(300), "all are counted")
+	g.Expect(counts[victim].Secrets).To(HaveLen(1))
+	for pod := range 300 { // as when they are refreshed
+		served(greedy, pod, "same")
+	}
+	g.Expect(tracker.room.Inside("greedy")).To(BeNumerically("<", 100), "volumes with the same versions share them")
+	clk.SetTime(clk.Now().Add(time.Hour))
+	g.Expect(tracker.counts("r")).To(BeEmpty())
+	g.Expect(tracker.room.Inside("greedy") + tracker.room.Inside("victim")).To(BeZero())
+	g.Expect(tracker.newest).To(BeEmpty())
 }

@@ -61,8 +61,37 @@ func newAppRoleMethod(input Input) (Method, error) {
 // Label implements Method.
 func (*appRoleMethod) Label() string { return appRole }
 
-// LimitsLogins is true: a secret ID can be good for a number of logins.
-func (*appRoleMethod) LimitsLogins() bool { return true }
+// FurtherLogins asks Vault about the secret ID, which a policy may allow. Source: POST
+// auth/MOUNT/role/NAME/secret-id/lookup.
+func (m *appRoleMethod) FurtherLogins(
+	ctx context.Context, conn *transport.Conn, made *LoginResult, c Credential,
+) Logins {
+	secretID := c.Secret
+	if m.unwrapper != nil {
+		known := m.unwrapper.known(c)
+		if known == nil {
+			return Logins{Unknown: true}
+		}
+		secretID = *known
+	}
+	if made.Info.roleName == "" {
+		return Logins{Unknown: true}
+	}
+	response, err := conn.Call(ctx, transport.Request{
+		Method: http.MethodPost, Path: "auth/" + m.mount + "/role/" + made.Info.roleName + "/secret-id/lookup",
+		Body: map[string]string{"secret_id": secretID.Reveal()}, Token: &made.Token, Namespace: m.vaultNamespace,
+		Actor: m.actor,
+	})
+	if err != nil {
+		return Logins{Unknown: true}
+	}
+	// Vault drops a secret ID with its last use, and says 0 of one without limit.
+	if _, found := response.Data["secret_id_num_uses"]; !found {
+		return Logins{Limited: true}
+	}
+	left := int(transport.Number(response.Data["secret_id_num_uses"]))
+	return Logins{Limited: left > 0, Left: left}
+}
 
 // Account implements Method. A secret ID that Vault itself wrapped is right, and offered no more once it is used up.
 func (m *appRoleMethod) Account() string {

@@ -47,8 +47,10 @@ func (loginMount) IssuesToken() bool { return true }
 // Account implements Method.
 func (loginMount) Account() string { return "" }
 
-// LimitsLogins implements Method.
-func (loginMount) LimitsLogins() bool { return false }
+// FurtherLogins implements Method.
+func (loginMount) FurtherLogins(context.Context, *transport.Conn, *LoginResult, Credential) Logins {
+	return Logins{}
+}
 
 // Namespace implements Method.
 func (m loginMount) Namespace() string { return m.vaultNamespace }
@@ -143,6 +145,10 @@ func loginInfo(made *transport.ResponseAuth, now time.Time) TokenInfo {
 		Type:        made.TokenType,
 		NumUses:     made.NumUses,
 		FromLogin:   true,
+	}
+	info.roleName = made.Metadata["role_name"]
+	if _, err := transport.CleanPath("role", info.roleName); err != nil || strings.Contains(info.roleName, "/") {
+		info.roleName = ""
 	}
 	if life > 0 {
 		info.ExpireTime = now.Add(life)

@@ -27,8 +27,8 @@ type Method interface {
 	IssuesToken() bool
 	// Account is what Vault may lock when logins are refused: a path that names it; empty if nothing can be locked.
 	Account() string
-	// LimitsLogins is whether a credential may be good for a number of logins only, so that none is spent on a guess.
-	LimitsLogins() bool
+	// FurtherLogins is how often the credential of a login is good for another one, as far as Vault tells its token.
+	FurtherLogins(ctx context.Context, conn *transport.Conn, made *LoginResult, c Credential) Logins
 	// Namespace of Vault that the token lives in.
 	Namespace() string
 }

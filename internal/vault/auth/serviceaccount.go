@@ -167,7 +167,8 @@ func (m *serviceAccountMethod) refuseForAPIServer(ctx context.Context, jwt strin
 		return fault.Transient(v1alpha1.ReasonInternal,
 			"the token made for %s (%s) cannot be reviewed: the Kubernetes API did not answer the TokenReview", m.who(), m.actor)
 	case review.Status.Authenticated:
-		return fault.Terminal(v1alpha1.ReasonInvalidSpec, "%s: %q is an audience of the API server (%s)",
+		// Not terminal: which audiences the API server accepts can change without an edit of the VaultConfig.
+		return fault.Waiting(v1alpha1.ReasonInvalidSpec, "%s: %q is an audience of the API server (%s)",
 			m.field("audience"), m.audience, m.actor).
 			WithRemedy("name one of Vault's own, such as vault: a token for this one would open Kubernetes to whoever receives it")
 	}

@@ -37,8 +37,10 @@ func (tokenMethod) IssuesToken() bool { return false }
 // Account implements Method: to look a token up locks nothing.
 func (tokenMethod) Account() string { return "" }
 
-// LimitsLogins implements Method.
-func (tokenMethod) LimitsLogins() bool { return false }
+// FurtherLogins implements Method.
+func (tokenMethod) FurtherLogins(context.Context, *transport.Conn, *LoginResult, Credential) Logins {
+	return Logins{}
+}
 
 // Namespace implements Method.
 func (tokenMethod) Namespace() string { return "" }

@@ -42,14 +42,30 @@ type TokenInfo struct {
 	FromLogin bool
 	// Namespace of Vault that the token is of, where it is looked up, renewed and revoked; empty: that of the session.
 	Namespace string
+	// Logins is how often the credential is good for another login, as Vault told after this one.
+	Logins Logins
+	// LatestEnd is when the token dies however often it is renewed, by Vault's clock, so that it is the same whenever
+	// it is asked for: its explicit max TTL. Zero if there is none, or it is not told.
+	LatestEnd time.Time
 	// Opaque: the token's policies do not let it look itself up (it was made without Vault's policy "default"), so all
 	// else is unknown, and it is not renewed.
 	Opaque bool
 
 	// created is when Vault made the token, in seconds since 1970 by Vault's clock; 0 if that is unknown.
 	created int64
+	// roleName of an AppRole that logged in; empty if it is none.
+	roleName string
 	// uncapped: a periodic token without an explicit max TTL can be renewed for ever.
 	uncapped bool
+}
+
+// Logins is how many logins a credential is good for.
+type Logins struct {
+	// Unknown: Vault does not tell, and there may be a limit.
+	Unknown bool
+	// Limited to the number that is Left.
+	Limited bool
+	Left    int
 }
 
 // LookUp asks Vault what it knows of a token. A fault AuthFailed means that the token is dead.
@@ -159,6 +175,7 @@ func newTokenInfo(data map[string]any, now time.Time) TokenInfo {
 	// one shows when a renewal gives less than was asked for.
 	if end, err := time.Parse(time.RFC3339Nano, expires); err == nil && maxTTL > 0 {
 		created := time.Unix(transport.Number(data["creation_time"]), 0)
+		info.LatestEnd = created.Add(maxTTL)
 		info.MaxTTLReached = !end.Before(created.Add(maxTTL - time.Second))
 	}
 	return info

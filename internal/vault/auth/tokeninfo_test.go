@@ -42,10 +42,11 @@ func TestNewTokenInfo(t *testing.T) {
 			"expire_time": nil, "ttl": json.Number("0"), "creation_ttl": json.Number("0"), "renewable": nil,
 		},
 			func(i *TokenInfo) { i.ExpireTime, i.TTL, i.CreationTTL, i.Renewable = time.Time{}, 0, 0, false }},
-		{"a max TTL that is still far", map[string]any{"explicit_max_ttl": json.Number("7200")}, func(*TokenInfo) {}},
+		{"a max TTL that is still far", map[string]any{"explicit_max_ttl": json.Number("7200")},
+			func(i *TokenInfo) { i.LatestEnd = time.Unix(1777640400+7200, 0) }},
 		{
 			"a max TTL that is reached", map[string]any{"explicit_max_ttl": json.Number("3600")},
-			func(i *TokenInfo) { i.MaxTTLReached = true },
+			func(i *TokenInfo) { i.MaxTTLReached, i.LatestEnd = true, time.Unix(1777640400+3600, 0) },
 		},
 		{
 			"a periodic token", map[string]any{"period": json.Number("600")},
@@ -54,7 +55,7 @@ func TestNewTokenInfo(t *testing.T) {
 		{"a periodic token with a max TTL", map[string]any{
 			"period": json.Number("600"), "explicit_max_ttl": json.Number("7200"),
 		},
-			func(i *TokenInfo) { i.CreationTTL = 10 * time.Minute }},
+			func(i *TokenInfo) { i.CreationTTL, i.LatestEnd = 10*time.Minute, time.Unix(1777640400+7200, 0) }},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

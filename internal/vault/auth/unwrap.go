@@ -77,11 +77,8 @@ func (u *unwrapper) readCredential(ctx context.Context, reader client.Reader) (C
 
 // unwrap returns the secret ID, from memory if the line that gave it is still in the Secret.
 func (u *unwrapper) unwrap(ctx context.Context, conn *transport.Conn, c Credential) (transport.Token, error) {
-	u.mu.Lock()
-	known := u.opened
-	u.mu.Unlock()
-	if known != nil && known.fingerprint == c.Fingerprint {
-		return known.secretID, nil
+	if known := u.known(c); known != nil {
+		return *known, nil
 	}
 	var foreign error
 	for line := range strings.SplitSeq(c.Secret.Reveal(), "\n") {
@@ -103,6 +100,16 @@ func (u *unwrapper) unwrap(ctx context.Context, conn *transport.Conn, c Credenti
 	}
 	return transport.Token{}, fault.Waiting(v1alpha1.ReasonAuthFailed, "no wrapping token in %s works: each was used or has expired (%s)",
 		u.source(), u.mount.actor).WithRemedy("%s", u.remedy())
+}
+
+// known returns the secret ID that these wrapping tokens gave; nil if none did.
+func (u *unwrapper) known(c Credential) *transport.Token {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.opened == nil || u.opened.fingerprint != c.Fingerprint {
+		return nil
+	}
+	return &u.opened.secretID
 }
 
 // unwrapLine returns the secret ID behind a wrapping token, nil if the token was used or has expired, and a fault

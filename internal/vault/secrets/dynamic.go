@@ -96,10 +96,7 @@ func newIssued(conn *session.Conn, found kvPath, response *transport.Response) *
 		rememberLease(conn, found)
 		return issued
 	}
-	// As pki says of its certificates.
-	if ends := time.Unix(transport.Number(response.Data["expiration"]), 0); ends.After(conn.Now()) {
-		issued.ExpireTime = ends
-	}
+	issued.ExpireTime = endOf(response.Data, conn.Now())
 	return issued
 }
 
@@ -108,6 +105,12 @@ func issueRequest(conn *session.Conn, found kvPath, location Location) (transpor
 	r := newRequest(conn, http.MethodGet, found.apiPath(), `"read"`)
 	// Vault's own reason is not repeated: nobody knows what an engine's plugin puts into it.
 	r.Remedy = "check the path; vault read " + r.Path + " shows Vault's reason"
+	// Every request is a use, and the lease would end with the last one.
+	if uses := conn.TokenUses(); uses > 0 {
+		return r, fault.Waiting(v1alpha1.ReasonUseLimited,
+			"%s → no secret that lives as long as its token is made with one that was made for %d uses (%s)", r, uses, r.Actor).
+			WithRemedy("let the login make tokens without limit (token_num_uses=0 in its role), or put one into the Secret")
+	}
 	if !location.Write {
 		return r, nil
 	}

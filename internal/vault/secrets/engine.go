@@ -2,56 +2,74 @@ package secrets
 
 import (
 	"context"
+	"crypto/rand"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/heap"
 	"sallyport.dev/sallyport/internal/printable"
+	"sallyport.dev/sallyport/internal/shares"
 	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-const (
-	// engineTTL is how long Vault's word on an engine is believed: a minute, at whose end the cache would still give it
-	// out.
-	engineTTL = time.Minute - 1
-	// maxEngines bounds how many engines, and how many paths of dynamic secrets, are remembered of a session.
-	maxEngines = 1000
-)
+// engineTTL is how long Vault's word on an engine is believed.
+const engineTTL = time.Minute
 
-// engines is what Vault said of the engines that a session uses.
-type engines struct {
-	// versions by engineKey: what one token may not ask, another may.
-	versions *cache.LRUExpireCache
-	// dynamic are the kvPaths, without version, that made a lease when they were read, whatever the token.
-	dynamic *cache.LRUExpireCache
+// known is what Vault said of the engines that all sessions of the process use: bounded for all of them together, with
+// a share for the VaultConfigs of each namespace.
+var known = shares.NewCache[engineKey, engineFact](heap.Engines, heap.EnginesShare)
+
+// engineKey names a fact about a path. A session goes by a name of its own, so that nothing here keeps it from being
+// forgotten.
+type engineKey struct {
+	session string
+	// token is the one that may ask for an engine's version: what one may not ask, another may. It is empty for a
+	// kvPath, without version, that made a lease when it was read, whatever the token.
+	token, engine, path string
 }
 
-type engineKey struct{ token, path string }
+type engineFact struct {
+	version v1alpha1.KVVersion
+	// until is zero where it lasts as long as the session.
+	until time.Time
+}
 
-var engineSlot = &session.Slot[engines]{New: func(clk clock.PassiveClock) *engines {
-	return &engines{
-		versions: cache.NewLRUExpireCacheWithClock(
-			maxEngines, clk,
-		), dynamic: cache.NewLRUExpireCacheWithClock(maxEngines, clk),
-	}
+// enginePrice is for a fact beside its strings.
+const enginePrice = 512
+
+var sessionName = &session.Slot[string]{New: func(clock.PassiveClock) *string {
+	name := rand.Text()
+	return &name
 }}
 
-func enginesOf(conn *session.Conn) *engines { return engineSlot.Of(conn.Session()) }
+func (k engineKey) of(conn *session.Conn) engineKey {
+	k.session = *sessionName.Of(conn.Session())
+	return k
+}
+
+func remember(conn *session.Conn, key engineKey, fact engineFact) {
+	weight := int64(enginePrice + len(key.token) + len(key.engine) + len(key.path))
+	known.Add(conn.Session().Namespace(), key.of(conn), fact, weight)
+}
+
+func recall(conn *session.Conn, key engineKey) (fact engineFact, found bool) {
+	fact, found = known.Get(key.of(conn))
+	return fact, found && (fact.until.IsZero() || conn.Now().Before(fact.until))
+}
 
 // engineVersion asks Vault for the version of a KV engine, or remembers it; notKV for another secrets engine that users
 // may read. Source: sys/internal/ui/mounts/path, which every token may ask that may use some path of the engine.
 func engineVersion(ctx context.Context, conn *session.Conn, path string) (v1alpha1.KVVersion, error) {
-	known, key := enginesOf(conn).versions, engineKey{conn.TokenTerm().ID, path}
-	if found, ok := known.Get(key); ok {
-		version, _ := found.(v1alpha1.KVVersion)
-		return version, nil
+	key := engineKey{token: conn.TokenTerm().ID, path: path}
+	if fact, found := recall(conn, key); found {
+		return fact.version, nil
 	}
 	asked := conn.Now()
 	r := newRequest(conn, http.MethodGet, "sys/internal/ui/mounts/"+path, "a right")
@@ -63,7 +81,7 @@ func engineVersion(ctx context.Context, conn *session.Conn, path string) (v1alph
 	if err != nil {
 		return "", err
 	}
-	known.Add(key, version, engineTTL-conn.Now().Sub(asked))
+	remember(conn, key, engineFact{version: version, until: asked.Add(engineTTL)})
 	return version, nil
 }
 
@@ -119,16 +137,12 @@ func kvVersion(r transport.Request, path string, data map[string]any) (v1alpha1.
 	return v1alpha1.KVVersion1, nil
 }
 
-// leaseMemory is how long a path is remembered that made a lease: as long as the session lives, as far as the cache
-// allows that.
-const leaseMemory = 10 * 365 * 24 * time.Hour
-
 func rememberLease(conn *session.Conn, from kvPath) {
-	enginesOf(conn).dynamic.Add(kvPath{engine: from.engine, path: from.path}, true, leaseMemory)
+	remember(conn, engineKey{engine: from.engine, path: from.path}, engineFact{})
 }
 
 // madeLease tells whether a read of the path once made a lease.
 func madeLease(conn *session.Conn, from kvPath) bool {
-	_, found := enginesOf(conn).dynamic.Get(kvPath{engine: from.engine, path: from.path})
+	_, found := recall(conn, engineKey{engine: from.engine, path: from.path})
 	return found
 }

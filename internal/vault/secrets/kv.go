@@ -57,7 +57,7 @@ func readAt(ctx context.Context, conn *session.Conn, from kvPath, version int64)
 		secret.Version, secret.CreatedTime = versionOf(metadata)
 	}
 	if from.version == notKV {
-		secret.describeRole(from.path)
+		describeRole(secret, from.path)
 	}
 	if secret.Data == nil {
 		secret.Data = map[string]any{}

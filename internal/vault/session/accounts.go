@@ -175,8 +175,8 @@ func (o *offers) held(c auth.Credential) error {
 			WithRemedy("%s; it is tried again rarely enough for nobody to be locked out", o.method.Remedy())
 	}
 	// What this process was refused itself, it knows better.
-	if r := o.told.refused; r != nil && r.SecretVersion == c.Version && r.Time.After(o.refused.Time.Truncate(time.Second)) &&
-		now.Before(r.Time.Add(furtherTries)) {
+	if r := o.told.refused; r != nil && r.Time != nil && r.SecretVersion == c.Version &&
+		r.Time.After(o.refused.Time.Truncate(time.Second)) && now.Before(r.Time.Add(furtherTries)) {
 		return o.told.problem
 	}
 	switch {

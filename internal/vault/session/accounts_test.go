@@ -109,7 +109,7 @@ func TestOneReplicaIsRefusedForAll(t *testing.T) {
 	leader.reject(wrong, refusal)
 	g.Expect(leader.held(wrong)).To(MatchError("wrong password"))
 
-	told := &v1alpha1.RefusedLogin{Time: metav1.NewTime(leader.last().Time.Truncate(time.Second)), SecretVersion: "7"}
+	told := &v1alpha1.RefusedLogin{Time: new(metav1.NewTime(leader.last().Time.Truncate(time.Second))), SecretVersion: "7"}
 	leader.tell(status(false, told))
 	follower.tell(status(false, told))
 	restarted := process(true)

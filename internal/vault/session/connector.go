@@ -72,6 +72,9 @@ func (c *connector) connect(ctx context.Context, again bool) (*transport.Conn, e
 		})
 	}
 	c.mu.Lock()
+	if c.conn != nil && c.conn.Transport() == t { // another caller was as fast
+		next = c.conn
+	}
 	c.conn, c.checked = next, now
 	c.mu.Unlock()
 	if current != nil && current != next {
@@ -93,6 +96,13 @@ func (c *connector) invalidate() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.checked = time.Time{}
+}
+
+// latest returns the way that was used last; nil if there was none.
+func (c *connector) latest() *transport.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn
 }
 
 // inUse adds the transport that the connector uses.

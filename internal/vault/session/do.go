@@ -66,6 +66,9 @@ func (c *Conn) Now() time.Time { return c.session.holder.now() }
 // TokenTerm is which token the requests are made with, and how long it lives.
 func (c *Conn) TokenTerm() TokenTerm { return c.login.term() }
 
+// TokenUses is for how many requests the token was made; zero: without limit.
+func (c *Conn) TokenUses() int { return c.login.info.NumUses }
+
 // NextRenewal is when Renew should be called: after about two thirds of what was left of the token's life at the last
 // login or renewal, spread a little so that many sessions do not come at once. It does not move between two renewals.
 // It is zero when there is nothing to do: the token never expires, or it was not obtained by login and is not

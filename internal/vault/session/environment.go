@@ -1,8 +1,10 @@
 package session
 
 import (
+	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,6 +32,8 @@ type environment struct {
 	leading func() bool
 	// source says in sentences where settings and credentials of a config come from.
 	source func(*v1alpha1.VaultConfig) auth.Source
+	// turned is called when a session can be used no more, or again; nil while nobody wants to know.
+	turned atomic.Pointer[func(types.NamespacedName)]
 	// connChanged is called when a session gave up a way to Vault.
 	connChanged func()
 }

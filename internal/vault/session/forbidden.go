@@ -28,7 +28,7 @@ func (h *tokenHolder) handleForbidden(ctx context.Context, denied *login) (*logi
 		_, err = auth.LookUp(ctx, denied.conn, denied.token, denied.namespace, h.actor(), h.method.Remedy())
 		dead := fault.Is(err, v1alpha1.ReasonAuthFailed)
 		switch {
-		case !dead && !h.mayHaveNewPolicies():
+		case !dead && !h.mayHaveNewPolicies(ctx, denied):
 			return denied, nil // if Vault did not answer, its denial is still the best that is known
 		case !h.method.IssuesToken():
 			h.clearToken()
@@ -65,9 +65,21 @@ func (h *tokenHolder) logInAnew(ctx context.Context, denied *login, dead bool) (
 }
 
 // mayHaveNewPolicies: a token has the policies that its role had at the login. What is denied to it may have been
-// granted since.
-func (h *tokenHolder) mayHaveNewPolicies() bool {
+// granted since. No login is spent on that where there may be few of them.
+func (h *tokenHolder) mayHaveNewPolicies(ctx context.Context, denied *login) bool {
+	h.mu.Lock()
+	held := h.policyRecheck.held(h.now())
+	h.mu.Unlock()
+	if !h.method.IssuesToken() || held {
+		return false
+	}
+	made := &auth.LoginResult{Token: denied.token, Info: denied.info}
+	logins := h.method.FurtherLogins(ctx, denied.conn, made, denied.credential)
+	if !logins.Unknown && !logins.Limited {
+		return true
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.method.IssuesToken() && !h.method.LimitsLogins() && !h.policyRecheck.held(h.now())
+	h.policyRecheck.hold(h.now())
+	return false
 }

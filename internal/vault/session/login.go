@@ -31,6 +31,7 @@ func (h *tokenHolder) logIn(
 		return nil, err
 	}
 	h.offers.accept(c)
+	result.Info.Logins = h.method.FurtherLogins(ctx, wayFor(conn, result), result, c)
 	if former != nil && !result.Info.FromLogin && former.credential.Fingerprint == c.Fingerprint {
 		result.Info.LastRenewal = former.info.LastRenewal
 	}
@@ -41,13 +42,10 @@ func (h *tokenHolder) logIn(
 func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *auth.LoginResult) *login {
 	now := h.now()
 	next := &login{
-		base: base, conn: result.Conn, credential: c, token: result.Token, info: result.Info, since: now, looked: now,
-		ref:       newTokenRef(),
+		base: base, conn: wayFor(base, result), credential: c, token: result.Token, info: result.Info,
+		since: now, looked: now, ref: newTokenRef(),
 		namespace: cmp.Or(result.Info.Namespace, h.method.Namespace()),
 		renewAt:   renewalTime(result.Info, now, h.config.UID),
-	}
-	if next.conn == nil {
-		next.conn = base
 	}
 	if name := result.Info.StableName(); name != "" {
 		next.ref.id = fmt.Sprintf("%s/%s/%s", h.config.Namespace, h.config.Name, name)
@@ -56,7 +54,7 @@ func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *
 	if result.Info.FromLogin && result.Info.Type != "batch" {
 		next.ref.revoke = func() {
 			h.environment.revocations.add(revocation{
-				conn: next.conn, token: next.token, namespace: next.namespace, owner: h.config.Namespace,
+				conn: wayOf(h, next), token: next.token, namespace: next.namespace, owner: h.config.Namespace,
 				actor: h.actor(), pauses: revocationPauses,
 			})
 		}
@@ -71,9 +69,15 @@ func (h *tokenHolder) setLogin(next *login) *login {
 	h.login, h.checked = next, h.now()
 	h.renewBackoff.reset()
 	h.policyRecheck.hold(next.since)
+	parked := h.parked
+	h.parked = nil
+	turn(h, false)
 	h.mu.Unlock()
 	if former != nil && former.ref != next.ref {
 		former.ref.Close()
+	}
+	if parked != nil {
+		parked.ref.Close()
 	}
 	return next
 }
@@ -82,6 +86,11 @@ func (h *tokenHolder) setLogin(next *login) *login {
 func (h *tokenHolder) reject(c auth.Credential, err error) error {
 	err = notSent(err)
 	h.offers.reject(c, err)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.login == nil {
+		turn(h, true)
+	}
 	return err
 }
 
@@ -92,4 +101,17 @@ func notSent(err error) error {
 		return fault.From(err).WithOutcomeUnknown(false)
 	}
 	return err
+}
+
+// wayOf is the way to Vault for requests with a login's token as it is now: certificates may have changed.
+func wayOf(h *tokenHolder, of *login) *transport.Conn {
+	if latest := h.connector.latest(); latest != nil && of.conn == of.base {
+		return latest
+	}
+	return of.conn
+}
+
+// wayFor is the way to Vault that a new token is good for.
+func wayFor(conn *transport.Conn, made *auth.LoginResult) *transport.Conn {
+	return cmp.Or(made.Conn, conn)
 }

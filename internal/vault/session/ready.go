@@ -44,7 +44,14 @@ func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 		h.setAside()
 		return nil, err
 	}
-	same := current != nil && current.base == conn && current.credential.Fingerprint == c.Fingerprint
+	if current == nil {
+		current = unpark(h, c)
+	}
+	if current, err = rebase(ctx, h, current, conn); err != nil {
+		return nil, err
+	}
+	alive = current != nil && !current.info.Expired(now)
+	same := current != nil && current.credential.Fingerprint == c.Fingerprint
 	if same && alive {
 		return h.keepAlive(ctx, conn, c, h.lookAgain(ctx, current)), nil
 	}
@@ -58,11 +65,36 @@ func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 			current.info.ExpireTime.UTC().Format(time.RFC3339), h.actor()).WithRemedy("%s", h.method.Remedy()))
 	}
 	next, err := h.logIn(ctx, conn, c, current)
-	if err != nil {
+	switch {
+	case err != nil && alive && fault.From(err).Class == fault.ClassTransient:
+		// Vault says nothing about the new credential yet.
+		return h.confirm(current), nil
+	case err != nil:
 		h.setAside()
 		return nil, err
 	}
 	return next, nil
+}
+
+// rebase has a login go another way to the same Vault, for the certificates are others now. A token belongs to a Vault
+// and not to a connection; if the Vault there is another, it denies the token, and a new login follows. A way that is
+// not trusted is not gone, and neither is the former one, but the token is kept.
+func rebase(ctx context.Context, h *tokenHolder, current *login, conn *transport.Conn) (*login, error) {
+	if current == nil || current.base == conn {
+		return current, nil
+	}
+	if _, err := conn.Health(ctx, h.actor()); fault.Is(err, v1alpha1.ReasonTLSFailed) {
+		return nil, err
+	}
+	next := *current
+	next.base, next.conn = conn, conn
+	if bound := current.conn.Transport().ClientCertificate; current.conn != current.base && bound != nil {
+		var err error
+		if next.conn, err = conn.WithClientCertificate(bound); err != nil {
+			return nil, err
+		}
+	}
+	return h.replace(current, &next), nil
 }
 
 // loginInput is what a login needs: the way to Vault and the credential.

@@ -20,7 +20,8 @@ const lookAgainAfter = 3 * time.Minute
 // renewalDue: it is time to keep a token alive that was obtained by login. The caller holds the lock.
 func (h *tokenHolder) renewalDue(now time.Time) bool {
 	switch current := h.login; {
-	case current == nil, !current.info.FromLogin, !mayRenew(h.config), current.renewAt.IsZero(), now.Before(current.renewAt):
+	case current == nil, !current.info.FromLogin, !mayRenew(h.config),
+		current.renewAt.IsZero(), now.Before(current.renewAt):
 		return false
 	}
 	return !h.renewBackoff.held(now)

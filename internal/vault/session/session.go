@@ -54,6 +54,9 @@ func (s *Session) Token() auth.TokenInfo {
 	return info
 }
 
+// Namespace is that of the object that says how to log in.
+func (s *Session) Namespace() string { return s.holder.subject.Namespace }
+
 // WorkloadKey is the workload, as namespace/name of its service account, whose identity the session has; empty for the
 // VaultConfig's own.
 func (s *Session) WorkloadKey() string {

@@ -159,6 +159,11 @@ func (s *Sessions) Health(ctx context.Context, config *v1alpha1.VaultConfig) (tr
 	return session.Health(ctx)
 }
 
+// OnTurn has a function called when the session of a VaultConfig can be used no more, or again. It must not call back.
+func (s *Sessions) OnTurn(turned func(config types.NamespacedName)) {
+	s.set.environment.turned.Store(&turned)
+}
+
 // RefusedLogin is the last login of a VaultConfig that Vault refused and counted, since it accepted one; the zero value
 // if there is none.
 func (s *Sessions) RefusedLogin(uid types.UID) Refused { return s.set.refusedLogin(uid) }

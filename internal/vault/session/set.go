@@ -178,16 +178,11 @@ func (s *sessionSet) choose(config *v1alpha1.VaultConfig, workload *auth.Workloa
 	return next, replaced, nil
 }
 
-// sameLogin tells whether two generations of a VaultConfig log in to the same Vault in the same way.
+// sameLogin tells whether two generations of a VaultConfig log in to the same Vault as the same one. Who goes there
+// another way keeps the token.
 func sameLogin(former, next *v1alpha1.VaultConfig) bool {
-	login := func(config *v1alpha1.VaultConfig) *v1alpha1.VaultConfigSpec {
-		spec := config.Spec.DeepCopy()
-		// What says how a session is used, and not who it is.
-		spec.Enabled, spec.AutoRenew, spec.EnginePath = nil, nil, ""
-		spec.AllowedNamespaces, spec.AllowedSystemPaths, spec.AllowWrappedResults = nil, nil, nil
-		return spec
-	}
-	return equality.Semantic.DeepEqual(login(former), login(next))
+	a, b := &former.Spec, &next.Spec
+	return a.URL == b.URL && a.VaultNamespace == b.VaultNamespace && equality.Semantic.DeepEqual(a.Auth, b.Auth)
 }
 
 func (s *sessionSet) dropUnusedTransports() {

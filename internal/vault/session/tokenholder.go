@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -27,6 +29,10 @@ type tokenHolder struct {
 	mu sync.Mutex
 	// login whose token requests are made with; nil while there is none.
 	login *login
+	// parked is a login that was set aside: see setAside.
+	parked *login
+	// down: the session cannot be used, as far as was told.
+	down bool
 	// checked is when login was last compared with the credential in Kubernetes.
 	checked       time.Time
 	renewBackoff  backoff
@@ -142,31 +148,73 @@ func (h *tokenHolder) leave() {
 func (h *tokenHolder) takeOver(former *tokenHolder) {
 	former.mu.Lock()
 	defer former.mu.Unlock()
-	h.method, h.workload, h.connector = former.method, former.workload, former.connector
+	h.method, h.workload = former.method, former.workload
+	if sameWay(former.config, h.config) {
+		h.connector = former.connector
+	}
 	h.login, h.checked, h.servesLeases = former.login, former.checked, former.servesLeases
+	if h.connector != former.connector { // another way is to be looked at before it is gone
+		h.checked = time.Time{}
+	}
 	h.renewBackoff = former.renewBackoff
 	h.offers = former.offers
 	h.offers.edited()
 	if h.login != nil {
 		h.policyRecheck.hold(h.login.since)
 	}
-	former.login = nil
+	h.parked, h.down = former.parked, former.down
+	former.login, former.parked = nil, nil
+}
+
+// sameWay tells whether two generations of a VaultConfig reach Vault in the same way.
+func sameWay(former, next *v1alpha1.VaultConfig) bool {
+	way := func(spec v1alpha1.VaultConfigSpec) []any {
+		return []any{spec.URL, spec.CACertificate, spec.CACertificateFrom, spec.TLS, spec.Proxy, spec.Limits}
+	}
+	return equality.Semantic.DeepEqual(way(former.Spec), way(next.Spec))
 }
 
 // close is called when nobody gets this session any more.
 func (h *tokenHolder) close() {
 	h.mu.Lock()
-	former := h.login
-	h.closed = true
+	former, parked := h.login, h.parked
+	h.closed, h.parked = true, nil
 	if h.method.IssuesToken() {
 		h.login = nil
 	}
 	h.mu.Unlock()
 	giveUp(h, former)
+	if parked != nil {
+		parked.ref.Close()
+	}
 }
 
-// setAside gives up the token, which may live: what it was got with is gone, or is not accepted any more.
-func (h *tokenHolder) setAside() { giveUp(h, takeLogin(h)) }
+// setAside uses the token no more, which may live: what it was got with is gone, or is another that is not accepted. It
+// is given up only when there is its successor, for the former credential may come back, and may be good for no further
+// login.
+func (h *tokenHolder) setAside() {
+	former := takeLogin(h)
+	if former == nil {
+		return
+	}
+	drain(h, former)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.parked = former
+}
+
+// unpark takes a login up again that was set aside, if this is its credential.
+func unpark(h *tokenHolder, c auth.Credential) *login {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	former := h.parked
+	if h.closed || former == nil || former.credential.Fingerprint != c.Fingerprint || former.info.Expired(h.now()) {
+		return nil
+	}
+	h.login, h.parked = former, nil
+	turn(h, false)
+	return former
+}
 
 // clearToken gives up a token that is dead, or that nobody needs.
 func (h *tokenHolder) clearToken() {
@@ -181,6 +229,9 @@ func takeLogin(h *tokenHolder) *login {
 	defer h.mu.Unlock()
 	former := h.login
 	h.login = nil
+	if former != nil && !h.closed {
+		turn(h, true)
+	}
 	return former
 }
 
@@ -189,13 +240,27 @@ func giveUp(h *tokenHolder, former *login) {
 	if former == nil {
 		return
 	}
+	drain(h, former)
+	former.ref.Close()
+}
+
+// drain has leases be revoked with a login for a while yet.
+func drain(h *tokenHolder, former *login) {
 	h.mu.Lock()
 	drains := h.servesLeases && h.givenUp != nil
 	h.mu.Unlock()
 	if drains {
 		h.givenUp(former)
 	}
-	former.ref.Close()
+}
+
+// turn tells whoever shows it that the session can be used no more, or again. The caller holds the lock.
+func turn(h *tokenHolder, down bool) {
+	turned := h.environment.turned.Load()
+	if h.down != down && turned != nil && h.workload == nil && h.subject.Kind == fault.KindVaultConfig {
+		(*turned)(client.ObjectKeyFromObject(h.config))
+	}
+	h.down = down
 }
 
 // invalidate has the credential read again before the next request.

@@ -74,6 +74,7 @@ func TestDescribe(t *testing.T) {
 			g.Expect(fault.Is(err, test.reason)).To(BeTrue(), "%v", err)
 			g.Expect(err).To(MatchError("GET secret/data/db → " + test.sentence))
 			g.Expect(fmt.Sprintf("%v %+v %#v", err, err, err)).NotTo(ContainSubstring(hostile))
+			g.Expect(fault.From(err).Class).NotTo(Equal(fault.ClassTerminal), "the other side can change")
 			g.Expect(fault.OutcomeUnknown(err)).To(BeFalse(), "nothing was written by a read")
 		})
 	}

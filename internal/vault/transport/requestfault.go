@@ -15,6 +15,7 @@ import (
 // Texts of Vault that no status code stands for. They are matched against Vault's errors, in the integration tests too.
 const (
 	textCASMismatch = "check-and-set parameter did not match"
+	textLastUse     = "token had one use left"
 	textUpgrading   = "Upgrading from non-versioned to versioned data"
 	// textPrimaryUpgrading is what a secondary says meanwhile.
 	textPrimaryUpgrading = "Waiting for the primary to upgrade from non-versioned to versioned data"
@@ -58,6 +59,10 @@ func responseFault(r Request, response *Response) *fault.Fault {
 	case response.Says(textCASMismatch):
 		return fault.Terminal(v1alpha1.ReasonCASMismatch,
 			"%s → %d the secret's current version is another than the one expected (%s); somebody else wrote it", r, status, r.Actor)
+	case response.Says(textLastUse):
+		return fault.Waiting(v1alpha1.ReasonUseLimited,
+			"%s → %d the token was used up by this request, and Vault revoked what it made (%s)", r, status, r.Actor).
+			WithRemedy("let the login make tokens without limit (token_num_uses=0 in its role), or put one into the Secret")
 	case response.Says(textUpgrading), response.Says(textPrimaryUpgrading):
 		return fault.Transient(v1alpha1.ReasonVaultError,
 			"%s → %d the engine is being upgraded to KV version 2 (%s); it is tried again", r, status, r.Actor)
@@ -109,7 +114,7 @@ func (c *Conn) describe(ctx context.Context, r Request, err error) *fault.Fault 
 	}
 	f := fault.Transient(v1alpha1.ReasonVaultUnreachable, "%s → no answer from %s: %s (%s)", r, origin, problem, r.Actor)
 	if errors.Is(err, errSpeaksTLS) {
-		return f.WithClass(fault.ClassTerminal).WithRemedy("write https:// in spec.url")
+		return f.WithClass(fault.ClassWaiting).WithRemedy("write https:// in spec.url")
 	}
 	return f
 }

@@ -61,11 +61,12 @@ func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta response
 	if meta.status == http.StatusNoContent {
 		return meta, true, nil
 	}
-	return meta, true, c.readBody(ctx, r, response.Response, out)
+	return meta, true, c.readBody(ctx, cancel, r, response.Response, out)
 }
 
 const (
-	// smallBody is a body that is read and decoded whatever else there is: most secrets are smaller.
+	// smallBody is a body that is read whatever else there is, and what such a body may be decoded to likewise: most
+	// secrets are smaller. How many there are at a time, their callers bound.
 	smallBody = 64 << 10
 	// maxHeap bounds what one response takes of the heap once it is decoded: several times what Vault's storages accept
 	// as one secret. A hostile body of maxResponse would take more than a hundred MiB.
@@ -73,24 +74,33 @@ const (
 	// decodingWeight is what a large response takes while it is decoded: the body, twice while its buffer grows, and
 	// what it is decoded to.
 	decodingWeight = 2*maxResponse + maxHeap
+	// bodyTime is how long the rest of a large body may take, for which others wait.
+	bodyTime = 5 * time.Second
 )
 
-// readBody reads and decodes a response. A large one waits for its turn, so that the responses to all requests
-// together have a bound, and no namespace's VaultConfigs take more than a share of that.
-func (c *Conn) readBody(ctx context.Context, r Request, response *http.Response, out any) error {
+// readBody reads and decodes a response. One that is large, or becomes so, waits for its turn, so that the responses to
+// all requests together have a bound, and no namespace's VaultConfigs take more than a share of that.
+func (c *Conn) readBody(
+	ctx context.Context, cancel context.CancelFunc, r Request, response *http.Response, out any,
+) error {
 	body, err := io.ReadAll(io.LimitReader(response.Body, smallBody))
 	if err != nil {
 		return err
 	}
+	weight := int64(decodingWeight)
 	if len(body) < smallBody {
-		return decode(response, body, out)
+		if weight = heap.OfJSON(body, maxHeap); weight <= smallBody {
+			return decode(response, body, out)
+		}
 	}
-	leave, err := c.transport.decoding.Enter(ctx, c.subject.Namespace, decodingWeight)
+	leave, err := c.transport.decoding.Enter(ctx, c.subject.Namespace, weight)
 	if err != nil {
 		return err
 	}
 	defer leave()
+	late := time.AfterFunc(bodyTime, cancel)
 	rest, err := io.ReadAll(response.Body)
+	late.Stop()
 	switch {
 	case err != nil:
 		return err

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/heap"
 )
 
 // connTo is a Conn to a server that answers with JSON.
@@ -48,4 +50,47 @@ func TestAResponseOfTooManyValuesIsRefused(t *testing.T) {
 		_, err := conn.Call(t.Context(), Request{Method: http.MethodGet, Path: path, Actor: "us"})
 		g.Expect(err).NotTo(HaveOccurred(), path)
 	}
+}
+
+func TestASmallResponseThatGrowsWaitsForItsTurn(t *testing.T) {
+	g := NewWithT(t)
+	growing := `{"request_id":"1","data":{"z":[` + strings.Repeat("{},", 20_000) + `0]}}`
+	conn := connTo(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/growing" {
+			_, _ = w.Write([]byte(growing))
+			return
+		}
+		_, _ = w.Write([]byte(`{"request_id":"1","data":{"a":"b"}}`))
+	})
+	call := func(path string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		_, err := conn.Call(ctx, Request{Method: http.MethodGet, Path: path, Actor: "us"})
+		return err
+	}
+	g.Expect(len(growing)).To(BeNumerically("<", smallBody))
+	g.Expect(call("growing")).To(Succeed())
+	leave, err := conn.transport.decoding.Enter(t.Context(), conn.subject.Namespace, heap.DecodingShare)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(call("growing")).NotTo(Succeed())
+	g.Expect(call("small")).To(Succeed())
+	leave()
+	g.Expect(call("growing")).To(Succeed())
+}
+
+func TestALargeBodyThatTricklesGivesUpItsTurn(t *testing.T) {
+	t.Parallel() // it takes the time that a body may
+	g := NewWithT(t)
+	conn := connTo(t, func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			_, _ = w.Write([]byte(strings.Repeat(" ", smallBody)))
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
+	began := time.Now()
+	_, err := conn.Call(t.Context(), Request{Method: http.MethodGet, Path: "x", Actor: "us"})
+	g.Expect(fault.Is(err, v1alpha1.ReasonVaultUnreachable)).To(BeTrue(), "%v", err)
+	g.Expect(time.Since(began)).To(BeNumerically("<", bodyTime+3*time.Second))
+	g.Expect(conn.transport.decoding.Inside(conn.subject.Namespace)).To(BeZero())
 }

@@ -23,8 +23,8 @@ type reference struct {
 }
 
 const (
-	theSecret    = "ask for the right to get private in this namespace"
-	theConfigMap = "you may not refer to a ConfigMap that you may not get yourself; ask for the right to get private in this namespace"
+	theSecret    = "ask for the right to get Secret private in this namespace"
+	theConfigMap = ") may not refer to a ConfigMap that you may not get yourself; ask for the right to get ConfigMap private in this namespace"
 	theAccount   = "ask for the right to create serviceaccounts/token of private in this namespace"
 )
 
@@ -39,7 +39,7 @@ var byAuth = map[string]reference{
 	"auth.jwt.serviceAccountName":          {"auth: {jwt: {role: r, serviceAccountName: private}}", theAccount},
 	"caCertificateFrom.secretKeyRef": {
 		"auth: {token: {secretKeyRef: {name: open, key: k}}}\ncaCertificateFrom: {secretKeyRef: {name: private, key: k}}",
-		"you may not refer to a Secret that you may not get yourself; ask for the right to get open and private in this namespace",
+		") may not refer to a Secret that you may not get yourself; ask for the right to get Secret open and Secret private in this namespace",
 	},
 	"caCertificateFrom.configMapKeyRef": {
 		"auth: {token: {secretKeyRef: {name: open, key: k}}}\ncaCertificateFrom: {configMapKeyRef: {name: private, key: k}}", theConfigMap,
@@ -53,7 +53,7 @@ func references() map[string]map[string]reference {
 		"VaultConfig": {
 			"tls.clientCertificateSecretRef": {
 				"url: https://vault\nauth: {token: {secretKeyRef: {name: open, key: k}}}\ntls: {clientCertificateSecretRef: {name: private}}",
-				"ask for the right to get open and private in this namespace",
+				"ask for the right to get Secret open and Secret private in this namespace",
 			},
 		},
 		"Connection": {},

@@ -204,7 +204,9 @@ type ResolveRequest struct {
 	// The leases that the volume has, as the last response gave them; empty if it has none.
 	Leases []byte `protobuf:"bytes,5,opt,name=leases,proto3" json:"leases,omitempty"`
 	// The volume's ID, as the kubelet gave it. It tells volumes of one pod apart that have the same attributes.
-	VolumeId      string `protobuf:"bytes,6,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
+	VolumeId string `protobuf:"bytes,6,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
+	// True: the node understands kept files in the response.
+	KeepsFiles    bool `protobuf:"varint,7,opt,name=keeps_files,json=keepsFiles,proto3" json:"keeps_files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -275,6 +277,13 @@ func (x *ResolveRequest) GetVolumeId() string {
 		return x.VolumeId
 	}
 	return ""
+}
+
+func (x *ResolveRequest) GetKeepsFiles() bool {
+	if x != nil {
+		return x.KeepsFiles
+	}
+	return false
 }
 
 type ResolveResponse struct {
@@ -375,7 +384,10 @@ type File struct {
 	// Content of the file.
 	Content []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	// Permission bits of the file, 0400 to 0777; 0 leaves them to the node.
-	Mode          uint32 `protobuf:"varint,3,opt,name=mode,proto3" json:"mode,omitempty"`
+	Mode uint32 `protobuf:"varint,3,opt,name=mode,proto3" json:"mode,omitempty"`
+	// True: the file stays as it is in the request's revision; content is empty then. The resolver stores no value, so it
+	// cannot write a file again whose dynamic secrets live.
+	Kept          bool `protobuf:"varint,4,opt,name=kept,proto3" json:"kept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +439,13 @@ func (x *File) GetMode() uint32 {
 	return 0
 }
 
+func (x *File) GetKept() bool {
+	if x != nil {
+		return x.Kept
+	}
+	return false
+}
+
 var File_internal_resolver_api_v1_resolver_proto protoreflect.FileDescriptor
 
 const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
@@ -440,14 +459,16 @@ const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\x0fChangesResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12\x1f\n" +
 	"\vchange_keys\x18\x02 \x03(\tR\n" +
-	"changeKeys\"\xe3\x03\n" +
+	"changeKeys\"\x84\x04\n" +
 	"\x0eResolveRequest\x12 \n" +
 	"\tpod_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\bpodToken\x12h\n" +
 	"\x11volume_attributes\x18\x02 \x03(\v2;.sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntryR\x10volumeAttributes\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\tR\brevision\x12g\n" +
 	"\x0fworkload_tokens\x18\x04 \x03(\v29.sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntryB\x03\x80\x01\x01R\x0eworkloadTokens\x12\x1b\n" +
 	"\x06leases\x18\x05 \x01(\fB\x03\x80\x01\x01R\x06leases\x12\x1b\n" +
-	"\tvolume_id\x18\x06 \x01(\tR\bvolumeId\x1aC\n" +
+	"\tvolume_id\x18\x06 \x01(\tR\bvolumeId\x12\x1f\n" +
+	"\vkeeps_files\x18\a \x01(\bR\n" +
+	"keepsFiles\x1aC\n" +
 	"\x15VolumeAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aA\n" +
@@ -461,11 +482,12 @@ const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\x10refresh_after_ms\x18\x04 \x01(\x03R\x0erefreshAfterMs\x12\x1f\n" +
 	"\vchange_keys\x18\x05 \x03(\tR\n" +
 	"changeKeys\x12\x1b\n" +
-	"\x06leases\x18\x06 \x01(\fB\x03\x80\x01\x01R\x06leases\"M\n" +
+	"\x06leases\x18\x06 \x01(\fB\x03\x80\x01\x01R\x06leases\"a\n" +
 	"\x04File\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +
 	"\acontent\x18\x02 \x01(\fB\x03\x80\x01\x01R\acontent\x12\x12\n" +
-	"\x04mode\x18\x03 \x01(\rR\x04mode2\x98\x02\n" +
+	"\x04mode\x18\x03 \x01(\rR\x04mode\x12\x12\n" +
+	"\x04kept\x18\x04 \x01(\bR\x04kept2\x98\x02\n" +
 	"\bResolver\x12X\n" +
 	"\aResolve\x12%.sallyport.resolver.v1.ResolveRequest\x1a&.sallyport.resolver.v1.ResolveResponse\x12X\n" +
 	"\aChanges\x12%.sallyport.resolver.v1.ChangesRequest\x1a&.sallyport.resolver.v1.ChangesResponse\x12X\n" +

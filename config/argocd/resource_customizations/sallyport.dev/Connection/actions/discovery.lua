@@ -1,0 +1,3 @@
+local actions = {}
+actions["refresh"] = { ["iconClass"] = "fa fa-fw fa-sync" }
+return actions

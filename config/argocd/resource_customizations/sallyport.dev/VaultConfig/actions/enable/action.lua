@@ -1,0 +1,2 @@
+obj.spec.enabled = nil
+return obj
