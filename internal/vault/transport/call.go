@@ -31,7 +31,7 @@ func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
 		response.Status = meta.status
 		response.RequestID = printable.Text(response.RequestID, maxRequestID)
 		switch {
-		case meta.status == http.StatusServiceUnavailable && r.Path != "sys/health":
+		case meta.status == http.StatusServiceUnavailable && r.Path != healthPath:
 			return &response, c.unavailable(ctx, r, &response)
 		case meta.status >= 300 && meta.status < 400:
 			return &response, c.aboutSubject(responseFault(r, &response))

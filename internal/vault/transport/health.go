@@ -32,7 +32,7 @@ type Health struct {
 // Health asks sys/health, or takes a cached result: however many VaultConfigs there are, one of them asks. The status
 // code says again what the body says (429: standby, 503: sealed, …), so the body decides.
 func (c *Conn) Health(ctx context.Context, actor string) (Health, error) {
-	r := Request{Method: http.MethodGet, Path: "sys/health", Actor: actor}
+	r := Request{Method: http.MethodGet, Path: healthPath, Actor: actor}
 	anonymous := c.anonymous()
 	found, err := c.transport.health.get(ctx, c.transport.clock, anonymous.askHealth)
 	if err != nil {
@@ -58,7 +58,7 @@ func (c *Conn) Health(ctx context.Context, actor string) (Health, error) {
 func (c *Conn) askHealth(ctx context.Context) *healthResult {
 	result := &healthResult{}
 	var meta responseMeta
-	meta, result.sent, result.err = c.roundTrip(ctx, Request{Method: http.MethodGet, Path: "sys/health"}, &result.response)
+	meta, result.sent, result.err = c.roundTrip(ctx, Request{Method: http.MethodGet, Path: healthPath}, &result.response)
 	result.status = meta.status
 	return result
 }

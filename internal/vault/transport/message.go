@@ -63,6 +63,32 @@ func (r Request) hasEffect() bool { return r.Method != http.MethodGet }
 // isTokenRenewal tells the requests that keep a token alive.
 func (r Request) isTokenRenewal() bool { return r.Path == "auth/token/renew-self" }
 
+// healthPath is asked without a token, and of nobody's limits.
+const healthPath = "sys/health"
+
+// operation is what metrics call it: one of a closed list, whatever the path is.
+func (r Request) operation() string {
+	switch path := r.Path; {
+	case path == healthPath:
+		return "health"
+	case r.isTokenRenewal():
+		return "renew_token"
+	case path == "auth/token/revoke-self":
+		return "revoke_token"
+	case path == "sys/leases/renew":
+		return "renew_lease"
+	case path == "sys/leases/revoke":
+		return "revoke_lease"
+	case strings.HasPrefix(path, "auth/") && r.Token == nil:
+		return "login"
+	case r.Method == http.MethodGet:
+		return "read"
+	case r.Method == http.MethodDelete:
+		return "delete"
+	}
+	return "write"
+}
+
 // Response is what Vault answered, in the wire format of its client library.
 type Response struct {
 	vaultapi.Secret

@@ -14,6 +14,7 @@ import (
 
 	"sallyport.dev/sallyport/internal/heap"
 	"sallyport.dev/sallyport/internal/shares"
+	"sallyport.dev/sallyport/internal/vault/transport/metering"
 	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
 
@@ -102,6 +103,11 @@ func (p *Pool) Keep(used map[*Transport]bool) {
 			t.http.CloseIdleConnections()
 		}
 	}
+	origins := map[string]bool{}
+	for key := range p.byKey {
+		origins[key.origin] = true
+	}
+	metering.Keep(func(origin string) bool { return origins[origin] })
 }
 
 // newHTTPClient returns a client that takes nothing from the environment: no proxy, no certificate file, no cookie.

@@ -19,6 +19,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/heap"
+	"sallyport.dev/sallyport/internal/vault/transport/metering"
 )
 
 // responseMeta is what a response says beside its body.
@@ -31,6 +32,17 @@ type responseMeta struct {
 // roundTrip sends the request and decodes the response into out. It also tells whether any of it may have reached
 // Vault.
 func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta responseMeta, sent bool, err error) {
+	started := time.Now()
+	defer func() {
+		outcome := metering.OutcomeOf(meta.status)
+		switch {
+		case err != nil:
+			outcome = metering.OutcomeUnanswered
+		case r.Path == healthPath: // whose status says what its body says, a standby's for example
+			outcome = metering.OutcomeSucceeded
+		}
+		metering.Count(c.subject.Namespace, c.transport.Origin, r.operation(), outcome, time.Since(started))
+	}()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var connected atomic.Bool
