@@ -13,6 +13,9 @@ import (
 	vaultapi "github.com/hashicorp/vault/api"
 )
 
+// RootNamespace is Vault's root namespace, whatever a Conn's is.
+const RootNamespace = "/"
+
 // Request is one request to Vault's API.
 type Request struct {
 	Method string
@@ -27,7 +30,7 @@ type Request struct {
 	WrapTTL string
 	// Token to send; nil: none.
 	Token *Token
-	// Namespace of Vault; empty: the Conn's.
+	// Namespace of Vault; empty: the Conn's. See RootNamespace.
 	Namespace string
 	// Capability that a policy must allow for it, for the sentence that says so: "read".
 	Capability string
@@ -63,13 +66,10 @@ func (r Request) hasEffect() bool { return r.Method != http.MethodGet }
 // isTokenRenewal tells the requests that keep a token alive.
 func (r Request) isTokenRenewal() bool { return r.Path == "auth/token/renew-self" }
 
-// healthPath is asked without a token, and of nobody's limits.
-const healthPath = "sys/health"
-
 // operation is what metrics call it: one of a closed list, whatever the path is.
 func (r Request) operation() string {
 	switch path := r.Path; {
-	case path == healthPath:
+	case path == "sys/health":
 		return "health"
 	case r.isTokenRenewal():
 		return "renew_token"
@@ -88,6 +88,9 @@ func (r Request) operation() string {
 	}
 	return "write"
 }
+
+// isRenewal tells the requests that keep a token or a lease alive.
+func (r Request) isRenewal() bool { return r.isTokenRenewal() || r.Path == "sys/leases/renew" }
 
 // Response is what Vault answered, in the wire format of its client library.
 type Response struct {
