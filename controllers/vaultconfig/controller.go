@@ -2,6 +2,8 @@ package vaultconfig
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -29,6 +31,15 @@ import (
 // healthInterval is how often Vault's health, and with it the credential's Secret, is looked at while all is well.
 const healthInterval = 30 * time.Second
 
+const (
+	// shortWait is how long a worker waits for sys/health, and at the first look at a VaultConfig for the login. What takes
+	// longer goes on without it, so that Vaults that hang do not keep the first looks at others waiting, which all come at
+	// once when a leader starts.
+	shortWait = 500 * time.Millisecond
+	// resultPause is when to ask for the result of what took longer. That of sys/health stands for longer.
+	resultPause = 2 * time.Second
+)
+
 // +kubebuilder:rbac:groups=sallyport.dev,resources=vaultconfigs,verbs=get;list;watch
 // +kubebuilder:rbac:groups=sallyport.dev,resources=vaultconfigs/status,verbs=get;update;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
@@ -40,6 +51,8 @@ type Reconciler struct {
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
 	renewals *renewals
+	// looked holds the VaultConfigs at which there was a look.
+	looked sync.Map
 }
 
 // NewReconciler returns a reconciler.
@@ -76,6 +89,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.client.Get(ctx, request.NamespacedName, config); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			r.renewals.drop(request.NamespacedName)
+			r.looked.Delete(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -84,6 +98,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	before := config.DeepCopy()
 	found := r.observe(ctx, config)
+	if found.pending {
+		return ctrl.Result{RequeueAfter: resultPause}, nil
+	}
 	found.report(&config.Status, config)
 	if !equality.Semantic.DeepEqual(before.Status, config.Status) {
 		// Other controllers do not write this status, but a deposed leader may still be about to: the lock makes it
@@ -121,11 +138,25 @@ func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) 
 		enabled: enabled(config.Spec.Enabled), autoRenew: enabled(config.Spec.AutoRenew),
 		workload: auth.IsWorkload(config),
 	}
-	if found.health, found.healthErr = r.health(ctx, config); found.healthErr != nil || found.workload {
+	if r.observeHealth(ctx, config, &found); found.pending || found.healthErr != nil || found.workload {
 		return found
 	}
-	session, err := r.sessions.For(ctx, config)
-	if err != nil {
+	login := ctx
+	if _, again := r.looked.LoadOrStore(key, struct{}{}); !again {
+		var left context.CancelFunc
+		login, left = context.WithTimeout(ctx, shortWait)
+		defer left()
+	}
+	session, err := r.sessions.For(login, config)
+	switch {
+	case err == nil:
+	case login.Err() != nil && ctx.Err() == nil:
+		found.pending = true
+		return found
+	case found.hidden && slices.Contains(unhealthy, fault.From(err).Reason):
+		found.healthErr = fault.From(err)
+		return found
+	default:
 		found.authErr, found.refused = fault.From(err), r.sessions.RefusedLogin(config.UID)
 		return found
 	}
@@ -156,24 +187,43 @@ func (r *Reconciler) recordTransitions(before, after *v1alpha1.VaultConfig) {
 	}
 }
 
-// health asks Vault how it is. A Vault that answers but cannot serve is a fault too.
-func (r *Reconciler) health(ctx context.Context, config *v1alpha1.VaultConfig) (transport.Health, *fault.Fault) {
-	health, err := r.sessions.Health(ctx, config)
+// unhealthy are the reasons of a login that failed because of Vault and not of what it was offered.
+var unhealthy = []string{
+	v1alpha1.ReasonVaultUnreachable, v1alpha1.ReasonTLSFailed, v1alpha1.ReasonVaultSealed, v1alpha1.ReasonVaultError,
+}
+
+// observeHealth asks Vault how it is. Where something in front of Vault hides that, a login shows whether Vault serves.
+func (r *Reconciler) observeHealth(ctx context.Context, config *v1alpha1.VaultConfig, found *observation) {
+	look, cancel := context.WithTimeout(ctx, shortWait)
+	defer cancel()
+	health, err := r.sessions.Health(look, config)
 	switch {
+	case err != nil && look.Err() != nil && ctx.Err() == nil:
+		found.pending = true
+	case transport.HealthHidden(err) && !found.workload:
+		found.hidden = true
 	case err != nil:
-		return health, fault.From(err)
+		found.healthErr = fault.From(err)
+	default:
+		found.health, found.healthErr = health, unableToServe(config, health)
+	}
+}
+
+// unableToServe finds what a Vault lacks that answers but cannot serve.
+func unableToServe(config *v1alpha1.VaultConfig, health transport.Health) *fault.Fault {
+	switch {
 	case !health.Initialized:
-		return health, fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is not initialized", config.Spec.URL).
+		return fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is not initialized", config.Spec.URL).
 			WithRemedy("initialize and unseal it")
 	case health.Sealed:
-		return health, fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is sealed", config.Spec.URL).
+		return fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is sealed", config.Spec.URL).
 			WithRemedy("unseal it")
 	case health.Secondary:
-		return health, fault.Transient(v1alpha1.ReasonVaultError,
+		return fault.Transient(v1alpha1.ReasonVaultError,
 			"Vault at %s is a disaster recovery secondary, which serves nobody until it is promoted", config.Spec.URL).
 			WithRemedy("point spec.url at the primary")
 	}
-	return health, nil
+	return nil
 }
 
 // enabled is true unless it is set to false.

@@ -22,6 +22,10 @@ const minReportedTTL = 10 * time.Minute
 // observation is what one look at Vault and at the session found.
 type observation struct {
 	enabled, autoRenew bool
+	// pending: Vault has not answered yet.
+	pending bool
+	// hidden: something in front of Vault does not let anybody ask how it is.
+	hidden bool
 	// workload: pods log in themselves, and the controller does not.
 	workload    bool
 	health      transport.Health
@@ -108,11 +112,23 @@ func (o observation) reportReachable(s *v1alpha1.VaultConfigStatus, config *v1al
 			return
 		}
 	} else {
-		status.True(&s.Conditions, config.Generation, v1alpha1.ConditionReachable, v1alpha1.ReasonSucceeded,
-			"Vault answers and is unsealed")
+		status.True(&s.Conditions, config.Generation, v1alpha1.ConditionReachable, v1alpha1.ReasonSucceeded, o.reached())
+	}
+	if o.hidden {
+		s.Vault = nil
+		return
 	}
 	s.Vault = &v1alpha1.VaultStatus{Version: o.health.Version, Sealed: o.health.Sealed,
 		ClusterName: o.health.ClusterName}
+}
+
+// reached says what is known of a Vault that serves, and what is not.
+func (o observation) reached() string {
+	if o.hidden {
+		return "Vault answers logins; its version, its cluster's name and whether one of its nodes is sealed are not known: " +
+			"what stands in front of it does not let sys/health through"
+	}
+	return "Vault answers and is unsealed"
 }
 
 func (o observation) reportAuthenticated(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
@@ -260,6 +276,9 @@ func (o observation) reportReady(s *v1alpha1.VaultConfigStatus, config *v1alpha1
 		status.NotReady(&s.Conditions, config.Generation, o.authErr)
 	case o.workload:
 		status.Ready(&s.Conditions, config.Generation, "Vault answers; each pod that mounts a Connection logs in with its own service account")
+	case o.hidden:
+		status.Ready(&s.Conditions, config.Generation,
+			"Vault accepts the login; version, cluster and seal are not known: what stands in front of it does not let sys/health through")
 	case o.token.FromLogin:
 		status.Ready(&s.Conditions, config.Generation, "Vault answers and accepts the login")
 	default:

@@ -7,6 +7,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
 // genericRead reads or lists any path of Vault.
@@ -64,6 +65,8 @@ func (a *attempt) genericWrite(ctx context.Context, to *target) (*outcome, error
 func (a *attempt) healthy(ctx context.Context, to *target) error {
 	health, err := to.session.Health(ctx)
 	switch {
+	case transport.HealthHidden(err): // the operation itself will tell
+		return nil
 	case err != nil:
 		return err
 	case health.Sealed || !health.Initialized:

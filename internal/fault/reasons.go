@@ -58,7 +58,7 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonVaultError: {
 		code:    codes.Unavailable,
 		classes: []Class{ClassTransient},
-		meaning: "Vault answered with an error of its own (5xx)",
+		meaning: "Vault answered with an error of its own (5xx), or the node that answered cannot serve the request now (412, 472, 473)",
 		cure:    "look into Vault's log",
 		retry:   "by itself",
 	},

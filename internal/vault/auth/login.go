@@ -111,7 +111,7 @@ func (m loginMount) send(ctx context.Context, conn *transport.Conn, login loginR
 		return nil, rejected(false, "Vault asks for a second factor", "a program has none: exempt this login from multi-factor authentication")
 	case err == nil:
 		return nil, fault.Transient(v1alpha1.ReasonVaultError, "%s → %d without a token (%s)", r, response.Status, m.actor)
-	case response == nil, response.Status < 400, response.Status >= 500, response.Is(http.StatusTooManyRequests):
+	case response == nil, response.Status < 400, fault.From(err).Class == fault.ClassTransient:
 		return nil, err
 	}
 	if (response.Is(http.StatusForbidden) || response.Is(http.StatusNotFound)) && !m.exists(ctx, conn, login.probe) {

@@ -1,10 +1,12 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -38,6 +40,8 @@ type TokenInfo struct {
 	NumUses int
 	// FromLogin: the token was made by a login of this process, which will replace it by another before it dies.
 	FromLogin bool
+	// Namespace of Vault that the token is of, where it is looked up, renewed and revoked; empty: that of the session.
+	Namespace string
 	// Logins is how often the credential is good for another login, as Vault told after this one.
 	Logins Logins
 	// LatestEnd is when the token dies however often it is renewed, by Vault's clock, so that it is the same whenever
@@ -65,7 +69,56 @@ type Logins struct {
 }
 
 // LookUp asks Vault what it knows of a token. A fault AuthFailed means that the token is dead.
+//
+// The namespace is the one that the token is thought to be of; empty: the Conn's. A token is good in the namespaces
+// below its own too, but can look itself up, and be renewed, in its own only: those above are asked as well.
 func LookUp(
+	ctx context.Context, conn *transport.Conn, token transport.Token, namespace, actor, remedy string,
+) (TokenInfo, error) {
+	var denied error
+	opaque := false
+	for _, candidate := range namespacesOf(cmp.Or(namespace, conn.Namespace())) {
+		info, err := lookUpIn(ctx, conn, token, candidate, actor, remedy)
+		switch {
+		case err == nil && !info.Opaque:
+			return info, nil
+		case err == nil:
+			opaque = true
+		case !fault.Is(err, v1alpha1.ReasonAuthFailed):
+			return TokenInfo{}, err
+		case denied == nil:
+			denied = err
+		}
+	}
+	if opaque {
+		return TokenInfo{Opaque: true}, nil
+	}
+	return TokenInfo{}, denied
+}
+
+// maxNamespaces bounds how many namespaces are asked about a token.
+const maxNamespaces = 8
+
+// namespacesOf are the namespaces that a token may be of which is used in one: itself, and those above.
+func namespacesOf(namespace string) []string {
+	namespace = strings.Trim(namespace, "/")
+	if namespace == "" {
+		return []string{transport.RootNamespace}
+	}
+	found := []string{namespace}
+	for len(found) < maxNamespaces-1 {
+		above := strings.LastIndexByte(namespace, '/')
+		if above < 0 {
+			break
+		}
+		namespace = namespace[:above]
+		found = append(found, namespace)
+	}
+	return append(found, transport.RootNamespace)
+}
+
+// lookUpIn is LookUp in one namespace.
+func lookUpIn(
 	ctx context.Context, conn *transport.Conn, token transport.Token, namespace, actor, remedy string,
 ) (TokenInfo, error) {
 	r := transport.Request{
@@ -103,6 +156,10 @@ func newTokenInfo(data map[string]any, now time.Time) TokenInfo {
 	info.Renewable, _ = data["renewable"].(bool)
 	info.Type, _ = data["type"].(string)
 	info.Policies = sortedPolicies(transport.Texts(data["policies"]), transport.Texts(data["identity_policies"]))
+
+	// Vault says nothing of the root namespace.
+	info.Namespace, _ = data["namespace_path"].(string)
+	info.Namespace = cmp.Or(strings.Trim(info.Namespace, "/"), transport.RootNamespace)
 
 	expires, _ := data["expire_time"].(string)
 	if expires == "" {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+
+	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
 func TestNewTokenInfo(t *testing.T) {
@@ -26,6 +28,7 @@ func TestNewTokenInfo(t *testing.T) {
 		"explicit_max_ttl":  json.Number("0"),
 	}
 	base := TokenInfo{
+		Namespace:  transport.RootNamespace,
 		ExpireTime: now.Add(30 * time.Minute), CreationTTL: time.Hour, TTL: 30 * time.Minute, Renewable: true,
 		Policies: []string{"a", "b", "default"}, Type: "service", NumUses: 7, created: 1777640400,
 	}

@@ -25,7 +25,7 @@ func (h *tokenHolder) handleForbidden(ctx context.Context, denied *login) (*logi
 		if err != nil || next.ref != denied.ref {
 			return next, err
 		}
-		_, err = auth.LookUp(ctx, denied.conn, denied.token, h.method.Namespace(), h.actor(), h.method.Remedy())
+		_, err = auth.LookUp(ctx, denied.conn, denied.token, denied.namespace, h.actor(), h.method.Remedy())
 		dead := fault.Is(err, v1alpha1.ReasonAuthFailed)
 		switch {
 		case !dead && !h.mayHaveNewPolicies(ctx, denied):

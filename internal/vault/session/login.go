@@ -44,7 +44,7 @@ func (h *tokenHolder) newLogin(base *transport.Conn, c auth.Credential, result *
 	next := &login{
 		base: base, conn: wayFor(base, result), credential: c, token: result.Token, info: result.Info,
 		since: now, looked: now, ref: newTokenRef(),
-		namespace: h.method.Namespace(),
+		namespace: cmp.Or(result.Info.Namespace, h.method.Namespace()),
 		renewAt:   renewalTime(result.Info, now, h.config.UID),
 	}
 	if name := result.Info.StableName(); name != "" {

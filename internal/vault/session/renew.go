@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -68,9 +69,10 @@ func (h *tokenHolder) lookAgain(ctx context.Context, current *login) *login {
 	}
 	next := *current
 	next.looked = now
-	info, err := auth.LookUp(ctx, current.conn, current.token, h.method.Namespace(), h.actor(), h.method.Remedy())
+	info, err := auth.LookUp(ctx, current.conn, current.token, current.namespace, h.actor(), h.method.Remedy())
 	if err == nil && !info.Opaque {
 		next.info, next.renewAt = info, renewalTime(info, now, h.config.UID)
+		next.namespace = cmp.Or(info.Namespace, current.namespace)
 	}
 	return h.replace(current, &next)
 }

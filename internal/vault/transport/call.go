@@ -4,6 +4,9 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -16,23 +19,30 @@ import (
 //
 // The request is sent once, except where Vault itself says that it did nothing and wants it sent again: see mayResend.
 func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
+	if err := c.admit(ctx, r); err != nil {
+		return nil, err
+	}
+	began := c.transport.clock.Now()
+	deadline := time.Now().Add(maxWait(ctx, c.timeout))
 	for sends := 1; ; sends++ {
 		if err := c.limiter.wait(ctx, c.timeout, r); err != nil {
 			return nil, err
 		}
 		var response Response
+		over := c.suspect(ctx)
 		meta, sent, err := c.roundTrip(ctx, r, &response)
+		over()
 		if err != nil {
 			return nil, c.unanswered(ctx, r, sent, err)
 		}
-		if c.mayResend(ctx, r, meta, sends) {
+		if c.mayResend(ctx, r, meta, sends) || meta.status == http.StatusPreconditionFailed && waitForState(ctx, deadline, sends) {
 			continue
 		}
 		response.Status = meta.status
 		response.RequestID = printable.Text(response.RequestID, maxRequestID)
 		switch {
 		case meta.status == http.StatusServiceUnavailable && r.Path != "sys/health":
-			return &response, c.unavailable(ctx, r, &response)
+			return &response, c.unavailable(ctx, r, &response, began)
 		case meta.status >= 300 && meta.status < 400:
 			return &response, c.aboutSubject(responseFault(r, &response))
 		case meta.status >= 300:
@@ -66,6 +76,20 @@ func (c *Conn) mayResend(ctx context.Context, r Request, meta responseMeta, send
 	return false
 }
 
+// statePauses are those between the sends of a request that a node of Vault has to wait for.
+var statePauses = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Cap: time.Second, Steps: 8}
+
+// waitForState waits a little for a node of Vault that has not yet seen the state that a token was made from (412): it
+// has done nothing, and most often lags by less than a second. It is false when the next send would be later than one
+// request may take.
+func waitForState(ctx context.Context, deadline time.Time, sends int) bool {
+	pauses, pause := statePauses, time.Duration(0)
+	for range sends {
+		pause = pauses.Step()
+	}
+	return time.Until(deadline) > pause && sleep(ctx, pause, Request{}) == nil
+}
+
 // leadsBack tells whether a redirect leads to the same path of the same origin. Any other could take the token
 // elsewhere.
 func (c *Conn) leadsBack(location string, r Request) bool {
@@ -79,13 +103,13 @@ func (c *Conn) leadsBack(location string, r Request) bool {
 }
 
 // unavailable tells a sealed Vault from one that is broken. Both say 503; only sys/health says which without having to
-// trust the wording.
-func (c *Conn) unavailable(ctx context.Context, r Request, response *Response) error {
+// trust the wording. The look is a new one: an older result may be another node's, and a sealed one is not asked again.
+func (c *Conn) unavailable(ctx context.Context, r Request, response *Response, since time.Time) error {
 	sealed := func(problem, remedy string) error {
 		return c.aboutSubject(fault.Transient(v1alpha1.ReasonVaultSealed, "%s → 503 Vault is %s (%s)", r, problem, r.Actor).
 			WithRemedy("%s", remedy).WithOutcomeUnknown(r.hasEffect()))
 	}
-	switch health, err := c.Health(ctx, r.Actor); {
+	switch health, err := c.healthSince(ctx, r.Actor, since); {
 	case err != nil: // the first response stands
 	case !health.Initialized:
 		return sealed("not initialized", "initialize and unseal it")

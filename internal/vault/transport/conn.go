@@ -52,6 +52,9 @@ func (c *Conn) WithClientCertificate(certificate *ClientCertificate) (*Conn, err
 	return &other, nil
 }
 
+// Namespace of Vault that requests go to which name none; empty: the root.
+func (c *Conn) Namespace() string { return c.namespace }
+
 // Now is the time by the clock that decides what is due.
 func (c *Conn) Now() time.Time { return c.transport.clock.Now() }
 

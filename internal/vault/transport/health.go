@@ -2,7 +2,10 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
+	"time"
 
 	"sallyport.dev/sallyport/internal/printable"
 )
@@ -29,20 +32,45 @@ type Health struct {
 	Secondary bool
 }
 
+// HealthHiddenError is why nothing is known of Vault's health: something in front of Vault answers in its place, which
+// may keep sys/ to itself. Whether Vault serves requests shows when one is sent.
+type HealthHiddenError struct{ error }
+
+// Unwrap returns the fault.
+func (e *HealthHiddenError) Unwrap() error { return e.error }
+
+// HealthHidden tells whether an error of Health says that nothing is known.
+func HealthHidden(err error) bool {
+	_, hidden := errors.AsType[*HealthHiddenError](err)
+	return hidden
+}
+
 // Health asks sys/health, or takes a cached result: however many VaultConfigs there are, one of them asks. The status
-// code says again what the body says (429: standby, 503: sealed, …), so the body decides.
+// code says again what the body says (429: standby, 503: sealed, …), so the body decides. The error is a
+// HealthHiddenError where somebody else than Vault says no.
 func (c *Conn) Health(ctx context.Context, actor string) (Health, error) {
+	return c.healthSince(ctx, actor, time.Time{})
+}
+
+// healthSince is Health by a look that began after a moment.
+func (c *Conn) healthSince(ctx context.Context, actor string, since time.Time) (Health, error) {
 	r := Request{Method: http.MethodGet, Path: "sys/health", Actor: actor}
 	anonymous := c.anonymous()
-	found, err := c.transport.health.get(ctx, c.transport.clock, anonymous.askHealth)
+	found, err := c.transport.health.get(ctx, c.transport.clock, since, anonymous.askHealth)
 	if err != nil {
 		return Health{}, anonymous.unanswered(ctx, r, false, err)
 	}
 	switch {
 	case found.err != nil:
-		return Health{}, anonymous.unanswered(ctx, r, found.sent, found.err)
+		err = anonymous.unanswered(ctx, r, found.sent, found.err)
 	case found.response.Initialized == nil:
-		return Health{}, responseFault(r, &Response{Status: found.status})
+		err = responseFault(r, &Response{Status: found.status})
+	}
+	switch {
+	case err != nil && found.hidden():
+		return Health{}, &HealthHiddenError{err}
+	case err != nil:
+		return Health{}, err
 	}
 	return Health{
 		Version:     printable.Text(found.response.Version, maxVersion),
@@ -56,9 +84,25 @@ func (c *Conn) Health(ctx context.Context, actor string) (Health, error) {
 
 // askHealth asks sys/health, which belongs to no namespace and to no VaultConfig's limits.
 func (c *Conn) askHealth(ctx context.Context) *healthResult {
-	result := &healthResult{}
+	result := &healthResult{began: c.transport.clock.Now()}
+	look := c.transport.breaker.Look()
 	var meta responseMeta
 	meta, result.sent, result.err = c.roundTrip(ctx, Request{Method: http.MethodGet, Path: "sys/health"}, &result.response)
-	result.status = meta.status
+	if result.status = meta.status; result.timedOut() {
+		look.TimedOut(result.sent)
+	} else {
+		look.Answered()
+	}
+	// A connection over which there is no answer may be what is broken, and not Vault: the next look shows.
+	if slices.Contains(servesOthers, result.status) || result.timedOut() && result.sent {
+		c.transport.connections.renew()
+	}
 	return result
+}
+
+// servesOthers are the statuses of sys/health of a node that is not the one to ask: standby, disaster recovery
+// secondary, performance standby, not initialized, sealed.
+var servesOthers = []int{
+	http.StatusTooManyRequests, statusRecoverySecondary, statusPerformanceStandby,
+	http.StatusNotImplemented, http.StatusServiceUnavailable,
 }

@@ -2,7 +2,9 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
@@ -37,6 +39,7 @@ type healthCache struct {
 
 // healthResult is one response of sys/health, or why there is none. It is never changed.
 type healthResult struct {
+	began    time.Time
 	response healthResponse
 	status   int
 	sent     bool
@@ -60,15 +63,35 @@ func (r *healthResult) healthy() bool {
 	return r.err == nil && r.response.Initialized != nil && *r.response.Initialized && !r.response.Sealed
 }
 
-// get returns the last result if that still stands, and else asks. The error is the caller's own giving up.
+// timedOut tells whether nobody answered, not even that he does not want to.
+func (r *healthResult) timedOut() bool {
+	problem, _ := describeConnection(r.err)
+	return r.err != nil && r.status == 0 && problem == timedOut
+}
+
+// hidden tells whether the answer is somebody else's than Vault's, who says that he does not want to. Errors of a
+// server (5xx) are those of one that does not reach Vault.
+func (r *healthResult) hidden() bool {
+	notVault, is := errors.AsType[*errNotVault](r.err)
+	switch {
+	case is:
+		return notVault.status < http.StatusInternalServerError
+	case r.err != nil:
+		return false
+	}
+	return r.status > 0 && r.status < http.StatusInternalServerError && r.response.Initialized == nil
+}
+
+// get returns the last result if that still stands and is of a look that began after since, and otherwise asks. The
+// error is the caller's own giving up.
 func (c *healthCache) get(
-	ctx context.Context, clk clock.PassiveClock, ask func(context.Context) *healthResult,
+	ctx context.Context, clk clock.PassiveClock, since time.Time, ask func(context.Context) *healthResult,
 ) (*healthResult, error) {
-	if known := c.fresh(clk.Now()); known != nil {
+	if known := c.fresh(clk.Now(), since); known != nil {
 		return known, nil
 	}
 	done := c.flights.DoChan("", func() (any, error) {
-		if known := c.fresh(clk.Now()); known != nil { // another caller was faster
+		if known := c.fresh(clk.Now(), since); known != nil { // another caller was faster
 			return known, nil
 		}
 		// Detached, because the caller who asks may leave while others still wait. It has its own bound.
@@ -83,10 +106,10 @@ func (c *healthCache) get(
 	}
 }
 
-func (c *healthCache) fresh(now time.Time) *healthResult {
+func (c *healthCache) fresh(now, since time.Time) *healthResult {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.last == nil || !now.Before(c.until) {
+	if c.last == nil || !now.Before(c.until) || c.last.began.Before(since) {
 		return nil
 	}
 	return c.last
@@ -108,7 +131,9 @@ func (c *healthCache) put(result *healthResult, now time.Time) *healthResult {
 		if c.ttls.Duration == 0 {
 			c.ttls = unhealthyTTLs
 		}
-		ttl = c.ttls.Step()
+		if ttl = c.ttls.Step(); result.timedOut() { // what took long to find stands until all who wait for it have come back
+			ttl = maxUnhealthyTTL
+		}
 		c.version = versionDebounce{}
 	}
 	// Half a fifth less or more, so that replicas do not come at the same moment.

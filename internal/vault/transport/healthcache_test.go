@@ -17,10 +17,10 @@ func TestHealthCache_AResultStandsForAWhile(t *testing.T) {
 	g := NewWithT(t)
 	var c healthCache
 	now := time.Now()
-	g.Expect(c.fresh(now)).To(BeNil())
+	g.Expect(c.fresh(now, time.Time{})).To(BeNil())
 	taken := c.put(healthy("1.21.1"), now)
-	g.Expect(c.fresh(now.Add(healthyTTL * 4 / 5))).To(BeIdenticalTo(taken))
-	g.Expect(c.fresh(now.Add(healthyTTL * 6 / 5))).To(BeNil())
+	g.Expect(c.fresh(now.Add(healthyTTL*4/5), time.Time{})).To(BeIdenticalTo(taken))
+	g.Expect(c.fresh(now.Add(healthyTTL*6/5), time.Time{})).To(BeNil())
 }
 
 func TestHealthCache_AFailingVaultIsAskedMoreOftenAtFirstAndNeverLessOftenThanEveryFewSeconds(t *testing.T) {

@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -40,31 +39,4 @@ func clearEnvironment() {
 			_ = os.Unsetenv(name) // fails only for names that cannot be in the environment
 		}
 	}
-}
-
-const (
-	// maxResponse bounds what is read of one response, in bytes: a few times what Vault's storages accept as one secret.
-	maxResponse = 4 << 20
-	// maxFailure is the same for a response that is no success, which the library reads whole and decodes, whatever else
-	// is being read. The longest that Vault sends is the metadata of a deleted version, with 40 KiB of its owner's.
-	maxFailure = 128 << 10
-)
-
-// boundedTransport ends a response one byte behind its bound, whoever reads it.
-type boundedTransport struct{ http.Transport }
-
-// RoundTrip implements http.RoundTripper.
-func (b *boundedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := b.Transport.RoundTrip(request)
-	if response != nil {
-		bound := int64(maxResponse)
-		if response.StatusCode >= http.StatusBadRequest {
-			bound = maxFailure
-		}
-		response.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(response.Body, bound+1), response.Body}
-	}
-	return response, err
 }

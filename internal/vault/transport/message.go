@@ -13,6 +13,9 @@ import (
 	vaultapi "github.com/hashicorp/vault/api"
 )
 
+// RootNamespace is Vault's root namespace, whatever a Conn's is.
+const RootNamespace = "/"
+
 // Request is one request to Vault's API.
 type Request struct {
 	Method string
@@ -27,7 +30,7 @@ type Request struct {
 	WrapTTL string
 	// Token to send; nil: none.
 	Token *Token
-	// Namespace of Vault; empty: the Conn's.
+	// Namespace of Vault; empty: the Conn's. See RootNamespace.
 	Namespace string
 	// Capability that a policy must allow for it, for the sentence that says so: "read".
 	Capability string
@@ -62,6 +65,32 @@ func (r Request) hasEffect() bool { return r.Method != http.MethodGet }
 
 // isTokenRenewal tells the requests that keep a token alive.
 func (r Request) isTokenRenewal() bool { return r.Path == "auth/token/renew-self" }
+
+// operation is what metrics call it: one of a closed list, whatever the path is.
+func (r Request) operation() string {
+	switch path := r.Path; {
+	case path == "sys/health":
+		return "health"
+	case r.isTokenRenewal():
+		return "renew_token"
+	case path == "auth/token/revoke-self":
+		return "revoke_token"
+	case path == "sys/leases/renew":
+		return "renew_lease"
+	case path == "sys/leases/revoke":
+		return "revoke_lease"
+	case strings.HasPrefix(path, "auth/") && r.Token == nil:
+		return "login"
+	case r.Method == http.MethodGet:
+		return "read"
+	case r.Method == http.MethodDelete:
+		return "delete"
+	}
+	return "write"
+}
+
+// isRenewal tells the requests that keep a token or a lease alive.
+func (r Request) isRenewal() bool { return r.isTokenRenewal() || r.Path == "sys/leases/renew" }
 
 // Response is what Vault answered, in the wire format of its client library.
 type Response struct {

@@ -14,6 +14,8 @@ import (
 
 	"sallyport.dev/sallyport/internal/heap"
 	"sallyport.dev/sallyport/internal/shares"
+	"sallyport.dev/sallyport/internal/vault/transport/breaker"
+	"sallyport.dev/sallyport/internal/vault/transport/metering"
 	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
 
@@ -47,9 +49,10 @@ type Transport struct {
 	Config
 	healthTimeout time.Duration
 	clock         clock.PassiveClock
-	http          *http.Client
+	connections   *connections
 	api           *vaultapi.Client
 	health        healthCache
+	breaker       *breaker.Breaker
 	// decoding is the gate of all transports of a pool: see readBody.
 	decoding *shares.Gate
 }
@@ -79,13 +82,14 @@ func (p *Pool) Get(config Config) (*Transport, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.byKey[key] == nil {
-		client := newHTTPClient(config, p.guard)
-		api, err := newAPI(config.Origin, client)
+		open := newConnections(p.clock, func() *http.Transport { return newHTTPTransport(config, p.guard) })
+		api, err := newAPI(config.Origin, newHTTPClient(open))
 		if err != nil {
 			return nil, err
 		}
 		p.byKey[key] = &Transport{
-			Config: config, healthTimeout: p.timeout, clock: p.clock, http: client, api: api, decoding: p.decoding,
+			Config: config, healthTimeout: min(p.timeout, healthTimeout), clock: p.clock, connections: open, api: api,
+			breaker: breaker.New(p.clock), decoding: p.decoding,
 		}
 	}
 	return p.byKey[key], nil
@@ -99,19 +103,36 @@ func (p *Pool) Keep(used map[*Transport]bool) {
 	for key, t := range p.byKey {
 		if !used[t] {
 			delete(p.byKey, key)
-			t.http.CloseIdleConnections()
+			t.connections.CloseIdleConnections()
 		}
+	}
+	origins := map[string]bool{}
+	for key := range p.byKey {
+		origins[key.origin] = true
+	}
+	metering.Keep(func(origin string) bool { return origins[origin] })
+}
+
+// healthTimeout bounds a look at sys/health, for which Vault asks neither an engine nor its storage.
+const healthTimeout = 5 * time.Second
+
+// newHTTPClient returns a client that keeps no cookie and follows no redirect.
+func newHTTPClient(open *connections) *http.Client {
+	return &http.Client{
+		Transport: open,
+		// A redirect could carry the token to another address. Vault redirects only where a standby cannot forward.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// newHTTPClient returns a client that takes nothing from the environment: no proxy, no certificate file, no cookie.
-func newHTTPClient(c Config, guard *networks.Guard) *http.Client {
+// newHTTPTransport returns one that takes nothing from the environment: no proxy, no certificate file.
+func newHTTPTransport(c Config, guard *networks.Guard) *http.Transport {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.Trust.pool, ServerName: c.ServerName}
 	if c.ClientCertificate != nil {
 		config.Certificates = []tls.Certificate{c.ClientCertificate.certificate}
 	}
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, ControlContext: guard.Control}
-	transport := &boundedTransport{http.Transport{
+	transport := &http.Transport{
 		Proxy:               nil,
 		DialContext:         dialer.DialContext,
 		TLSClientConfig:     config,
@@ -122,7 +143,7 @@ func newHTTPClient(c Config, guard *networks.Guard) *http.Client {
 		MaxIdleConnsPerHost:    8,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
-	}}
+	}
 	if proxy, err := url.Parse(c.Proxy); err == nil && c.Proxy != "" {
 		transport.Proxy = http.ProxyURL(proxy)
 		transport.OnProxyConnectResponse = checkTunnel
@@ -131,9 +152,5 @@ func newHTTPClient(c Config, guard *networks.Guard) *http.Client {
 			NetDialer: dialer, Config: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.Trust.pool},
 		}).DialContext
 	}
-	return &http.Client{
-		Transport: transport,
-		// A redirect could carry the token to another address. Vault redirects only where a standby cannot forward.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	return transport
 }

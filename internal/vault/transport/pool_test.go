@@ -12,9 +12,8 @@ import (
 
 func TestHTTPClientTakesNothingFromTheEnvironment(t *testing.T) {
 	g := NewWithT(t)
-	client := newHTTPClient(Config{Origin: "https://a", Trust: publicTrust()}, nil)
-	transport, ok := client.Transport.(*boundedTransport)
-	g.Expect(ok).To(BeTrue())
+	transport := newHTTPTransport(Config{Origin: "https://a", Trust: publicTrust()}, nil)
+	client := newHTTPClient(newConnections(clock.RealClock{}, func() *http.Transport { return transport }))
 	g.Expect(transport.Proxy).To(BeNil())
 	g.Expect(transport.TLSClientConfig.MinVersion).To(Equal(uint16(tls.VersionTLS12)))
 	g.Expect(transport.TLSClientConfig.InsecureSkipVerify).To(BeFalse())

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/heap"
+	"sallyport.dev/sallyport/internal/vault/transport/metering"
 )
 
 // responseMeta is what a response says beside its body.
@@ -31,6 +33,8 @@ type responseMeta struct {
 // roundTrip sends the request and decodes the response into out. It also tells whether any of it may have reached
 // Vault.
 func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta responseMeta, sent bool, err error) {
+	started := time.Now()
+	defer func() { c.count(r, meta, err, time.Since(started)) }()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var connected atomic.Bool
@@ -47,6 +51,7 @@ func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta response
 	if response == nil {
 		return responseMeta{}, connected.Load(), err
 	}
+	c.transport.breaker.Answered()
 	defer func() { _ = response.Body.Close() }()
 	// A response that is no success comes as an error too, which quotes the response; the response itself says all that
 	// is needed. Anything else is a response that broke off.
@@ -63,6 +68,18 @@ func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta response
 	return meta, true, c.readBody(ctx, cancel, r, response.Response, out)
 }
 
+// count tells metrics of a request.
+func (c *Conn) count(r Request, meta responseMeta, err error, took time.Duration) {
+	outcome := metering.OutcomeOf(meta.status)
+	switch standby := []int{http.StatusTooManyRequests, statusRecoverySecondary, statusPerformanceStandby}; {
+	case err != nil:
+		outcome = metering.OutcomeUnanswered
+	case r.Path == "sys/health" && slices.Contains(standby, meta.status): // a node that is well says so
+		outcome = metering.OutcomeSucceeded
+	}
+	metering.Count(c.subject.Namespace, c.transport.Origin, r.operation(), outcome, took)
+}
+
 const (
 	// smallBody is a body that is read whatever else there is, and what such a body may be decoded to likewise: most
 	// secrets are smaller. How many there are at a time, their callers bound.
@@ -70,8 +87,8 @@ const (
 	// maxHeap bounds what one response takes of the heap once it is decoded: several times what Vault's storages accept
 	// as one secret. A hostile body of maxResponse would take more than a hundred MiB.
 	maxHeap = 8 << 20
-	// decodingWeight is what a large response takes while it is decoded: the body, twice while its buffer grows, and what
-	// it is decoded to.
+	// decodingWeight is what a large response takes while it is decoded: the body, twice while its buffer grows, and
+	// what it is decoded to.
 	decodingWeight = 2*maxResponse + maxHeap
 	// bodyTime is how long the rest of a large body may take, for which others wait.
 	bodyTime = 5 * time.Second
@@ -131,7 +148,7 @@ func (c *Conn) client(r Request) *vaultapi.Client {
 	if namespace == "" {
 		namespace = c.namespace
 	}
-	if namespace == "" {
+	if namespace == "" || namespace == RootNamespace {
 		return c.transport.api
 	}
 	return c.transport.api.WithNamespace(namespace)

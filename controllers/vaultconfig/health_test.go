@@ -1,0 +1,141 @@
+package vaultconfig
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/test/builder"
+)
+
+// reconciled returns a look at a VaultConfig of a server, and what it left in status.
+func reconciled(t *testing.T, answer http.HandlerFunc) func() (ctrl.Result, *v1alpha1.VaultConfigStatus) {
+	t.Helper()
+	g := NewWithT(t)
+	server := httptest.NewServer(answer)
+	t.Cleanup(server.Close)
+	scheme := runtime.NewScheme()
+	g.Expect(corev1.AddToScheme(scheme)).To(Succeed())
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	config := builder.VaultConfig("shop", "main", builder.WithURL(server.URL), func(c *v1alpha1.VaultConfig) { c.UID = "config" })
+	secret := builder.TokenSecret("shop", config.Spec.Auth.Token.SecretKeyRef.Name, "token")
+	objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(config, secret).WithStatusSubresource(config).Build()
+	sessions, err := session.NewSessions(session.Options{Reader: objects, AllowedURLs: []string{server.URL}})
+	g.Expect(err).NotTo(HaveOccurred())
+	r := NewReconciler(objects, sessions, events.NewFakeRecorder(100), clock.RealClock{})
+	return func() (ctrl.Result, *v1alpha1.VaultConfigStatus) {
+		result, _ := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(config)})
+		found := &v1alpha1.VaultConfig{}
+		g.Expect(objects.Get(t.Context(), client.ObjectKeyFromObject(config), found)).To(Succeed())
+		return result, &found.Status
+	}
+}
+
+func TestAVaultWhoseLoginHangsKeepsNoWorkerAtTheFirstLook(t *testing.T) {
+	t.Parallel() // the time is real
+	g := NewWithT(t)
+	look := reconciled(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/sys/health" {
+			<-r.Context().Done()
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"initialized":true,"version":"1.21.1"}`))
+	})
+	began := time.Now()
+	result, status := look()
+	g.Expect(time.Since(began)).To(BeNumerically("<", 2*shortWait))
+	g.Expect(result.RequeueAfter).To(Equal(resultPause))
+	g.Expect(status.Conditions).To(BeEmpty())
+	_, status = look()
+	g.Expect(time.Since(began)).To(BeNumerically("~", 10*time.Second, 2*time.Second), "the next one waits for the login that is under way")
+	g.Expect(meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonVaultUnreachable))
+}
+
+// TestAVaultWhoseHealthHangsKeepsNoWorker: when a leader starts, all VaultConfigs are looked at, and whoever comes
+// after the Vaults that hang would wait for them.
+func TestAVaultWhoseHealthHangsKeepsNoWorker(t *testing.T) {
+	t.Parallel() // the time is real
+	g := NewWithT(t)
+	look := reconciled(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	start := time.Now()
+	for {
+		began := time.Now()
+		result, status := look()
+		g.Expect(time.Since(began)).To(BeNumerically("<", 2*shortWait))
+		ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+		if ready != nil {
+			g.Expect(ready.Reason).To(Equal(v1alpha1.ReasonVaultUnreachable))
+			g.Expect(ready.Message).To(ContainSubstring("time-out after 5s"))
+			break
+		}
+		g.Expect(result.RequeueAfter).To(Equal(resultPause))
+		g.Expect(time.Since(start)).To(BeNumerically("<", 10*time.Second), "in the end it is said")
+		time.Sleep(result.RequeueAfter)
+	}
+}
+
+func TestHealthThatIsHiddenIsNotBad(t *testing.T) {
+	// What Vault's own answers to requests with a token look like, behind a front end that keeps sys/ to itself.
+	const token = `{"request_id":"1","data":{"ttl":3600,"creation_ttl":3600,"renewable":true,"expire_time":"2099-01-01T00:00:00Z","policies":["app"]}}`
+	page := func(status int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte("<html>"))
+		}
+	}
+	answers := func(status int, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(body))
+		}
+	}
+	for name, test := range map[string]struct {
+		sys, login       http.HandlerFunc
+		reason, sentence string
+		reachable        bool
+	}{
+		"a page that forbids it, and a login that works": {page(403), answers(200, token), v1alpha1.ReasonSucceeded, "not known", true},
+		"JSON of its own that forbids it":                {answers(403, `{"errors":["no"]}`), answers(200, token), v1alpha1.ReasonSucceeded, "not known", true},
+		"nothing there":                                  {page(404), answers(200, token), v1alpha1.ReasonSucceeded, "not known", true},
+		"a login page": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/sso", http.StatusFound) },
+			answers(200, token), v1alpha1.ReasonSucceeded, "not known", true},
+		"a page for everything":           {page(404), page(404), v1alpha1.ReasonVaultUnreachable, "not as Vault does", false},
+		"a Vault that does not serve":     {page(404), answers(503, `{"errors":["Vault is sealed"]}`), v1alpha1.ReasonVaultError, "503", false},
+		"a front end that does not reach": {page(502), answers(200, token), v1alpha1.ReasonVaultUnreachable, "502", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			look := reconciled(t, func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasPrefix(r.URL.Path, "/v1/sys/") {
+					test.sys(w, r)
+					return
+				}
+				test.login(w, r)
+			})
+			_, status := look()
+			ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+			g.Expect(ready.Reason).To(Equal(test.reason), ready.Message)
+			g.Expect(ready.Message).To(ContainSubstring(test.sentence))
+			g.Expect(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)).To(Equal(test.reachable))
+			g.Expect(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReachable)).To(Equal(test.reachable))
+			g.Expect(status.Vault).To(BeNil())
+		})
+	}
+}
