@@ -37,7 +37,7 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonVaultUnreachable: {
 		code:    codes.Unavailable,
 		classes: []Class{ClassTransient, ClassWaiting},
-		meaning: "no answer: connection refused, time-out, unknown host, or an answer that is not Vault's (a proxy's page, a redirect), or `spec.proxy` does not lead there",
+		meaning: "no answer: connection refused, time-out, unknown host, or an answer that is not Vault's (a proxy's page, a redirect), or `spec.proxy` does not lead there. \"Not sent\": nothing at all is answered, not even `sys/health`, and one request every 5 seconds finds out whether that is still so",
 		cure:    "check `spec.url` and `spec.proxy` of the VaultConfig, network and network policies between controller and Vault",
 		retry:   "by itself; for a redirect or a server that speaks https, when the address is right",
 	},

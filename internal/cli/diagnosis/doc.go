@@ -57,7 +57,9 @@ type Inspection struct {
 }
 
 // New returns an inspection that reads with objects.
-func New(objects client.Reader, now time.Time) *Inspection { return &Inspection{objects: objects, now: now} }
+func New(objects client.Reader, now time.Time) *Inspection {
+	return &Inspection{objects: objects, now: now}
+}
 
 // Diagnose follows what key names from there to Vault.
 func (i *Inspection) Diagnose(ctx context.Context, kind Kind, key client.ObjectKey) (*Diagnosis, error) {
@@ -97,7 +99,9 @@ func (i *Inspection) visit(step *Step, on ...func() (*Step, error)) (*Step, erro
 
 func (i *Inspection) age(of *metav1.Time) string { return duration.HumanDuration(i.now.Sub(of.Time)) }
 
-func healthy(message string) health.Health { return health.Health{State: health.Healthy, Message: message} }
+func healthy(message string) health.Health {
+	return health.Health{State: health.Healthy, Message: message}
+}
 
 func degraded(reason, format string, args ...any) health.Health {
 	return health.Health{State: health.Degraded, Reason: reason, Message: fmt.Sprintf(format, args...)}
