@@ -30,6 +30,11 @@ build: ## Build bin/sallyport, a static binary.
 	@mkdir -p bin
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sallyport .
 
+.PHONY: build-plugin
+build-plugin: ## Build bin/kubectl-sallyport, kubectl's plugin; put it into the PATH.
+	@mkdir -p bin
+	@go build -trimpath -ldflags '-s -w -X sallyport.dev/sallyport/internal/cli.version=$(VERSION)' -o bin/kubectl-sallyport ./cmd/kubectl-sallyport
+
 .PHONY: image
 image: build ## Build the container image from the binary that `make build` made, without a registry.
 	@hack/image.sh $(IMAGE)

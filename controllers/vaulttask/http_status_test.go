@@ -5,6 +5,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,7 +24,7 @@ import (
 
 // TestWhatEachStatusOfVaultMeans holds every status that Vault documents, and those that front ends answer in its place,
 // against what it means: to a Connection, which only reads, by reason and class, and to a task's write: refused for
-// good, not done and waited for, or done perhaps.
+// good, not done and waited for, or done perhaps. The docs say the same.
 func TestWhatEachStatusOfVaultMeans(t *testing.T) {
 	const (
 		ends, waits, unknown = "ends", "waits", "unknown"
@@ -36,6 +41,9 @@ func TestWhatEachStatusOfVaultMeans(t *testing.T) {
 		overloaded = "request path: rate limit quota exceeded"
 		noState    = "required index state not present"
 	)
+	says := map[string]string{ends: "ends", waits: "not done; ", unknown: "may have been done"}
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "reference", "reasons.md"))
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	for _, test := range []struct {
 		status  int
 		text    string
@@ -102,6 +110,8 @@ func TestWhatEachStatusOfVaultMeans(t *testing.T) {
 				g.Expect(fault.From(err).Class).To(Equal(test.class), "%v", err)
 			}
 			g.Expect(fault.OutcomeUnknown(read)).To(BeFalse(), "a read leaves nothing behind")
+			g.Expect(rowsOf(string(page), test.status)).To(ContainElement(And(
+				ContainSubstring("`"+test.reason+"`"), ContainSubstring(says[test.outcome]))), "the docs")
 
 			task := builder.VaultTask("shop", "rotate", v1alpha1.OperationWrite, "db")
 			waitsFor := (&attempt{called: true, task: task}).classify(write)
@@ -111,6 +121,26 @@ func TestWhatEachStatusOfVaultMeans(t *testing.T) {
 			}
 		})
 	}
+}
+
+// rowsOf are the rows of a status in the docs.
+func rowsOf(page string, status int) (rows []string) {
+	_, section, _ := strings.Cut(page, "\n### What an HTTP status means\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var others []string
+	for row := range strings.Lines(section) {
+		statuses, meaning, _ := strings.Cut(strings.TrimPrefix(row, "| "), " | ")
+		switch {
+		case slices.Contains(strings.Split(statuses, ", "), strconv.Itoa(status)):
+			rows = append(rows, meaning)
+		case statuses == fmt.Sprintf("other %dxx", status/100), statuses == "other 5xx" && status >= 600:
+			others = append(others, meaning)
+		}
+	}
+	if rows == nil {
+		return others
+	}
+	return rows
 }
 
 // alwaysAnswered is a way to a server that answers everything with one status, and that of a Vault which is well to
