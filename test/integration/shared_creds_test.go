@@ -24,8 +24,12 @@ func terraformCloud() (url string, current func() string) {
 	token := ""
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/vnd.api+json")
-		if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/authentication-token") {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/ping"):
 			w.WriteHeader(http.StatusNoContent)
+			return
+		case r.Method != http.MethodPost:
+			_, _ = fmt.Fprint(w, `{"data":{"id":"shop","type":"organizations","attributes":{"name":"shop"}}}`)
 			return
 		}
 		mu.Lock()
