@@ -17,13 +17,14 @@ func TestWhatIsCalledCredsButMakesNothingIsComparedByItsContent(t *testing.T) {
 	var reads atomic.Int64
 	e := hostileEngine(t, func(path string) string {
 		if path == "engine/creds/leased" {
-			return fmt.Sprintf(`{"request_id":"r","lease_id":"%s/%d","lease_duration":60,"data":{"token":"t"}}`, path, reads.Load())
+			return `{"request_id":"r","lease_id":"engine/creds/leased/1","lease_duration":60,"data":{"token":"t"}}`
 		}
 		reads.Add(1)
 		return fmt.Sprintf(`{"request_id":"r","data":{"username":"app","password":"p%d"}}`, password.Load())
 	})
-	connection := builder.Connection("shop", "db",
-		map[string]any{"username": "vault.secret(ad.username)", "password": "vault.secret(ad.password)", "token": "vault.secret(own.token)"},
+	connection := builder.Connection("shop", "db", map[string]any{
+		"username": "vault.secret(ad.username)", "password": "vault.secret(ad.password)", "token": "vault.secret(own.token)",
+	},
 		builder.WithSecrets(builder.VaultSecret("ad", "creds/app"), builder.VaultSecret("own", "creds/leased")),
 		builder.WithShortestRefresh, func(c *v1alpha1.Connection) {
 			for i := range c.Spec.VaultSecrets {
@@ -62,7 +63,9 @@ func TestWhatIsCalledCredsButMakesNothingIsComparedByItsContent(t *testing.T) {
 	g.Expect(rotated.Issued).To(BeEmpty(), "the volume goes on with what it holds")
 	g.Expect(rotated.Revision).NotTo(Equal(resolved.Revision))
 
-	other := hostileEngine(t, func(string) string { return `{"request_id":"r","data":{"username":"app","password":"p1","token":"t"}}` })
+	other := hostileEngine(t, func(string) string {
+		return `{"request_id":"r","data":{"username":"app","password":"p1","token":"t"}}`
+	})
 	elsewhere, err := other.Resolve(t.Context(), connection, Volume{Revision: rotated.Revision})
 	g.Expect(err).NotTo(HaveOccurred(), "a replica that has not seen it yet finds out by itself")
 	g.Expect(elsewhere.Issued).To(BeEmpty())

@@ -17,8 +17,8 @@ import (
 	"sallyport.dev/sallyport/test/env"
 )
 
-// terraformCloud answers what Vault's terraform engine asks for the token of an organisation, of which there is one at a
-// time. It returns what that is now.
+// terraformCloud answers what Vault's terraform engine asks for the token of an organisation, which has one at a time. It
+// returns what that is now.
 func terraformCloud() (url string, current func() string) {
 	var mu sync.Mutex
 	token := ""
@@ -58,8 +58,8 @@ var _ = Describe("A Connection with a path that is called creds, and makes nothi
 		namespace := newNamespace()
 		tokenSecret(namespace, env.TokenOptions{Policies: []string{"terraform-shared"}})
 		create(vault.Config(namespace, "main"))
-		c := builder.Connection(namespace, "terraform", map[string]any{"token": "vault.secret(token)"}, builder.WithSecret("creds/shop"),
-			builder.WithShortestRefresh, func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].EnginePath = engine })
+		c := builder.Connection(namespace, "terraform", map[string]any{"token": "vault.secret(token)"},
+			builder.WithSecret("creds/shop"), builder.WithShortestRefresh, func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].EnginePath = engine })
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		caller := newCaller(replica)
@@ -75,7 +75,10 @@ var _ = Describe("A Connection with a path that is called creds, and makes nothi
 		vault.Create(engine + "/rotate-role/shop")
 		Expect(current()).NotTo(Equal(former))
 		for _, v := range []*leasedVolume{one, two} {
-			Eventually(func() string { Expect(v.resolve(caller)).To(Succeed()); return v.files["token"] }).Should(Equal(current()))
+			Eventually(func(g Gomega) {
+				g.Expect(v.resolve(caller)).To(Succeed())
+				g.Expect(v.files["token"]).To(Equal(current()))
+			}).Should(Succeed())
 		}
 	})
 })

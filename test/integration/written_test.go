@@ -50,7 +50,8 @@ func certificateRequest() string {
 	GinkgoHelper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	Expect(err).NotTo(HaveOccurred())
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{"a.example.com"}}, key)
+	template := &x509.CertificateRequest{DNSNames: []string{"a.example.com"}}
+	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
 	Expect(err).NotTo(HaveOccurred())
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
 }
@@ -73,7 +74,9 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 		vault.Create(transit + "/keys/shop")
 		vault.Mount("ssh-written", "ssh")
 		DeferCleanup(func() { vault.Unmount("ssh-written") })
-		vault.Write(pki+"/roles/signed", map[string]any{"allow_any_name": true, "key_type": "any", "not_before_duration": "1s"})
+		vault.Write(pki+"/roles/signed", map[string]any{
+			"allow_any_name": true, "key_type": "any", "not_before_duration": "1s",
+		})
 		vault.Mount("ssh-ca", "ssh")
 		DeferCleanup(func() { vault.Unmount("ssh-ca") })
 		vault.Write("ssh-ca/config/ca", map[string]any{"generate_signing_key": true})
@@ -144,7 +147,10 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 			Expect(v.resolve(caller)).To(Succeed())
 			Expect(v.files["certificate"]).To(Equal(former), "while most of its life is to come")
 			Expect(v.after).To(BeNumerically("<=", 8*time.Second), "the volume is told to come back before it ends")
-			Eventually(func() string { Expect(v.resolve(caller)).To(Succeed()); return v.files["certificate"] }).ShouldNot(Equal(former))
+			Eventually(func(g Gomega) {
+				g.Expect(v.resolve(caller)).To(Succeed())
+				g.Expect(v.files["certificate"]).NotTo(Equal(former))
+			}).Should(Succeed())
 			Expect(time.Since(began)).To(BeNumerically("<", 12*time.Second), "before it ends")
 			Expect(caller.release(v.leases)).To(Succeed())
 		},

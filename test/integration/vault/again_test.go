@@ -119,7 +119,8 @@ var _ = Describe("A credential that works again", func() {
 			"lockout_threshold": "3", "lockout_counter_reset_duration": "15m", "lockout_duration": lock.String(),
 		})
 		for range 3 {
-			_, err := server.Client().Logical().Write("auth/"+w.mount+"/login/bob", map[string]any{"password": canary + "another's"})
+			guess := map[string]any{"password": canary + "another's"}
+			_, err := server.Client().Logical().Write("auth/"+w.mount+"/login/bob", guess)
 			Expect(err).To(HaveOccurred())
 		}
 		ends := time.Now().Add(lock)
