@@ -32,9 +32,9 @@ import (
 const healthInterval = 30 * time.Second
 
 const (
-	// shortWait is how long a worker waits for sys/health, and at the first look at a VaultConfig for the login. What takes
-	// longer goes on without it, so that Vaults that hang do not keep the first looks at others waiting, which all come at
-	// once when a leader starts.
+	// shortWait is how long a worker waits for sys/health, and at the first look at a VaultConfig for the login. What
+	// takes longer goes on without it, so that Vaults that hang do not keep the first looks at others waiting, which all
+	// come at once when a leader starts.
 	shortWait = 500 * time.Millisecond
 	// resultPause is when to ask for the result of what took longer. That of sys/health stands for longer.
 	resultPause = 2 * time.Second
