@@ -23,7 +23,8 @@ NODE=("${ENVTEST[@]}" kubelet kube-controller-manager kube-scheduler kube-proxy 
 CODEGEN=(controller-gen buf protoc-gen-go protoc-gen-go-grpc)
 AGE=(age age-keygen)
 RELEASE=(helm registry)
-ALL=("${NODE[@]}" "${CODEGEN[@]}" golangci-lint actionlint argocd "${AGE[@]}" "${RELEASE[@]}")
+PROMETHEUS=(prometheus promtool)
+ALL=("${NODE[@]}" "${CODEGEN[@]}" golangci-lint actionlint argocd "${AGE[@]}" "${RELEASE[@]}" "${PROMETHEUS[@]}")
 
 # module_version MODULE_DIR MODULE prints the version that MODULE_DIR/go.mod pins.
 module_version() { awk -v m="$2" '{ sub(/^require[ \t]+/, ""); if ($1 == m) { print $2; exit } }' "$1/go.mod"; }
@@ -63,6 +64,9 @@ describe() {
     registry)
       describe_helper registry github.com/distribution/distribution/v3 cmd/registry
       COST='about 2 minutes' ;;
+    prometheus | promtool)
+      describe_helper prometheus github.com/prometheus/prometheus "cmd/$1"
+      COST='about 5 minutes; the two share most of it' ;;
     release)
       MODULE_DIR=$TOOLS_DIR/release PACKAGE=. VERSION=devel ;;
     actionlint)

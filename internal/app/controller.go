@@ -7,6 +7,7 @@ import (
 	"net"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -32,10 +33,12 @@ import (
 	"sallyport.dev/sallyport/controllers/vaulttask"
 	"sallyport.dev/sallyport/internal/abridged"
 	"sallyport.dev/sallyport/internal/lease"
+	"sallyport.dev/sallyport/internal/objectmetrics"
 	"sallyport.dev/sallyport/internal/resolver"
 	"sallyport.dev/sallyport/internal/resolver/server"
 	"sallyport.dev/sallyport/internal/resolver/usage"
 	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/internal/vault/transport/metering"
 	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
 
@@ -74,14 +77,7 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 	}
 	sessions, err := session.NewSessions(session.Options{
 		Reader: mgr.GetAPIReader(), Kubernetes: clients, Clock: clk, Networks: guard,
-		AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs, Leading: func() bool {
-			select {
-			case <-mgr.Elected():
-				return true
-			default:
-				return false
-			}
-		},
+		AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs, Leading: leading(mgr),
 	})
 	if err != nil {
 		return nil, err
@@ -118,6 +114,18 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 		}
 	}
 	return mgr, nil
+}
+
+// leading tells whether this replica runs the controllers.
+func leading(mgr manager.Manager) func() bool {
+	return func() bool {
+		select {
+		case <-mgr.Elected():
+			return true
+		default:
+			return false
+		}
+	}
 }
 
 func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, error) {
@@ -222,10 +230,6 @@ func addResolver(
 	sessions *session.Sessions, engine *resolver.Engine, log logr.Logger,
 ) error {
 	clk := clock.RealClock{}
-	err := errors.Join(server.RegisterMetrics(metrics.Registry), lease.RegisterMetrics(metrics.Registry))
-	if err != nil {
-		return fmt.Errorf("registering the resolver's metrics: %w", err)
-	}
 	certificate, err := server.NewServingCertificate(options.PodName, net.ParseIP(options.PodIP), clk)
 	if err != nil {
 		return err
@@ -244,6 +248,9 @@ func addResolver(
 		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions,
 		Secrets: clients.CoreV1().Secrets(options.PodNamespace), Clock: clk, Log: log,
 	})
+	if err := registerMetrics(metrics.Registry, mgr.GetCache(), leading(mgr), leases, volumes); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
 	for _, runnable := range []manager.Runnable{
 		server.New(server.Options{
 			Engine: engine, Connections: mgr.GetClient(), Authorizer: authorizer, Leases: leases, Volumes: volumes,
@@ -266,4 +273,13 @@ func addResolver(
 		return err
 	}
 	return mgr.AddHealthzCheck("ping", healthz.Ping)
+}
+
+func registerMetrics(
+	registry prometheus.Registerer, objects client.Reader, leading func() bool, leases *lease.Manager, volumes *usage.VolumeTracker,
+) error {
+	return errors.Join(
+		server.RegisterMetrics(registry), lease.RegisterMetrics(registry, leases), usage.RegisterMetrics(registry, volumes),
+		metering.RegisterMetrics(registry), objectmetrics.RegisterMetrics(registry, objects, leading),
+	)
 }

@@ -37,7 +37,7 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonVaultUnreachable: {
 		code:    codes.Unavailable,
 		classes: []Class{ClassTransient, ClassWaiting},
-		meaning: "no answer: connection refused, time-out, unknown host, or an answer that is not Vault's (a proxy's page, a redirect), or `spec.proxy` does not lead there",
+		meaning: "no answer: connection refused, time-out, unknown host, or an answer that is not Vault's (a proxy's page, a redirect), or `spec.proxy` does not lead there. \"Not sent\": nothing at all is answered, not even `sys/health`, and one request every 5 seconds finds out whether that is still so",
 		cure:    "check `spec.url` and `spec.proxy` of the VaultConfig, network and network policies between controller and Vault",
 		retry:   "by itself; for a redirect or a server that speaks https, when the address is right",
 	},
@@ -411,3 +411,6 @@ func (f *Fault) PassesByItself() bool {
 
 // Conclusive tells whether the fault says what became of an effect, or that this cannot be found out.
 func (f *Fault) Conclusive() bool { return reasons[f.Reason].conclusive }
+
+// Cure returns what the reference says cures a reason, in Markdown; empty if there is no such reason or nothing to cure.
+func Cure(reason string) string { return reasons[reason].cure }

@@ -24,9 +24,21 @@ var leases = prometheus.NewCounterVec(prometheus.CounterOpts{
 
 // RegisterMetrics adds the metrics of leases to a registry. A registry that has them already is left as it is, as when
 // one process runs several replicas.
-func RegisterMetrics(registry prometheus.Registerer) error {
-	if err := registry.Register(leases); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
-		return err
+func RegisterMetrics(registry prometheus.Registerer, m *Manager) error {
+	for _, collector := range []prometheus.Collector{
+		leases,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sallyport_leases_pending",
+			Help: "Leases that this replica handed over and that no volume has come back with yet.",
+		}, func() float64 { return float64(m.pending.length()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sallyport_leases_owed",
+			Help: "Leases that nobody has any more and that this replica has yet to revoke.",
+		}, func() float64 { return float64(m.queue.length()) }),
+	} {
+		if err := registry.Register(collector); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
+			return err
+		}
 	}
 	return nil
 }

@@ -84,6 +84,13 @@ func (p *pendingLeases) add(v Volume, leases []Lease, now time.Time) (forgotten 
 	return forgotten
 }
 
+// length is how many leases are pending.
+func (p *pendingLeases) length() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.counts.All()
+}
+
 // before returns the volumes whose leases have been pending since before a time.
 func (p *pendingLeases) before(limit time.Time) []pendingVolume {
 	p.mu.Lock()

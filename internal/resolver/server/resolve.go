@@ -58,6 +58,7 @@ func (s *Server) Resolve(
 		return nil, err
 	}
 	s.volumes.Served(key, volume, resolved.Versions, resolved.RefreshAfter)
+	s.volumes.Leased(key, volume, len(leases.Leases), leases.NextAction())
 	response = &resolverv1.ResolveResponse{
 		Revision:       resolved.Revision,
 		Unchanged:      resolved.Unchanged,

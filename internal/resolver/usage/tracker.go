@@ -44,6 +44,10 @@ type trackedVolume struct {
 	refreshed time.Time
 	until     time.Time
 	versions  *heldVersions
+	// leases that it held when it was served, and when the first of them is to be renewed, replaced or revoked; zero:
+	// never. asked is when it asked last, in vain or not.
+	leases     int
+	due, asked time.Time
 }
 
 // heldVersions are those of secrets by path, shared by volumes that hold the same; nil if they found no room.
@@ -84,7 +88,16 @@ func (t *VolumeTracker) Served(
 	}
 	now := t.clock.Now()
 	t.connections[connection][id] = &trackedVolume{
-		refreshed: now, until: now.Add(refreshAfter + mountGrace), versions: held,
+		refreshed: now, until: now.Add(refreshAfter + mountGrace), versions: held, asked: now,
+	}
+}
+
+// Leased records how many leases a volume holds that was served, and when something is to be done for one; zero: never.
+func (t *VolumeTracker) Leased(connection types.NamespacedName, id VolumeID, leases int, due time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if volume := t.connections[connection][id]; volume != nil {
+		volume.leases, volume.due = leases, due
 	}
 }
 
@@ -126,7 +139,8 @@ func (t *VolumeTracker) Failed(connection types.NamespacedName, id VolumeID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if volume := t.connections[connection][id]; volume != nil {
-		volume.until = t.clock.Now().Add(mountGrace)
+		volume.asked = t.clock.Now()
+		volume.until = volume.asked.Add(mountGrace)
 	}
 }
 

@@ -75,3 +75,32 @@ func TestVersionsThatVolumesHoldAreBounded(t *testing.T) {
 	g.Expect(tracker.room.Inside("greedy") + tracker.room.Inside("victim")).To(BeZero())
 	g.Expect(tracker.newest).To(BeEmpty())
 }
+
+func TestLeasesThatAreHeldAndDue(t *testing.T) {
+	g := NewWithT(t)
+	clk := testingclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	tracker := NewVolumeTracker(clk)
+	count := func(wantHeld, wantDue int, what string) {
+		t.Helper()
+		held, due := tracker.leases()
+		g.Expect([]int{held, due}).To(Equal([]int{wantHeld, wantDue}), what)
+	}
+	one, other, never := NewVolumeID("a", nil), NewVolumeID("b", nil), NewVolumeID("c", nil)
+	for id, due := range map[VolumeID]time.Time{one: clk.Now().Add(time.Minute), other: clk.Now().Add(time.Hour), never: {}} {
+		tracker.Served(db, id, nil, 2*time.Hour)
+		tracker.Leased(db, id, 2, due)
+	}
+	tracker.Leased(db, NewVolumeID("unknown", nil), 2, clk.Now())
+	count(6, 0, "held")
+	clk.SetTime(clk.Now().Add(time.Minute + time.Second))
+	count(6, 1, "one is due")
+	clk.SetTime(clk.Now().Add(askedLately))
+	count(6, 0, "its volume asks another replica")
+	tracker.Failed(db, one)
+	count(6, 1, "its volume asks in vain")
+	tracker.Served(db, one, nil, 2*time.Hour)
+	tracker.Leased(db, one, 1, clk.Now().Add(time.Minute))
+	count(5, 0, "it was renewed")
+	clk.SetTime(clk.Now().Add(3 * time.Hour))
+	count(0, 0, "volumes that do not ask")
+}

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"encoding/pem"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -232,5 +233,29 @@ func TestConnectionsAreGivenUp(t *testing.T) {
 			}
 			g.Expect(server.connected() == 2).To(Equal(test.renews), "%d connections", server.connected())
 		})
+	}
+}
+
+// TestAConnectionWhoseOtherEndVanishedHidesNoVault: whatever goes over it hangs, sys/health too, and Vault is well.
+func TestAConnectionWhoseOtherEndVanishedHidesNoVault(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	server := newFront(t)
+	conn := server.conn(t, NewPool(time.Second, clock.RealClock{}, nil), "", 4*time.Second)
+	_, err := call(t, conn, http.MethodGet, "secret/data/a")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(server.connected()).To(Equal(1))
+	server.mu.Lock()
+	vanished := maps.Clone(server.connections)
+	server.mu.Unlock()
+	server.hang(func(r *http.Request) bool { return vanished[r.RemoteAddr] })
+
+	_, err = conn.Health(t.Context(), "us")
+	g.Expect(err).To(HaveOccurred())
+	g.Expect(conn.transport.breaker.Open()).To(BeTrue())
+	for range 3 {
+		took, err := call(t, conn, http.MethodPost, "secret/data/a")
+		g.Expect(err).NotTo(HaveOccurred(), "it goes another way")
+		g.Expect(took).To(BeNumerically("<", prompt))
 	}
 }

@@ -93,7 +93,8 @@ func (c *Conn) askHealth(ctx context.Context) *healthResult {
 	} else {
 		look.Answered()
 	}
-	if slices.Contains(servesOthers, result.status) {
+	// A connection over which there is no answer may be what is broken, and not Vault: the next look shows.
+	if slices.Contains(servesOthers, result.status) || result.timedOut() && result.sent {
 		c.transport.connections.renew()
 	}
 	return result

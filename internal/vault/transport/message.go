@@ -66,6 +66,29 @@ func (r Request) hasEffect() bool { return r.Method != http.MethodGet }
 // isTokenRenewal tells the requests that keep a token alive.
 func (r Request) isTokenRenewal() bool { return r.Path == "auth/token/renew-self" }
 
+// operation is what metrics call it: one of a closed list, whatever the path is.
+func (r Request) operation() string {
+	switch path := r.Path; {
+	case path == "sys/health":
+		return "health"
+	case r.isTokenRenewal():
+		return "renew_token"
+	case path == "auth/token/revoke-self":
+		return "revoke_token"
+	case path == "sys/leases/renew":
+		return "renew_lease"
+	case path == "sys/leases/revoke":
+		return "revoke_lease"
+	case strings.HasPrefix(path, "auth/") && r.Token == nil:
+		return "login"
+	case r.Method == http.MethodGet:
+		return "read"
+	case r.Method == http.MethodDelete:
+		return "delete"
+	}
+	return "write"
+}
+
 // isRenewal tells the requests that keep a token or a lease alive.
 func (r Request) isRenewal() bool { return r.isTokenRenewal() || r.Path == "sys/leases/renew" }
 

@@ -15,6 +15,7 @@ import (
 	"sallyport.dev/sallyport/internal/heap"
 	"sallyport.dev/sallyport/internal/shares"
 	"sallyport.dev/sallyport/internal/vault/transport/breaker"
+	"sallyport.dev/sallyport/internal/vault/transport/metering"
 	"sallyport.dev/sallyport/internal/vault/transport/networks"
 )
 
@@ -105,6 +106,11 @@ func (p *Pool) Keep(used map[*Transport]bool) {
 			t.connections.CloseIdleConnections()
 		}
 	}
+	origins := map[string]bool{}
+	for key := range p.byKey {
+		origins[key.origin] = true
+	}
+	metering.Keep(func(origin string) bool { return origins[origin] })
 }
 
 // healthTimeout bounds a look at sys/health, for which Vault asks neither an engine nor its storage.

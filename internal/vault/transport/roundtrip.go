@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/heap"
+	"sallyport.dev/sallyport/internal/vault/transport/metering"
 )
 
 // responseMeta is what a response says beside its body.
@@ -31,6 +33,8 @@ type responseMeta struct {
 // roundTrip sends the request and decodes the response into out. It also tells whether any of it may have reached
 // Vault.
 func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta responseMeta, sent bool, err error) {
+	started := time.Now()
+	defer func() { c.count(r, meta, err, time.Since(started)) }()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var connected atomic.Bool
@@ -62,6 +66,18 @@ func (c *Conn) roundTrip(ctx context.Context, r Request, out any) (meta response
 		return meta, true, nil
 	}
 	return meta, true, c.readBody(ctx, cancel, r, response.Response, out)
+}
+
+// count tells metrics of a request.
+func (c *Conn) count(r Request, meta responseMeta, err error, took time.Duration) {
+	outcome := metering.OutcomeOf(meta.status)
+	switch standby := []int{http.StatusTooManyRequests, statusRecoverySecondary, statusPerformanceStandby}; {
+	case err != nil:
+		outcome = metering.OutcomeUnanswered
+	case r.Path == "sys/health" && slices.Contains(standby, meta.status): // a node that is well says so
+		outcome = metering.OutcomeSucceeded
+	}
+	metering.Count(c.subject.Namespace, c.transport.Origin, r.operation(), outcome, took)
 }
 
 const (
