@@ -16,6 +16,7 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/requeue"
 	"sallyport.dev/sallyport/internal/shares"
+	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
 // renewalsAtATime bounds how many tokens of one namespace are renewed at one Vault at a time. At 5 ms each that is more
@@ -133,7 +134,8 @@ func (r *renewals) inTurn(ctx context.Context, due *renewal) error {
 	release, err := r.lanes.Acquire(ctx, due.lane, 1)
 	if err != nil {
 		return fault.Transient(v1alpha1.ReasonVaultUnreachable,
-			"%d renewals of this namespace's tokens hang at %s, and this one waits for them", renewalsAtATime, due.lane.url)
+			"%d renewals of this namespace's tokens hang at %s, and this one waits for them", renewalsAtATime, due.lane.url).
+			WithRemedy(transport.CheckSpeed)
 	}
 	defer release()
 	return due.session.Renew(ctx)

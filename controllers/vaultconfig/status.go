@@ -61,6 +61,15 @@ func (o observation) report(s *v1alpha1.VaultConfigStatus, config *v1alpha1.Vaul
 	o.reportReady(s, config)
 }
 
+// toldByReady is the fault for a condition beside Ready, which has the sentence: kubectl describe would repeat it as often
+// as there are conditions. Of a disabled VaultConfig, which has no Ready, it is told here.
+func (o observation) toldByReady(f *fault.Fault) *fault.Fault {
+	if !o.enabled {
+		return f
+	}
+	return &fault.Fault{Reason: f.Reason, Class: f.Class, Problem: "the condition Ready says why"}
+}
+
 // reportLimits tells the limits of a credential before they bite, and what to do about them.
 func (o observation) reportLimits(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
 	if o.healthErr != nil || o.authErr != nil {
@@ -97,7 +106,7 @@ func (o observation) limit() (reason, sentence string) {
 
 func (o observation) reportReachable(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
 	if o.healthErr != nil {
-		status.False(&s.Conditions, config.Generation, v1alpha1.ConditionReachable, o.healthErr)
+		status.False(&s.Conditions, config.Generation, v1alpha1.ConditionReachable, o.toldByReady(o.healthErr))
 		if o.healthErr.Reason != v1alpha1.ReasonVaultSealed {
 			s.Vault = nil
 			return
@@ -128,10 +137,10 @@ func (o observation) reportAuthenticated(s *v1alpha1.VaultConfigStatus, config *
 		// Whether the token is still good cannot be known; what was known last is kept, so that a blip does not look
 		// like a rejected credential.
 		if meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionAuthenticated) == nil {
-			status.Unknown(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, o.healthErr)
+			status.Unknown(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, o.toldByReady(o.healthErr))
 		}
 	case o.authErr != nil:
-		status.False(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, o.authErr)
+		status.False(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated, o.toldByReady(o.authErr))
 	case o.workload:
 		status.Unknown(&s.Conditions, config.Generation, v1alpha1.ConditionAuthenticated,
 			fault.Waiting(v1alpha1.ReasonWorkloadIdentity,
@@ -206,7 +215,7 @@ func (o observation) reportRenewing(s *v1alpha1.VaultConfigStatus, config *v1alp
 	case o.healthErr != nil:
 		return
 	case o.authErr != nil:
-		status.Unknown(&s.Conditions, config.Generation, v1alpha1.ConditionRenewing, o.authErr)
+		status.Unknown(&s.Conditions, config.Generation, v1alpha1.ConditionRenewing, o.toldByReady(o.authErr))
 		return
 	case o.workload:
 		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionRenewing)

@@ -144,6 +144,35 @@ func TestReport(t *testing.T) {
 	}
 }
 
+func TestALongSentenceIsToldOnce(t *testing.T) {
+	g := NewWithT(t)
+	const sentence = "a long sentence that says what is wrong, where, and how to cure it"
+	for _, fail := range []func(*observation, *fault.Fault){
+		func(o *observation, f *fault.Fault) { o.healthErr = f },
+		func(o *observation, f *fault.Fault) { o.authErr = f },
+	} {
+		config, o := testConfig(), good()
+		fail(&o, fault.Waiting(v1alpha1.ReasonAuthFailed, sentence))
+		o.report(&config.Status, config)
+		told := map[string]bool{}
+		for _, c := range config.Status.Conditions {
+			told[c.Type] = c.Message == sentence
+			if c.Status != metav1.ConditionTrue {
+				g.Expect(c.Reason).To(Equal(v1alpha1.ReasonAuthFailed), c.Type)
+			}
+		}
+		g.Expect(told).To(And(HaveKeyWithValue(v1alpha1.ConditionReady, true), HaveKeyWithValue(v1alpha1.ConditionStalled, true)),
+			"for people, and for tools that read Stalled alone")
+		delete(told, v1alpha1.ConditionReady)
+		delete(told, v1alpha1.ConditionStalled)
+		g.Expect(told).To(HaveEach(false))
+
+		o.enabled = false
+		o.report(&config.Status, config)
+		g.Expect(config.Status.Conditions).To(ContainElement(HaveField("Message", sentence)), "there is no Ready")
+	}
+}
+
 func TestAVaultThatIsDownKeepsWhatWasKnownOfTheToken(t *testing.T) {
 	g := NewWithT(t)
 	config := testConfig()

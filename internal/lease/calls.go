@@ -10,6 +10,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/shares"
+	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
 const (
@@ -77,5 +78,5 @@ func (c *calls) acquire(ctx context.Context, of lane) (release func(), err error
 func noTurn(of lane) error {
 	return fault.Transient(v1alpha1.ReasonVaultUnreachable,
 		"VaultConfig %s: the calls for other leases took all the time there was: Vault answers slowly or not at all",
-		of.config)
+		of.config).WithRemedy(transport.CheckSpeed)
 }

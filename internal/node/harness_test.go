@@ -236,6 +236,19 @@ func (n *testNode) passTimeBy(step time.Duration, check func(g Gomega)) {
 	}).WithTimeout(20 * time.Second).WithPolling(time.Millisecond).Should(Succeed())
 }
 
+// within moves the clock a second at a time until check holds, and no further than limit: then it stands still, however
+// long a busy machine takes, so that nothing else that time would bring is what made it hold.
+func (n *testNode) within(limit time.Duration, check func(g Gomega)) {
+	n.t.Helper()
+	started := n.clock.Now()
+	n.g.Eventually(func(g Gomega) {
+		if n.clock.Since(started) < limit {
+			n.clock.Step(time.Second)
+		}
+		check(g)
+	}).WithTimeout(20 * time.Second).WithPolling(time.Millisecond).Should(Succeed())
+}
+
 // metric returns the value of one metric, and whether it exists. The labels are values, in any order.
 func (n *testNode) metric(name string, labels ...string) float64 {
 	n.t.Helper()

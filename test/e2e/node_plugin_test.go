@@ -1,13 +1,18 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
 var _ = Describe("The node plugin", Ordered, Serial, func() {
@@ -57,6 +62,22 @@ var _ = Describe("The node plugin", Ordered, Serial, func() {
 		for _, pod := range pods {
 			expectGone(ctx, pod)
 		}
+	}, SpecTimeout(2*atLast))
+
+	It("may come to a node after the pods: their event says what they wait for, and they start by themselves", func(ctx SpecContext) {
+		elsewhere := func(ctx context.Context, selector map[string]string) {
+			change(ctx, &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "sallyport-node"}},
+				func(set *appsv1.DaemonSet) { set.Spec.Template.Spec.NodeSelector = selector })
+		}
+		former := plugin(ctx)
+		elsewhere(ctx, map[string]string{"kubernetes.io/os": "none"})
+		DeferCleanup(func(ctx SpecContext) { elsewhere(ctx, map[string]string{"kubernetes.io/os": "linux"}) }, NodeTimeout(soon))
+		expectGone(ctx, former)
+		early := t.start(ctx, "db")
+		expectFailedMount(ctx, early, "driver name "+v1alpha1.DriverName+" not found", "registered CSI drivers")
+		elsewhere(ctx, map[string]string{"kubernetes.io/os": "linux"})
+		expectRuns(ctx, early, atLast)
+		expectFile(early, "password", value)
 	}, SpecTimeout(2*atLast))
 
 	It("keeps the volumes of earlier processes up to date, once the kubelet has sent it tokens", func(ctx SpecContext) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,11 +34,23 @@ func component(ctx context.Context, arguments ...string) {
 	Expect(err).NotTo(HaveOccurred(), "component.sh %s: %s", strings.Join(arguments, " "), output)
 }
 
-// process returns the ID of a process of the pod's first container. The suite shares the node's process IDs.
+// process returns the ID of a process of the pod's first container.
 func process(pod *corev1.Pod) int {
 	GinkgoHelper()
-	Expect(pod.Status.ContainerStatuses).NotTo(BeEmpty(), "containers of pod %s", pod.Name)
-	_, id, found := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
+	return processOf(pod, pod.Spec.Containers[0].Name)
+}
+
+func statusOf(pod *corev1.Pod, container string) corev1.ContainerStatus {
+	GinkgoHelper()
+	i := slices.IndexFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == container })
+	Expect(i).NotTo(Equal(-1), "container %s of pod %s", container, pod.Name)
+	return pod.Status.ContainerStatuses[i]
+}
+
+// processOf returns the ID of a process of a container. The suite shares the node's process IDs.
+func processOf(pod *corev1.Pod, container string) int {
+	GinkgoHelper()
+	_, id, found := strings.Cut(statusOf(pod, container).ContainerID, "://")
 	Expect(found).To(BeTrue(), "the container of pod %s has no ID", pod.Name)
 	files, err := filepath.Glob("/proc/[0-9]*/cgroup")
 	Expect(err).NotTo(HaveOccurred())

@@ -16,6 +16,7 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/shares"
 	"sallyport.dev/sallyport/internal/vault/auth"
+	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
 // Vault counts refused logins of an account (userpass, ldap, approle), begins anew after 15 minutes without one
@@ -153,7 +154,7 @@ func (o *offers) turn(ctx context.Context) (release func(), err error) {
 	}
 	if release, err = o.accounts.turns.Acquire(ctx, o.account, 1); err != nil {
 		return nil, fault.Transient(v1alpha1.ReasonVaultUnreachable,
-			"another login of the same account hangs, and this one waits for it (%s)", o.actor)
+			"another login of the same account hangs, and this one waits for it (%s)", o.actor).WithRemedy(transport.CheckSpeed)
 	}
 	return release, nil
 }
@@ -241,7 +242,11 @@ func (o *offers) tell(config *v1alpha1.VaultConfig) {
 		next.accepted = condition.Status == metav1.ConditionTrue
 		if condition.Status == metav1.ConditionFalse {
 			next.refused = config.Status.RefusedLogin
-			next.problem = &fault.Fault{Reason: condition.Reason, Class: fault.ClassWaiting, Problem: condition.Message}
+			message := condition.Message
+			if ready := meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+				message = ready.Message // which has the sentence, if the object is not disabled
+			}
+			next.problem = &fault.Fault{Reason: condition.Reason, Class: fault.ClassWaiting, Problem: message}
 			if !fault.Allows(condition.Reason, fault.ClassWaiting) {
 				next.problem.Class = fault.ClassTransient
 			}

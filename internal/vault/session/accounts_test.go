@@ -85,12 +85,14 @@ func status(accepted bool, refused *v1alpha1.RefusedLogin) *v1alpha1.VaultConfig
 	config := &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
 	condition := metav1.Condition{
 		Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonAuthFailed,
-		Message: "wrong password", ObservedGeneration: 1,
+		Message: "the condition Ready says why", ObservedGeneration: 1,
 	}
+	ready := condition
+	ready.Type, ready.Message = v1alpha1.ConditionReady, "wrong password"
 	if accepted {
 		condition.Status = metav1.ConditionTrue
 	}
-	config.Status.Conditions, config.Status.RefusedLogin = []metav1.Condition{condition}, refused
+	config.Status.Conditions, config.Status.RefusedLogin = []metav1.Condition{condition, ready}, refused
 	return config
 }
 

@@ -140,7 +140,8 @@ func (h *tokenHolder) share(
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return nil, h.about(fault.Transient(v1alpha1.ReasonInternal, "given up while waiting for a login (%s)", h.actor()))
 		}
-		return nil, h.about(fault.Transient(v1alpha1.ReasonVaultUnreachable, "no login in the time that the caller allows (%s)", h.actor()))
+		return nil, h.about(fault.Transient(v1alpha1.ReasonVaultUnreachable,
+			"no login in the time that the caller allows (%s)", h.actor()).WithRemedy(transport.CheckSpeed))
 	case result := <-done:
 		next, _ := result.Val.(*login)
 		return next, h.about(notSent(result.Err))

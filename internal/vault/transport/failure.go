@@ -65,7 +65,8 @@ func describeProxy(err error) string {
 		if problem, _ := describeTLS(operation.Err); problem != "" {
 			return "no TLS with it: " + problem
 		}
-		return describeConnection(operation.Err)
+		problem, _ := describeConnection(operation.Err)
+		return problem
 	}
 	return ""
 }
@@ -129,29 +130,34 @@ func tlsAlert(err error) bool {
 
 const timedOut = "time-out"
 
-// describeConnection names the kind of a failure below HTTP.
-func describeConnection(err error) string {
+// CheckSpeed is the remedy where something waits for others, who wait for answers of Vault.
+const CheckSpeed = "check that Vault answers in time, and whether it is overloaded"
+
+// describeConnection names the kind of a failure below HTTP, and its remedy. What passes by itself, if Vault or the
+// network come back, says where to look if it does not.
+func describeConnection(err error) (problem, remedy string) {
+	const checkVault = "check that Vault, and what stands before it, is well"
 	var (
 		dns     *net.DNSError
 		timeout net.Error
 	)
 	switch {
 	case errors.Is(err, errSpeaksTLS):
-		return errSpeaksTLS.Error()
+		return errSpeaksTLS.Error(), "write https:// in spec.url"
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return "no such host"
+		return "no such host", "check the host in spec.url: it is looked up from the controller's pod"
 	case errors.As(err, &dns):
-		return "its name could not be looked up"
+		return "its name could not be looked up", "check the cluster's DNS, and that network policies let the controller ask it"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "connection refused"
+		return "connection refused", "check the port in spec.url, and that Vault runs"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return "connection reset"
+		return "connection reset", checkVault
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return "no route to it"
+		return "no route to it", "check the host in spec.url, and the network between the controller and Vault"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return timedOut
+		return timedOut, "check that network policies and firewalls let the controller reach Vault, and that Vault is not overloaded"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "connection closed before the answer was complete"
+		return "connection closed before the answer was complete", checkVault
 	}
-	return "the connection broke"
+	return "the connection broke", checkVault
 }

@@ -35,15 +35,20 @@ func TestDescribe(t *testing.T) {
 		err              error
 		reason, sentence string
 	}{
-		{"refused", dial(syscall.ECONNREFUSED), unreachable, "no answer from https://vault: connection refused (us)"},
-		{"reset", &net.OpError{Op: "read", Err: syscall.ECONNRESET}, unreachable, "no answer from https://vault: connection reset (us)"},
-		{"no route", dial(syscall.EHOSTUNREACH), unreachable, "no answer from https://vault: no route to it (us)"},
-		{"no host", &net.DNSError{Err: hostile, IsNotFound: true}, unreachable, "no answer from https://vault: no such host (us)"},
-		{"DNS down", &net.DNSError{Err: hostile, IsTemporary: true}, unreachable, "no answer from https://vault: its name could not be looked up (us)"},
-		{"deadline", context.DeadlineExceeded, unreachable, "no answer from https://vault: time-out after 10s (us)"},
-		{"dial time-out", dial(syscall.ETIMEDOUT), unreachable, "no answer from https://vault: time-out after 10s (us)"},
-		{"closed", io.ErrUnexpectedEOF, unreachable, "no answer from https://vault: connection closed before the answer was complete (us)"},
-		{"something else", errors.New(hostile), unreachable, "no answer from https://vault: the connection broke (us)"},
+		{"refused", dial(syscall.ECONNREFUSED), unreachable, "no answer from https://vault: connection refused (us); check the port in spec.url, and that Vault runs"},
+		{"reset", &net.OpError{Op: "read", Err: syscall.ECONNRESET}, unreachable, "no answer from https://vault: connection reset (us); check that Vault, and what stands before it, is well"},
+		{"no route", dial(syscall.EHOSTUNREACH), unreachable, "no answer from https://vault: no route to it (us); check the host in spec.url, and the network between the controller and Vault"},
+		{"no host", &net.DNSError{Err: hostile, IsNotFound: true}, unreachable, "no answer from https://vault: no such host (us); check the host in spec.url: it is looked up from the controller's pod"},
+		{"DNS down", &net.DNSError{Err: hostile, IsTemporary: true}, unreachable, "no answer from https://vault: its name could not be looked up (us); check the cluster's DNS, and that network policies let the controller ask it"},
+		{"deadline", context.DeadlineExceeded, unreachable, "no answer from https://vault: time-out after 10s (us); check that network policies and firewalls let the controller reach Vault, and that Vault is not overloaded"},
+		{"dial time-out", dial(syscall.ETIMEDOUT), unreachable, "no answer from https://vault: time-out after 10s (us); check that network policies and firewalls let the controller reach Vault, and that Vault is not overloaded"},
+		{"closed", io.ErrUnexpectedEOF, unreachable, "no answer from https://vault: connection closed before the answer was complete (us); check that Vault, and what stands before it, is well"},
+		{"something else", errors.New(hostile), unreachable, "no answer from https://vault: the connection broke (us); check that Vault, and what stands before it, is well"},
+		{"proxy wants a password", &errNoTunnel{407}, unreachable,
+			"the proxy http://proxy does not lead to https://vault: it wants a user name and password (status 407), " +
+				"which Sallyport does not send (us); check spec.proxy.url and the proxy"},
+		{"proxy refused", &net.OpError{Op: "proxyconnect", Err: dial(syscall.ECONNREFUSED)}, unreachable,
+			"the proxy http://proxy does not lead to https://vault: connection refused (us); check spec.proxy.url and the proxy"},
 		{"not Vault", &errNotVault{502, "with something that is not JSON"}, unreachable,
 			"https://vault answered, but not as Vault does: status 502 with something that is not JSON (us); check that spec.url is Vault's own address"},
 		{"authority", verify(x509.UnknownAuthorityError{}), tlsFailed,
@@ -64,7 +69,7 @@ func TestDescribe(t *testing.T) {
 		{"clear text", errSpeaksTLS, unreachable,
 			"no answer from https://vault: the server speaks https, not http (us); write https:// in spec.url"},
 	}
-	c := &Conn{transport: &Transport{Config: Config{Origin: "https://vault"}}, timeout: 10 * time.Second}
+	c := &Conn{transport: &Transport{Config: Config{Origin: "https://vault", Proxy: "http://proxy"}}, timeout: 10 * time.Second}
 	r := Request{Method: http.MethodGet, Path: "secret/data/db", Actor: "us"}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -74,6 +79,7 @@ func TestDescribe(t *testing.T) {
 			g.Expect(fault.Is(err, test.reason)).To(BeTrue(), "%v", err)
 			g.Expect(err).To(MatchError("GET secret/data/db → " + test.sentence))
 			g.Expect(fmt.Sprintf("%v %+v %#v", err, err, err)).NotTo(ContainSubstring(hostile))
+			g.Expect(fault.From(err).Remedy).NotTo(BeEmpty())
 			g.Expect(fault.From(err).Class).NotTo(Equal(fault.ClassTerminal), "the other side can change")
 			g.Expect(fault.OutcomeUnknown(err)).To(BeFalse(), "nothing was written by a read")
 		})

@@ -65,7 +65,8 @@ func (r *healthResult) healthy() bool {
 
 // timedOut tells whether nobody answered, not even that he does not want to.
 func (r *healthResult) timedOut() bool {
-	return r.err != nil && r.status == 0 && describeConnection(r.err) == timedOut
+	problem, _ := describeConnection(r.err)
+	return r.err != nil && r.status == 0 && problem == timedOut
 }
 
 // hidden tells whether the answer is somebody else's than Vault's, who says that he does not want to. Errors of a

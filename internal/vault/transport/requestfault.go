@@ -108,13 +108,14 @@ func (c *Conn) describe(ctx context.Context, r Request, err error) *fault.Fault 
 			v1alpha1.ReasonTLSFailed, "%s → no TLS with %s: %s (%s)", r, origin, problem, r.Actor,
 		).WithRemedy("%s", remedy)
 	}
-	problem := describeConnection(err)
+	problem, remedy := describeConnection(err)
 	if problem == timedOut && ctx.Err() == nil { // else it is the caller who did not want to wait that long
 		problem += fmt.Sprintf(" after %s", c.timeout)
 	}
-	f := fault.Transient(v1alpha1.ReasonVaultUnreachable, "%s → no answer from %s: %s (%s)", r, origin, problem, r.Actor)
+	f := fault.Transient(v1alpha1.ReasonVaultUnreachable, "%s → no answer from %s: %s (%s)", r, origin, problem, r.Actor).
+		WithRemedy("%s", remedy)
 	if errors.Is(err, errSpeaksTLS) {
-		return f.WithClass(fault.ClassWaiting).WithRemedy("write https:// in spec.url")
+		return f.WithClass(fault.ClassWaiting)
 	}
 	return f
 }

@@ -62,13 +62,13 @@ var _ = Describe("Failing", func() {
 				server.Start()
 			}
 		})
-		sentence := "no answer from " + server.URL() + ": connection refused " + as
+		sentence := "no answer from " + server.URL() + ": connection refused " + as + checkPort
 		Eventually(func() string { // at first the old connection may break, which is said in other words
 			return f.said(read(ctx, session), v1alpha1.ReasonVaultUnreachable)
 		}).Should(Equal("GET secret/data/db → " + sentence))
 		_, err := f.sessions.Health(ctx, f.config)
 		Expect(f.said(err, v1alpha1.ReasonVaultUnreachable)).To(Equal(
-			"GET sys/health → no answer from " + server.URL() + ": connection refused (VaultConfig shop/prod)"))
+			"GET sys/health → no answer from " + server.URL() + ": connection refused (VaultConfig shop/prod)" + checkPort))
 		_, err = f.sessions.For(ctx, newFixtureConfig(f))
 		Expect(f.said(err, v1alpha1.ReasonVaultUnreachable)).To(Equal("GET auth/token/lookup-self → " + sentence))
 		server.Start()
@@ -94,8 +94,10 @@ var _ = Describe("Failing", func() {
 			said := f.said(read(ctx, session), reason)
 			Expect(strings.ReplaceAll(said, proxy.URL(), "ORIGIN")).To(Equal("GET secret/data/db → " + sentence))
 		},
-		Entry("hang", env.Fault{Hang: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ORIGIN: time-out after 500ms "+as),
-		Entry("close", env.Fault{CloseBefore: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ORIGIN: the connection broke "+as),
+		Entry("hang", env.Fault{Hang: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ORIGIN: time-out after 500ms "+as+
+			"; check that network policies and firewalls let the controller reach Vault, and that Vault is not overloaded"),
+		Entry("close", env.Fault{CloseBefore: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ORIGIN: the connection broke "+as+
+			"; check that Vault, and what stands before it, is well"),
 		Entry("HTML", env.Fault{Status: 200, Body: "<html>" + canary}, v1alpha1.ReasonVaultUnreachable,
 			"ORIGIN answered, but not as Vault does: status 200 with something that is not JSON "+as+"; check that spec.url is Vault's own address"),
 		Entry("a firewall's 403", env.Fault{Status: 403, Body: "<html>" + canary}, v1alpha1.ReasonVaultUnreachable,
@@ -253,6 +255,9 @@ var _ = Describe("Failing", func() {
 			`^GET auth/token/lookup-self → no answer from https://vault\.invalid:8200: (no such host|its name could not be looked up) \(`))
 	})
 })
+
+// checkPort is the cure of a connection that is refused.
+const checkPort = "; check the port in spec.url, and that Vault runs"
 
 // newFixtureConfig is the fixture's VaultConfig as another object, for which there is no session yet.
 func newFixtureConfig(f *fixture) *v1alpha1.VaultConfig {

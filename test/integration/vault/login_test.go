@@ -54,7 +54,8 @@ var _ = Describe("Logging in", func() {
 		Eventually(logins).Should(Equal(1))
 		session := f.session(ctx)
 		Expect(read(ctx, session)).To(Succeed())
-		Expect(f.said(<-done, v1alpha1.ReasonVaultUnreachable)).To(Equal("no login in the time that the caller allows " + as))
+		Expect(f.said(<-done, v1alpha1.ReasonVaultUnreachable)).To(Equal("no login in the time that the caller allows " + as +
+			"; check that Vault answers in time, and whether it is overloaded"))
 		Expect(logins()).To(Equal(1))
 	})
 

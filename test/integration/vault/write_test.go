@@ -173,7 +173,7 @@ var _ = Describe("Writing", func() {
 			}).Should(ContainSubstring("connection refused"))
 			_, err = secrets.Write(ctx, direct, at("new"), data, 0)
 			Expect(f.said(err, v1alpha1.ReasonVaultUnreachable)).To(Equal(
-				"POST secret/data/new → no answer from " + server.URL() + ": connection refused " + as))
+				"POST secret/data/new → no answer from " + server.URL() + ": connection refused " + as + checkPort))
 			Expect(fault.OutcomeUnknown(err)).To(BeFalse())
 		})
 	})

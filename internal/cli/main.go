@@ -1,0 +1,125 @@
+// Package cli is kubectl's plugin for Sallyport: the commands, their flags, what they print, and how they end. What they
+// find out is found out in the packages below.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"sallyport.dev/sallyport/internal/cli/cluster"
+)
+
+// version is set by the linker.
+var version = "devel"
+
+// Exit codes of the program; docs/reference/kubectl.md has them.
+const (
+	exitOK = 0
+	// exitWrong: what was asked about is not well.
+	exitWrong = 1
+	exitUsage = 2
+	// exitUnanswered: the question could not be answered: no cluster, no rights, no such object, no Sallyport.
+	exitUnanswered = 3
+	// exitPipe is what a shell says of a program that SIGPIPE ended.
+	exitPipe = 128 + int(syscall.SIGPIPE)
+)
+
+// errWrong ends a command that has said what is wrong.
+var errWrong = errors.New("something is wrong")
+
+// unanswered is an error of a command, as opposed to one of its usage.
+type unanswered struct{ error }
+
+func (u unanswered) Unwrap() error { return u.error }
+
+// program is what all commands share.
+type program struct {
+	genericiooptions.IOStreams
+	flags *genericclioptions.ConfigFlags
+	// colours may be used where the output is a terminal.
+	colours bool
+	output  string
+}
+
+// Main runs the command that the arguments name and returns the exit code.
+func Main(args []string, streams genericiooptions.IOStreams, colours bool) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	p := &program{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), colours: colours}
+	root := p.root()
+	root.SetArgs(args)
+	return p.exit(root.ExecuteContext(ctx))
+}
+
+// exit says what went wrong, in one sentence, and returns the exit code.
+func (p *program) exit(err error) int {
+	var failed unanswered
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errWrong):
+		return exitWrong
+	case errors.Is(err, syscall.EPIPE):
+		return exitPipe
+	case errors.As(err, &failed):
+		_, _ = fmt.Fprintf(p.ErrOut, "kubectl sallyport: %s\n", strings.TrimSpace(failed.Error()))
+		return exitUnanswered
+	default:
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		_, _ = fmt.Fprintf(p.ErrOut, "kubectl sallyport: %s; see kubectl sallyport --help\n", first)
+		return exitUsage
+	}
+}
+
+func (p *program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kubectl-sallyport",
+		Short: "See what Sallyport does, and why something waits for it",
+		Long: "See what Sallyport does in a cluster, and why something waits for it. It acts with your own rights.\n\n" +
+			"Exit codes: 0 all is well; 1 something is wrong, and was named; 2 wrong usage; 3 the question could not be\n" +
+			"answered (no cluster, no rights, no such object, no Sallyport).",
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl sallyport"},
+	}
+	root.SetIn(p.In)
+	root.SetOut(p.Out)
+	root.SetErr(p.ErrOut)
+	p.flags.AddFlags(root.PersistentFlags())
+	root.AddCommand(p.why())
+	return root
+}
+
+// run makes a command's work of what needs a cluster.
+func (p *program) run(do func(context.Context, *cluster.Cluster, []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		if err := p.checkOutput(); err != nil {
+			return err
+		}
+		to, err := cluster.Connect(p.flags)
+		if err != nil {
+			return unanswered{err}
+		}
+		err = do(c.Context(), to, args)
+		var usage usageError
+		if err == nil || errors.Is(err, errWrong) || errors.Is(err, syscall.EPIPE) || errors.As(err, &usage) {
+			return err
+		}
+		return unanswered{cluster.Explain(err)}
+	}
+}
+
+// usageError is found only when a command runs.
+type usageError struct{ error }

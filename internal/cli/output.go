@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	"sigs.k8s.io/yaml"
+
+	"sallyport.dev/sallyport/internal/cli/health"
+)
+
+// outputs are what -o takes; empty is the short form for people.
+var outputs = []string{"json", "yaml", "wide"}
+
+func (p *program) addOutput(c *cobra.Command) {
+	c.Flags().StringVarP(&p.output, "output", "o", "", "format of the output: json, yaml or wide")
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (p *program) checkOutput() error {
+	if p.output != "" && !slices.Contains(outputs, p.output) {
+		return usageError{fmt.Errorf("-o knows %s, not %q", strings.Join(outputs, ", "), p.output)}
+	}
+	return nil
+}
+
+func (p *program) wide() bool { return p.output == "wide" }
+
+// print writes data as JSON or YAML if that was asked for, and otherwise what text makes, in one piece, so that a pipe
+// that closes is noticed once.
+func (p *program) print(data any, text func(io.Writer)) error {
+	var out strings.Builder
+	switch p.output {
+	case "json":
+		encoder := json.NewEncoder(&out)
+		encoder.SetIndent("", "  ")
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(data); err != nil {
+			return err
+		}
+	case "yaml":
+		encoded, err := yaml.Marshal(data)
+		if err != nil {
+			return err
+		}
+		out.Write(encoded)
+	default:
+		text(&out)
+	}
+	_, err := io.WriteString(p.Out, out.String())
+	return err
+}
+
+// Colours of a terminal.
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+)
+
+// paint colours a word where the output is a terminal.
+func (p *program) paint(colour, word string) string {
+	file, is := p.Out.(*os.File)
+	if !p.colours || !is || !term.IsTerminal(int(file.Fd())) {
+		return word
+	}
+	return "\x1b[" + colour + "m" + word + "\x1b[0m"
+}
+
+// mark is one character for a state.
+func (p *program) mark(state health.State) string {
+	switch state {
+	case health.Healthy:
+		return p.paint(green, "✔")
+	case health.Degraded, health.Missing:
+		return p.paint(red, "✘")
+	case health.Unknown:
+		return p.paint(yellow, "?")
+	case health.Progressing, health.Suspended:
+		return p.paint(yellow, "…")
+	default:
+		return string(state)
+	}
+}
+
+// finding is reason and sentence as sentences are quoted elsewhere.
+func finding(h health.Health) string {
+	if h.Reason == "" || h.Reason == "Succeeded" {
+		return h.Message
+	}
+	return h.Reason + ": " + h.Message
+}
