@@ -46,7 +46,7 @@ release: ## Make all that users install in dist/: make release VERSION=v0.2.0 [R
 ##@ Check
 
 .PHONY: test
-test: verify lint test-unit fuzz test-chart test-release test-integration test-isolation test-e2e ## Everything CI checks: generated files, lint, unit tests, fuzzing, chart, release, integration, isolation and end-to-end tests.
+test: verify lint test-unit fuzz test-chart test-alerts test-release test-integration test-isolation test-e2e ## Everything CI checks: generated files, lint, unit tests, fuzzing, chart, alerts, release, integration, isolation and end-to-end tests.
 
 .PHONY: test-unit
 test-unit: ## Unit tests: no API server, no Vault, no root needed.
@@ -63,6 +63,10 @@ test-integration: ## Controllers, resolver and csi-sanity against a real API ser
 .PHONY: test-chart
 test-chart: ## The Helm chart: what each value makes, compared with kustomize, and what a real API server makes of it.
 	@hack/test.sh chart
+
+.PHONY: test-alerts
+test-alerts: ## The alerts of config/prometheus, for firing and for silence, by promtool.
+	@hack/test.sh alerts
 
 .PHONY: test-release
 test-release: ## A release, made twice in two folders: the same bytes, and what is in them.

@@ -5,6 +5,7 @@
 #   hack/test.sh fuzz           the fuzz targets of expressions, templates and the writers of files, FUZZTIME each (5s)
 #   hack/test.sh integration    with a real API server and a real Vault, no node, with the race detector
 #   hack/test.sh chart          the Helm chart, against what kustomize makes and a real API server
+#   hack/test.sh alerts         the alerts of config/prometheus, by promtool
 #   hack/test.sh release        what make release makes, twice; PLATFORMS (linux/amd64) is what for
 #   hack/test.sh isolation      what a hostile tenant does, and what another one has meanwhile (root)
 #   hack/test.sh e2e            on a real node of its own, which is gone afterwards
@@ -29,7 +30,7 @@ plain_test() { go test "$@"; }
 
 unit() {
   local packages=()
-  while read -r package; do packages+=("$package"); done < <(test_packages ./... | cut -d' ' -f1 | grep -vE '/test/(integration|chart|release|isolation|e2e|bench)(/|$)')
+  while read -r package; do packages+=("$package"); done < <(test_packages ./... | cut -d' ' -f1 | grep -vE '/test/(integration|chart|alerts|release|isolation|e2e|bench)(/|$)')
   hack/packages.sh race
   heading "Unit tests"
   race_test "${packages[@]}"
@@ -83,6 +84,13 @@ chart() {
   export HELM_BINARY KUBEBUILDER_ASSETS=$assets
   heading "Helm chart: $("$HELM_BINARY" version --short)"
   each_suite ./test/chart plain_test run_here
+}
+
+alerts() {
+  PROMTOOL_BINARY=$(hack/tools.sh --path promtool)
+  export PROMTOOL_BINARY
+  heading "Alerts"
+  plain_test ./test/alerts
 }
 
 release() {
@@ -209,6 +217,6 @@ save_state() {
 }
 
 case ${1:-} in
-  unit | fuzz | integration | chart | release | isolation | e2e | soak) "$1" ;;
-  *) die "usage: hack/test.sh unit|fuzz|integration|chart|release|isolation|e2e|soak" ;;
+  unit | fuzz | integration | chart | alerts | release | isolation | e2e | soak) "$1" ;;
+  *) die "usage: hack/test.sh unit|fuzz|integration|chart|alerts|release|isolation|e2e|soak" ;;
 esac

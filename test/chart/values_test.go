@@ -102,6 +102,8 @@ var _ = Describe("the values", func() {
 		Entry("namespaces that would have no effect", `rbac: {namespaces: [shop]}`, "/rbac/namespaces"),
 		Entry("a level at which Secrets would be logged", `log: {level: 6}`, "/log/level"),
 		Entry("a kubelet directory with a slash at its end", `node: {kubeletDir: /data/kubelet/}`, "/node/kubeletDir"),
+		Entry("alerts without the metrics that they ask for", `metrics: {enabled: false, rules: {enabled: true}}`,
+			"metrics.rules.enabled needs metrics.enabled"),
 		Entry("a version that the program does not run on", `compat: {kubernetes: "1.31"}`,
 			"Kubernetes 1.31 is too old: Sallyport needs 1.32 or newer; upgrade the cluster, or correct compat.kubernetes"),
 	)

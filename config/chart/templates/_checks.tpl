@@ -6,6 +6,9 @@ no cluster to ask; there these checks find nothing.
 {{- if semverCompare "<1.32.0-0" (include "sallyport.kubernetes" .) -}}
 {{- fail (printf "Kubernetes %s is too old: Sallyport needs 1.32 or newer; upgrade the cluster, or correct compat.kubernetes" (include "sallyport.kubernetes" .)) -}}
 {{- end -}}
+{{- if and .Values.metrics.rules.enabled (not .Values.metrics.enabled) -}}
+{{- fail "metrics.rules.enabled needs metrics.enabled: without the controller's metrics an alert would say for ever that no controller runs" -}}
+{{- end -}}
 {{- if and (lookup "v1" "Namespace" "" "kube-system") (not .Values.adopt) -}}
 {{- include "sallyport.onlyOne" . -}}
 {{- end -}}

@@ -216,11 +216,8 @@ func (i *Inspection) vault(c *v1alpha1.VaultConfig, by *Step) (*Step, error) {
 	if vault := c.Status.Vault; vault != nil && vault.Version != "" {
 		step.Details = append(step.Details, "version "+vault.Version)
 	}
-	if reachable.Status == metav1.ConditionFalse {
-		step.Health = health.Health{State: by.State, Reason: reachable.Reason, Message: reachable.Message}
-		if by.Reason == reachable.Reason {
-			step.Message = by.Message // the one that says it whole
-		}
+	if reachable.Status == metav1.ConditionFalse { // Ready has the sentence
+		step.Health = health.Health{State: by.State, Reason: reachable.Reason, Message: by.Message}
 	}
 	return i.visit(step)
 }
