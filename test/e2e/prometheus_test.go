@@ -92,7 +92,7 @@ func series(ctx context.Context, query string) (int, error) {
 // firing are the alerts whose faults the spec makes: their whole expressions return series. Of the others all that is
 // compared does.
 var firing = []string{
-	"SallyportVaultConfigNotReady", "SallyportTokenExpires", "SallyportConnectionStalled", "SallyportVaultTaskFailed",
+	"SallyportVaultConfigNotReady", "SallyportTokenExpires", "SallyportConnectionNotReady", "SallyportVaultTaskFailed",
 	"SallyportVolumesStale", "SallyportPodsWait",
 }
 
@@ -168,10 +168,12 @@ var _ = Describe("A real Prometheus that scrapes the installation", Ordered, Ser
 		Expect(d.login(leased.Name, inPod(leased, mountPath))).To(Succeed())
 		remove(ctx, leased)
 
-		By("having a VaultConfig with a token that nobody knows, and one with a token that ends")
-		t.keepToken(ctx, "unknown", newSecret("token"))
+		By("having a VaultConfig with a token that is revoked, and one with a token that ends")
+		revoked := t.newToken(ctx, nil)
+		Expect(vault.Auth().Token().RevokeTreeWithContext(ctx, revoked)).To(Succeed())
+		t.keepToken(ctx, "revoked", revoked)
 		t.keepToken(ctx, "ending", t.newToken(ctx, func(r *vaultapi.TokenCreateRequest) { r.Renewable = ptr.To(false) }))
-		for _, name := range []string{"unknown", "ending"} {
+		for _, name := range []string{"revoked", "ending"} {
 			config := t.vaultConfig(name)
 			builder.WithTokenSecret(name)(config)
 			create(ctx, config)
