@@ -5,12 +5,13 @@
 #   hack/bench.sh TestVaultConfigs   the measurements whose names match
 #   hack/bench.sh TestPublish        mounting volumes, compared with a floor in the same run (root)
 #   hack/bench.sh TestConnections    10,000 Connections at rest
+#   hack/bench.sh TestRollouts       tokens that restarts of the controller leave in Vault
 #   hack/bench.sh TestVictim         what a tenant has while another one attacks, beside what it has at rest (root)
 #
 # Each prints a table and writes a JSON file to BENCH_OUTPUT (bin/bench), with the logs of controller and node plugin
 # beside it, and fails if a limit is not held. It is no part of `make test`: it takes half an hour, and its figures
-# depend on the machine. BENCH_CONFIGS, BENCH_CONNECTIONS, BENCH_VOLUMES, BENCH_REPEAT, BENCH_TASKS and BENCH_SECONDS
-# make it shorter.
+# depend on the machine. BENCH_CONFIGS, BENCH_CONNECTIONS, BENCH_VOLUMES, BENCH_REPEAT, BENCH_ROLLOUTS, BENCH_TASKS and
+# BENCH_SECONDS make it shorter.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
