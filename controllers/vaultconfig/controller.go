@@ -32,12 +32,15 @@ import (
 const healthInterval = 30 * time.Second
 
 const (
-	// shortWait is how long a worker waits for sys/health, and at the first look at a VaultConfig for the login. What takes
-	// longer goes on without it, so that Vaults that hang do not keep the first looks at others waiting, which all come at
-	// once when a leader starts.
+	// shortWait is how long a worker waits for sys/health, and at the first look at a VaultConfig for the login. What
+	// takes longer goes on without it, so that Vaults that hang do not keep the first looks at others waiting, which all
+	// come at once when a leader starts.
 	shortWait = 500 * time.Millisecond
 	// resultPause is when to ask for the result of what took longer. That of sys/health stands for longer.
 	resultPause = 2 * time.Second
+	// patience is how long that is tried. With many such Vaults in a namespace, workers come back when the result no
+	// longer stands; then one waits for it.
+	patience = 10 * time.Second
 )
 
 // +kubebuilder:rbac:groups=sallyport.dev,resources=vaultconfigs,verbs=get;list;watch
@@ -53,6 +56,8 @@ type Reconciler struct {
 	renewals *renewals
 	// looked holds the VaultConfigs at which there was a look.
 	looked sync.Map
+	// pending holds since when there is no result, for those of which there is none.
+	pending sync.Map
 }
 
 // NewReconciler returns a reconciler.
@@ -90,6 +95,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		if client.IgnoreNotFound(err) == nil {
 			r.renewals.drop(request.NamespacedName)
 			r.looked.Delete(request.NamespacedName)
+			r.pending.Delete(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -99,8 +105,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	before := config.DeepCopy()
 	found := r.observe(ctx, config)
 	if found.pending {
+		r.pending.LoadOrStore(request.NamespacedName, r.clock.Now())
 		return ctrl.Result{RequeueAfter: resultPause}, nil
 	}
+	r.pending.Delete(request.NamespacedName)
 	found.report(&config.Status, config)
 	if !equality.Semantic.DeepEqual(before.Status, config.Status) {
 		// Other controllers do not write this status, but a deposed leader may still be about to: the lock makes it
@@ -194,8 +202,12 @@ var unhealthy = []string{
 
 // observeHealth asks Vault how it is. Where something in front of Vault hides that, a login shows whether Vault serves.
 func (r *Reconciler) observeHealth(ctx context.Context, config *v1alpha1.VaultConfig, found *observation) {
-	look, cancel := context.WithTimeout(ctx, shortWait)
-	defer cancel()
+	look := ctx
+	if !r.waitedLong(client.ObjectKeyFromObject(config)) {
+		var left context.CancelFunc
+		look, left = context.WithTimeout(ctx, shortWait)
+		defer left()
+	}
 	health, err := r.sessions.Health(look, config)
 	switch {
 	case err != nil && look.Err() != nil && ctx.Err() == nil:
@@ -207,6 +219,13 @@ func (r *Reconciler) observeHealth(ctx context.Context, config *v1alpha1.VaultCo
 	default:
 		found.health, found.healthErr = health, unableToServe(config, health)
 	}
+}
+
+// waitedLong tells whether a VaultConfig has had no result for a while.
+func (r *Reconciler) waitedLong(config types.NamespacedName) bool {
+	value, _ := r.pending.Load(config)
+	since, pending := value.(time.Time)
+	return pending && r.clock.Since(since) >= patience
 }
 
 // unableToServe finds what a Vault lacks that answers but cannot serve.

@@ -25,6 +25,13 @@ import (
 // reconciled returns a look at a VaultConfig of a server, and what it left in status.
 func reconciled(t *testing.T, answer http.HandlerFunc) func() (ctrl.Result, *v1alpha1.VaultConfigStatus) {
 	t.Helper()
+	_, look := reconcilerOf(t, answer)
+	return look
+}
+
+// reconcilerOf returns the Reconciler as well.
+func reconcilerOf(t *testing.T, answer http.HandlerFunc) (*Reconciler, func() (ctrl.Result, *v1alpha1.VaultConfigStatus)) {
+	t.Helper()
 	g := NewWithT(t)
 	server := httptest.NewServer(answer)
 	t.Cleanup(server.Close)
@@ -37,7 +44,7 @@ func reconciled(t *testing.T, answer http.HandlerFunc) func() (ctrl.Result, *v1a
 	sessions, err := session.NewSessions(session.Options{Reader: objects, AllowedURLs: []string{server.URL}})
 	g.Expect(err).NotTo(HaveOccurred())
 	r := NewReconciler(objects, sessions, events.NewFakeRecorder(100), clock.RealClock{})
-	return func() (ctrl.Result, *v1alpha1.VaultConfigStatus) {
+	return r, func() (ctrl.Result, *v1alpha1.VaultConfigStatus) {
 		result, _ := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(config)})
 		found := &v1alpha1.VaultConfig{}
 		g.Expect(objects.Get(t.Context(), client.ObjectKeyFromObject(config), found)).To(Succeed())
@@ -89,6 +96,20 @@ func TestAVaultWhoseHealthHangsKeepsNoWorker(t *testing.T) {
 	}
 }
 
+func TestAResultThatNeverStandsLongEnoughIsWaitedFor(t *testing.T) {
+	t.Parallel() // the time is real
+	g := NewWithT(t)
+	r, look := reconcilerOf(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	_, status := look()
+	g.Expect(status.Conditions).To(BeEmpty())
+	r.pending.Range(func(key, _ any) bool {
+		r.pending.Store(key, time.Now().Add(-patience)) // so busy were the workers
+		return true
+	})
+	_, status = look()
+	g.Expect(meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonVaultUnreachable))
+}
+
 func TestHealthThatIsHiddenIsNotBad(t *testing.T) {
 	// What Vault's own answers to requests with a token look like, behind a front end that keeps sys/ to itself.
 	const token = `{"request_id":"1","data":{"ttl":3600,"creation_ttl":3600,"renewable":true,"expire_time":"2099-01-01T00:00:00Z","policies":["app"]}}`
@@ -116,6 +137,7 @@ func TestHealthThatIsHiddenIsNotBad(t *testing.T) {
 		"nothing there":                                  {page(404), answers(200, token), v1alpha1.ReasonSucceeded, "not known", true},
 		"a login page": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/sso", http.StatusFound) },
 			answers(200, token), v1alpha1.ReasonSucceeded, "not known", true},
+		"a quota":                         {answers(429, `{"errors":["quota"]}`), answers(200, token), v1alpha1.ReasonRateLimited, "429", false},
 		"a page for everything":           {page(404), page(404), v1alpha1.ReasonVaultUnreachable, "not as Vault does", false},
 		"a Vault that does not serve":     {page(404), answers(503, `{"errors":["Vault is sealed"]}`), v1alpha1.ReasonVaultError, "503", false},
 		"a front end that does not reach": {page(502), answers(200, token), v1alpha1.ReasonVaultUnreachable, "502", false},

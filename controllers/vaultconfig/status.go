@@ -61,8 +61,8 @@ func (o observation) report(s *v1alpha1.VaultConfigStatus, config *v1alpha1.Vaul
 	o.reportReady(s, config)
 }
 
-// toldByReady is the fault for a condition beside Ready, which has the sentence: kubectl describe would repeat it as often
-// as there are conditions. Of a disabled VaultConfig, which has no Ready, it is told here.
+// toldByReady is the fault for a condition beside Ready, which has the sentence: kubectl describe would repeat it as
+// often as there are conditions. Of a disabled VaultConfig, which has no Ready, it is told here.
 func (o observation) toldByReady(f *fault.Fault) *fault.Fault {
 	if !o.enabled {
 		return f

@@ -153,8 +153,8 @@ func alwaysAnswered(t *testing.T, status int, text string) *transport.Conn {
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
-			connection, err := listener.Accept()
-			if err != nil {
+			connection, closed := listener.Accept()
+			if closed != nil {
 				return
 			}
 			go answer(connection, status, text)

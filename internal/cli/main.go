@@ -1,5 +1,5 @@
-// Package cli is kubectl's plugin for Sallyport: the commands, their flags, what they print, and how they end. What they
-// find out is found out in the packages below.
+// Package cli is kubectl's plugin for Sallyport: the commands, their flags, what they print, and how they end. What
+// they find out is found out in the packages below.
 package cli
 
 import (
@@ -48,6 +48,8 @@ type program struct {
 	// colours may be used where the output is a terminal.
 	colours bool
 	output  string
+	// everywhere: all namespaces.
+	everywhere bool
 }
 
 // Main runs the command that the arguments name and returns the exit code.
@@ -98,7 +100,8 @@ func (p *program) root() *cobra.Command {
 	root.SetOut(p.Out)
 	root.SetErr(p.ErrOut)
 	p.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(p.why())
+	root.AddCommand(p.why(), p.status(), p.mounts())
+	root.AddCommand(p.actions()...)
 	return root
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -51,7 +52,9 @@ func (p *program) print(data any, text func(io.Writer)) error {
 		}
 		out.Write(encoded)
 	default:
-		text(&out)
+		var plain strings.Builder
+		text(&plain)
+		out.WriteString(p.paintMarks(plain.String()))
 	}
 	_, err := io.WriteString(p.Out, out.String())
 	return err
@@ -74,19 +77,42 @@ func (p *program) paint(colour, word string) string {
 }
 
 // mark is one character for a state.
-func (p *program) mark(state health.State) string {
+func mark(state health.State) string {
 	switch state {
 	case health.Healthy:
-		return p.paint(green, "✔")
+		return "✔"
 	case health.Degraded, health.Missing:
-		return p.paint(red, "✘")
-	case health.Unknown:
-		return p.paint(yellow, "?")
+		return "✘"
 	case health.Progressing, health.Suspended:
-		return p.paint(yellow, "…")
+		return "…"
 	default:
-		return string(state)
+		return "?"
 	}
+}
+
+// paintMarks colours the marks at the beginning of lines. A table is painted when its columns stand.
+func (p *program) paintMarks(text string) string {
+	var painted strings.Builder
+	for line := range strings.Lines(text) {
+		rest := strings.TrimLeft(line, " ")
+		painted.WriteString(line[:len(line)-len(rest)])
+		colour := ""
+		switch {
+		case strings.HasPrefix(rest, "✘"):
+			colour = red
+		case strings.HasPrefix(rest, "✔"):
+			colour = green
+		case strings.HasPrefix(rest, "…"), strings.HasPrefix(rest, "? "):
+			colour = yellow
+		}
+		if colour == "" {
+			painted.WriteString(rest)
+			continue
+		}
+		_, size := utf8.DecodeRuneInString(rest)
+		painted.WriteString(p.paint(colour, rest[:size]) + rest[size:])
+	}
+	return painted.String()
 }
 
 // finding is reason and sentence as sentences are quoted elsewhere.

@@ -56,7 +56,7 @@ func (p *program) writeDiagnosis(w io.Writer, found *diagnosis.Diagnosis) {
 	write := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
 	for _, step := range found.Steps {
 		indent := strings.Repeat("  ", step.Depth)
-		line := indent + p.mark(step.State) + " " + step.Object
+		line := indent + mark(step.State) + " " + step.Object
 		if said := finding(step.Health); said != "" && step != found.Cause && (p.wide() || step.Reason == "" || step.Reason == "Succeeded") {
 			line += ": " + said
 		} else if step.Reason != "" && step.Reason != "Succeeded" {
@@ -81,11 +81,9 @@ func (p *program) writeDiagnosis(w io.Writer, found *diagnosis.Diagnosis) {
 
 // object reads KIND/NAME, or KIND NAME.
 func object(args []string) (diagnosis.Kind, string, error) {
-	word, name := args[0], ""
+	word, name, _ := strings.Cut(args[0], "/")
 	if len(args) == 2 {
-		name = args[1]
-	} else {
-		word, name, _ = strings.Cut(args[0], "/")
+		word, name = args[0], args[1]
 	}
 	if word == "" || name == "" || strings.Contains(name, "/") {
 		return diagnosis.Kind{}, "", usageError{errors.New("the argument is KIND/NAME, such as pod/orders or connection/oracle")}

@@ -62,7 +62,7 @@ func (p *plan) keepIssued(leaseNames map[string]string) {
 
 // issue has Vault issue the dynamic secrets of a volume that it does not hold, unless something else is missing: each
 // is a credential at another system. What was issued is returned in any case.
-func (p *plan) issue(ctx context.Context) []lease.DynamicSecret {
+func (p *plan) issue(ctx context.Context, reader *secretReader) []lease.DynamicSecret {
 	if slices.ContainsFunc(p.sources, func(s *source) bool { return s.err != nil }) {
 		return nil
 	}
@@ -84,14 +84,19 @@ func (p *plan) issue(ctx context.Context) []lease.DynamicSecret {
 	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 	defer cancel()
 	inParallel(detached, sources, func(s *source) {
-		if s.issue(detached); s.err == nil {
-			p.keep(s, &s.issued.Secret) // what finds no room is issued all the same, and the caller's to revoke
-			s.issued.Secret.Data = nil
+		started := reader.clock.Now()
+		if s.issue(detached); s.err != nil {
+			return
+		}
+		p.keep(s, &s.issued.Secret) // what finds no room is issued all the same, and the caller's to revoke
+		s.issued.Secret.Data = nil
+		if s.issued.Shared && s.err == nil {
+			reader.adopt(s, p, started)
 		}
 	})
 	var issued []lease.DynamicSecret
 	for _, s := range sources {
-		if s.issued == nil {
+		if s.issued == nil || s.issued.Shared {
 			continue
 		}
 		name := rand.Text()
@@ -110,6 +115,7 @@ func (p *plan) issue(ctx context.Context) []lease.DynamicSecret {
 func (s *source) shareWith(twin *source) {
 	if twin != nil && twin != s {
 		s.secret, s.issued, s.version, s.key, s.err = twin.secret, twin.issued, twin.version, twin.key, twin.err
+		s.dynamic = twin.dynamic
 	}
 }
 

@@ -225,7 +225,7 @@ func (e *Engine) issue(ctx context.Context, p *plan, resolved *Resolved) error {
 	if err := e.backoff.Blocked(p.base); err != nil {
 		return err
 	}
-	resolved.Issued = p.issue(ctx)
+	resolved.Issued = p.issue(ctx, e.reader)
 	return nil
 }
 

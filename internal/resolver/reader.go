@@ -103,6 +103,14 @@ func (r *secretReader) take(got readResult, s *source, p *plan) {
 	s.version = r.versions.Record(s.key, got.secret, s.fields(), got.started)
 }
 
+// adopt takes what was to be issued for a read, because nothing was made: the volume is served with it as with any
+// secret without versions.
+func (r *secretReader) adopt(s *source, p *plan, started time.Time) {
+	s.dynamic, s.issued, s.key = false, nil, s.readKey
+	r.versions.BeginRead(p.namespace, s.key, s.place())
+	s.version = r.versions.Record(s.key, s.secret, s.fields(), started)
+}
+
 // keep has a source keep what the request wants of a secret, if there is room for it.
 func (p *plan) keep(s *source, secret *secrets.Secret) {
 	s.keep(secret, !p.keysOnly)

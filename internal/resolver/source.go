@@ -31,7 +31,8 @@ type source struct {
 	// wanted are the keys that references name. Nothing else is kept of the secret.
 	wanted  map[string]bool
 	path    string // as Vault's API has it, with the engine
-	key     string // under which reads are shared; empty until the session is open
+	key     string // under which reads are shared, or a volume's leases have it; empty until the session is open
+	readKey string // under which reads are shared
 	secret  *secrets.Secret
 	version contentVersion
 	err     error
@@ -115,6 +116,7 @@ func (s *source) open(
 	if s.location.KVVersion == v1alpha1.KVVersion1 {
 		s.key += "&kv=1"
 	}
+	s.readKey = s.key
 }
 
 // permittedPath returns the path as Vault's API has it, if the namespace may read there.

@@ -66,16 +66,16 @@ var _ = Describe("The node plugin", Ordered, Serial, func() {
 
 	It("may come to a node after the pods: their event says what they wait for, and they start by themselves", func(ctx SpecContext) {
 		elsewhere := func(ctx context.Context, selector map[string]string) {
-			change(ctx, &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "sallyport-node"}},
-				func(set *appsv1.DaemonSet) { set.Spec.Template.Spec.NodeSelector = selector })
+			set := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "sallyport-node"}}
+			change(ctx, set, func(set *appsv1.DaemonSet) { set.Spec.Template.Spec.NodeSelector = selector })
 		}
-		former := plugin(ctx)
+		former, here := plugin(ctx), map[string]string{"kubernetes.io/os": "linux"}
 		elsewhere(ctx, map[string]string{"kubernetes.io/os": "none"})
-		DeferCleanup(func(ctx SpecContext) { elsewhere(ctx, map[string]string{"kubernetes.io/os": "linux"}) }, NodeTimeout(soon))
+		DeferCleanup(func(ctx SpecContext) { elsewhere(ctx, here) }, NodeTimeout(soon))
 		expectGone(ctx, former)
 		early := t.start(ctx, "db")
 		expectFailedMount(ctx, early, "driver name "+v1alpha1.DriverName+" not found", "registered CSI drivers")
-		elsewhere(ctx, map[string]string{"kubernetes.io/os": "linux"})
+		elsewhere(ctx, here)
 		expectRuns(ctx, early, atLast)
 		expectFile(early, "password", value)
 	}, SpecTimeout(2*atLast))

@@ -51,7 +51,8 @@ var _ = Describe("After a rotation", Ordered, func() {
 		t = newReadyTenant(ctx)
 		first = newSecret("first")
 		t.put(ctx, "db", map[string]any{"password": first})
-		create(ctx, t.connection("db", map[string]any{"host": "db.example.com", "password": "vault.secret(password)"}, t.secretAt("db")))
+		value := map[string]any{"host": "db.example.com", "password": "vault.secret(password)"}
+		create(ctx, t.connection("db", value, t.secretAt("db")))
 		pod = t.pod("db")
 		pod.Spec.RestartPolicy = corev1.RestartPolicyAlways
 		single := corev1.VolumeMount{Name: builder.VolumeName, MountPath: "/single", SubPath: "password"}
@@ -75,9 +76,11 @@ var _ = Describe("After a rotation", Ordered, func() {
 				g.Expect(pod.Status.ContainerStatuses[i].Ready).To(BeTrue(), pod.Status.ContainerStatuses[i].Name)
 			}
 		}).WithTimeout(eventual).Should(Succeed())
-		Eventually(func() string { return content(seen("env", "environ")) }).WithTimeout(soon).Should(ContainSubstring("PASSWORD=" + first))
-		Eventually(func() error { _, err := os.Stat(seen("open", "fd", "3")); return err }).WithTimeout(soon).Should(Succeed())
-		Eventually(func() string { return content(seen("inside", "cwd", "password")) }).WithTimeout(soon).Should(Equal(first))
+		Eventually(func(g Gomega) {
+			g.Expect(content(seen("env", "environ"))).To(ContainSubstring("PASSWORD=" + first))
+			g.Expect(seen("open", "fd", "3")).To(BeAnExistingFile())
+			g.Expect(content(seen("inside", "cwd", "password"))).To(Equal(first))
+		}).WithTimeout(soon).Should(Succeed())
 		held = newWatcher(inPod(pod, mountPath))
 		second = rotate(ctx)
 	}, NodeTimeout(2*eventual))
@@ -111,7 +114,8 @@ var _ = Describe("After a rotation", Ordered, func() {
 		rotate(ctx)
 		expectSwap := func() {
 			GinkgoHelper()
-			Eventually(watch.of(".")).WithTimeout(soon).Should(ContainElements("CREATE ..DATE", "MOVED_TO ..data", "DELETE ..DATE"))
+			Eventually(watch.of(".")).WithTimeout(soon).
+				Should(ContainElements("CREATE ..DATE", "MOVED_TO ..data", "DELETE ..DATE"))
 		}
 		expectSwap()
 		for _, replaced := range []string{"password", "..data"} {
@@ -160,7 +164,8 @@ var _ = Describe("After a rotation", Ordered, func() {
 		}).WithTimeout(eventual).Should(Succeed())
 		if isRunning(mapped) {
 			value := rotate(ctx)
-			Eventually(ctx, func() (string, error) { return read(mapped, "password") }).WithTimeout(limit).Should(Equal(value))
+			Eventually(ctx, func() (string, error) { return read(mapped, "password") }).
+				WithTimeout(limit).Should(Equal(value))
 		}
 	}, SpecTimeout(2*eventual))
 })
@@ -178,7 +183,8 @@ var _ = Describe("A volume inside another", Ordered, func() {
 			corev1.Volume{Name: "around", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 		pod.Spec.Containers[0].VolumeMounts = nil
 		for path, volume := range mounts {
-			pod.Spec.Containers[0].VolumeMounts = append(pod.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: volume, MountPath: path})
+			pod.Spec.Containers[0].VolumeMounts = append(pod.Spec.Containers[0].VolumeMounts,
+				corev1.VolumeMount{Name: volume, MountPath: path})
 		}
 		create(ctx, pod)
 		return pod
@@ -222,7 +228,9 @@ func newWatcher(volume string) *watcher {
 	w := &watcher{instance: instance, names: map[int32]string{}}
 	w.forget()
 	const mask = unix.IN_ALL_EVENTS &^ (unix.IN_ACCESS | unix.IN_OPEN | unix.IN_CLOSE_NOWRITE)
-	for name, flags := range map[string]uint32{".": 0, "password": 0, "host": 0, "..data": unix.IN_DONT_FOLLOW, "..data/": 0} {
+	for name, flags := range map[string]uint32{
+		".": 0, "password": 0, "host": 0, "..data": unix.IN_DONT_FOLLOW, "..data/": 0,
+	} {
 		id, err := unix.InotifyAddWatch(instance, volume+"/"+name, mask|flags)
 		Expect(err).NotTo(HaveOccurred(), name)
 		w.names[int32(id)] = name

@@ -217,8 +217,8 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		Eventually(users).ShouldNot(ContainElements(seen[len(seen)-1]))
 	})
 
-	It("replaces them before the token that made them dies", func() {
-		token := tokenSecretNamed(namespace, "short", env.TokenOptions{Policies: []string{"leases"}, TTL: 20 * time.Second, ExplicitMaxTTL: 20 * time.Second})
+	DescribeTable("replaces them before the token that made them dies", func(options env.TokenOptions) {
+		token := tokenSecretNamed(namespace, "short", options)
 		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token.SecretKeyRef.Name = "short" })
 		create(creds("db", "app"))
 		v := volume("db").mounted(caller)
@@ -235,7 +235,10 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		Eventually(func() error { return database.Login(former["username"], former["password"]) }).Should(MatchError(env.ErrPostgresLogin))
 		Expect(login(v)).To(Succeed())
 		Expect(caller.release(v.leases)).To(Succeed())
-	})
+	},
+		Entry("a service token", env.TokenOptions{Policies: []string{"leases"}, TTL: 20 * time.Second, ExplicitMaxTTL: 20 * time.Second}),
+		Entry("a batch token", env.TokenOptions{Policies: []string{"leases"}, TTL: 20 * time.Second, Batch: true}),
+	)
 
 	It("gives back what did not reach the volume", func() {
 		create(creds("db", "app"))

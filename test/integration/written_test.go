@@ -1,11 +1,18 @@
 package integration
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"golang.org/x/crypto/ssh"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,6 +35,27 @@ func written(engine, path, parameters string) func(*v1alpha1.Connection) {
 	}
 }
 
+// authorizedKey is a new SSH public key.
+func authorizedKey() string {
+	GinkgoHelper()
+	public, _, err := ed25519.GenerateKey(rand.Reader)
+	Expect(err).NotTo(HaveOccurred())
+	key, err := ssh.NewPublicKey(public)
+	Expect(err).NotTo(HaveOccurred())
+	return string(ssh.MarshalAuthorizedKey(key))
+}
+
+// certificateRequest is one in PEM, with a new key.
+func certificateRequest() string {
+	GinkgoHelper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	Expect(err).NotTo(HaveOccurred())
+	template := &x509.CertificateRequest{DNSNames: []string{"a.example.com"}}
+	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
+	Expect(err).NotTo(HaveOccurred())
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+}
+
 var _ = Describe("A Connection with a secret that Vault answers a write with", Ordered, func() {
 	var (
 		pki, transit, namespace string
@@ -46,7 +74,19 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 		vault.Create(transit + "/keys/shop")
 		vault.Mount("ssh-written", "ssh")
 		DeferCleanup(func() { vault.Unmount("ssh-written") })
+		vault.Write(pki+"/roles/signed", map[string]any{
+			"allow_any_name": true, "key_type": "any", "not_before_duration": "1s",
+		})
+		vault.Mount("ssh-ca", "ssh")
+		DeferCleanup(func() { vault.Unmount("ssh-ca") })
+		vault.Write("ssh-ca/config/ca", map[string]any{"generate_signing_key": true})
+		vault.Write("ssh-ca/roles/user", map[string]any{
+			"key_type": "ca", "allow_user_certificates": true, "allowed_users": "*", "default_user": "app",
+			"not_before_duration": "1s",
+		})
 		vault.Policy("written", fmt.Sprintf(`path "%[1]s/issue/*" { capabilities = ["update"] }
+			path "%[1]s/sign/*" { capabilities = ["update"] }
+			path "ssh-ca/*" { capabilities = ["update"] }
 			path "%[2]s/datakey/*" { capabilities = ["update"] }
 			path "ssh-written/roles/*" { capabilities = ["create", "update"] }
 			path "kv/*" { capabilities = ["create", "read", "update"] }`, pki, transit))
@@ -95,6 +135,35 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 		serial := v.files["serial"]
 		Eventually(func() string { Expect(v.resolve(caller)).To(Succeed()); return v.files["serial"] }).ShouldNot(Equal(serial))
 	})
+
+	DescribeTable("has another before it ends, where nothing but the content says when",
+		func(engine, path, key string, parameters func() map[string]any) {
+			encoded, err := json.Marshal(parameters())
+			Expect(err).NotTo(HaveOccurred())
+			create(builder.Connection(namespace, "brief", map[string]any{"certificate": "vault.secret(" + key + ")"},
+				builder.WithSecret("x"), builder.WithShortestRefresh, written(engine, path, string(encoded))))
+			v := mounted("brief")
+			former, began := v.files["certificate"], time.Now()
+			Expect(v.resolve(caller)).To(Succeed())
+			Expect(v.files["certificate"]).To(Equal(former), "while most of its life is to come")
+			Expect(v.after).To(BeNumerically("<=", 8*time.Second), "the volume is told to come back before it ends")
+			Eventually(func(g Gomega) {
+				g.Expect(v.resolve(caller)).To(Succeed())
+				g.Expect(v.files["certificate"]).NotTo(Equal(former))
+			}).Should(Succeed())
+			Expect(time.Since(began)).To(BeNumerically("<", 12*time.Second), "before it ends")
+			Expect(caller.release(v.leases)).To(Succeed())
+		},
+		Entry("ssh/sign", "ssh-ca", "sign/user", "signed_key", func() map[string]any {
+			return map[string]any{"public_key": authorizedKey(), "ttl": "12s", "valid_principals": "app"}
+		}),
+		Entry("ssh/issue", "ssh-ca", "issue/user", "signed_key", func() map[string]any {
+			return map[string]any{"key_type": "ed25519", "ttl": "12s", "valid_principals": "app"}
+		}),
+		Entry("pki/sign", "pki-written", "sign/signed", "certificate", func() map[string]any {
+			return map[string]any{"csr": certificateRequest(), "common_name": "a.example.com", "ttl": "12s"}
+		}),
+	)
 
 	It("keeps what has no end: data keys of transit", func() {
 		create(builder.Connection(namespace, "key", map[string]any{"password": "vault.secret(plaintext)", "wrapped": "vault.secret(ciphertext)"}, builder.WithSecret("x"),

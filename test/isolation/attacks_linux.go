@@ -28,6 +28,7 @@ var Attacks = []Attack{
 	// What takes time.
 	{Name: "100 VaultTasks at a Vault that hangs", Begin: hangingTasks},
 	{Name: "100 VaultConfigs whose Vault answers health and then hangs", Begin: hangingConfigs},
+	{Name: "100 Vaults that answer nothing, not even health, when the controllers start", Begin: hangingVaults, Restart: true},
 	{Name: "an engine of the shared Vault that hangs", Begin: hangingEngine},
 	{Name: "a Vault that answers a byte a second", Begin: slowAnswers},
 	{Name: "a Vault that redirects in a circle", Begin: redirects},

@@ -70,6 +70,30 @@ func hangingConfigs(t *Tenant) (Proof, error) {
 		t.createMany(100, func(i int) client.Object { return t.newConfig(fmt.Sprintf("config-%d", i), s.url) })
 }
 
+// hangingVaults are as many as there are VaultConfigs, so that no look at one of them serves for another.
+func hangingVaults(t *Tenant) (Proof, error) {
+	servers := make([]*server, 100)
+	for i := range servers {
+		s, err := t.serve(nil)
+		if err != nil {
+			return nil, err
+		}
+		s.answer = func(_ http.ResponseWriter, r *http.Request, _ string) bool {
+			s.hang(r.Context())
+			return true
+		}
+		servers[i] = s
+	}
+	hung := func() (count int) {
+		for _, s := range servers {
+			count += min(s.count("sys/health"), 1)
+		}
+		return count
+	}
+	return atLeast(len(servers), "Vaults hung", hung),
+		t.createMany(len(servers), func(i int) client.Object { return t.newConfig(fmt.Sprintf("config-%d", i), servers[i].url) })
+}
+
 // hangingEngine is one whose backend does not answer, such as that of a database that is down, in the Vault that the
 // victim uses, too.
 func hangingEngine(t *Tenant) (Proof, error) {

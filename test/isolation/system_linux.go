@@ -199,7 +199,7 @@ func eventually(ctx context.Context, within time.Duration, do func(context.Conte
 // such as those of a Vault that is gone. Volumes that are left are a failure.
 func unmountSpool(kubeletDir string) error {
 	err := unix.Unmount(filepath.Join(kubeletDir, "plugins", v1alpha1.DriverName, "releases"), 0)
-	if errors.Is(err, unix.EINVAL) { // there were none
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) { // there were none
 		return nil
 	}
 	return err

@@ -1,7 +1,7 @@
 // Package diagnosis finds out why something is stuck: it follows a workload to its pods, a pod to its volumes, these to
 // their Connections, VaultConfigs and Vaults, and names the first thing that is wrong, counted from Vault, because
-// whatever stands before it waits for it. It only reads, with the user's own rights, and says of a thing what its status
-// and its events say.
+// whatever stands before it waits for it. It only reads, with the user's own rights, and says of a thing what its
+// status and its events say.
 package diagnosis
 
 import (
@@ -74,8 +74,8 @@ func (i *Inspection) Diagnose(ctx context.Context, kind Kind, key client.ObjectK
 	return found, nil
 }
 
-// visit adds a step, then follows what it depends on. It returns the first thing that is wrong there, or the step itself
-// if that is wrong, or nil.
+// visit adds a step, then follows what it depends on. It returns the first thing that is wrong there, or the step
+// itself if that is wrong, or nil.
 func (i *Inspection) visit(step *Step, on ...func() (*Step, error)) (*Step, error) {
 	step.Depth = i.depth
 	i.steps = append(i.steps, step)

@@ -9,6 +9,8 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
 // Kind is a kind that can be asked about.
@@ -24,16 +26,16 @@ type Kind struct {
 
 // Kinds are all of them.
 var Kinds = []Kind{
-	{"Pod", []string{"pods", "pod", "po"}, followPod, func() client.ObjectList { return &corev1.PodList{} }},
-	{"Deployment", []string{"deployments", "deployment", "deploy"}, follow(deployment), func() client.ObjectList { return &appsv1.DeploymentList{} }},
-	{"StatefulSet", []string{"statefulsets", "statefulset", "sts"}, follow(statefulSet), func() client.ObjectList { return &appsv1.StatefulSetList{} }},
-	{"DaemonSet", []string{"daemonsets", "daemonset", "ds"}, follow(daemonSet), func() client.ObjectList { return &appsv1.DaemonSetList{} }},
-	{"ReplicaSet", []string{"replicasets", "replicaset", "rs"}, follow(replicaSet), func() client.ObjectList { return &appsv1.ReplicaSetList{} }},
-	{"Job", []string{"jobs", "job"}, follow(job), func() client.ObjectList { return &batchv1.JobList{} }},
-	{"CronJob", []string{"cronjobs", "cronjob", "cj"}, follow(cronJob), func() client.ObjectList { return &batchv1.CronJobList{} }},
-	{"Connection", []string{"connections", "connection"}, followConnection, connections},
-	{"VaultConfig", []string{"vaultconfigs", "vaultconfig"}, followVaultConfig, vaultConfigs},
-	{"VaultTask", []string{"vaulttasks", "vaulttask"}, followVaultTask, vaultTasks},
+	{"Pod", []string{"pods", "pod", "po"}, followPod, list[corev1.PodList]},
+	{"Deployment", []string{"deployments", "deployment", "deploy"}, follow(deployment), list[appsv1.DeploymentList]},
+	{"StatefulSet", []string{"statefulsets", "statefulset", "sts"}, follow(statefulSet), list[appsv1.StatefulSetList]},
+	{"DaemonSet", []string{"daemonsets", "daemonset", "ds"}, follow(daemonSet), list[appsv1.DaemonSetList]},
+	{"ReplicaSet", []string{"replicasets", "replicaset", "rs"}, follow(replicaSet), list[appsv1.ReplicaSetList]},
+	{"Job", []string{"jobs", "job"}, follow(job), list[batchv1.JobList]},
+	{"CronJob", []string{"cronjobs", "cronjob", "cj"}, follow(cronJob), list[batchv1.CronJobList]},
+	{"Connection", []string{"connections", "connection"}, followConnection, list[v1alpha1.ConnectionList]},
+	{"VaultConfig", []string{"vaultconfigs", "vaultconfig"}, followVaultConfig, list[v1alpha1.VaultConfigList]},
+	{"VaultTask", []string{"vaulttasks", "vaulttask"}, followVaultTask, list[v1alpha1.VaultTaskList]},
 }
 
 // KindOf finds a kind by a name that kubectl takes, with or without its group.
@@ -45,4 +47,12 @@ func KindOf(name string) (Kind, bool) {
 		}
 	}
 	return Kind{}, false
+}
+
+// list makes an empty list.
+func list[T any, P interface {
+	*T
+	client.ObjectList
+}]() client.ObjectList {
+	return P(new(T))
 }

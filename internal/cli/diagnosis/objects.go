@@ -16,10 +16,6 @@ import (
 	"sallyport.dev/sallyport/internal/expression"
 )
 
-func connections() client.ObjectList  { return &v1alpha1.ConnectionList{} }
-func vaultConfigs() client.ObjectList { return &v1alpha1.VaultConfigList{} }
-func vaultTasks() client.ObjectList   { return &v1alpha1.VaultTaskList{} }
-
 func followConnection(ctx context.Context, i *Inspection, key client.ObjectKey) (*Step, error) {
 	c := &v1alpha1.Connection{}
 	if err := i.objects.Get(ctx, key, c); err != nil {
@@ -51,7 +47,8 @@ func followVaultTask(ctx context.Context, i *Inspection, key client.ObjectKey) (
 		case task.Spec.VaultConfigRef != nil:
 			return i.referredConfig(ctx, task.Namespace, *task.Spec.VaultConfigRef, step)
 		case task.Spec.ConnectionRef != nil:
-			return i.referredConnection(ctx, client.ObjectKey{Namespace: task.Namespace, Name: task.Spec.ConnectionRef.Name}, step)
+			connection := client.ObjectKey{Namespace: task.Namespace, Name: task.Spec.ConnectionRef.Name}
+			return i.referredConnection(ctx, connection, step)
 		default:
 			return nil, nil
 		}
@@ -178,11 +175,11 @@ func (i *Inspection) absent(object, reason string, err error, by *Step) (*Step, 
 		return i.visit(&Step{Object: object, Health: unknown})
 	case apierrors.IsNotFound(err):
 		missing := health.Health{State: health.Missing, Reason: reason, Message: object + " does not exist"}
-		cause, err := i.visit(&Step{Object: object, Health: missing})
+		cause, failed := i.visit(&Step{Object: object, Health: missing})
 		if by.Reason == reason || by.Reason == v1alpha1.ReasonNamespaceNotAllowed {
-			return nil, err
+			return nil, failed
 		}
-		return cause, err
+		return cause, failed
 	default:
 		return nil, err
 	}
@@ -219,8 +216,8 @@ func (i *Inspection) vault(c *v1alpha1.VaultConfig, by *Step) (*Step, error) {
 	if vault := c.Status.Vault; vault != nil && vault.Version != "" {
 		step.Details = append(step.Details, "version "+vault.Version)
 	}
-	if reachable.Status == metav1.ConditionFalse {
-		step.Health = health.Health{State: by.State, Reason: reachable.Reason, Message: reachable.Message}
+	if reachable.Status == metav1.ConditionFalse { // Ready has the sentence
+		step.Health = health.Health{State: by.State, Reason: reachable.Reason, Message: by.Message}
 	}
 	return i.visit(step)
 }

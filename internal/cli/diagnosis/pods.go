@@ -61,7 +61,8 @@ func (i *Inspection) pod(ctx context.Context, pod *corev1.Pod) (*Step, error) {
 		follow = append(follow, func() (*Step, error) { return i.volume(ctx, pod, volume, started, failures) })
 	}
 	if !started && pod.Spec.NodeName != "" {
-		follow = append([]func() (*Step, error){func() (*Step, error) { return i.nodePlugin(ctx, pod.Spec.NodeName) }}, follow...)
+		onNode := func() (*Step, error) { return i.nodePlugin(ctx, pod.Spec.NodeName) }
+		follow = slices.Insert(follow, 0, onNode)
 	}
 	return i.visit(step, follow...)
 }
@@ -76,11 +77,13 @@ func Volumes(spec *corev1.PodSpec) []corev1.Volume {
 // Started tells whether a container of the pod has ever run, which is not before all volumes are mounted.
 func Started(pod *corev1.Pod) bool {
 	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil || c.RestartCount > 0 {
+		if c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil {
 			return true
 		}
-		if waits := c.State.Waiting; waits != nil && waits.Reason != "ContainerCreating" && waits.Reason != "PodInitializing" && waits.Reason != "" {
-			return true // an image is pulled, for which the sandbox and so the volumes are there
+		// With any other reason an image is pulled, for which the sandbox and so the volumes are there.
+		waits := c.State.Waiting
+		if waits != nil && !slices.Contains([]string{"", "ContainerCreating", "PodInitializing"}, waits.Reason) {
+			return true
 		}
 	}
 	return false
@@ -149,8 +152,9 @@ type failure struct {
 }
 
 var (
-	failedMount = regexp.MustCompile(`(?s)^MountVolume\.SetUp failed for volume "([^"]+)" : (?:rpc error: code = \w+ desc = )?(.*)$`)
-	reasoned    = regexp.MustCompile(`(?s)^([A-Z][A-Za-z]+): (.*)$`)
+	failedMount = regexp.MustCompile(`(?s)^MountVolume\.SetUp failed for volume "([^"]+)" : ` +
+		`(?:rpc error: code = \w+ desc = )?(.*)$`)
+	reasoned = regexp.MustCompile(`(?s)^([A-Z][A-Za-z]+): (.*)$`)
 )
 
 // mountFailures are the latest failures by volume. Without the right to read events there are none.
@@ -204,11 +208,18 @@ func (i *Inspection) nodePlugin(ctx context.Context, node string) (*Step, error)
 		step.Health = health.Health{State: health.Unknown, Message: "you have no right to look at it"}
 	case client.IgnoreNotFound(err) != nil:
 		return nil, err
-	case !slices.ContainsFunc(csiNode.Spec.Drivers, func(d storagev1.CSINodeDriver) bool { return d.Name == v1alpha1.DriverName }):
+	case !Registered(csiNode):
 		step.Health = degraded("", "the CSI driver %s is not registered on node %s; see the pod of the DaemonSet sallyport-node there",
 			v1alpha1.DriverName, node)
 	}
 	return i.visit(step)
+}
+
+// Registered tells whether the driver is registered on a node.
+func Registered(on *storagev1.CSINode) bool {
+	return slices.ContainsFunc(on.Spec.Drivers, func(d storagev1.CSINodeDriver) bool {
+		return d.Name == v1alpha1.DriverName
+	})
 }
 
 func condition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {

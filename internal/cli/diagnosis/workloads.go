@@ -107,14 +107,14 @@ func (i *Inspection) workload(ctx context.Context, w workload, key client.Object
 		}
 		follow = append(follow, func() (*Step, error) {
 			// Nothing waits for a volume that no pod has.
-			step := &Step{Object: "volume " + volume.Name, Health: healthy("of the pod template")}
-			return i.templateVolume(ctx, pod, volume, step)
+			return i.templateVolume(ctx, pod, volume)
 		})
 	}
 	return i.visit(step, follow...)
 }
 
-func (i *Inspection) templateVolume(ctx context.Context, pod *corev1.Pod, volume corev1.Volume, step *Step) (*Step, error) {
+func (i *Inspection) templateVolume(ctx context.Context, pod *corev1.Pod, volume corev1.Volume) (*Step, error) {
+	step := &Step{Object: "volume " + volume.Name, Health: healthy("of the pod template")}
 	return i.visit(step, func() (*Step, error) {
 		key := client.ObjectKey{Namespace: pod.Namespace, Name: volume.CSI.VolumeAttributes["connection"]}
 		cause, err := i.referredConnection(ctx, key, step)

@@ -29,6 +29,8 @@ type Issued struct {
 	ExpireTime time.Time
 	// Token that made it: a lease ends with it.
 	Token session.TokenTerm
+	// Shared: nothing was made, whatever the path is called; everybody reads the same there, until it is rotated.
+	Shared bool
 	// LeaseToken is that token where it should be kept with the lease; else zero.
 	LeaseToken session.LeaseToken
 }
@@ -37,15 +39,18 @@ type Issued struct {
 func (i Issued) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, i.Secret.String()) }
 
 // IsDynamic tells whether what is at the location is made for each reader, so that to read it has an effect: it is
-// written to, or is a path of that kind by the convention of Vault's engines, or made a lease before.
+// written to, or a read made a lease before, or it is a path of that kind by the convention of Vault's engines and no
+// read has shown that it is none: ad/creds and tokens of organisations at terraform/creds are the same for everybody.
 func IsDynamic(ctx context.Context, s *session.Session, location Location) (bool, error) {
 	if location.Write {
 		return true, nil
 	}
 	return at(ctx, s, locate, location, func(_ context.Context, conn *session.Conn, found kvPath) (bool, error) {
+		if makesOne, known := makes(conn, found); known {
+			return makesOne, nil
+		}
 		first, _, deeper := strings.Cut(found.path, "/")
-		byConvention := found.version == notKV && deeper && slices.Contains(dynamicPaths, first)
-		return byConvention || madeLease(conn, found), nil
+		return found.version == notKV && deeper && slices.Contains(dynamicPaths, first), nil
 	})
 }
 
@@ -76,7 +81,12 @@ func Issue(ctx context.Context, s *session.Session, location Location) (*Issued,
 			return nil, fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → %d without data (%s)", r, response.Status, r.Actor).
 				WithRemedy("use a path that answers, or a VaultTask for what has only an effect")
 		}
-		return newIssued(conn, found, response), nil
+		issued := newIssued(conn, found, response)
+		if issued.Shared = !location.Write && response.LeaseID == "" && issued.ExpireTime.IsZero(); issued.Shared {
+			describeRole(&issued.Secret, found.path)
+			rememberShared(conn, found)
+		}
+		return issued, nil
 	})
 }
 

@@ -31,12 +31,14 @@ var known = shares.NewCache[engineKey, engineFact](heap.Engines, heap.EnginesSha
 type engineKey struct {
 	session string
 	// token is the one that may ask for an engine's version: what one may not ask, another may. It is empty for a
-	// kvPath, without version, that made a lease when it was read, whatever the token.
+	// kvPath, without version, of which a read showed whether it makes something for its reader, whatever the token.
 	token, engine, path string
 }
 
 type engineFact struct {
 	version v1alpha1.KVVersion
+	// shared: a read of the path has the same answer for everybody.
+	shared bool
 	// until is zero where it lasts as long as the session.
 	until time.Time
 }
@@ -141,8 +143,13 @@ func rememberLease(conn *session.Conn, from kvPath) {
 	remember(conn, engineKey{engine: from.engine, path: from.path}, engineFact{})
 }
 
-// madeLease tells whether a read of the path once made a lease.
-func madeLease(conn *session.Conn, from kvPath) bool {
-	_, found := recall(conn, engineKey{engine: from.engine, path: from.path})
-	return found
+// rememberShared: a read of the path made nothing for its reader.
+func rememberShared(conn *session.Conn, from kvPath) {
+	remember(conn, engineKey{engine: from.engine, path: from.path}, engineFact{shared: true})
+}
+
+// makes tells whether a read of the path makes something for its reader, if one has shown it.
+func makes(conn *session.Conn, from kvPath) (makes, known bool) {
+	fact, known := recall(conn, engineKey{engine: from.engine, path: from.path})
+	return known && !fact.shared, known
 }

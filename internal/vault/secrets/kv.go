@@ -26,7 +26,7 @@ func Read(ctx context.Context, s *session.Session, location Location) (*Secret, 
 
 func readAt(ctx context.Context, conn *session.Conn, from kvPath, version int64) (*Secret, error) {
 	r := newRequest(conn, http.MethodGet, from.apiPath(), `"read"`)
-	if madeLease(conn, from) {
+	if makesOne, _ := makes(conn, from); makesOne {
 		return nil, leaseRefused(r)
 	}
 	if version != 0 && from.version == v1alpha1.KVVersion2 {

@@ -35,7 +35,8 @@ func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
 		if err != nil {
 			return nil, c.unanswered(ctx, r, sent, err)
 		}
-		if c.mayResend(ctx, r, meta, sends) || meta.status == http.StatusPreconditionFailed && waitForState(ctx, deadline, sends) {
+		lags := meta.status == http.StatusPreconditionFailed
+		if c.mayResend(ctx, r, meta, sends) || lags && waitForState(ctx, deadline, sends) {
 			continue
 		}
 		response.Status = meta.status

@@ -69,7 +69,8 @@ func TestDescribe(t *testing.T) {
 		{"clear text", errSpeaksTLS, unreachable,
 			"no answer from https://vault: the server speaks https, not http (us); write https:// in spec.url"},
 	}
-	c := &Conn{transport: &Transport{Config: Config{Origin: "https://vault", Proxy: "http://proxy"}}, timeout: 10 * time.Second}
+	way := Config{Origin: "https://vault", Proxy: "http://proxy"}
+	c := &Conn{transport: &Transport{Config: way}, timeout: 10 * time.Second}
 	r := Request{Method: http.MethodGet, Path: "secret/data/db", Actor: "us"}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

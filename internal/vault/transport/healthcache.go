@@ -70,16 +70,17 @@ func (r *healthResult) timedOut() bool {
 }
 
 // hidden tells whether the answer is somebody else's than Vault's, who says that he does not want to. Errors of a
-// server (5xx) are those of one that does not reach Vault.
+// server (5xx) are those of one that does not reach Vault, and a quota (429) says no for now only.
 func (r *healthResult) hidden() bool {
+	status := r.status
 	notVault, is := errors.AsType[*errNotVault](r.err)
 	switch {
 	case is:
-		return notVault.status < http.StatusInternalServerError
-	case r.err != nil:
+		status = notVault.status
+	case r.err != nil, r.response.Initialized != nil:
 		return false
 	}
-	return r.status > 0 && r.status < http.StatusInternalServerError && r.response.Initialized == nil
+	return status > 0 && status < http.StatusInternalServerError && status != http.StatusTooManyRequests
 }
 
 // get returns the last result if that still stands and is of a look that began after since, and otherwise asks. The

@@ -17,6 +17,12 @@ import (
 // asks are the commands, each with arguments that would do.
 var asks = [][]string{
 	{"why", "connection/oracle"},
+	{"status"},
+	{"mounts"},
+	{"rerun", "vaulttask/task"},
+	{"suspend", "vaulttask/task"},
+	{"resume", "vaultconfig/main"},
+	{"refresh", "connection/oracle"},
 }
 
 func eachCommand(check func(args ...string)) {

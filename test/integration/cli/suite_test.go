@@ -13,6 +13,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -129,4 +130,17 @@ func await(object client.Object, kind, reason string) {
 		g.Expect(found.Reason).To(Equal(reason), found.Message)
 		g.Expect(found.ObservedGeneration).To(Equal(object.GetGeneration()))
 	}).Should(Succeed())
+}
+
+// grant gives a user a ClusterRole in a namespace. The roles that are made of others are so as a controller does it, which
+// is not there.
+func grant(namespace, user, role string) {
+	GinkgoHelper()
+	for _, of := range []string{role, "sallyport-" + role} {
+		create(&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "grant-"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: of},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: user}},
+		})
+	}
 }

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -154,7 +153,7 @@ var _ = Describe("kubectl sallyport why", func() {
 		expectCause(namespace, "connection/oracle", "VaultConfig "+namespace+"/main", v1alpha1.ReasonAuthFailed, "put a new token into Secret "+namespace+"/vault-token")
 
 		Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(config), config)).To(Succeed())
-		config.Spec.Enabled = ptr.To(false)
+		config.Spec.Enabled = new(false)
 		Expect(cp.Client.Update(ctx, config)).To(Succeed())
 		await(config, v1alpha1.ConditionSuspended, v1alpha1.ReasonConfigDisabled)
 		expectCause(namespace, "connection/oracle", "VaultConfig "+namespace+"/main", v1alpha1.ReasonConfigDisabled, "is disabled")
@@ -259,7 +258,7 @@ var _ = Describe("kubectl sallyport why", func() {
 	It("says what became of a VaultTask", func() {
 		readyConfig(namespace)
 		done := builder.VaultTask(namespace, "done", v1alpha1.OperationRead, namespace+"/oracle")
-		waits := builder.VaultTask(namespace, "waits", v1alpha1.OperationRead, "oracle", func(t *v1alpha1.VaultTask) { t.Spec.Suspend = ptr.To(true) })
+		waits := builder.VaultTask(namespace, "waits", v1alpha1.OperationRead, "oracle", func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) })
 		create(done, waits)
 		await(done, v1alpha1.ConditionComplete, v1alpha1.ReasonSucceeded)
 		await(waits, v1alpha1.ConditionSuspended, v1alpha1.ReasonSuspended)
@@ -285,7 +284,7 @@ var _ = Describe("kubectl sallyport why", func() {
 func first(d *diagnosis.Diagnosis, _ int) *diagnosis.Diagnosis { return d }
 
 func owner(object client.Object, kind, version string) []metav1.OwnerReference {
-	return []metav1.OwnerReference{{APIVersion: version, Kind: kind, Name: object.GetName(), UID: object.GetUID(), Controller: ptr.To(true)}}
+	return []metav1.OwnerReference{{APIVersion: version, Kind: kind, Name: object.GetName(), UID: object.GetUID(), Controller: new(true)}}
 }
 
 func owned(set *appsv1.ReplicaSet) func(*corev1.Pod) {

@@ -112,6 +112,31 @@ var _ = Describe("A credential that works again", func() {
 		}),
 	)
 
+	It("is that of an account which somebody else locked, within five minutes after Vault's lock ends", func(ctx context.Context) {
+		const lock = 5 * time.Second
+		w := newAuthMethod(ctx, "userPass", "", terms{})
+		w.lockout(map[string]any{
+			"lockout_threshold": "3", "lockout_counter_reset_duration": "15m", "lockout_duration": lock.String(),
+		})
+		for range 3 {
+			guess := map[string]any{"password": canary + "another's"}
+			_, err := server.Client().Logical().Write("auth/"+w.mount+"/login/bob", guess)
+			Expect(err).To(HaveOccurred())
+		}
+		ends := time.Now().Add(lock)
+		Expect(locked()).To(ContainSubstring(server.Get("sys/auth/" + w.mount)["accessor"]))
+		w.said(w.read(ctx), v1alpha1.ReasonAuthFailed)
+		w.later(30 * time.Second)
+		w.said(w.read(ctx), v1alpha1.ReasonAuthFailed)
+		time.Sleep(time.Until(ends.Add(time.Second)))
+		took := time.Duration(0)
+		for ; w.read(ctx) != nil; took += 10 * time.Second {
+			Expect(took).To(BeNumerically("<=", 5*time.Minute), "%v", w.read(ctx))
+			w.later(10 * time.Second)
+		}
+		AddReportEntry("seconds", fmt.Sprint(took))
+	})
+
 	It("is a token that may look itself up by now: status knows within five minutes", func(ctx context.Context) {
 		f := newFixture()
 		f.setToken(f.token(env.TokenOptions{Policies: []string{"lookup-late"}, NoDefaultPolicy: true, TTL: time.Hour}))

@@ -23,8 +23,8 @@ var _ = Describe("A load balancer in front of a cluster", func() {
 		Expect(err).NotTo(HaveOccurred())
 		nodes := []*env.Vault{first}
 		for range 2 { // with one sealed, the others are still a majority
-			node, err := first.StartStandby(ctx)
-			Expect(err).NotTo(HaveOccurred())
+			node, failed := first.StartStandby(ctx)
+			Expect(failed).NotTo(HaveOccurred())
 			DeferCleanup(node.Close)
 			nodes = append(nodes, node)
 		}
@@ -35,8 +35,8 @@ var _ = Describe("A load balancer in front of a cluster", func() {
 		leader := func(except *env.Vault) (found *env.Vault) {
 			Eventually(func() *env.Vault {
 				for _, node := range nodes {
-					health, err := node.Client().Sys().HealthWithContext(ctx)
-					if err == nil && node != except && !health.Sealed && !health.Standby {
+					health, failed := node.Client().Sys().HealthWithContext(ctx)
+					if failed == nil && node != except && !health.Sealed && !health.Standby {
 						found = node
 					}
 				}

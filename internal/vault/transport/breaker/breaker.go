@@ -1,8 +1,8 @@
 // Package breaker is the circuit breaker of one way to a Vault: it decides whether requests are sent at all.
 //
-// Only looks at sys/health judge. A request of somebody who uses the same Vault says too little: one that hangs may hang
-// in an engine of his own, and his time-out may be short. sys/health needs no token, asks no engine and no storage, and
-// depends on nobody's settings but those that name the way, which all who share a Breaker have in common.
+// Only looks at sys/health judge. A request of somebody who uses the same Vault says too little: one that hangs may
+// hang in an engine of his own, and his time-out may be short. sys/health needs no token, asks no engine and no storage,
+// and depends on nobody's settings but those that name the way, which all who share a Breaker have in common.
 package breaker
 
 import (
@@ -59,8 +59,8 @@ func (l Look) Answered() {
 	l.breaker.answeredLocked()
 }
 
-// TimedOut ends a look, and opens the Breaker if nothing else was answered since it began. Connected tells whether there
-// was a connection.
+// TimedOut ends a look, and opens the Breaker if nothing else was answered since it began. Connected tells whether
+// there was a connection.
 func (l Look) TimedOut(connected bool) {
 	b := l.breaker
 	b.mu.Lock()
