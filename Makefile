@@ -100,7 +100,7 @@ bench: ## Measure what Sallyport costs, with a real API server and a real Vault;
 ##@ Develop
 
 .PHONY: generate
-generate: ## Regenerate CRDs, deepcopy, RBAC and gRPC code.
+generate: ## Regenerate CRDs, deepcopy, RBAC, gRPC code and the dashboard.
 	@hack/generate.sh
 
 .PHONY: diagrams

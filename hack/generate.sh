@@ -6,6 +6,7 @@
 #   config/rbac/role.yaml            the controller's rights, from +kubebuilder:rbac markers beside the code
 #   internal/**/*.pb.go              the gRPC code, from the .proto files
 #   config/argocd/argocd-cm.yaml     the ConfigMap that teaches Argo CD our kinds, from the Lua beside it
+#   config/grafana/dashboard.json    the dashboard, from hack/tools/grafana
 #
 # Everything is made in a temporary directory first and replaces the old files at the end: a failure changes nothing,
 # and what is no longer generated (the CRD of a kind that is gone) goes away.
@@ -32,21 +33,21 @@ packages() {
 }
 
 generate_api() {
-  say "[1/4] deepcopy functions and CRDs, from api/"
+  say "[1/5] deepcopy functions and CRDs, from api/"
   "$CONTROLLER_GEN" paths=./api/... object:headerFile=hack/boilerplate.go.txt crd \
     output:object:dir="$OUT/deepcopy" output:crd:dir="$OUT/crd"
 }
 
 generate_rbac() {
   local paths=() path
-  say "[2/4] RBAC roles, from the markers in controllers/ and internal/"
+  say "[2/5] RBAC roles, from the markers in controllers/ and internal/"
   while read -r path; do paths+=("paths=$path"); done < <(packages controllers internal)
   ((${#paths[@]} > 0)) || return 0
   "$CONTROLLER_GEN" "${paths[@]}" rbac:roleName="$ROLE" output:rbac:dir="$OUT/rbac"
 }
 
 generate_grpc() {
-  say "[3/4] gRPC code, from $PROTOS"
+  say "[3/5] gRPC code, from $PROTOS"
   mkdir -p "$OUT/grpc"
   PATH=$PLUGINS:$PATH "$BUF" generate . --config hack/buf.yaml --template hack/buf.gen.yaml -o "$OUT/grpc"
   find "$OUT/grpc" -name '*.pb.go' | while read -r file; do
@@ -58,7 +59,7 @@ generate_grpc() {
 # generate_argocd writes each health.lua and the actions of each kind into the data of the ConfigMap argocd-cm.
 generate_argocd() {
   local kind action file=$OUT/argocd/argocd-cm.yaml
-  say "[4/4] the ConfigMap of Argo CD, from $LUA"
+  say "[4/5] the ConfigMap of Argo CD, from $LUA"
   mkdir -p "$OUT/argocd"
   {
     printf '%s\n' '# Generated from resource_customizations. A patch: it leaves the rest of the ConfigMap as it is.' \
@@ -78,6 +79,12 @@ generate_argocd() {
       done
     done
   } >"$file"
+}
+
+generate_dashboard() {
+  say "[5/5] the dashboard, from hack/tools/grafana"
+  mkdir -p "$OUT/grafana"
+  "$DASHBOARD" >"$OUT/grafana/dashboard.json"
 }
 
 # indented N puts N blanks before each line that is not empty.
@@ -119,6 +126,8 @@ CONTROLLER_GEN=$(path_of controller-gen)
 BUF=$(path_of buf)
 PLUGINS=$(dirname "$(path_of protoc-gen-go)"):$(dirname "$(path_of protoc-gen-go-grpc)")
 
+DASHBOARD=$(path_of dashboard)
+
 OUT=$(mktemp -d "${TMPDIR:-/tmp}/sallyport-generate.XXXXXX")
 trap 'rm -rf "$OUT"' EXIT
 
@@ -126,10 +135,12 @@ generate_api
 generate_rbac
 generate_grpc
 generate_argocd
+generate_dashboard
 
 replace api/v1alpha1 'zz_generated.*.go' "$OUT/deepcopy"
 replace config/crd/bases '*.yaml' "$OUT/crd"
 replace config/rbac role.yaml "$OUT/rbac"
 replace config/argocd argocd-cm.yaml "$OUT/argocd"
+replace config/grafana dashboard.json "$OUT/grafana"
 replace "$PROTOS/v1" '*.pb.go' "$OUT/grpc/$PROTOS/v1"
 good "Generated files are current."

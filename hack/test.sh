@@ -177,6 +177,8 @@ e2e() {
   export SALLYPORT_CLUSTER_DIR=${SALLYPORT_CLUSTER_DIR:-$SALLYPORT_CACHE/e2e}
   need_root
   hack/packages.sh database
+  PROMETHEUS_BINARY=$(hack/tools.sh --path prometheus)
+  export PROMETHEUS_BINARY
   # Before anything else, so that a program that does not compile costs no wait.
   make --no-print-directory build
   trap after_e2e EXIT

@@ -20,7 +20,7 @@ SETUP_ENVTEST=sigs.k8s.io/controller-runtime/tools/setup-envtest@v0.25.1
 
 ENVTEST=(etcd kube-apiserver kubectl)
 NODE=("${ENVTEST[@]}" kubelet kube-controller-manager kube-scheduler kube-proxy kube-network-policies vault)
-CODEGEN=(controller-gen buf protoc-gen-go protoc-gen-go-grpc)
+CODEGEN=(controller-gen buf protoc-gen-go protoc-gen-go-grpc dashboard)
 AGE=(age age-keygen)
 RELEASE=(helm registry)
 PROMETHEUS=(prometheus promtool)
@@ -67,6 +67,8 @@ describe() {
     prometheus | promtool)
       describe_helper prometheus github.com/prometheus/prometheus "cmd/$1"
       COST='about 5 minutes; the two share most of it' ;;
+    dashboard)
+      MODULE_DIR=$TOOLS_DIR/grafana PACKAGE=. VERSION=devel ;;
     release)
       MODULE_DIR=$TOOLS_DIR/release PACKAGE=. VERSION=devel ;;
     actionlint)

@@ -5,6 +5,7 @@ package objectmetrics
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +19,8 @@ const (
 	// an object and a kilobyte each, one scrape makes 15 MB of garbage at most.
 	maxObjects            = 1000
 	maxObjectsOfNamespace = 200
+	// listTimeout bounds the wait for informers that have not begun to serve.
+	listTimeout = 5 * time.Second
 )
 
 var (
@@ -61,8 +64,10 @@ func (c *Collector) Collect(collected chan<- prometheus.Metric) {
 	if !c.leading() {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
+	defer cancel()
 	// Nothing of a list is kept or changed here.
-	ctx, shared := context.Background(), client.UnsafeDisableDeepCopy
+	shared := client.UnsafeDisableDeepCopy
 	var configs v1alpha1.VaultConfigList
 	if c.objects.List(ctx, &configs, shared) == nil {
 		states := make([]state, 0, len(configs.Items))

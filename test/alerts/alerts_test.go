@@ -135,4 +135,73 @@ func TestQueriesAskForMetricsThatThereAre(t *testing.T) {
 			g.Expect(string(page)).To(ContainSubstring("`"+name), rule.Alert)
 		}
 	}
+	for _, panel := range readDashboard(g).Panels {
+		for _, target := range panel.Targets {
+			for _, name := range metric.FindAllString(target.Expr, -1) {
+				g.Expect(string(page)).To(ContainSubstring("`"+strings.TrimSuffix(name, "_bucket")), panel.Title)
+			}
+		}
+	}
+}
+
+type position struct{ X, Y, W, H int }
+
+type dashboard struct {
+	UID    string `json:"uid"`
+	Panels []struct {
+		ID          int
+		Type        string
+		Title       string
+		Description string
+		Datasource  struct{ UID string }
+		GridPos     position
+		FieldConfig struct{ Defaults struct{ Unit string } }
+		Targets     []struct {
+			RefID        string
+			Expr         string
+			LegendFormat string
+			Instant      bool
+			Datasource   struct{ UID string }
+		}
+	} `json:"panels"`
+}
+
+func readDashboard(g *WithT) (d dashboard) {
+	read(g, "config/grafana/dashboard.json", &d)
+	g.Expect(len(d.Panels)).To(BeNumerically(">", 30))
+	return d
+}
+
+// TestTheDashboardIsOne that works with any data source, and whose panels say what they show.
+func TestTheDashboardIsOne(t *testing.T) {
+	g := NewWithT(t)
+	d := readDashboard(g)
+	g.Expect(d.UID).To(Equal("sallyport"), "what links lead to")
+	ids, taken := map[int]string{}, map[[2]int]string{}
+	for _, panel := range d.Panels {
+		g.Expect(ids).NotTo(HaveKey(panel.ID), panel.Title)
+		ids[panel.ID] = panel.Title
+		for x := range panel.GridPos.W {
+			for y := range panel.GridPos.H {
+				cell := [2]int{panel.GridPos.X + x, panel.GridPos.Y + y}
+				g.Expect(taken).NotTo(HaveKey(cell), "%s lies over another panel", panel.Title)
+				g.Expect(cell[0]).To(BeNumerically("<", 24), panel.Title)
+				taken[cell] = panel.Title
+			}
+		}
+		g.Expect(panel.Title).NotTo(BeEmpty())
+		if panel.Type == "row" {
+			continue
+		}
+		g.Expect(panel.Description).NotTo(BeEmpty(), panel.Title)
+		g.Expect(panel.FieldConfig.Defaults.Unit).NotTo(BeEmpty(), panel.Title)
+		g.Expect(panel.Datasource.UID).To(Equal("${datasource}"), panel.Title)
+		g.Expect(panel.Targets).NotTo(BeEmpty(), panel.Title)
+		for _, target := range panel.Targets {
+			g.Expect(target.Datasource.UID).To(Equal("${datasource}"), panel.Title)
+			g.Expect(target.Instant || target.LegendFormat != "").To(BeTrue(), "%s has a legend", panel.Title)
+			// A rate over a fixed time is empty or coarse at another resolution.
+			g.Expect(strings.Count(target.Expr, "rate(")).To(Equal(strings.Count(target.Expr, "[$__rate_interval]")), target.Expr)
+		}
+	}
 }

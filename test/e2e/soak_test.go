@@ -101,7 +101,7 @@ var _ = func() bool {
 				g.Expect(list).To(BeNil(), "leases in Vault")
 			}).WithTimeout(eventual).Should(Succeed())
 			Eventually(ctx, func() int { return livingTokens(ctx, "auth/"+mount+"/login/carol") }).WithTimeout(atLast).
-				Should(BeZero(), "tokens in Vault, which live for 90 s")
+				Should(BeZero(), "tokens in Vault, which live for a minute")
 		}, SpecTimeout(soak+20*time.Minute))
 	})
 }()

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"strings"
@@ -30,8 +31,8 @@ type Proxy struct {
 	observe    func(*http.Request)
 }
 
-// Fault is what the proxy does to the requests it matches. Exactly one of Hang, CloseBefore, CloseAfter and Status
-// should be set, or none to Delay only.
+// Fault is what the proxy does to the requests it matches. Exactly one of Hang, CloseBefore, CloseAfter, Status and
+// Rewrite should be set, or none to Delay only.
 type Fault struct {
 	// Method and Path (a prefix, without /v1/) of the requests; empty matches all.
 	Method, Path string
@@ -51,6 +52,8 @@ type Fault struct {
 	Body, ContentType string
 	// Header added to that answer.
 	Header http.Header
+	// Rewrite changes the body of Vault's own answer.
+	Rewrite func(body []byte) []byte
 }
 
 // StartProxy starts a proxy in front of Vault on a free port; its TLS can be changed. Close ends it.
@@ -162,6 +165,14 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w.WriteHeader(f.Status)
 		_, _ = io.WriteString(w, f.Body)
+	case f.Rewrite != nil:
+		r.Header.Del("Accept-Encoding")
+		answer := httptest.NewRecorder()
+		p.forward.ServeHTTP(answer, r)
+		maps.Copy(w.Header(), answer.Header())
+		w.Header().Del("Content-Length")
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(f.Rewrite(answer.Body.Bytes()))
 	default:
 		p.forward.ServeHTTP(w, r)
 	}
