@@ -132,7 +132,7 @@ var _ = Describe("kubectl sallyport check", Serial, func() {
 			}})
 		}),
 		Entry("nobody leads", "Leader", "was last heard of 10m ago", func() {
-			renewed(-10 * time.Minute)
+			renewed(-10*time.Minute - 10*time.Second)
 		}),
 		Entry("a clock is ahead", "Leader", "the clock of sallyport-controller-0 is 10m ahead", func() {
 			renewed(10*time.Minute + 10*time.Second)
