@@ -150,6 +150,7 @@ func queriesOfDashboard() map[string]string {
 
 var _ = Describe("A real Prometheus that scrapes the installation", Ordered, Serial, func() {
 	It("has series for every query of alerts and dashboard while things go wrong", func(ctx SpecContext) {
+		expectProductReady(ctx)
 		t := newReadyTenant(ctx)
 		d := newDatabase(ctx, t)
 		Expect(vault.Sys().PutPolicyWithContext(ctx, t.namespace, fmt.Sprintf(`
