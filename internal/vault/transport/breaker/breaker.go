@@ -1,8 +1,8 @@
 // Package breaker is the circuit breaker of one way to a Vault: it decides whether requests are sent at all.
 //
 // Only looks at sys/health judge. A request of somebody who uses the same Vault says too little: one that hangs may
-// hang in an engine of his own, and his time-out may be short. sys/health needs no token, asks no engine and no storage,
-// and depends on nobody's settings but those that name the way, which all who share a Breaker have in common.
+// hang in an engine of his own, and his time-out may be short. sys/health needs no token, asks no engine and no
+// storage, and depends on nobody's settings but those that name the way, which all who share a Breaker have in common.
 package breaker
 
 import (
