@@ -276,7 +276,8 @@ func addResolver(
 }
 
 func registerMetrics(
-	registry prometheus.Registerer, objects client.Reader, leading func() bool, leases *lease.Manager, volumes *usage.VolumeTracker,
+	registry prometheus.Registerer, objects client.Reader, leading func() bool,
+	leases *lease.Manager, volumes *usage.VolumeTracker,
 ) error {
 	return errors.Join(
 		server.RegisterMetrics(registry), lease.RegisterMetrics(registry, leases), usage.RegisterMetrics(registry, volumes),

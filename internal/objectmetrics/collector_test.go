@@ -2,6 +2,7 @@ package objectmetrics
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -35,7 +36,7 @@ func scraped(t *testing.T, objects client.Reader, leading bool) []string {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(NewCollector(objects, func() bool { return leading }))
 	answer := httptest.NewRecorder()
-	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
 	NewWithT(t).Expect(answer.Code).To(Equal(200), answer.Body.String())
 	var found []string
 	for line := range strings.Lines(answer.Body.String()) {

@@ -46,7 +46,9 @@ func shown(states []state) []state {
 	}
 	namespaces := make([][]state, 0, len(byNamespace))
 	for _, of := range byNamespace {
-		slices.SortFunc(of, func(a, b state) int { return cmp.Or(cmp.Compare(a.order(), b.order()), cmp.Compare(a.name, b.name)) })
+		slices.SortFunc(of, func(a, b state) int {
+			return cmp.Or(cmp.Compare(a.order(), b.order()), cmp.Compare(a.name, b.name))
+		})
 		namespaces = append(namespaces, of)
 	}
 	slices.SortFunc(namespaces, func(a, b []state) int {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -19,7 +20,6 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -150,6 +150,7 @@ func queriesOfDashboard() map[string]string {
 
 var _ = Describe("A real Prometheus that scrapes the installation", Ordered, Serial, func() {
 	It("has series for every query of alerts and dashboard while things go wrong", func(ctx SpecContext) {
+		expectProductReady(ctx)
 		t := newReadyTenant(ctx)
 		d := newDatabase(ctx, t)
 		Expect(vault.Sys().PutPolicyWithContext(ctx, t.namespace, fmt.Sprintf(`
@@ -172,7 +173,7 @@ var _ = Describe("A real Prometheus that scrapes the installation", Ordered, Ser
 		revoked := t.newToken(ctx, nil)
 		Expect(vault.Auth().Token().RevokeTreeWithContext(ctx, revoked)).To(Succeed())
 		t.keepToken(ctx, "revoked", revoked)
-		t.keepToken(ctx, "ending", t.newToken(ctx, func(r *vaultapi.TokenCreateRequest) { r.Renewable = ptr.To(false) }))
+		t.keepToken(ctx, "ending", t.newToken(ctx, func(r *vaultapi.TokenCreateRequest) { r.Renewable = new(false) }))
 		for _, name := range []string{"revoked", "ending"} {
 			config := t.vaultConfig(name)
 			builder.WithTokenSecret(name)(config)
@@ -182,21 +183,16 @@ var _ = Describe("A real Prometheus that scrapes the installation", Ordered, Ser
 		create(ctx, t.connection("missing", map[string]any{"password": "vault.secret(password)"}, t.secretAt("missing")))
 		waiting := t.start(ctx, "missing")
 		task := builder.VaultTask(t.namespace, "fails", v1alpha1.OperationRead, t.namespace+"/missing")
-		task.Spec.BackoffLimit = ptr.To[int32](0)
+		task.Spec.BackoffLimit = new(int32(0))
 		create(ctx, task)
 		By("taking away what a running pod has")
 		Expect(vault.KVv2(engine).DeleteMetadata(ctx, t.namespace+"/db")).To(Succeed())
 		By("asking a resolver as nobody")
 		replica := systemPods(ctx, "controller")[0]
-		_, err := resolve(ctx, &replica, request{attributes: attributes(pod)})
-		Expect(err).To(HaveOccurred())
+		Expect(resolve(ctx, &replica, request{attributes: attributes(pod)})).Error().To(HaveOccurred())
 
-		missing := map[string]string{}
-		for _, of := range []map[string]string{queriesOfAlerts(), queriesOfDashboard()} {
-			for name, query := range of {
-				missing[name] = query
-			}
-		}
+		missing := queriesOfAlerts()
+		maps.Copy(missing, queriesOfDashboard())
 		Expect(len(missing)).To(BeNumerically(">", 45))
 		Eventually(ctx, func(g Gomega) map[string]string {
 			for name, query := range missing {
@@ -208,9 +204,7 @@ var _ = Describe("A real Prometheus that scrapes the installation", Ordered, Ser
 			}
 			return missing
 		}).WithTimeout(eventual).WithPolling(time.Second).Should(BeEmpty(), "queries without series")
-		healthy, err := series(ctx, queryOfNotRunning)
-		Expect(err).NotTo(HaveOccurred())
-		Expect(healthy).To(BeZero(), "a controller leads")
+		Expect(series(ctx, queryOfNotRunning)).To(BeZero(), "a controller leads")
 		Expect(waiting.Status.Phase).NotTo(Equal(corev1.PodRunning))
 	}, SpecTimeout(atLast))
 })

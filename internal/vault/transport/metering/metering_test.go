@@ -2,6 +2,7 @@ package metering
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ func scraped() []string {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(requests)
 	answer := httptest.NewRecorder()
-	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
 	var found []string
 	for line := range strings.Lines(answer.Body.String()) {
 		if strings.HasPrefix(line, "sallyport_") {
@@ -49,7 +50,7 @@ func TestOriginsHaveABound(t *testing.T) {
 			Count(fmt.Sprint(n), fmt.Sprintf("https://%d.%d.example.com", i, n), "read", OutcomeSucceeded, time.Second)
 		}
 	}
-	g.Expect(len(known.owners)).To(Equal(maxOrigins))
+	g.Expect(known.owners).To(HaveLen(maxOrigins))
 
 	Keep(func(origin string) bool { return origin == "https://vault.example.com" })
 	g.Expect(scraped()).To(HaveLen(3), "it, and all others together")
