@@ -100,7 +100,7 @@ func (p *program) root() *cobra.Command {
 	root.SetOut(p.Out)
 	root.SetErr(p.ErrOut)
 	p.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(p.why(), p.status(), p.mounts())
+	root.AddCommand(p.why(), p.status(), p.mounts(), p.check())
 	root.AddCommand(p.actions()...)
 	return root
 }

@@ -242,19 +242,25 @@ func (o *offers) tell(config *v1alpha1.VaultConfig) {
 		next.accepted = condition.Status == metav1.ConditionTrue
 		if condition.Status == metav1.ConditionFalse {
 			next.refused = config.Status.RefusedLogin
-			message := condition.Message
-			if ready := meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
-				message = ready.Message // which has the sentence, if the object is not disabled
-			}
-			next.problem = &fault.Fault{Reason: condition.Reason, Class: fault.ClassWaiting, Problem: message}
-			if !fault.Allows(condition.Reason, fault.ClassWaiting) {
-				next.problem.Class = fault.ClassTransient
-			}
+			next.problem = problemOf(config, condition)
 		}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.told = next
+}
+
+// problemOf is why a VaultConfig could not log in, as its status tells it: Ready has the sentence, if the object is not
+// disabled.
+func problemOf(config *v1alpha1.VaultConfig, authenticated *metav1.Condition) *fault.Fault {
+	problem := &fault.Fault{Reason: authenticated.Reason, Class: fault.ClassWaiting, Problem: authenticated.Message}
+	if ready := meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		problem.Problem = ready.Message
+	}
+	if !fault.Allows(problem.Reason, fault.ClassWaiting) {
+		problem.Class = fault.ClassTransient
+	}
+	return problem
 }
 
 // last is the last login that Vault refused and counted, since it accepted one.

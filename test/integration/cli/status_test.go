@@ -59,7 +59,7 @@ func install(replicas, nodes int32) {
 	}
 	DeferCleanup(func() {
 		for _, object := range made {
-			Expect(cp.Client.Delete(ctx, object, client.GracePeriodSeconds(0))).To(Succeed())
+			Expect(client.IgnoreNotFound(cp.Client.Delete(ctx, object, client.GracePeriodSeconds(0)))).To(Succeed())
 		}
 	})
 }

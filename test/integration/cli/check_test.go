@@ -1,0 +1,186 @@
+package cli
+
+import (
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/cli/health"
+	"sallyport.dev/sallyport/internal/cli/soundness"
+	"sallyport.dev/sallyport/test/builder"
+	"sallyport.dev/sallyport/test/env"
+)
+
+// until creates an object, and deletes it when the spec ends.
+func until(object client.Object) {
+	GinkgoHelper()
+	create(object)
+	DeferCleanup(func() {
+		Expect(client.IgnoreNotFound(cp.Client.Delete(ctx, object, client.GracePeriodSeconds(0)))).To(Succeed())
+	})
+}
+
+// sound completes what install has to an installation as config/ makes it.
+func sound() {
+	GinkgoHelper()
+	install(2, 2)
+	// The replica of the suite has published itself under this name.
+	pod := &corev1.Pod{}
+	Expect(cp.Client.Get(ctx, client.ObjectKey{Namespace: env.Namespace, Name: "sallyport-controller-0"}, pod)).To(Succeed())
+	pod.Labels = part("controller")
+	Expect(cp.Client.Update(ctx, pod)).To(Succeed())
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	Expect(cp.Client.Status().Update(ctx, pod)).To(Succeed())
+	DeferCleanup(func() {
+		pod.Labels = nil
+		Expect(cp.Client.Update(ctx, pod)).To(Succeed())
+	})
+	other := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: env.Namespace, Name: "sallyport-controller-x"}}
+	Expect(cp.Client.Delete(ctx, other, client.GracePeriodSeconds(0))).To(Succeed())
+	until(&storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.DriverName}, Spec: storagev1.CSIDriverSpec{
+		PodInfoOnMount: new(true), RequiresRepublish: new(true), AttachRequired: new(false), ServiceAccountTokenInSecrets: new(true),
+		TokenRequests: []storagev1.TokenRequest{{Audience: v1alpha1.AudiencePod}}, VolumeLifecycleModes: []storagev1.VolumeLifecycleMode{"Ephemeral"},
+	}})
+	until(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "linux-1", Labels: map[string]string{corev1.LabelOSStable: "linux"}}})
+	until(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "windows-1", Labels: map[string]string{corev1.LabelOSStable: "windows"}}})
+	until(&storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: "linux-1"}, Spec: storagev1.CSINodeSpec{
+		Drivers: []storagev1.CSINodeDriver{{Name: v1alpha1.DriverName, NodeID: "linux-1"}},
+	}})
+	until(&coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: env.Namespace, Name: "sallyport-controller"},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: new("sallyport-controller-0_x"), RenewTime: new(metav1.NowMicro()), LeaseDurationSeconds: new(int32(15))},
+	})
+}
+
+// sick are the findings that are not well, Vaults of other specs left out.
+func sick(findings []soundness.Finding) map[string]string {
+	found := map[string]string{}
+	for _, f := range findings {
+		if f.Sick() && !strings.HasPrefix(f.Subject, "Vault of ") {
+			found[f.Subject] = f.Message
+		}
+	}
+	return found
+}
+
+func check() map[string]string {
+	GinkgoHelper()
+	found, _ := decoded[list[soundness.Finding]]("check")
+	return sick(found.Items)
+}
+
+var _ = Describe("kubectl sallyport check", Serial, func() {
+	It("finds nothing wrong with an installation that is sound", func() {
+		sound()
+		found, _ := decoded[list[soundness.Finding]]("check")
+		Expect(sick(found.Items)).To(BeEmpty())
+		for _, f := range found.Items {
+			Expect(f.State).NotTo(Equal(health.Unknown), f.Subject)
+		}
+		text := run("check").Out
+		Expect(text).To(And(
+			MatchRegexp(`(?m)^✔ +Kubernetes +v1\.\d+\.\d+`),
+			MatchRegexp(`(?m)^✔ +Clock +`), MatchRegexp(`(?m)^✔ +Feature gates +`),
+			MatchRegexp(`(?m)^✔ +Admission policies +all 8 are there, and deny$`),
+			MatchRegexp(`(?m)^✔ +Controller +2 of 2 replicas are ready, of image app$`),
+			MatchRegexp(`(?m)^✔ +Certificates +1 replicas are published$`),
+			MatchRegexp(`(?m)^✔ +Nodes +the driver is registered on all 1$`),
+			MatchRegexp(`(?m)^✔ +Rights +`), MatchRegexp(`(?m)^✔ +Leader +sallyport-controller-0$`)))
+	})
+
+	It("names what is missing where nothing is installed but the kinds", func() {
+		r := run("check")
+		Expect(r.Code).To(Equal(1))
+		found := check()
+		Expect(found).To(And(HaveKey("Controller"), HaveKey("Node plugin"), HaveKey("CSIDriver"), HaveKey("Leader")))
+	})
+
+	DescribeTable("names each thing that is wrong", func(subject, sentence string, spoil func()) {
+		sound()
+		spoil()
+		Expect(check()).To(HaveKeyWithValue(subject, ContainSubstring(sentence)))
+		Expect(check()).To(HaveLen(1))
+		Expect(run("check").Code).To(Equal(1))
+	},
+		Entry("a policy is missing", "Admission policy sallyport-sizes", "it does not exist, so that what it forbids is allowed", func() {
+			removed(&admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: "sallyport-sizes"}})
+		}),
+		Entry("a binding is missing", "Admission policy sallyport-sizes", "it has no binding", func() {
+			removed(&admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: "sallyport-sizes"}})
+		}),
+		Entry("a right is missing", "Rights of sallyport-node", "it may not get configmaps: apply config/rbac", func() {
+			removed(&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: env.Namespace, Name: "sallyport-node"}})
+		}),
+		Entry("the driver is not registered on a node", "Nodes", "the driver is not registered on 1 of 2 (linux-2)", func() {
+			until(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "linux-2"}})
+		}),
+		Entry("the CSIDriver is another", "CSIDriver", "must have podInfoOnMount: true", func() {
+			Expect(cp.Client.Delete(ctx, &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.DriverName}})).To(Succeed())
+			until(&storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.DriverName}, Spec: storagev1.CSIDriverSpec{
+				PodInfoOnMount: new(false), RequiresRepublish: new(true), ServiceAccountTokenInSecrets: new(true),
+				TokenRequests: []storagev1.TokenRequest{{Audience: v1alpha1.AudiencePod}},
+			}})
+		}),
+		Entry("nobody leads", "Leader", "was last heard of 10m ago", func() {
+			renewed(-10*time.Minute - 10*time.Second)
+		}),
+		Entry("a clock is ahead", "Leader", "the clock of sallyport-controller-0 is 10m ahead", func() {
+			renewed(10*time.Minute + 10*time.Second)
+		}),
+		Entry("a replica is not published", "Certificates", "replica stranger is ready and has published no certificate", func() {
+			pod := builder.Pod(env.Namespace, "stranger")
+			pod.Labels = part("controller")
+			until(pod)
+			pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+			Expect(cp.Client.Status().Update(ctx, pod)).To(Succeed())
+		}),
+	)
+
+	It("names a Vault that is not reached", func() {
+		namespace := newNamespace()
+		config := vault.Config(namespace, builder.ConfigName, builder.WithURL("https://127.0.0.1:1"))
+		create(builder.TokenSecret(namespace, builder.TokenSecretName, "t"))
+		until(config)
+		await(config, v1alpha1.ConditionReady, v1alpha1.ReasonVaultUnreachable)
+		Expect(run("check").Out).To(MatchRegexp(`(?m)^… +Vault of VaultConfig ` + namespace + `/main +VaultUnreachable: .*connection refused`))
+	})
+
+	It("says what one has no right to look at, and that is nothing wrong", func() {
+		namespace := newNamespace()
+		grant(namespace, "looker", "view")
+		found, code := decoded[list[soundness.Finding]]("check", "-n", namespace, "--as", "looker")
+		Expect(code).To(Equal(0))
+		Expect(found.Items).To(ContainElement(And(HaveField("Subject", "Nodes"), HaveField("State", health.Unknown))))
+	})
+})
+
+// removed takes away what config/ installed, until the spec ends.
+func removed(object client.Object) {
+	GinkgoHelper()
+	Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
+	Expect(cp.Client.Delete(ctx, object)).To(Succeed())
+	DeferCleanup(func() {
+		object.SetResourceVersion("")
+		object.SetUID("")
+		create(object)
+	})
+}
+
+// renewed changes when the leader was last heard of.
+func renewed(after time.Duration) {
+	GinkgoHelper()
+	lease := &coordinationv1.Lease{}
+	Expect(cp.Client.Get(ctx, client.ObjectKey{Namespace: env.Namespace, Name: "sallyport-controller"}, lease)).To(Succeed())
+	lease.Spec.RenewTime = new(metav1.NewMicroTime(time.Now().Add(after)))
+	Expect(cp.Client.Update(ctx, lease)).To(Succeed())
+}
