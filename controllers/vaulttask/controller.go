@@ -48,7 +48,7 @@ type Reconciler struct {
 	clock    clock.PassiveClock
 	claims   *claims.Store[outcome]
 	inline   inlineSessions
-	// written is what tasks write at one moment, reading the objects that they take it from.
+	// written is what tasks write and hand out at one moment, reading the objects that they take it from.
 	written, reading *shares.Gate
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/heap"
 	"sallyport.dev/sallyport/internal/status"
 	"sallyport.dev/sallyport/internal/vault/secrets"
 )
@@ -35,22 +36,41 @@ func recipientOf(request *v1alpha1.TaskResultRequest) (*age.X25519Recipient, err
 // exportResult puts the values of an outcome where the task's author asks for them. After an effect a failure to do so
 // does not undo it, so that it is told in the message only; what was merely read is read again.
 func (a *attempt) exportResult(ctx context.Context, to *target, recipient *age.X25519Recipient, out *outcome) error {
-	request := a.task.Spec.Result
-	if request == nil || out.values == nil {
+	values := out.values
+	out.values = nil // what nobody asked for is forgotten here
+	if a.task.Spec.Result == nil || values == nil {
 		return nil
 	}
-	var err error
-	if recipient != nil {
-		out.result.Sealed, err = seal(recipient, out.values)
-	} else if request.Wrap != nil {
-		out.result.Wrapped, err = a.wrap(ctx, to, out.values)
+	leave, err := a.roomFor(a.task.Namespace, values)
+	switch {
+	case err != nil:
+	case recipient != nil:
+		out.result.Sealed, err = seal(recipient, values)
+	case a.task.Spec.Result.Wrap != nil:
+		out.result.Wrapped, err = a.wrap(ctx, to, values)
 	}
-	out.values = nil
+	leave()
 	if err != nil && a.task.Spec.Operation.HasEffect() {
 		out.message += ", but its values cannot be handed out: " + fault.From(err).Message()
 		return nil
 	}
 	return err
+}
+
+// roomFor makes room for values that are handed out: as values, as JSON, and as what becomes of that.
+func (r *Reconciler) roomFor(namespace string, values map[string]any) (leave func(), err error) {
+	weight := heap.Of(values) + 2*maxSealed
+	if weight > heap.TasksShare {
+		return func() {}, fault.Terminal(v1alpha1.ReasonTooLarge,
+			"the values take %d KiB of memory, and what is handed out of them at most %d", weight>>10, heap.TasksShare>>10)
+	}
+	leave, entered := r.written.TryEnter(namespace, weight)
+	if !entered {
+		return func() {}, fault.Transient(v1alpha1.ReasonRateLimited,
+			"what the VaultTasks of namespace %s, or all, write and hand out at this moment takes all the memory that it may", namespace).
+			WithRemedy("this passes; smaller results or fewer tasks at a time avoid it")
+	}
+	return leave, nil
 }
 
 // seal encrypts values as one JSON object.

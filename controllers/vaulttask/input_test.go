@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"filippo.io/age"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -65,4 +66,35 @@ func TestWhatTasksWriteIsBounded(t *testing.T) {
 	_, err = gather("shop", 1)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.reading.Inside("shop")).To(BeZero())
+}
+
+func TestWhatTasksHandOutIsBounded(t *testing.T) {
+	g := NewWithT(t)
+	r := NewReconciler(nil, nil, resolver.NewEngine(nil, nil, clock.RealClock{}), nil, nil, clock.RealClock{})
+	key, err := age.GenerateX25519Identity()
+	g.Expect(err).NotTo(HaveOccurred())
+	export := func(operation v1alpha1.VaultTaskOperation, values map[string]any) (*outcome, error) {
+		task := builder.VaultTask("shop", "read", operation, "db")
+		task.Spec.Result = &v1alpha1.TaskResultRequest{SealTo: key.Recipient().String()}
+		out := &outcome{result: &v1alpha1.TaskResult{}, values: values, message: "read it"}
+		return out, (&attempt{Reconciler: r, task: task}).exportResult(t.Context(), nil, key.Recipient(), out)
+	}
+	values := map[string]any{"a": strings.Repeat("x", 1000)}
+	out, err := export(v1alpha1.OperationRead, values)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(out.result.Sealed).NotTo(BeEmpty())
+	g.Expect(out.values).To(BeNil())
+	g.Expect(r.written.Inside("shop")).To(BeZero())
+	_, err = export(v1alpha1.OperationRead, map[string]any{"a": strings.Repeat("x", heap.TasksShare)})
+	g.Expect(fault.Is(err, v1alpha1.ReasonTooLarge)).To(BeTrue(), "%v", err)
+
+	leave, entered := r.written.TryEnter("shop", heap.TasksShare-maxSealed)
+	g.Expect(entered).To(BeTrue())
+	_, err = export(v1alpha1.OperationRead, values)
+	g.Expect(fault.Is(err, v1alpha1.ReasonRateLimited)).To(BeTrue(), "%v", err)
+	g.Expect(fault.From(err).Class).To(Equal(fault.ClassTransient), "what was merely read is read again")
+	out, err = export(v1alpha1.OperationGenericWrite, values)
+	g.Expect(err).NotTo(HaveOccurred(), "an effect is not done again")
+	g.Expect(out.message).To(ContainSubstring("its values cannot be handed out: "))
+	leave()
 }

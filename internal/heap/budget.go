@@ -23,7 +23,7 @@ const (
 	Making = 12 << 20
 	// MakingShare is the most of one namespace.
 	MakingShare = 6 << 20
-	// Tasks is for what VaultTasks write.
+	// Tasks is for what VaultTasks write, and hand out of what they read.
 	Tasks = 12 << 20
 	// TasksShare is the most of one namespace.
 	TasksShare = 6 << 20
