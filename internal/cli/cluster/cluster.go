@@ -44,7 +44,11 @@ func Connect(flags *genericclioptions.ConfigFlags) (*Cluster, error) {
 	if err != nil {
 		return nil, Explain(err)
 	}
-	if config.Host == nowhere {
+	raw, err := flags.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return nil, Explain(err)
+	}
+	if config.Host == nowhere && len(raw.Clusters) == 0 && *flags.APIServer == "" {
 		return nil, errors.New("there is no cluster: no kubeconfig was found, or it is empty; set KUBECONFIG, or --kubeconfig")
 	}
 	// A list of everything is some ten requests at once.
