@@ -65,8 +65,8 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonRateLimited: {
 		code:    codes.Unavailable,
 		classes: []Class{ClassTransient},
-		meaning: "a quota in Vault is used up (429), or more is asked of Vault than the VaultConfig's `limits` allow",
-		cure:    "raise the quota or the limits, or longer `refreshInterval`s",
+		meaning: "a quota in Vault is used up (429), more is asked of Vault than the VaultConfig's `limits` allow, or what is under way for a namespace takes all the memory that it may in a replica",
+		cure:    "raise the quota or the limits, longer `refreshInterval`s; for memory, smaller Connections or fewer pods and VaultTasks at a time",
 		retry:   "by itself",
 	},
 	v1alpha1.ReasonAuthFailed: {
@@ -170,9 +170,9 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonTooLarge: {
 		code:     codes.ResourceExhausted,
 		classes:  []Class{ClassWaiting, ClassTerminal},
-		terminal: "more files or bytes than a volume holds whatever Vault holds, or more volumes than a pod may have; data or a result of a VaultTask",
+		terminal: "more files or bytes than a volume holds whatever Vault holds, more volumes than a pod may have, a `value` or paths beyond their bounds; data or a result of a VaultTask",
 		edit:     "the Connection, the pod or the VaultTask",
-		meaning:  "more than 512 files or 1 MiB in a volume, more than 20 volumes of a pod, more than 4 MiB put in place by references, or secrets that take more than 8 MiB of memory",
+		meaning:  "more than 512 files or 1 MiB in a volume, more than 20 volumes of a pod, more than 4 MiB put in place by references, secrets that take more than 8 MiB of memory, a `value` that takes more than 3 MiB parsed, paths of more than 64 KiB together, 1 MiB of data of a VaultTask",
 		cure:     "smaller or fewer secrets, several Connections",
 		retry:    "when changed; edit for the number of files",
 	},
