@@ -51,7 +51,8 @@ func (p *program) action(use, short string, kinds []string, do change) *cobra.Co
 					return err
 				}
 				if !slices.Contains(kinds, strings.ToLower(kind.Name)) {
-					return usageError{fmt.Errorf("%s is for %s, not for %s", use, strings.Join(kinds, " and "), strings.ToLower(kind.Name))}
+					known, other := strings.Join(kinds, " and "), strings.ToLower(kind.Name)
+					return usageError{fmt.Errorf("%s is for %s, not for %s", use, known, other)}
 				}
 				made := map[string]client.Object{
 					"Connection": &v1alpha1.Connection{}, "VaultConfig": &v1alpha1.VaultConfig{}, "VaultTask": &v1alpha1.VaultTask{},

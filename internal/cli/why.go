@@ -81,10 +81,7 @@ func (p *program) writeDiagnosis(w io.Writer, found *diagnosis.Diagnosis) {
 
 // object reads KIND/NAME, or KIND NAME.
 func object(args []string) (diagnosis.Kind, string, error) {
-	word, name, _ := strings.Cut(args[0], "/")
-	if len(args) == 2 {
-		word, name = args[0], args[1]
-	}
+	word, name, _ := strings.Cut(strings.Join(args, "/"), "/")
 	if word == "" || name == "" || strings.Contains(name, "/") {
 		return diagnosis.Kind{}, "", usageError{errors.New("the argument is KIND/NAME, such as pod/orders or connection/oracle")}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"strings"
@@ -25,6 +26,9 @@ import (
 // InstallNamespace is where Sallyport is installed, unless somebody chose another place.
 const InstallNamespace = "sallyport-system"
 
+// nowhere is the address that client-go assumes where nothing says another.
+const nowhere = "http://localhost:8080"
+
 // Cluster is the API server that the user's kubeconfig names.
 type Cluster struct {
 	client.Client
@@ -39,6 +43,13 @@ func Connect(flags *genericclioptions.ConfigFlags) (*Cluster, error) {
 	config, err := flags.ToRESTConfig()
 	if err != nil {
 		return nil, Explain(err)
+	}
+	raw, err := flags.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return nil, Explain(err)
+	}
+	if config.Host == nowhere && len(raw.Clusters) == 0 && *flags.APIServer == "" {
+		return nil, errors.New("there is no cluster: no kubeconfig was found, or it is empty; set KUBECONFIG, or --kubeconfig")
 	}
 	// A list of everything is some ten requests at once.
 	config.QPS, config.Burst = 50, 100
@@ -79,9 +90,7 @@ func Explain(err error) error {
 			"edit, for VaultTasks admin", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return errors.New("the API server did not answer in time; see --request-timeout and kubectl cluster-info")
-	case clientcmd.IsEmptyConfig(err):
-		return errors.New("there is no cluster: no kubeconfig was found; set KUBECONFIG, or --kubeconfig")
-	case clientcmd.IsConfigurationInvalid(err), clientcmd.IsContextNotFound(err):
+	case errors.Is(err, fs.ErrNotExist), clientcmd.IsConfigurationInvalid(err), clientcmd.IsContextNotFound(err):
 		return fmt.Errorf("the kubeconfig is not usable: %s", oneLine(err))
 	case errors.As(err, &asked), errors.As(err, &dial):
 		return fmt.Errorf("the API server cannot be reached: %s; see kubectl cluster-info", oneLine(err))

@@ -90,7 +90,7 @@ func whole(kind string, object client.Object, ready, want int32, of string) Row 
 	case ready == 0:
 		r.Health = health.Health{State: health.Degraded, Message: "none of its " + of + " is ready; see the events and logs of its pods"}
 	default:
-		r.Health.State = health.Progressing
+		r.State = health.Progressing
 		r.Message = fmt.Sprintf("%d of %d %s not ready", want-ready, want, of)
 	}
 	return r

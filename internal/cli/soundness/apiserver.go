@@ -68,8 +68,8 @@ func (c *checkup) get(ctx context.Context, path string) ([]byte, http.Header, er
 
 func (c *checkup) apiServer(ctx context.Context) error {
 	body, header, err := c.get(ctx, "/version")
-	if ok, err := c.found("Kubernetes", err, ""); !ok {
-		return err
+	if ok, failed := c.found("Kubernetes", err, ""); !ok {
+		return failed
 	}
 	var version struct{ Minor, GitVersion string }
 	if err := json.Unmarshal(body, &version); err != nil {
@@ -98,8 +98,8 @@ var switchedOff = regexp.MustCompile(`(?m)^kubernetes_feature_enabled\{name="([^
 // gates are those that Sallyport needs. One that cannot be switched off any more is not among the metrics.
 func (c *checkup) gates(ctx context.Context) error {
 	body, _, err := c.get(ctx, "/metrics")
-	if ok, err := c.found("Feature gates", err, ""); !ok {
-		return err
+	if ok, failed := c.found("Feature gates", err, ""); !ok {
+		return failed
 	}
 	if off := neededAndOff(body, c.minor); len(off) > 0 {
 		c.say("Feature gates", health.Degraded, "the API server has %s switched off: switch it on", strings.Join(off, " and "))

@@ -32,7 +32,7 @@ func TestPoliciesAreThoseOfTheManifests(t *testing.T) {
 	for _, path := range paths {
 		content, err := os.ReadFile(path)
 		g.Expect(err).NotTo(HaveOccurred())
-		for _, match := range regexp.MustCompile(`(?m)^  policyName: (\S+)$`).FindAllSubmatch(content, -1) {
+		for _, match := range regexp.MustCompile(`(?m)^ {2}policyName: (\S+)$`).FindAllSubmatch(content, -1) {
 			names = append(names, string(match[1]))
 		}
 	}

@@ -81,8 +81,8 @@ func (c *checkup) certificates(ctx context.Context) error {
 	published := &corev1.ConfigMap{}
 	err := c.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: resolvers}, published)
 	missing := fmt.Sprintf("there is no ConfigMap %s/%s: no replica of the controller has published itself", c.namespace, resolvers)
-	if ok, err := c.found(subject, err, missing); !ok {
-		return err
+	if ok, failed := c.found(subject, err, missing); !ok {
+		return failed
 	}
 	wrong := 0
 	for n := range c.pods {
@@ -224,8 +224,8 @@ func (c *checkup) leader(ctx context.Context) error {
 	held := &coordinationv1.Lease{}
 	missing := "no replica of the controller leads, so that nothing is reconciled; see their logs"
 	err := c.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: lease}, held)
-	if ok, err := c.found(subject, err, missing); !ok {
-		return err
+	if ok, failed := c.found(subject, err, missing); !ok {
+		return failed
 	}
 	if held.Spec.RenewTime == nil || held.Spec.HolderIdentity == nil || *held.Spec.HolderIdentity == "" {
 		c.say(subject, health.Missing, "%s", missing)
@@ -251,8 +251,8 @@ func (c *checkup) vaults(ctx context.Context) error {
 	if apierrors.IsForbidden(err) {
 		err = c.List(ctx, configs, client.InNamespace(c.Namespace))
 	}
-	if ok, err := c.found("Vaults", err, ""); !ok {
-		return err
+	if ok, failed := c.found("Vaults", err, ""); !ok {
+		return failed
 	}
 	reached := map[string]bool{}
 	for n := range configs.Items {

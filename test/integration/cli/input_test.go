@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -48,7 +50,12 @@ var _ = Describe("kubectl sallyport", func() {
 			Expect(r.Code).To(Equal(3))
 		})
 		r := run("why", "pod/x", "--kubeconfig", "/does/not/exist")
-		Expect(oneSentence(r)).NotTo(BeEmpty())
+		Expect(oneSentence(r)).To(ContainSubstring("the kubeconfig is not usable: stat /does/not/exist"))
+		Expect(r.Code).To(Equal(3))
+		empty := filepath.Join(GinkgoT().TempDir(), "empty")
+		Expect(os.WriteFile(empty, nil, 0o600)).To(Succeed())
+		r = run("why", "pod/x", "--kubeconfig", empty)
+		Expect(oneSentence(r)).To(ContainSubstring("there is no cluster"))
 		Expect(r.Code).To(Equal(3))
 	})
 
