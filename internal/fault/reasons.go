@@ -412,5 +412,6 @@ func (f *Fault) PassesByItself() bool {
 // Conclusive tells whether the fault says what became of an effect, or that this cannot be found out.
 func (f *Fault) Conclusive() bool { return reasons[f.Reason].conclusive }
 
-// Cure returns what the reference says cures a reason, in Markdown; empty if there is no such reason or nothing to cure.
+// Cure returns what the reference says cures a reason, in Markdown; empty if there is no such reason, or nothing to
+// cure.
 func Cure(reason string) string { return reasons[reason].cure }
