@@ -77,9 +77,10 @@ test-isolation: ## What a hostile tenant does, and what another one has meanwhil
 	@hack/test.sh isolation
 
 .PHONY: test-long
-test-long: ## The same, with heavier attacks that last longer, and a soak of mishaps on a real node: an hour, no part of `make test`.
+test-long: ## The same, with heavier attacks that last longer, a soak of mishaps on a real node, and an upgrade with its rollback: an hour, no part of `make test`.
 	@ISOLATION_LONG=yes hack/test.sh isolation
 	@hack/test.sh soak
+	@hack/test.sh upgrade
 
 .PHONY: test-e2e
 test-e2e: ## The manifests of config/ on a real kubelet with real containers; ends with the canary scan (root, Linux).

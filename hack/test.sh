@@ -10,6 +10,7 @@
 #   hack/test.sh isolation      what a hostile tenant does, and what another one has meanwhile (root)
 #   hack/test.sh e2e            on a real node of its own, which is gone afterwards
 #   hack/test.sh soak           there, 20 minutes of roll-outs, crashes and outages; SALLYPORT_SOAK is how long
+#   hack/test.sh upgrade        there, from the release before to this checkout and back, under pods; FORMER is its commit
 #
 # FOCUS='words' runs the specs of integration, chart, isolation or e2e whose names match. The end-to-end tests' node lives in
 # SALLYPORT_CLUSTER_DIR, by default $SALLYPORT_CACHE/e2e, so that a running demo is not disturbed.
@@ -174,6 +175,7 @@ run_in_node() {
 }
 
 e2e() {
+  local installation=${SALLYPORT_FORMER:-$ROOT/config/default}
   export SALLYPORT_CLUSTER_DIR=${SALLYPORT_CLUSTER_DIR:-$SALLYPORT_CACHE/e2e}
   need_root
   hack/packages.sh database
@@ -183,9 +185,10 @@ e2e() {
   make --no-print-directory build
   trap after_e2e EXIT
   hack/cluster/up.sh --no-hints
+  [[ -z ${SALLYPORT_FORMER:-} ]] || former_image
   make --no-print-directory image IMAGE="$IMAGE" >/dev/null
-  heading "Installing config/default"
-  hack/cluster/exec.sh kubectl apply -k config/default >&2
+  heading "Installing ${installation#"$ROOT/"}"
+  hack/cluster/exec.sh kubectl apply -k "$installation" >&2
   heading "End-to-end tests"
   each_suite ./test/e2e/... plain_test run_in_node
 }
@@ -194,6 +197,26 @@ e2e() {
 soak() {
   export SALLYPORT_SOAK=${SALLYPORT_SOAK:-20m} FOCUS='A soak of mishaps'
   e2e
+}
+
+# upgrade begins with the release before, made from the history of this checkout, and its manifests.
+upgrade() {
+  local commit=${FORMER:-3a90b3f} former=$SALLYPORT_CACHE/former
+  git cat-file -e "$commit^{commit}" 2>/dev/null || die "the release before is commit $commit, which is not in this clone; try: git fetch --unshallow"
+  rm -rf "$former"
+  mkdir -p "$former/upgrade"
+  git archive "$commit" | tar -x -C "$former"
+  printf '%s\n' 'resources: [../config/default]' 'images:' "- {name: ${IMAGE%:*}, newTag: former}" >"$former/upgrade/kustomization.yaml"
+  export SALLYPORT_FORMER=$former/upgrade FOCUS='An upgrade'
+  e2e
+}
+
+# former_image imports the image of the release before; make image builds bin/sallyport anew.
+former_image() {
+  say "Image ${IMAGE%:*}:former: from $(dirname "$SALLYPORT_FORMER")"
+  go build -C "$(dirname "$SALLYPORT_FORMER")" -trimpath -ldflags '-s -w -X sallyport.dev/sallyport/internal/app.version=former' \
+    -o "$ROOT/bin/sallyport" .
+  hack/image.sh "${IMAGE%:*}:former" >/dev/null
 }
 
 # after_e2e runs however the tests ended. The logs of a failure outlive the next run.
@@ -219,6 +242,6 @@ save_state() {
 }
 
 case ${1:-} in
-  unit | fuzz | integration | chart | alerts | release | isolation | e2e | soak) "$1" ;;
-  *) die "usage: hack/test.sh unit|fuzz|integration|chart|alerts|release|isolation|e2e|soak" ;;
+  unit | fuzz | integration | chart | alerts | release | isolation | e2e | soak | upgrade) "$1" ;;
+  *) die "usage: hack/test.sh unit|fuzz|integration|chart|alerts|release|isolation|e2e|soak|upgrade" ;;
 esac
