@@ -53,7 +53,7 @@ test-unit: ## Unit tests: no API server, no Vault, no root needed.
 	@hack/test.sh unit
 
 .PHONY: fuzz
-fuzz: ## Fuzz expressions, templates and the writers of files, FUZZTIME (5s) each.
+fuzz: ## Fuzz expressions, templates and the writers of files, FUZZTIME (30000x) each.
 	@hack/test.sh fuzz
 
 .PHONY: test-integration
