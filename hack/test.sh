@@ -80,10 +80,13 @@ integration() {
 }
 
 chart() {
-  local assets
+  local assets operator=github.com/prometheus-operator/prometheus-operator@v0.85.0
   assets=$(hack/tools.sh --assets)
   HELM_BINARY=$(hack/tools.sh --path helm)
-  export HELM_BINARY KUBEBUILDER_ASSETS=$assets
+  # Its CRDs, for the PodMonitor and the alerts.
+  PROMETHEUS_OPERATOR=$(go mod download -json "$operator" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  [[ -d $PROMETHEUS_OPERATOR ]] || die "cannot download the module $operator"
+  export HELM_BINARY PROMETHEUS_OPERATOR KUBEBUILDER_ASSETS=$assets
   heading "Helm chart: $("$HELM_BINARY" version --short)"
   each_suite ./test/chart plain_test run_here
 }

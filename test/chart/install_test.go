@@ -134,6 +134,13 @@ var _ = Describe("a cluster", Ordered, func() {
 	It("takes the chart with every option", func(ctx SpecContext) {
 		c.makeNamespace(ctx, namespace, nil)
 		c.makeNamespace(ctx, "shop", nil)
+		operator := os.Getenv("PROMETHEUS_OPERATOR")
+		Expect(operator).NotTo(BeEmpty(), "make test-chart sets it")
+		for _, kind := range []string{"podmonitors", "prometheusrules"} {
+			c.kubectl(ctx, "create", "--filename",
+				filepath.Join(operator, "example", "prometheus-operator-crd", "monitoring.coreos.com_"+kind+".yaml"))
+			c.kubectl(ctx, "wait", "--for=condition=Established", "customresourcedefinition", kind+".monitoring.coreos.com")
+		}
 		overlays, err := filepath.Glob("testdata/overlays/*/values.yaml")
 		Expect(err).NotTo(HaveOccurred())
 		for _, values := range overlays {
