@@ -1,7 +1,7 @@
-# Sallyport's image: one static program and nothing else.
+# Sallyport's image: two static programs and nothing else, the second for containers of other images.
 #
 #   docker build .                            compiles from these sources
-#   docker build --target prebuilt .          takes the bin/sallyport that `make build` made; no registry needed
+#   docker build --target prebuilt .          takes what `make build` made in bin; no registry needed
 
 FROM scratch AS base
 ARG VERSION=devel
@@ -18,7 +18,7 @@ USER 65532:65532
 ENTRYPOINT ["/sallyport"]
 
 FROM base AS prebuilt
-COPY bin/sallyport /sallyport
+COPY bin/sallyport bin/sallyport-exec /
 
 # Built on the machine's own platform, for the image's.
 FROM --platform=${BUILDPLATFORM:-linux/amd64} golang:1.26.8 AS build
@@ -29,11 +29,14 @@ COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY main.go ./
 COPY api/ api/
+COPY cmd/sallyport-exec/ cmd/sallyport-exec/
 COPY controllers/ controllers/
 COPY internal/ internal/
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=linux GOARCH=${TARGETARCH} go build -trimpath -buildvcs=false \
-    -ldflags "-s -w -X sallyport.dev/sallyport/internal/app.version=${VERSION}" -o /sallyport .
+    -ldflags "-s -w -X sallyport.dev/sallyport/internal/app.version=${VERSION}" -o /sallyport . && \
+    CGO_ENABLED=0 GOOS=linux GOARCH=${TARGETARCH} go build -trimpath -buildvcs=false \
+    -ldflags "-s -w -X sallyport.dev/sallyport/internal/launcher.version=${VERSION}" -o /sallyport-exec ./cmd/sallyport-exec
 
 FROM base
-COPY --from=build /sallyport /sallyport
+COPY --from=build /sallyport /sallyport-exec /

@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 export CGO_ENABLED ?= 0
-export GOFLAGS ?= -buildvcs=false
+export GOFLAGS ?= -buildvcs=false -trimpath
 export SALLYPORT_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sallyport
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -26,9 +26,10 @@ demo-down: ## Stop the demo's node and Vault; leaves no process, mount, namespac
 	@hack/cluster/down.sh
 
 .PHONY: build
-build: ## Build bin/sallyport, a static binary.
+build: ## Build bin/sallyport and bin/sallyport-exec, static binaries.
 	@mkdir -p bin
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sallyport .
+	@go build -trimpath -ldflags '-s -w -X sallyport.dev/sallyport/internal/launcher.version=$(VERSION)' -o bin/sallyport-exec ./cmd/sallyport-exec
 
 .PHONY: build-plugin
 build-plugin: ## Build bin/kubectl-sallyport, kubectl's plugin; put it into the PATH.
@@ -36,7 +37,7 @@ build-plugin: ## Build bin/kubectl-sallyport, kubectl's plugin; put it into the 
 	@go build -trimpath -ldflags '-s -w -X sallyport.dev/sallyport/internal/cli.version=$(VERSION)' -o bin/kubectl-sallyport ./cmd/kubectl-sallyport
 
 .PHONY: image
-image: build ## Build the container image from the binary that `make build` made, without a registry.
+image: build ## Build the container image from the binaries that `make build` made, without a registry.
 	@hack/image.sh $(IMAGE)
 
 .PHONY: release
@@ -77,9 +78,11 @@ test-isolation: ## What a hostile tenant does, and what another one has meanwhil
 	@hack/test.sh isolation
 
 .PHONY: test-long
-test-long: ## The same, with heavier attacks that last longer, a soak of mishaps on a real node, and an upgrade with its rollback: an hour, no part of `make test`.
+test-long: ## The same, with heavier attacks that last longer, an installation from a registry and a soak of mishaps on a real node, restarts by the controller of Argo Rollouts, and an upgrade with its rollback: an hour and a half, no part of `make test`.
 	@ISOLATION_LONG=yes hack/test.sh isolation
+	@hack/test.sh install
 	@hack/test.sh soak
+	@hack/test.sh rollouts
 	@hack/test.sh upgrade
 
 .PHONY: test-e2e
@@ -91,7 +94,7 @@ lint: ## golangci-lint with depguard, and kube-api-linter on api/.
 	@hack/lint.sh
 
 .PHONY: verify
-verify: ## Fail when a generated file (CRDs, deepcopy, RBAC, gRPC code) is not current, or go.mod is not tidy.
+verify: ## Fail when a generated file (CRDs, deepcopy, RBAC, gRPC code) is not current, go.mod is not tidy, or a link of the documentation leads nowhere.
 	@hack/verify.sh
 
 .PHONY: bench
@@ -107,6 +110,12 @@ generate: ## Regenerate CRDs, deepcopy, RBAC, gRPC code and the dashboard.
 .PHONY: diagrams
 diagrams: ## Draw docs/images/*.svg anew from the sources beside them.
 	@hack/diagrams.sh
+
+.PHONY: site
+site: ## Make bin/site, the documentation as a site, with a reference of the API from the CRDs.
+	@mkdir -p bin
+	@"$$(hack/tools.sh --path site)" -root . -output bin/site
+	@echo bin/site/index.html
 
 .PHONY: tools
 tools: ## Install, download or build every program that the other targets need.

@@ -45,7 +45,7 @@ wait_until() {
 set_up() {
   chapter "A Kubernetes node and a Vault, for real, in namespaces of their own on this machine"
   # Before anything else, so that a program that does not compile costs no wait.
-  make --no-print-directory build
+  with_progress 'Compiling Sallyport (some minutes the first time)' "$SALLYPORT_CACHE/logs/demo-build.log" make --no-print-directory build
   show hack/cluster/up.sh --no-hints
   show_as 'make image' without_output make --no-print-directory image IMAGE="$IMAGE"
 }

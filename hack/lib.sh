@@ -9,7 +9,14 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 SALLYPORT_CACHE=${SALLYPORT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sallyport}
 export SALLYPORT_CACHE
-export CGO_ENABLED=${CGO_ENABLED:-0} GOFLAGS=${GOFLAGS:--buildvcs=false}
+# Without paths of this checkout in it, what one checkout, or a release's build, has compiled is of use to every other.
+export CGO_ENABLED=${CGO_ENABLED:-0} GOFLAGS=${GOFLAGS:--buildvcs=false -trimpath}
+
+# KUBERNETES=v1.34.x has node and API server be of another version, which hack/tools/other/kubernetes-1.34 pins. Its programs
+# have links of their own.
+OTHER_KUBERNETES=$(sed -nE 's/^v?([0-9]+\.[0-9]+)(\.(x|[0-9]+))?$/-\1/p' <<<"${KUBERNETES:-}")
+BIN=$SALLYPORT_CACHE/bin$OTHER_KUBERNETES
+ASSETS=$SALLYPORT_CACHE/assets$OTHER_KUBERNETES
 
 if [[ -t 2 ]]; then
   BOLD=$'\e[1m' DIM=$'\e[2m' RED=$'\e[31m' GREEN=$'\e[32m' PLAIN=$'\e[0m'

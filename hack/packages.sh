@@ -5,6 +5,7 @@
 #   hack/packages.sh          what a real node needs
 #   hack/packages.sh ldap     the LDAP server of the integration tests
 #   hack/packages.sh database the database server of the integration tests
+#   hack/packages.sh argocd   what Argo CD needs in the end-to-end tests
 #   hack/packages.sh lint     the linter of shell scripts
 #   hack/packages.sh race     the C compiler that Go's race detector needs
 #   hack/packages.sh node     Node.js, in which tests run a client library
@@ -20,6 +21,7 @@ needed() {
   case ${1:-} in
     ldap) echo 'slapd slapd                      has the users of the tests of LDAP logins'; return ;;
     database) echo 'initdb postgresql                has the users of the tests of database credentials'; return ;;
+    argocd) printf '%s\n' 'redis-server redis-server  keeps what Argo CD has rendered' 'git git  has what it applies'; return ;;
     race) printf '%s\n' 'gcc gcc  builds tests with the race detector' 'libc libc6-dev  has the headers for it'; return ;;
     lint) echo 'shellcheck shellcheck            checks shell scripts'; return ;;
     diagrams) printf '%s\n' 'plantuml plantuml  draws sequences' 'dot graphviz  draws states'; return ;;
@@ -67,7 +69,7 @@ have apt-get || die "there is no apt-get here; please install these commands by 
 [[ $EUID == 0 ]] || die "installing packages needs root; or: sudo apt-get install ${packages[*]}"
 mkdir -p "$SALLYPORT_CACHE/logs"
 export DEBIAN_FRONTEND=noninteractive
-if [[ ${1:-} =~ ^(ldap|database)$ && ! -e /usr/sbin/policy-rc.d ]]; then
+if [[ ${1:-} =~ ^(ldap|database|argocd)$ && ! -e /usr/sbin/policy-rc.d ]]; then
   # The tests start servers of their own; Debian's packages must not start one for the whole machine.
   printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
   chmod +x /usr/sbin/policy-rc.d

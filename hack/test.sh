@@ -6,14 +6,17 @@
 #   hack/test.sh integration    with a real API server and a real Vault, no node, with the race detector
 #   hack/test.sh chart          the Helm chart, against what kustomize makes and a real API server
 #   hack/test.sh alerts         the alerts of config/prometheus, by promtool
-#   hack/test.sh release        what make release makes, twice; PLATFORMS (linux/amd64) is what for
+#   hack/test.sh release        what make release makes, twice; PLATFORMS (linux/amd64) is what for, SYSTEMS (linux) the plugin
 #   hack/test.sh isolation      what a hostile tenant does, and what another one has meanwhile (root)
 #   hack/test.sh e2e            on a real node of its own, which is gone afterwards
-#   hack/test.sh soak           there, 20 minutes of roll-outs, crashes and outages; SALLYPORT_SOAK is how long
+#   hack/test.sh install        there, a release from a registry, by the tutorial of README.md, word by word
+#   hack/test.sh soak           there, 20 minutes of roll-outs, crashes and outages; SALLYPORT_SOAK is how long, SEED in which order
+#   hack/test.sh rollouts       there, with the controller of Argo Rollouts
 #   hack/test.sh upgrade        there, from the release before to this checkout and back, under pods; FORMER is its commit
 #
 # FOCUS='words' runs the specs of integration, chart, isolation or e2e whose names match. The end-to-end tests' node lives in
-# SALLYPORT_CLUSTER_DIR, by default $SALLYPORT_CACHE/e2e, so that a running demo is not disturbed.
+# SALLYPORT_CLUSTER_DIR, by default $SALLYPORT_CACHE/e2e, so that a running demo is not disturbed. KUBERNETES=v1.34.x has
+# it be of that version.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -31,7 +34,7 @@ plain_test() { go test "$@"; }
 
 unit() {
   local packages=()
-  while read -r package; do packages+=("$package"); done < <(test_packages ./... | cut -d' ' -f1 | grep -vE '/test/(integration|chart|alerts|release|isolation|e2e|bench)(/|$)')
+  while read -r package; do packages+=("$package"); done < <(test_packages ./... | cut -d' ' -f1 | grep -vE '/test/(integration|chart|alerts|release|isolation|e2e|install|bench)(/|$)')
   hack/packages.sh race
   heading "Unit tests"
   race_test "${packages[@]}"
@@ -59,9 +62,16 @@ test_packages() { go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}
 
 # suite_flags are for the specs' own program.
 suite_flags() {
-  printf '%s\n' -test.v -test.timeout=45m
+  printf '%s\n' -test.v "-test.timeout=${TEST_TIMEOUT:-45m}"
+  [[ -z ${TEST_TIMEOUT:-} ]] || printf '%s\n' "-ginkgo.timeout=$TEST_TIMEOUT"
+  [[ -z ${SEED:-} ]] || printf '%s\n' "-ginkgo.seed=$SEED"
   [[ -z ${FOCUS:-} ]] || printf '%s\n' "-ginkgo.focus=$FOCUS"
+  [[ -z ${ONLY_FILES:-} ]] || printf '%s\n' "-ginkgo.focus-file=$ONLY_FILES"
+  [[ -z ${NO_FILES:-} ]] || printf '%s\n' "-ginkgo.skip-file=$NO_FILES"
 }
+
+# HALF are the files of test/integration that take half of its time. They run beside the others.
+HALF='/integration/(lease|restart|vaulttask)[a-z_]*_test\.go'
 
 integration() {
   local assets vault
@@ -71,21 +81,31 @@ integration() {
   hack/packages.sh database
   hack/tools.sh age age-keygen
   ARGOCD_BINARY=$(hack/tools.sh --path argocd)
-  export ARGOCD_BINARY
+  # Its CRD, for the restarts of Rollouts.
+  ARGO_ROLLOUTS=$(module_dir hack/tools/rollouts github.com/argoproj/argo-rollouts)
+  export ARGOCD_BINARY ARGO_ROLLOUTS
   [[ $(uname -s) != Linux ]] || export_node
   hack/packages.sh race
   export KUBEBUILDER_ASSETS=$assets VAULT_BINARY=$vault
   heading "Integration tests: kube-apiserver $("$assets/kube-apiserver" --version | awk '{print $2}'), $("$vault" version | cut -d, -f1)"
-  each_suite ./test/integration/... race_test run_here
+  each_suite ./test/integration/... race_test run_here "$HALF"
+}
+
+# module_dir DIRECTORY MODULE[@VERSION] prints where the files of a module are; without a version it is the one that
+# DIRECTORY/go.mod pins.
+module_dir() {
+  local dir
+  dir=$(go mod download -C "$1" -json "$2" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  [[ -d $dir ]] || die "cannot download the module $2"
+  echo "$dir"
 }
 
 chart() {
-  local assets operator=github.com/prometheus-operator/prometheus-operator@v0.85.0
+  local assets
   assets=$(hack/tools.sh --assets)
   HELM_BINARY=$(hack/tools.sh --path helm)
   # Its CRDs, for the PodMonitor and the alerts.
-  PROMETHEUS_OPERATOR=$(go mod download -json "$operator" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
-  [[ -d $PROMETHEUS_OPERATOR ]] || die "cannot download the module $operator"
+  PROMETHEUS_OPERATOR=$(module_dir . github.com/prometheus-operator/prometheus-operator@v0.85.0)
   export HELM_BINARY PROMETHEUS_OPERATOR KUBEBUILDER_ASSETS=$assets
   heading "Helm chart: $("$HELM_BINARY" version --short)"
   each_suite ./test/chart plain_test run_here
@@ -103,7 +123,7 @@ release() {
   REGISTRY_BINARY=$(hack/tools.sh --path registry)
   # Before the copies of the checkout ask for it.
   hack/tools.sh release
-  export HELM_BINARY REGISTRY_BINARY PLATFORMS=${PLATFORMS:-linux/amd64}
+  export HELM_BINARY REGISTRY_BINARY PLATFORMS=${PLATFORMS:-linux/amd64} SYSTEMS=${SYSTEMS:-linux}
   heading "Release for $PLATFORMS"
   each_suite ./test/release plain_test run_here
 }
@@ -127,27 +147,42 @@ export_node() {
   export NODE_PATH
 }
 
-# each_suite PACKAGES COMPILER RUNNER compiles every test package, then runs each suite. The first one runs in the open,
-# and the others one after the other beside it, for each has an API server of its own and waits more than it works;
-# their output comes when the first is over.
+# each_suite PACKAGES COMPILER RUNNER [FILES] compiles every test package, then runs each suite. The first one runs in the
+# open; beside it its specs in FILES and then the last suite, and beside both the other suites one after the other, for
+# each has an API server of its own and waits more than it works. Their output comes when the first is over.
 each_suite() {
-  local line suites=() beside='' status=0 log=$ROOT/bin/suites.log
-  mkdir -p bin
+  local line last suites=() beside=() process status=0 logs=$ROOT/bin/suites
+  rm -rf "$logs"
+  mkdir -p "$logs"
   while read -r line; do suites+=("$line"); done < <(test_packages "$1")
   ((${#suites[@]} > 0)) || die "there are no tests in $1"
   "$2" -c -o "$ROOT/bin/" "$1"
+  if [[ -n ${4:-} ]]; then
+    last=$((${#suites[@]} - 1))
+    first_and_last "$3" "$4" "${suites[0]}" "${suites[last]}" >"$logs/first.log" 2>&1 &
+    beside+=("$!")
+    unset "suites[last]"
+  fi
   if ((${#suites[@]} > 1)); then
-    run_suites "$3" "${suites[@]:1}" >"$log" 2>&1 &
-    beside=$!
-    # shellcheck disable=SC2064 # the process of now
-    trap "kill $beside 2>/dev/null || true" EXIT
+    run_suites "$3" "${suites[@]:1}" >"$logs/others.log" 2>&1 &
+    beside+=("$!")
   fi
-  run_suites "$3" "${suites[0]}" || status=1
-  if [[ -n $beside ]]; then
-    wait "$beside" || status=1
+  # shellcheck disable=SC2064 # the processes of now
+  ((${#beside[@]} == 0)) || trap "kill ${beside[*]} 2>/dev/null || true" EXIT
+  NO_FILES=${4:-} run_suites "$3" "${suites[0]}" || status=1
+  if ((${#beside[@]} > 0)); then
+    for process in "${beside[@]}"; do wait "$process" || status=1; done
     trap - EXIT
-    cat "$log"
+    cat "$logs"/*.log
   fi
+  return "$status"
+}
+
+# first_and_last RUNNER FILES FIRST LAST
+first_and_last() {
+  local status=0
+  ONLY_FILES=$2 run_suites "$1" "$3" || status=1
+  run_suites "$1" "$4" || status=1
   return "$status"
 }
 
@@ -158,7 +193,7 @@ run_suites() {
   shift
   for suite in "$@"; do
     read -r package dir <<<"$suite"
-    heading "${package#sallyport.dev/sallyport/}"
+    heading "${package#sallyport.dev/sallyport/}${ONLY_FILES:+, files $ONLY_FILES}"
     start=$SECONDS
     (cd "$dir" && "$runner" "$ROOT/bin/${package##*/}.test") || status=1
     say "${package#sallyport.dev/sallyport/}: $((SECONDS - start)) s"
@@ -180,13 +215,18 @@ run_in_node() {
 
 e2e() {
   local installation=${SALLYPORT_FORMER:-$ROOT/config/default}
+  case $OTHER_KUBERNETES in -1.3[234]) installation=${SALLYPORT_FORMER:-$ROOT/config/before-1.35} ;; esac
   export SALLYPORT_CLUSTER_DIR=${SALLYPORT_CLUSTER_DIR:-$SALLYPORT_CACHE/e2e}
   need_root
   hack/packages.sh database
+  hack/packages.sh argocd
   PROMETHEUS_BINARY=$(hack/tools.sh --path prometheus)
-  export PROMETHEUS_BINARY
+  ARGOCD_BINARY=$(hack/tools.sh --path argocd)
+  # Its CRDs.
+  ARGOCD_SOURCE=$(module_dir hack/tools/argocd github.com/argoproj/argo-cd/v3)
+  export PROMETHEUS_BINARY ARGOCD_BINARY ARGOCD_SOURCE SALLYPORT_INSTALLATION=$installation
   # Before anything else, so that a program that does not compile costs no wait.
-  make --no-print-directory build
+  make --no-print-directory build build-plugin
   trap after_e2e EXIT
   hack/cluster/up.sh --no-hints
   [[ -z ${SALLYPORT_FORMER:-} ]] || former_image
@@ -197,9 +237,52 @@ e2e() {
   each_suite ./test/e2e/... plain_test run_in_node
 }
 
-# soak has roll-outs, crashes and outages at random for SALLYPORT_SOAK, under pods with credentials that Vault makes.
+# install makes a release of this checkout as it stands, pushes it to a real registry beside the node, and does what the
+# tutorial of README.md says. The tutorial writes files: it runs in the copy that the release was made of.
+install() {
+  local checkout=$SALLYPORT_CACHE/install
+  export SALLYPORT_CLUSTER_DIR=${SALLYPORT_CLUSTER_DIR:-$SALLYPORT_CACHE/e2e}
+  need_root
+  hack/tools.sh helm registry release age age-keygen
+  heading "A release of this checkout"
+  copy_checkout "$checkout"
+  (cd "$checkout" && PLATFORMS=linux/$(go env GOARCH) SYSTEMS=linux REPOSITORY=registry.example.com/sallyport hack/release.sh v0.2.0)
+  trap after_e2e EXIT
+  hack/cluster/up.sh --no-hints
+  hack/cluster/component.sh start registry
+  hack/cluster/exec.sh ctr --namespace k8s.io images tag sallyport.dev/demo-app:1 docker.io/library/busybox:1.37 >/dev/null
+  # Of what Helm and the push ask for.
+  export SSL_CERT_FILE=$SALLYPORT_CLUSTER_DIR/pki/registry-ca.crt
+  OUTPUT=$checkout/dist hack/cluster/exec.sh "$checkout/hack/release.sh" --push registry.example.com/sallyport
+  export TUTORIAL_CHECKOUT=$checkout HELM_CACHE_HOME=$checkout/.helm HELM_CONFIG_HOME=$checkout/.helm HELM_DATA_HOME=$checkout/.helm
+  heading "Installing from a registry"
+  each_suite ./test/install plain_test run_in_node
+}
+
+# copy_checkout DIR copies what git would commit now into DIR, and commits it there: a release is made of a commit.
+copy_checkout() {
+  rm -rf "$1"
+  mkdir -p "$1"
+  git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
+    [[ ! -e $file && ! -L $file ]] || printf '%s\0' "$file"
+  done | tar -cf - --null -T - | tar -xf - -C "$1"
+  git -C "$1" init --quiet
+  git -C "$1" add --all
+  git -C "$1" -c user.name=tests -c user.email=tests@example.com commit --quiet --message 'A release to test'
+}
+
+# soak has roll-outs, crashes and outages at random for SALLYPORT_SOAK, under pods with credentials that Vault makes. The
+# specs know how long they may take.
 soak() {
-  export SALLYPORT_SOAK=${SALLYPORT_SOAK:-20m} FOCUS='A soak of mishaps'
+  export SALLYPORT_SOAK=${SALLYPORT_SOAK:-20m} FOCUS="${FOCUS:-A soak of mishaps}" TEST_TIMEOUT=24h
+  e2e
+}
+
+# rollouts has the real controller of Argo Rollouts restart pods.
+rollouts() {
+  ROLLOUTS_BINARY=$(hack/tools.sh --path rollouts-controller)
+  ARGO_ROLLOUTS=$(module_dir hack/tools/rollouts github.com/argoproj/argo-rollouts)
+  export ROLLOUTS_BINARY ARGO_ROLLOUTS FOCUS='The controller of Argo Rollouts'
   e2e
 }
 
@@ -246,6 +329,6 @@ save_state() {
 }
 
 case ${1:-} in
-  unit | fuzz | integration | chart | alerts | release | isolation | e2e | soak | upgrade) "$1" ;;
-  *) die "usage: hack/test.sh unit|fuzz|integration|chart|alerts|release|isolation|e2e|soak|upgrade" ;;
+  unit | fuzz | integration | chart | alerts | release | isolation | e2e | install | soak | rollouts | upgrade) "$1" ;;
+  *) die "usage: hack/test.sh unit|fuzz|integration|chart|alerts|release|isolation|e2e|install|soak|rollouts|upgrade" ;;
 esac

@@ -14,16 +14,16 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 TOOLS_DIR=$ROOT/hack/tools
-BIN=$SALLYPORT_CACHE/bin
-ASSETS=$SALLYPORT_CACHE/assets
+KUBERNETES_DIR=$TOOLS_DIR/${OTHER_KUBERNETES:+other/}kubernetes$OTHER_KUBERNETES
 SETUP_ENVTEST=sigs.k8s.io/controller-runtime/tools/setup-envtest@v0.25.1
 
 ENVTEST=(etcd kube-apiserver kubectl)
 NODE=("${ENVTEST[@]}" kubelet kube-controller-manager kube-scheduler kube-proxy kube-network-policies vault)
-CODEGEN=(controller-gen buf protoc-gen-go protoc-gen-go-grpc dashboard)
+CODEGEN=(controller-gen buf protoc-gen-go protoc-gen-go-grpc dashboard site)
 AGE=(age age-keygen)
 RELEASE=(helm registry)
 PROMETHEUS=(prometheus promtool)
+# Without rollouts-controller, which only the long tests need.
 ALL=("${NODE[@]}" "${CODEGEN[@]}" golangci-lint actionlint argocd "${AGE[@]}" "${RELEASE[@]}" "${PROMETHEUS[@]}")
 
 # module_version MODULE_DIR MODULE prints the version that MODULE_DIR/go.mod pins.
@@ -58,6 +58,9 @@ describe() {
     argocd)
       MODULE_DIR=$TOOLS_DIR/argocd PACKAGE=github.com/argoproj/argo-cd/v3/cmd COST='about 3 minutes'
       VERSION=$(module_version "$MODULE_DIR" github.com/argoproj/argo-cd/v3) ;;
+    rollouts-controller)
+      describe_helper rollouts github.com/argoproj/argo-rollouts cmd/rollouts-controller
+      COST='about 4 minutes' ;;
     helm)
       describe_helper helm helm.sh/helm/v4 cmd/helm
       COST='about 3 minutes' ;;
@@ -69,8 +72,8 @@ describe() {
       COST='about 5 minutes; the two share most of it' ;;
     dashboard)
       MODULE_DIR=$TOOLS_DIR/grafana PACKAGE=. VERSION=devel ;;
-    release)
-      MODULE_DIR=$TOOLS_DIR/release PACKAGE=. VERSION=devel ;;
+    release | site)
+      MODULE_DIR=$TOOLS_DIR/$1 PACKAGE=. VERSION=devel ;;
     actionlint)
       describe_helper actionlint github.com/rhysd/actionlint cmd/actionlint ;;
     golangci-lint)
@@ -84,13 +87,13 @@ describe() {
 }
 
 describe_kubernetes() {
-  SOURCES=any MODULE_DIR=$TOOLS_DIR/kubernetes PACKAGE=k8s.io/kubernetes/cmd/$1
+  SOURCES=any MODULE_DIR=$KUBERNETES_DIR PACKAGE=k8s.io/kubernetes/cmd/$1
   VERSION=$(module_version "$MODULE_DIR" k8s.io/kubernetes)
   local minor=${VERSION#v1.} stamp=k8s.io/component-base/version
   FLAGS=(-trimpath -ldflags "-s -w -X $stamp.gitVersion=$VERSION -X $stamp.gitMajor=1 -X $stamp.gitMinor=${minor%%.*}")
   case $1 in
     etcd)
-      PACKAGE=go.etcd.io/etcd/server/v3 VERSION=$(module_version "$MODULE_DIR" "$PACKAGE") ;;
+      MODULE_DIR=$TOOLS_DIR/kubernetes PACKAGE=go.etcd.io/etcd/server/v3 VERSION=$(module_version "$MODULE_DIR" "$PACKAGE") ;;
     kube-apiserver)
       COST='about 5 minutes; the other Kubernetes programs share most of it' ;;
     kube-controller-manager)
@@ -173,7 +176,7 @@ download_envtest() {
   local name dir version=$VERSION log=$SALLYPORT_CACHE/logs/setup-envtest.log
   [[ -z $ENVTEST_TRIED && " ${ENVTEST[*]} " == *" $1 "* ]] || return 1
   ENVTEST_TRIED=yes
-  version=$(module_version "$TOOLS_DIR/kubernetes" k8s.io/kubernetes)
+  version=$(module_version "$KUBERNETES_DIR" k8s.io/kubernetes)
   mkdir -p "$SALLYPORT_CACHE/logs"
   say "$PROGRESS $1: asking setup-envtest for Kubernetes ${version%.*} …"
   if ! dir=$(fetch_envtest "${version%.*}" 2>"$log") || [[ ! -x $dir/$1 ]]; then
@@ -270,6 +273,8 @@ print_assets() {
 
 have go || die "go is not on PATH; see https://go.dev/doc/install"
 QUIET=''
+[[ -z ${KUBERNETES:-} || -f $KUBERNETES_DIR/go.mod && -n $OTHER_KUBERNETES ]] ||
+  die "KUBERNETES is $KUBERNETES; $TOOLS_DIR/other has: $(cd "$TOOLS_DIR/other" && printf '%s ' kubernetes-*)"
 case ${1:-all} in
   --path) with_lock tools print_path "${2:?usage: hack/tools.sh --path NAME}" ;;
   --assets) with_lock tools print_assets ;;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fails when something that follows from the sources is not what it should be: generated files, go.mod, formatting. It
-# works on a temporary copy, so the checkout never changes. Every check runs, and each failure names its cure.
+# Fails when something that follows from the sources is not what it should be: generated files, go.mod, formatting, links
+# of the documentation. It works on a temporary copy, so the checkout never changes. Every check runs, and each failure names its cure.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -47,13 +47,16 @@ verify_gofmt() {
   [[ -z $found ]] || { echo "$found"; return 1; }
 }
 
+# verify_links has the site made without writing it.
+verify_links() { "$(hack/tools.sh --path site)" -root .; }
+
 # check LABEL CURE COMMAND… shows COMMAND's output, which says what is wrong, and the cure when it fails.
 NUMBER=0 FAILED=0
 check() {
   local label=$1 cure=$2
   shift 2
   NUMBER=$((NUMBER + 1))
-  say "[$NUMBER/4] $label"
+  say "[$NUMBER/5] $label"
   "$@" && return
   warn "  not so: $label. Cure: $cure"
   FAILED=$((FAILED + 1))
@@ -67,5 +70,6 @@ check "go.mod and go.sum are tidy" "run go mod tidy and commit the result" verif
 check "the product requires neither Kubernetes' nor Vault's server" \
   "a program that tests need belongs into a module of hack/tools" verify_requirements
 check "Go files are formatted" "run gofmt -w on them" verify_gofmt
+check "links of the documentation lead somewhere" "correct them; headings are named as GitHub does" verify_links
 ((FAILED == 0)) || die "$FAILED of $NUMBER checks failed"
 good "All $NUMBER checks passed."

@@ -62,7 +62,10 @@ type ConnectionSpec struct {
 	// value is any JSON object. Every string in it, at any depth, may hold references:
 	// vault.secret(key) is the key of the one attached secret that has it; vault.secret(name.key) is the key of the
 	// attached secret of that name; vault.secret(config:path.key) names VaultConfig and path itself.
-	// vault.text("...") is literal text. A string that is one reference and nothing else keeps the secret's JSON type.
+	// vault.secret(name.*) is the whole secret, an object; vault.secret(name.key.field.0) leads into objects and lists,
+	// also where the secret holds them as text; vault.secret(name.key, "default") has JSON for what is absent.
+	// vault.text("...") is literal text. A secret of vaultSecrets that is spread brings its keys besides. A string that
+	// is one reference and nothing else keeps the secret's JSON type.
 	// +optional
 	// +mapType=atomic
 	// +kubebuilder:validation:Schemaless
@@ -133,19 +136,73 @@ type FileEncoding string
 // FileEncodingBase64 is the standard base64 of RFC 4648; line breaks in it do not matter.
 const FileEncodingBase64 FileEncoding = "Base64"
 
-// ConnectionFile is one file of a mounted Connection: the whole value in a format, one text, or a template.
+// KeystoreFormat is how a key store is written.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.format) ? 1 : 0) + (has(self.value) ? 1 : 0) + (has(self.template) ? 1 : 0) == 1",message="set exactly one of format, value and template"
-// +kubebuilder:validation:XValidation:rule="!(has(self.format) && has(self.encoding))",message="encoding is for value and template; a format writes text"
+// +kubebuilder:validation:Enum=PKCS12;JKS
+type KeystoreFormat string
+
+// Formats of key stores.
+const (
+	// KeystoreFormatPKCS12 is that of RFC 7292, with AES-256 and HMAC-SHA-256.
+	KeystoreFormatPKCS12 KeystoreFormat = "PKCS12"
+	// KeystoreFormatJKS is Java's former own.
+	KeystoreFormatJKS KeystoreFormat = "JKS"
+)
+
+// Keystore is what a key store is made from: a private key and its certificates, or without a key the certificates that
+// are trusted. Each text may hold references, as the strings of spec.value may.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.alias) && self.format == 'PKCS12' && has(self.privateKey))",message="alias is for JKS and for certificates that are trusted: a key in PKCS12 has none, and Java calls it 1"
+type Keystore struct {
+	// format is PKCS12 or JKS.
+	// +required
+	Format KeystoreFormat `json:"format,omitempty"`
+
+	// privateKey is a private key in PEM: PKCS #8, PKCS #1 or SEC 1, not encrypted. Without it, the certificates are
+	// entries that are trusted.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=65536
+	PrivateKey string `json:"privateKey,omitempty"`
+
+	// certificates in PEM, any number in each text: first that of the private key, then each that issued the one before.
+	// A text that is one reference and nothing else may lead to a list of such texts, such as ca_chain of the pki engine.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=65536
+	Certificates []string `json:"certificates,omitempty"`
+
+	// password of the store, and of the key in it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	Password string `json:"password,omitempty"`
+
+	// alias of the key, by default key; of certificates that are trusted the beginning, by default ca: ca-1, ca-2.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9][-_.a-z0-9]*$')",message="alias may hold small letters and digits of ASCII, '-', '_' and '.', and begins with a letter or a digit"
+	Alias string `json:"alias,omitempty"`
+}
+
+// ConnectionFile is one file of a mounted Connection: the whole value in a format, one text, a template, or a key
+// store.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.format) ? 1 : 0) + (has(self.value) ? 1 : 0) + (has(self.template) ? 1 : 0) + (has(self.keystore) ? 1 : 0) == 1",message="set exactly one of format, value, template and keystore"
+// +kubebuilder:validation:XValidation:rule="!((has(self.format) || has(self.keystore)) && has(self.encoding))",message="encoding is for value and template; a format writes text, and a key store is bytes"
 type ConnectionFile struct {
-	// path is the file's name. The rules are those of a ConfigMap's keys: letters and digits of ASCII, "-", "_" and
-	// "."; not beginning with "..". There are no subdirectories.
+	// path is the file's name, or a path with directories: conf.d/app.conf. Each part follows the rules of a ConfigMap's
+	// keys: letters and digits of ASCII, "-", "_" and "."; not "." and not beginning with "..". At most 8 parts.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$')",message="path may hold letters and digits of ASCII, '-', '_' and '.'; a volume has no subdirectories"
-	// +kubebuilder:validation:XValidation:rule="self != '.' && !self.startsWith('..')",message="path must not be '.' and not begin with '..', which the volume keeps for itself"
-	// +kubebuilder:validation:XValidation:rule="!(self in ['type', 'provider'])",message="the files type and provider are written from spec.type and spec.provider; choose another path"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+(/[-._a-zA-Z0-9]+){0,7}$')",message="path may hold letters and digits of ASCII, '-', '_' and '.', and '/' between at most 8 parts; it begins and ends with none"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(^|/)[.]($|/|[.])')",message="no part of path may be '.' or begin with '..': it leads nowhere else, and the volume keeps such names for itself"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^(type|provider)($|/)')",message="the files type and provider are written from spec.type and spec.provider; choose another path"
 	Path string `json:"path,omitempty"`
 
 	// format writes the whole value: JSON; YAML; Env, for the shell's command "."; DockerEnv, for docker run
@@ -168,13 +225,18 @@ type ConnectionFile struct {
 	// +kubebuilder:validation:MaxLength=65536
 	Template string `json:"template,omitempty"`
 
+	// keystore makes a key store, or a trust store, from keys and certificates in PEM. Equal content makes equal bytes.
+	// +optional
+	Keystore *Keystore `json:"keystore,omitempty"`
+
 	// encoding is how the text of value or template stands for the file's bytes. Base64 makes binary files, such as key
 	// stores, from secrets that hold base64.
 	// +optional
 	Encoding FileEncoding `json:"encoding,omitempty"`
 
 	// mode is the file's permission bits, 0400 to 0777. By default 0644, or 0440 if the pod has an fsGroup, which then
-	// owns the file in any case.
+	// owns the file in any case. A file that excludes others belongs to the user that the pod's spec has run the
+	// containers that mount it (runAsUser), if that is one.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self >= 256 && self <= 511",message="mode must be between 0400 and 0777 (256 and 511 in JSON, which has no octal numbers)"
 	Mode *int32 `json:"mode,omitempty"`
@@ -196,7 +258,9 @@ const (
 // VaultSecret is one secret in Vault that a Connection uses.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.parameters) || (has(self.method) && self.method == 'POST')",message="parameters are what is written: set method to POST"
+// +kubebuilder:validation:XValidation:rule="!has(self.podLabels) || has(self.parameters)",message="podLabels are for parameters"
 // +kubebuilder:validation:XValidation:rule="!(has(self.method) && self.method == 'POST' && (has(self.version) || has(self.kvVersion)))",message="version and kvVersion are for KV engines, which method POST does not write to; leave them out"
+// +kubebuilder:validation:XValidation:rule="!(has(self.prefix) || has(self.keys)) || (has(self.spread) && self.spread)",message="prefix and keys are for what is spread: set spread to true"
 // +kubebuilder:validation:XValidation:rule="!(has(self.version) && has(self.kvVersion) && self.kvVersion == 'V1')",message="version needs the KV version 2 engine; KV version 1 keeps no versions"
 type VaultSecret struct {
 	// name by which references in value can call this secret: vault.secret(name.key).
@@ -209,6 +273,17 @@ type VaultSecret struct {
 	// vaultConfigRef names the VaultConfig that reads the secret.
 	// +required
 	VaultConfigRef VaultConfigReference `json:"vaultConfigRef,omitempty,omitzero"`
+
+	// vaultNamespace is the namespace of Vault Enterprise that the secret is in, by default the VaultConfig's. It must be
+	// that one or one below it, whose whole name is written: of a VaultConfig with team-a, for example team-a/child. The
+	// token needs a policy for it, and paths that the VaultConfig allows other namespaces begin with the way there:
+	// child/secret.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\\\s/]+(/[^\\\\s/]+)*/?$') && !self.matches('(^|/)[.][.]?(/|$)')",message="write the Vault namespace as in team-a/test: no slash before it, no empty parts, no spaces, no dots in place of a name"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(^|/)(auth|sys|identity|cubbyhole)(/|$)')",message="auth, sys, identity and cubbyhole are Vault's own, and no namespace has such a name: write the name of a namespace"
+	VaultNamespace string `json:"vaultNamespace,omitempty"`
 
 	// enginePath is the mount path of the secrets engine; by default the VaultConfig's.
 	// +optional
@@ -232,6 +307,30 @@ type VaultSecret struct {
 	// +kubebuilder:validation:Minimum=1
 	Version *int64 `json:"version,omitempty"`
 
+	// optional is whether the files are also made where the secret, or a key of it, is absent: references to it are null
+	// then, or their default. What is denied, sealed or unreachable is not absent.
+	// +optional
+	Optional *bool `json:"optional,omitempty"`
+
+	// spread is whether the keys of the secret become top-level keys of value, each with what the secret has. A key that
+	// stands in value wins. A dynamic secret needs keys, for nothing is known of it before it is made.
+	// +optional
+	Spread *bool `json:"spread,omitempty"`
+
+	// prefix is put in front of each key that is spread.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Prefix string `json:"prefix,omitempty"`
+
+	// keys are those that are spread; by default all that the secret has.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=512
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	Keys []string `json:"keys,omitempty"`
+
 	// method is GET by default. POST is for engines that answer a write, such as pki/issue or transit/datakey; it is
 	// made once for each volume that mounts the Connection. KV engines are never written to. Whoever sets it needs the
 	// right to create VaultTasks.
@@ -239,12 +338,22 @@ type VaultSecret struct {
 	Method SecretMethod `json:"method,omitempty"`
 
 	// parameters are written with method POST, such as common_name and ttl for pki/issue: an object with what Vault's
-	// API takes. They stand here as they are: no references, and no secrets.
+	// API takes. They hold no references, and no secrets. A text with {{ is a template, which is given the pod that mounts
+	// the Connection: {{ .pod.name }}, namespace, serviceAccount, and labels for those that podLabels lists.
 	// +optional
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Parameters *apiextensionsv1.JSON `json:"parameters,omitempty"`
+
+	// podLabels are the keys of the pod's labels that parameters may name: {{ .pod.labels.app }}, or for a key with other
+	// characters {{ index .pod.labels "app.kubernetes.io/name" }}. A pod that lacks one does not start.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=317
+	PodLabels []string `json:"podLabels,omitempty"`
 }
 
 // ConnectionStatus is what the controller found when it last checked the Connection.

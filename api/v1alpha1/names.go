@@ -3,6 +3,10 @@ package v1alpha1
 // DriverName is the name of the CSI driver that mounts Connections into pods.
 const DriverName = "csi.sallyport.dev"
 
+// StartupTaint is the key of the taint with which whoever makes a Node keeps pods away until the driver is there. The
+// node plugin takes it off, if it is told to.
+const StartupTaint = DriverName + "/not-ready"
+
 // Attributes of an inline CSI volume (spec.volumes[].csi.volumeAttributes) that the driver reads.
 const (
 	// AttributeConnection names the Connection in the pod's namespace to mount. Required.
@@ -28,16 +32,29 @@ const AnnotationRerun = "sallyport.dev/rerun"
 // AnnotationRefresh on a Connection or VaultConfig has it looked at now, whenever its value changes.
 const AnnotationRefresh = "sallyport.dev/refresh"
 
-// Annotations with which a Deployment, StatefulSet or DaemonSet follows the Connections that its pods mount.
+// Annotations with which a Deployment, StatefulSet, DaemonSet or Rollout follows the Connections that its pods mount.
 const (
-	// AnnotationRestartOnChange, with the value "true", has the workload rolled whenever such a Connection changes.
+	// AnnotationRestartOnChange, with the value "true", has the workload rolled whenever such a Connection changes. With
+	// any other value it is not rolled, whatever its namespace says.
 	AnnotationRestartOnChange = "sallyport.dev/restart-on-change"
+	// AnnotationRestartMinInterval is the least time between two restarts of the workload, such as 10m.
+	AnnotationRestartMinInterval = "sallyport.dev/restart-min-interval"
+	// AnnotationRestartedAt on the workload is written by the controller: when it last rolled the pods.
+	AnnotationRestartedAt = "sallyport.dev/restarted-at"
 	// AnnotationSeen on the workload is written by the controller: for each Connection a digest of its generation and
 	// of the versions of its secrets, for which the pods were last rolled. No value goes into it.
 	AnnotationSeen = "sallyport.dev/seen"
-	// AnnotationRestartedFor in the pod template is written by the controller to roll the pods. It has the value of
-	// AnnotationSeen.
+	// AnnotationRestartedFor in the pod template is written by the controller to roll the pods, not of a Rollout, which
+	// has spec.restartAt for that. It has the value of AnnotationSeen.
 	AnnotationRestartedFor = "sallyport.dev/restarted-for"
+)
+
+// Labels of a Namespace, for all its workloads.
+const (
+	// LabelRestartOnChange, with the value "true", is AnnotationRestartOnChange for those that do not have it themselves.
+	LabelRestartOnChange = AnnotationRestartOnChange
+	// LabelRestartMaxUnavailable is how many of them are rolled at a time for their Connections, such as 2.
+	LabelRestartMaxUnavailable = "sallyport.dev/restart-max-unavailable"
 )
 
 // Condition types. Ready is on every kind, unless it is Suspended; Reconciling and Stalled follow kstatus and are
@@ -85,7 +102,8 @@ const (
 	ReasonVaultSealed = "VaultSealed"
 	// ReasonVaultError: Vault answered with an error of its own (5xx).
 	ReasonVaultError = "VaultError"
-	// ReasonRateLimited: Vault refused because of a quota (429).
+	// ReasonRateLimited: Vault refused because of a quota (429), more is asked of it than spec.limits allow, or what is
+	// under way for a namespace, or for all, takes all the memory that it may. It passes.
 	ReasonRateLimited = "RateLimited"
 	// ReasonTLSFailed: the TLS handshake failed, most often because the CA certificate is the wrong one.
 	ReasonTLSFailed = "TLSFailed"
@@ -95,8 +113,10 @@ const (
 	ReasonPermissionDenied = "PermissionDenied"
 	// ReasonSecretNotFound: there is nothing at the path in Vault, or the version is deleted or destroyed.
 	ReasonSecretNotFound = "SecretNotFound"
-	// ReasonKeyMissing: the secret has no such key.
+	// ReasonKeyMissing: the secret has no such key, or what a key holds no such field.
 	ReasonKeyMissing = "KeyMissing"
+	// ReasonNotStructured: fields of a reference lead into what is no object, list, or text that holds one as JSON.
+	ReasonNotStructured = "NotStructured"
 	// ReasonAmbiguousKey: more than one attached secret has the key.
 	ReasonAmbiguousKey = "AmbiguousKey"
 	// ReasonInvalidExpression: a vault.secret(...) or vault.text(...) cannot be parsed or refers to nothing.
@@ -111,7 +131,8 @@ const (
 	ReasonInvalidTemplate = "InvalidTemplate"
 	// ReasonNotRepresentable: the format of a file cannot hold a key or a value, or a text is not in its encoding.
 	ReasonNotRepresentable = "NotRepresentable"
-	// ReasonTooLarge: the files of one volume would exceed the cap.
+	// ReasonTooLarge: more than one object may have or take: files and bytes of a volume, volumes of a pod, what
+	// references put in place, values of secrets, a value that is parsed, data and results of a VaultTask.
 	ReasonTooLarge = "TooLarge"
 	// ReasonUnknownOverride: a pod overrides a key that the Connection's value does not have.
 	ReasonUnknownOverride = "UnknownOverride"
@@ -138,6 +159,8 @@ const (
 	ReasonNodeBusy = "NodeBusy"
 	// ReasonRestarted: a workload was rolled, because a Connection that its pods mount changed.
 	ReasonRestarted = "Restarted"
+	// ReasonRestartPending: a workload will be rolled, because a Connection that its pods mount changed, but not yet.
+	ReasonRestartPending = "RestartPending"
 	// ReasonNoVersions: a secret has no versions, so that a change of it does not roll workloads.
 	ReasonNoVersions = "NoVersions"
 	// ReasonInternal: a failure of Sallyport or of the Kubernetes API.

@@ -56,6 +56,7 @@ type TokenAuth struct {
 // VaultConfig's namespace, or the mounting pod's own.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.serviceAccountName) != (has(self.workload) && self.workload)",message="set exactly one of serviceAccountName and workload: true"
+// +kubebuilder:validation:XValidation:rule="!has(self.workloadScope) || (has(self.workload) && self.workload)",message="workloadScope is about workload: true; add that, or remove workloadScope"
 type ServiceAccountAuth struct {
 	// mount is where the auth method is mounted in Vault; kubernetes or jwt if not set.
 	// +optional
@@ -86,6 +87,13 @@ type ServiceAccountAuth struct {
 	// +optional
 	Workload *bool `json:"workload,omitempty"`
 
+	// workloadScope is whose pods workload: true is for. Namespace, which is the default: those of the VaultConfig's own
+	// namespace. AllowedNamespaces: those of spec.allowedNamespaces as well, each as its own service account. Whoever
+	// writes that must have the right to create tokens of all service accounts of the cluster, for the pods' tokens go to
+	// the address that the VaultConfig says.
+	// +optional
+	WorkloadScope WorkloadScope `json:"workloadScope,omitempty"`
+
 	// audience that the token is made for, and that Vault's role must demand; vault if not set. It is never one that
 	// the API server or Sallyport itself accepts: a token sent to Vault must open nothing else.
 	// +optional
@@ -94,6 +102,17 @@ type ServiceAccountAuth struct {
 	// +kubebuilder:validation:XValidation:rule="self != 'sallyport.dev' && !self.startsWith('sallyport.dev/') && !self.contains('kubernetes.default.svc')",message="name an audience of Vault's own, such as vault: a token for this one would open Kubernetes or Sallyport to whoever receives it"
 	Audience string `json:"audience,omitempty"`
 }
+
+// WorkloadScope is whose pods a VaultConfig logs in.
+//
+// +kubebuilder:validation:Enum=Namespace;AllowedNamespaces
+type WorkloadScope string
+
+// Values of WorkloadScope.
+const (
+	WorkloadScopeNamespace         WorkloadScope = "Namespace"
+	WorkloadScopeAllowedNamespaces WorkloadScope = "AllowedNamespaces"
+)
 
 // AppRoleAuth logs in as an AppRole.
 type AppRoleAuth struct {

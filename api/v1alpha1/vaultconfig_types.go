@@ -57,8 +57,9 @@ type VaultConfigSpec struct {
 	// +optional
 	AutoRenew *bool `json:"autoRenew,omitempty"`
 
-	// url is Vault's address, an origin without path or query: https://vault.example.com:8200. Plain http is
-	// refused unless the controller was started with this origin in --allowed-vault-urls.
+	// url is Vault's address, such as https://vault.example.com:8200, or https://gateway.example.com/vault for one that a
+	// gateway has below a path: without /v1 and without a query. Plain http is refused unless the controller was started
+	// with this address in --allowed-vault-urls.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
@@ -97,9 +98,22 @@ type VaultConfigSpec struct {
 	// +optional
 	Proxy *VaultProxy `json:"proxy,omitempty"`
 
+	// headers are sent with every request to this Vault, health checks and logins included, and are for what stands
+	// before it: a gateway may let nobody in who lacks one. A proxy does not see them.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, b.name.lowerAscii() == a.name.lowerAscii()))",message="the names of headers must be unique, whether in capital letters or small ones: leave one of them"
+	Headers []VaultHeader `json:"headers,omitempty"`
+
 	// limits bound what this VaultConfig asks of Vault.
 	// +optional
 	Limits *VaultLimits `json:"limits,omitempty"`
+
+	// outage says what pods may start with while Vault cannot be reached. Without it they wait for Vault.
+	// +optional
+	Outage *VaultOutage `json:"outage,omitempty"`
 
 	// auth is how to authenticate to Vault. Exactly one method must be set.
 	// +required

@@ -24,7 +24,8 @@ type TaskTarget struct {
 //
 // +kubebuilder:validation:XValidation:rule="!(has(self.caCertificate) && has(self.caCertificateFrom))",message="set caCertificate or caCertificateFrom, not both"
 type InlineVault struct {
-	// url is Vault's address, an origin without path or query: https://vault.example.com:8200.
+	// url is Vault's address, such as https://vault.example.com:8200, or https://gateway.example.com/vault for one that a
+	// gateway has below a path: without /v1 and without a query.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
@@ -47,6 +48,15 @@ type InlineVault struct {
 	// caCertificateFrom reads the PEM bundle from a ConfigMap or Secret of this namespace.
 	// +optional
 	CACertificateFrom *CACertificateSource `json:"caCertificateFrom,omitempty"`
+
+	// headers are sent with every request to this Vault, health checks and logins included, and are for what stands
+	// before it: a gateway may let nobody in who lacks one.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, b.name.lowerAscii() == a.name.lowerAscii()))",message="the names of headers must be unique, whether in capital letters or small ones: leave one of them"
+	Headers []VaultHeader `json:"headers,omitempty"`
 
 	// auth is how to authenticate to Vault. Exactly one method must be set.
 	// +required

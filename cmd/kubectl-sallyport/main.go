@@ -12,5 +12,5 @@ import (
 
 func main() {
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
-	os.Exit(cli.Main(os.Args[1:], streams, os.Getenv("NO_COLOR") == ""))
+	os.Exit(cli.Main(os.Args[1:], streams, os.Getenv))
 }

@@ -23,6 +23,7 @@ import (
 	"sallyport.dev/sallyport/internal/requeue"
 	"sallyport.dev/sallyport/internal/resolver"
 	"sallyport.dev/sallyport/internal/status"
+	"sallyport.dev/sallyport/internal/tracing"
 )
 
 // +kubebuilder:rbac:groups=sallyport.dev,resources=connections,verbs=get;list;watch
@@ -101,7 +102,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 
 // check resolves a Connection in the time that a look may take. After an edit, also of what no file shows, it is looked
 // at anew: status speaks of the former generation.
-func (r *Reconciler) check(ctx context.Context, connection *v1alpha1.Connection) (*resolver.Resolved, error) {
+func (r *Reconciler) check(
+	ctx context.Context, connection *v1alpha1.Connection,
+) (_ *resolver.Resolved, err error) {
+	ctx, span := tracing.Start(ctx, tracing.Internal, "check", fault.KindConnection)
+	span.About(fault.Subject{Kind: fault.KindConnection, Namespace: connection.Namespace, Name: connection.Name})
+	defer func() { span.End(err) }()
 	ctx, cancel := context.WithTimeout(ctx, requeue.LookTime)
 	defer cancel()
 	return r.engine.Check(ctx, connection, r.known(connection))
@@ -154,6 +160,9 @@ func readyMessage(resolved *resolver.Resolved) string {
 	}
 	if len(resolved.Dynamic) > 0 {
 		message += "; made for each volume when it is mounted: " + strings.Join(resolved.Dynamic, ", ")
+	}
+	if len(resolved.Absent) > 0 {
+		message += "; not there, and not needed: " + strings.Join(resolved.Absent, ", ")
 	}
 	return message
 }

@@ -58,6 +58,13 @@ func (s seen) changedSince(before seen) []string {
 	return changed
 }
 
+// keep takes the digests of some Connections back to what they were before.
+func (s seen) keep(before seen, names []string) {
+	for _, name := range names {
+		s[name] = before[name]
+	}
+}
+
 // mounted returns the Connections that pods of the template mount, sorted.
 func mounted(template *corev1.PodTemplateSpec) []string {
 	var names []string

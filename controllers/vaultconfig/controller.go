@@ -23,6 +23,7 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/requeue"
 	"sallyport.dev/sallyport/internal/status"
+	"sallyport.dev/sallyport/internal/tracing"
 	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/internal/vault/transport"
@@ -103,7 +104,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, nil
 	}
 	before := config.DeepCopy()
-	found := r.observe(ctx, config)
+	looking, span := tracing.Start(ctx, tracing.Internal, "look at", fault.KindVaultConfig)
+	span.About(fault.Subject{Kind: fault.KindVaultConfig, Namespace: config.Namespace, Name: config.Name})
+	found := r.observe(looking, config)
+	span.EndIn(found.fault())
 	if found.pending {
 		r.pending.LoadOrStore(request.NamespacedName, r.clock.Now())
 		return ctrl.Result{RequeueAfter: resultPause}, nil
@@ -170,7 +174,7 @@ func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) 
 	}
 	found.renewErr = r.renewals.failure(key, session)
 	if found.autoRenew {
-		r.renewals.plan(config, session)
+		r.renewals.plan(config, session) //nolint:contextcheck // it outlives this look
 	} else {
 		r.renewals.drop(key)
 	}
@@ -200,7 +204,8 @@ var unhealthy = []string{
 	v1alpha1.ReasonVaultUnreachable, v1alpha1.ReasonTLSFailed, v1alpha1.ReasonVaultSealed, v1alpha1.ReasonVaultError,
 }
 
-// observeHealth asks Vault how it is. Where something in front of Vault hides that, a login shows whether Vault serves.
+// observeHealth asks Vault how it is. Where something in front of Vault hides that, a login shows whether Vault serves;
+// where only pods log in, an answer at the path of logins.
 func (r *Reconciler) observeHealth(ctx context.Context, config *v1alpha1.VaultConfig, found *observation) {
 	look := ctx
 	if !r.waitedLong(client.ObjectKeyFromObject(config)) {
@@ -209,16 +214,29 @@ func (r *Reconciler) observeHealth(ctx context.Context, config *v1alpha1.VaultCo
 		defer left()
 	}
 	health, err := r.sessions.Health(look, config)
+	hidden := transport.HealthHidden(err)
+	if hidden && found.workload {
+		err = r.sessions.Serves(look, config)
+	}
 	switch {
 	case err != nil && look.Err() != nil && ctx.Err() == nil:
 		found.pending = true
-	case transport.HealthHidden(err) && !found.workload:
+	case hidden && (err == nil || !found.workload):
 		found.hidden = true
 	case err != nil:
-		found.healthErr = fault.From(err)
+		found.healthErr = withOutage(config, fault.From(err))
 	default:
-		found.health, found.healthErr = health, unableToServe(config, health)
+		found.health, found.healthErr = health, withOutage(config, unableToServe(config, health))
 	}
+}
+
+// withOutage says of a Vault that cannot be reached with what pods start meanwhile, where the spec wants that.
+func withOutage(config *v1alpha1.VaultConfig, f *fault.Fault) *fault.Fault {
+	if f == nil || !f.Unreachable || config.Spec.Outage == nil {
+		return f
+	}
+	return f.AddRemedy("meanwhile pods may start with secrets that were read in the last %s (spec.outage.serveFor)",
+		config.Spec.Outage.ServeFor.Duration)
 }
 
 // waitedLong tells whether a VaultConfig has had no result for a while.
@@ -233,10 +251,10 @@ func unableToServe(config *v1alpha1.VaultConfig, health transport.Health) *fault
 	switch {
 	case !health.Initialized:
 		return fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is not initialized", config.Spec.URL).
-			WithRemedy("initialize and unseal it")
+			WithRemedy("initialize and unseal it").WithUnreachable()
 	case health.Sealed:
 		return fault.Transient(v1alpha1.ReasonVaultSealed, "Vault at %s is sealed", config.Spec.URL).
-			WithRemedy("unseal it")
+			WithRemedy("unseal it").WithUnreachable()
 	case health.Secondary:
 		return fault.Transient(v1alpha1.ReasonVaultError,
 			"Vault at %s is a disaster recovery secondary, which serves nobody until it is promoted", config.Spec.URL).

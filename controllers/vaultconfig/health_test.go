@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -19,6 +20,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/internal/vault/transport"
 	"sallyport.dev/sallyport/test/builder"
 )
 
@@ -30,7 +32,9 @@ func reconciled(t *testing.T, answer http.HandlerFunc) func() (ctrl.Result, *v1a
 }
 
 // reconcilerOf returns the Reconciler as well.
-func reconcilerOf(t *testing.T, answer http.HandlerFunc) (*Reconciler, func() (ctrl.Result, *v1alpha1.VaultConfigStatus)) {
+func reconcilerOf(
+	t *testing.T, answer http.HandlerFunc, options ...func(*v1alpha1.VaultConfig),
+) (*Reconciler, func() (ctrl.Result, *v1alpha1.VaultConfigStatus)) {
 	t.Helper()
 	g := NewWithT(t)
 	server := httptest.NewServer(answer)
@@ -40,6 +44,9 @@ func reconcilerOf(t *testing.T, answer http.HandlerFunc) (*Reconciler, func() (c
 	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	config := builder.VaultConfig("shop", "main", builder.WithURL(server.URL), func(c *v1alpha1.VaultConfig) { c.UID = "config" })
 	secret := builder.TokenSecret("shop", config.Spec.Auth.Token.SecretKeyRef.Name, "token")
+	for _, option := range options {
+		option(config)
+	}
 	objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(config, secret).WithStatusSubresource(config).Build()
 	sessions, err := session.NewSessions(session.Options{Reader: objects, AllowedURLs: []string{server.URL}})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -160,4 +167,66 @@ func TestHealthThatIsHiddenIsNotBad(t *testing.T) {
 			g.Expect(status.Vault).To(BeNil())
 		})
 	}
+}
+
+// Where only pods log in, no login of the controller can show that Vault serves.
+func TestHealthThatIsHiddenIsNotBadWherePodsLogIn(t *testing.T) {
+	answers := func(status int, contentType, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", contentType)
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(body))
+		}
+	}
+	const json, html = "application/json", "text/html"
+	unsupported := answers(405, json, `{"errors":["1 error occurred:\n\t* unsupported operation\n\n"]}`) // as Vault does
+	for name, test := range map[string]struct {
+		sys, login       http.HandlerFunc
+		reason, sentence string
+	}{
+		"the auth method answers":             {answers(403, html, "<html>"), unsupported, v1alpha1.ReasonSucceeded, "not known"},
+		"a page for everything":               {answers(404, html, "<html>"), answers(404, html, "<html>"), v1alpha1.ReasonVaultUnreachable, "not as Vault does"},
+		"a front end that forbids everything": {answers(403, json, `{"errors":["no"]}`), answers(403, json, `{"errors":["no"]}`), v1alpha1.ReasonVaultUnreachable, "neither sys/health nor the path of logins is let through"},
+		"no such mount":                       {answers(403, html, "<html>"), answers(403, json, `{"errors":["permission denied"]}`), v1alpha1.ReasonVaultUnreachable, "or no auth method is mounted there"},
+		"a Vault that does not serve":         {answers(404, html, "<html>"), answers(503, json, `{"errors":["Vault is sealed"]}`), v1alpha1.ReasonVaultError, "503"},
+		"a front end that does not reach it":  {answers(502, html, "<html>"), unsupported, v1alpha1.ReasonVaultUnreachable, "502"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			_, look := reconcilerOf(t, func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case strings.HasPrefix(r.URL.Path, "/v1/sys/"):
+					test.sys(w, r)
+				case r.Method == http.MethodGet && r.URL.Path == "/v1/auth/pods/login":
+					g.Expect(r.Header.Get("X-Vault-Token")).To(BeEmpty())
+					test.login(w, r)
+				default:
+					t.Errorf("%s %s", r.Method, r.URL.Path)
+				}
+			}, func(c *v1alpha1.VaultConfig) {
+				c.Spec.Auth = v1alpha1.VaultAuth{Kubernetes: &v1alpha1.ServiceAccountAuth{Mount: "pods", Role: "any", Workload: new(true)}}
+			})
+			_, status := look()
+			ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+			g.Expect(ready.Reason).To(Equal(test.reason), ready.Message)
+			g.Expect(ready.Message).To(ContainSubstring(test.sentence))
+			for _, condition := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionReachable} {
+				g.Expect(meta.IsStatusConditionTrue(status.Conditions, condition)).To(Equal(test.reason == v1alpha1.ReasonSucceeded))
+			}
+			g.Expect(status.Vault).To(BeNil())
+		})
+	}
+}
+
+func TestAVaultConfigSaysWithWhatPodsStartMeanwhile(t *testing.T) {
+	g := NewWithT(t)
+	config := builder.VaultConfig("shop", "main")
+	sealed := unableToServe(config, transport.Health{Initialized: true, Sealed: true})
+	g.Expect(withOutage(config, sealed)).To(BeIdenticalTo(sealed))
+	config.Spec.Outage = &v1alpha1.VaultOutage{ServeFor: &metav1.Duration{Duration: time.Hour}}
+	g.Expect(withOutage(config, sealed)).To(MatchError(HaveSuffix(
+		"unseal it; meanwhile pods may start with secrets that were read in the last 1h0m0s (spec.outage.serveFor)")))
+	secondary := unableToServe(config, transport.Health{Initialized: true, Secondary: true})
+	g.Expect(withOutage(config, secondary)).To(BeIdenticalTo(secondary), "that Vault answers")
+	g.Expect(withOutage(config, nil)).To(Succeed())
 }

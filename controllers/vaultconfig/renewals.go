@@ -102,7 +102,7 @@ func (r *renewals) plan(config *v1alpha1.VaultConfig, session renewable) {
 	}
 	r.byConfig[key] = next
 	try := r.try
-	next.timer = time.AfterFunc(at.Sub(r.clock.Now()), func() { try(next) })
+	next.timer = time.AfterFunc(at.Sub(r.clock.Now()), fault.Guarded(context.Background(), func() { try(next) }))
 }
 
 // drop ends the renewals of a VaultConfig's token.
@@ -138,7 +138,7 @@ func (r *renewals) inTurn(ctx context.Context, due *renewal) error {
 			WithRemedy(transport.CheckSpeed)
 	}
 	defer release()
-	return due.session.Renew(ctx)
+	return fault.Guard(ctx, func() error { return due.session.Renew(ctx) })
 }
 
 // renew renews a token and plans the next time. It tells whether the token is still to be renewed so.

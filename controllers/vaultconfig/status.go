@@ -122,11 +122,17 @@ func (o observation) reportReachable(s *v1alpha1.VaultConfigStatus, config *v1al
 		ClusterName: o.health.ClusterName}
 }
 
+// notKnown says what is not known of a Vault whose health is hidden.
+const notKnown = "its version, its cluster's name and whether one of its nodes is sealed are not known: " +
+	"what stands in front of it does not let sys/health through"
+
 // reached says what is known of a Vault that serves, and what is not.
 func (o observation) reached() string {
-	if o.hidden {
-		return "Vault answers logins; its version, its cluster's name and whether one of its nodes is sealed are not known: " +
-			"what stands in front of it does not let sys/health through"
+	switch {
+	case o.hidden && o.workload:
+		return "Vault answers at the path of logins; " + notKnown
+	case o.hidden:
+		return "Vault answers logins; " + notKnown
 	}
 	return "Vault answers and is unsealed"
 }
@@ -247,9 +253,10 @@ func (o observation) renewing(config *v1alpha1.VaultConfig) (bool, *fault.Fault)
 			death, o.renewErr.Message())
 	case o.token.FromLogin && !o.autoRenew:
 		return false, because(v1alpha1.ReasonRenewalDisabled,
-			"a new login follows when the token is dead: spec.autoRenew is false")
+			"a new login follows when the token is dead: spec.autoRenew is false%s", o.unknownLogins())
 	case o.token.FromLogin:
-		return true, because(v1alpha1.ReasonRenewed, "the token is renewed, or replaced by a new login, before it expires")
+		return true, because(v1alpha1.ReasonRenewed,
+			"the token is renewed, or replaced by a new login, before it expires%s", o.unknownLogins())
 	case o.token.MaxTTLReached:
 		return false, because(v1alpha1.ReasonMaxTTLReached, "the token dies at %s: its max TTL allows no further renewal", death).
 			WithRemedy("put a new token into %s before that", credential(config))
@@ -265,6 +272,19 @@ func (o observation) renewing(config *v1alpha1.VaultConfig) (bool, *fault.Fault)
 	return true, because(v1alpha1.ReasonRenewed, "the token is renewed before it expires")
 }
 
+// unknownLogins says, after a sentence that promises another login, that nobody knows whether there can be one; empty
+// if Vault told. No condition of its own, and no event: of most secret IDs the number of uses is not limited.
+func (o observation) unknownLogins() string {
+	switch logins := o.token.Logins; {
+	case !logins.Unknown:
+		return ""
+	case logins.Denied != "":
+		return fmt.Sprintf(`; whether the secret ID is good for another login is not known: for that to be told here, `+
+			`let the role's policy "update" %s`, logins.Denied)
+	}
+	return "; whether the secret ID is good for another login is not known"
+}
+
 func (o observation) reportReady(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
 	switch {
 	case !o.enabled:
@@ -274,6 +294,10 @@ func (o observation) reportReady(s *v1alpha1.VaultConfigStatus, config *v1alpha1
 		status.NotReady(&s.Conditions, config.Generation, o.healthErr)
 	case o.authErr != nil:
 		status.NotReady(&s.Conditions, config.Generation, o.authErr)
+	case o.workload && o.hidden:
+		status.Ready(&s.Conditions, config.Generation,
+			"Vault answers at the path of logins; each pod that mounts a Connection logs in with its own service account; "+
+				"version, cluster and seal are not known: what stands in front of Vault does not let sys/health through")
 	case o.workload:
 		status.Ready(&s.Conditions, config.Generation, "Vault answers; each pod that mounts a Connection logs in with its own service account")
 	case o.hidden:

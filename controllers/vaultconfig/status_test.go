@@ -84,6 +84,20 @@ func TestReport(t *testing.T) {
 			mutate: func(o *observation) { o.token.FromLogin, o.autoRenew = true, false },
 			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonRenewalDisabled,
 			renewSentence: "a new login follows"},
+		"a login is not promised with a secret ID of which nothing is known": {
+			mutate: func(o *observation) {
+				o.token.FromLogin = true
+				o.token.Logins = auth.Logins{Unknown: true, Denied: "auth/approle/role/app/secret-id/lookup"}
+			},
+			ready: "True", reason: v1alpha1.ReasonSucceeded, renewing: "True", renewReason: v1alpha1.ReasonRenewed,
+			renewSentence: `whether the secret ID is good for another login is not known: for that to be told here, let the ` +
+				`role's policy "update" auth/approle/role/app/secret-id/lookup`},
+		"a login is not promised without autoRenew either": {
+			mutate: func(o *observation) {
+				o.token.FromLogin, o.autoRenew, o.token.Logins = true, false, auth.Logins{Unknown: true}
+			},
+			ready: "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonRenewalDisabled,
+			renewSentence: `a new login follows when the token is dead: spec.autoRenew is false; whether the secret ID is good for another login is not known`},
 		"a token with a number of uses dies when they are used up": {
 			mutate: func(o *observation) { o.token.NumUses = 10 },
 			ready:  "True", reason: v1alpha1.ReasonSucceeded, renewing: "False", renewReason: v1alpha1.ReasonUseLimited,

@@ -8,6 +8,7 @@ import (
 	"sallyport.dev/sallyport/controllers/vaulttask/claims"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/requeue"
+	"sallyport.dev/sallyport/internal/tracing"
 )
 
 // attempt is one attempt at a run of a task. A run takes several if Vault, or something that the task needs, is not
@@ -50,7 +51,10 @@ func (o *outcome) String() string {
 }
 
 // execute finds the Vault to use, runs the operation there and hands its result out.
-func (a *attempt) execute(ctx context.Context) (*outcome, error) {
+func (a *attempt) execute(ctx context.Context) (_ *outcome, err error) {
+	ctx, span := tracing.Start(ctx, tracing.Internal, "run", fault.KindVaultTask)
+	span.About(fault.Subject{Kind: fault.KindVaultTask, Namespace: a.task.Namespace, Name: a.task.Name})
+	defer func() { span.End(err) }()
 	if err := a.mayBegin(); err != nil {
 		return nil, err
 	}

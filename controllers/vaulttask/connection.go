@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -32,6 +33,9 @@ func (a *access) byConnection(ctx context.Context, to *target) error {
 	case connection.Spec.Type != connectionType:
 		return fault.Waiting(v1alpha1.ReasonInvalidSpec,
 			"Connection %s is of type %q", name, connection.Spec.Type).WithRemedy("refer to one of type %s", connectionType)
+	case slices.ContainsFunc(connection.Spec.VaultSecrets, isSpread):
+		return fault.Waiting(v1alpha1.ReasonInvalidSpec, "Connection %s spreads a secret, whose values could show in the status of VaultTasks", name).
+			WithRemedy("write references at the keys that are wanted")
 	case len(connection.Spec.AllowedServiceAccounts) > 0:
 		return fault.Waiting(v1alpha1.ReasonNotAllowed,
 			"Connection %s is for the pods of its allowedServiceAccounts only", name).
@@ -72,6 +76,8 @@ func (a *access) byConnection(ctx context.Context, to *target) error {
 	to.connection = stateOf(connection)
 	return err
 }
+
+func isSpread(secret v1alpha1.VaultSecret) bool { return ptr.Deref(secret.Spread, false) }
 
 // sameConnection refuses a Connection that is another than the one that the task used before: whoever may write
 // Connections would choose where the data of somebody else's task goes, and as whom. To set the annotation is what

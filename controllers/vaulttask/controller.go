@@ -22,6 +22,7 @@ import (
 	"sallyport.dev/sallyport/internal/resolver"
 	"sallyport.dev/sallyport/internal/shares"
 	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
 // +kubebuilder:rbac:groups=sallyport.dev,resources=vaulttasks,verbs=get;list;watch;delete
@@ -138,7 +139,7 @@ func (r *Reconciler) run(ctx context.Context, task *v1alpha1.VaultTask, next dec
 	}
 	a.state = r.claims.Get(client.ObjectKeyFromObject(task), task.Status.Claim)
 	a.resumed = a.state.Called()
-	out, err := a.execute(ctx)
+	out, err := a.execute(transport.OnBehalfOf(ctx, task.Namespace))
 	if a.claimErr != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(a.claimErr)
 	}

@@ -41,7 +41,7 @@ func (a *attempt) exportResult(ctx context.Context, to *target, recipient *age.X
 	if a.task.Spec.Result == nil || values == nil {
 		return nil
 	}
-	leave, err := a.roomFor(a.task.Namespace, values)
+	leave, err := a.roomFor(ctx, a.task.Namespace, values, a.task.Spec.Operation.HasEffect())
 	switch {
 	case err != nil:
 	case recipient != nil:
@@ -57,15 +57,31 @@ func (a *attempt) exportResult(ctx context.Context, to *target, recipient *age.X
 	return err
 }
 
-// roomFor makes room for values that are handed out: as values, as JSON, and as what becomes of that.
-func (r *Reconciler) roomFor(namespace string, values map[string]any) (leave func(), err error) {
-	weight := heap.Of(values) + 2*maxSealed
+// smallResult needs no room of its own, in bytes of the heap: what all workers hand out of that size at one moment is a
+// few MiB. So nobody's password waits for the memory of others.
+const smallResult = 16 << 10
+
+// roomFor makes room for values that are handed out: as values, as JSON, and as what becomes of that. What an effect
+// answered cannot be had again, so it is waited for.
+func (r *Reconciler) roomFor(
+	ctx context.Context, namespace string, values map[string]any, effect bool,
+) (leave func(), err error) {
+	size := heap.Of(values)
+	if size <= smallResult {
+		return func() {}, nil
+	}
+	weight := size + 2*min(size, maxSealed)
 	if weight > heap.TasksShare {
 		return func() {}, fault.Terminal(v1alpha1.ReasonTooLarge,
 			"the values take %d KiB of memory, and what is handed out of them at most %d", weight>>10, heap.TasksShare>>10)
 	}
-	leave, entered := r.written.TryEnter(namespace, weight)
-	if !entered {
+	entered := true
+	if effect {
+		leave, err = r.written.Enter(ctx, namespace, weight)
+	} else {
+		leave, entered = r.written.TryEnter(namespace, weight)
+	}
+	if err != nil || !entered {
 		return func() {}, fault.Transient(v1alpha1.ReasonRateLimited,
 			"what the VaultTasks of namespace %s, or all, write and hand out at this moment takes all the memory that it may", namespace).
 			WithRemedy("this passes; smaller results or fewer tasks at a time avoid it")

@@ -162,7 +162,7 @@ func alwaysAnswered(t *testing.T, status int, text string) *transport.Conn {
 	}()
 	origin := "http://" + listener.Addr().String()
 	pool := transport.NewPool(time.Second, clock.RealClock{}, nil)
-	way, err := pool.Get(transport.Config{Origin: origin})
+	way, err := pool.Get(transport.Config{Address: origin})
 	g.Expect(err).NotTo(HaveOccurred())
 	return pool.NewConn(way, transport.Settings{Timeout: 300 * time.Millisecond})
 }

@@ -43,7 +43,7 @@ func (a *access) inlineConfig(inline v1alpha1.InlineVault) *v1alpha1.VaultConfig
 		Spec: v1alpha1.VaultConfigSpec{
 			URL: inline.URL, VaultNamespace: inline.VaultNamespace,
 			CACertificate: inline.CACertificate, CACertificateFrom: inline.CACertificateFrom,
-			Auth: inline.Auth,
+			Headers: inline.Headers, Auth: inline.Auth,
 		},
 	}
 }

@@ -166,7 +166,9 @@ func parseData(task *v1alpha1.VaultTask) (*expression.Value, error) {
 func (i *input) fromObject(ctx context.Context, source *v1alpha1.TaskDataSource) (map[string]any, error) {
 	leave, err := i.reading.Enter(ctx, i.task.Namespace, objectPrice)
 	if err != nil {
-		return nil, err
+		return nil, fault.Transient(v1alpha1.ReasonRateLimited,
+			"the Secrets and ConfigMaps that VaultTasks of namespace %s, or all, read take all the memory that they may", i.task.Namespace).
+			WithRemedy("this passes; fewer tasks at a time avoid it")
 	}
 	defer leave()
 	found, shown, err := i.texts(ctx, source)

@@ -57,6 +57,7 @@ ready() {
     kubelet) http_ok 10248 /healthz ;;
     kube-proxy) http_ok 10256 /healthz ;;
     kube-network-policies) http_ok 9080 /metrics ;;
+    registry) http_ok 5001 /debug/health ;;
     *) die "unknown component $1; known are: ${COMPONENTS[*]}" ;;
   esac
 }

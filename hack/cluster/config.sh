@@ -17,6 +17,7 @@ write_configs() {
   write_kubelet
   write_kube_proxy
   write_vault
+  write_registry
 }
 
 # Every request and every response in full: the canary scan searches them for secrets.
@@ -167,6 +168,19 @@ disable_mlock = true
 HCL
 }
 
+write_registry() {
+  cat >"$CONFIG/registry.yaml" <<YAML
+version: 0.1
+log: {level: warn, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: "$CLUSTER/registry"}}
+http:
+  addr: $NODE_IP:443
+  tls: {certificate: "$PKI/registry.crt", key: "$PKI/registry.key"}
+  debug: {addr: "127.0.0.1:5001"}
+health: {storagedriver: {enabled: true}}
+YAML
+}
+
 # proxy_mode is asked inside the node: what works depends on kernel and tools.
 proxy_mode() {
   if nft add table ip sallyport-probe 2>/dev/null && nft delete table ip sallyport-probe; then
@@ -232,7 +246,8 @@ command_of() {
     etcd) COMMAND=(etcd --name "$NODE_NAME" --data-dir "$CLUSTER/etcd"
       --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379
       --listen-peer-urls http://127.0.0.1:2380 --unsafe-no-fsync --log-level warn) ;;
-    containerd) COMMAND=(containerd --config "$CONFIG/containerd.toml" --log-level info) ;;
+    # The node's registry is all that containerd can reach.
+    containerd) COMMAND=(env "SSL_CERT_FILE=$PKI/registry-ca.crt" containerd --config "$CONFIG/containerd.toml" --log-level info) ;;
     vault) COMMAND=(vault server "-config=$CONFIG/vault.hcl") ;;
     kube-apiserver) kube_apiserver_command ;;
     kube-controller-manager) COMMAND=(kube-controller-manager --bind-address 127.0.0.1 --leader-elect=false
@@ -247,6 +262,7 @@ command_of() {
     kube-proxy) COMMAND=(kube-proxy --config "$CONFIG/kube-proxy.yaml") ;;
     kube-network-policies) COMMAND=(env "KUBERNETES_SERVICE_HOST=$NODE_IP" KUBERNETES_SERVICE_PORT=6443 kube-network-policies
       --hostname-override "$NODE_NAME" --metrics-bind-address 127.0.0.1:9080 --disable-nri --fail-open --netfilter-bug-1766-fix=false) ;;
+    registry) COMMAND=(env OTEL_TRACES_EXPORTER=none registry serve "$CONFIG/registry.yaml") ;;
     *) die "unknown component $1; known are: ${COMPONENTS[*]}" ;;
   esac
 }

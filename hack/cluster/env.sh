@@ -13,7 +13,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 CLUSTER=${SALLYPORT_CLUSTER_DIR:-$SALLYPORT_CACHE/cluster}
 export SALLYPORT_CLUSTER_DIR=$CLUSTER
 
-BIN=$SALLYPORT_CACHE/bin
 PKI=$CLUSTER/pki
 CONFIG=$CLUSTER/config
 LOGS=$CLUSTER/logs
@@ -30,9 +29,11 @@ API_SERVICE_IP=10.96.0.1
 VAULT_URL=https://$NODE_IP:8200
 PAUSE_IMAGE=sallyport.dev/pause:1
 DEMO_IMAGE=sallyport.dev/demo-app:1
+# The name that the documentation's examples use. Inside the node it is an address.
+REGISTRY=registry.example.com
 
-# In the order in which they start.
-COMPONENTS=(etcd containerd vault kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kube-network-policies)
+# In the order in which they start. The registry starts only where it is asked for.
+COMPONENTS=(etcd containerd vault kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kube-network-policies registry)
 
 # A directory of its own in every cgroup hierarchy, so that what the kubelet leaves there is known to be ours. It
 # follows the state directory: two clusters with different ones can run side by side.

@@ -13,6 +13,13 @@ mounts() {
   private /var/lib/kubelet "$CLUSTER/kubelet"
   private /var/lib/cni "$CLUSTER/cni"
   private /var/log "$LOGS/node"
+  names
+}
+
+# names stands for the DNS that the node does not have.
+names() {
+  printf '127.0.0.1 localhost\n%s %s %s\n' "$NODE_IP" "$NODE_NAME" "$REGISTRY" >/run/hosts
+  mount --bind /run/hosts /etc/hosts
 }
 
 # private DIR STATE shows STATE at DIR to the node only. DIR is made on the machine where it does not exist, and

@@ -28,10 +28,12 @@ make_pki() {
   authority kubernetes-ca
   authority front-proxy-ca
   authority vault-ca
+  authority registry-ca
   certificate kube-apiserver kubernetes-ca /CN=kube-apiserver serverAuth "$api_names"
   certificate localhost kubernetes-ca /CN=localhost serverAuth DNS:localhost,IP:127.0.0.1
   certificate kubelet-server kubernetes-ca "/CN=$NODE_NAME" serverAuth "DNS:$NODE_NAME,IP:$NODE_IP"
   certificate vault vault-ca /CN=vault serverAuth "DNS:vault,DNS:localhost,IP:127.0.0.1,IP:$NODE_IP"
+  certificate registry registry-ca "/CN=$REGISTRY" serverAuth "DNS:$REGISTRY"
   certificate front-proxy front-proxy-ca /CN=front-proxy-client clientAuth
   certificate apiserver-kubelet-client kubernetes-ca /O=system:masters/CN=kube-apiserver-kubelet-client clientAuth
   certificate admin kubernetes-ca /O=system:masters/CN=kubernetes-admin clientAuth

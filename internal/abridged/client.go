@@ -2,14 +2,16 @@ package abridged
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/flight"
 	"sallyport.dev/sallyport/internal/heap"
 	"sallyport.dev/sallyport/internal/shares"
 )
@@ -29,7 +31,7 @@ type Client struct {
 
 	wholes  *shares.Cache[wholeKey, client.Object]
 	fetches *shares.Gate
-	flights singleflight.Group
+	flights flight.Group[client.Object]
 }
 
 // wholeKey names what an author wrote: the same UID and generation are the same spec.
@@ -73,20 +75,18 @@ func (c *Client) whole(
 	if found, ok := c.wholes.Get(version); ok {
 		return found, nil
 	}
-	result := c.flights.DoChan(fmt.Sprint(version), func() (any, error) {
-		// Detached, because the caller who starts it may leave while others still wait for it.
-		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTime)
-		defer cancel()
-		leave, err := c.fetches.Enter(detached, key.Namespace, fetchWeight*size)
+	flight := fmt.Sprint(version)
+	found, landed, err := c.flights.Join(ctx, flight, fetchTime, func(ctx context.Context) (client.Object, error) {
+		leave, err := c.fetches.Enter(ctx, key.Namespace, fetchWeight*size)
 		if err != nil {
-			return nil, err
+			return nil, noRoom(key)
 		}
 		defer leave()
 		found, err := empty(object)
 		if err != nil {
 			return nil, err
 		}
-		if err := c.live.Get(detached, key, found); err != nil {
+		if err := c.live.Get(ctx, key, found); err != nil {
 			return nil, err
 		}
 		found.SetManagedFields(nil)
@@ -96,13 +96,17 @@ func (c *Client) whole(
 		}
 		return found, nil
 	})
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case shared := <-result:
-		found, _ := shared.Val.(client.Object)
-		return found, shared.Err
+	if !landed && errors.Is(err, context.DeadlineExceeded) {
+		return nil, noRoom(key)
 	}
+	return found, err
+}
+
+// noRoom is why a large object was not read in the time there was: others of its namespace, or of all, were.
+func noRoom(key client.ObjectKey) error {
+	return fault.Transient(v1alpha1.ReasonRateLimited,
+		"%s is larger than what is kept in memory, and others of namespace %s, or of all, take the memory for reading it",
+		key, key.Namespace).WithRemedy("this passes; smaller objects avoid it")
 }
 
 func empty(object client.Object) (client.Object, error) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -13,6 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/heap"
 	"sallyport.dev/sallyport/test/builder"
 )
 
@@ -99,4 +102,30 @@ func TestWhoeverWritesTheMarkGetsTheWholeAllTheSame(t *testing.T) {
 		g.Expect(got.Spec).To(Equal(author.Spec))
 		g.Expect(Is(got)).To(BeFalse())
 	}
+}
+
+func TestWhereOthersTakeTheMemoryForReadingTheFaultSaysSo(t *testing.T) {
+	g := NewWithT(t)
+	author := large()
+	c, reads := clientOf(t, author)
+	leave, entered := c.fetches.TryEnter(author.Namespace, heap.FetchingShare)
+	g.Expect(entered).To(BeTrue())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	err := c.Get(ctx, client.ObjectKeyFromObject(author), &v1alpha1.Connection{})
+	g.Expect(fault.Is(err, v1alpha1.ReasonRateLimited)).To(BeTrue(), "%v", err)
+	g.Expect(fault.From(err).Message()).To(And(ContainSubstring(author.Name), ContainSubstring("this passes")))
+	g.Expect(reads.Load()).To(BeZero())
+	leave()
+	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(author), &v1alpha1.Connection{})).To(Succeed())
+}
+
+func TestAPanicOfOneReadIsItsFault(t *testing.T) {
+	g := NewWithT(t)
+	author := large()
+	c, _ := clientOf(t, author)
+	c.live = nil
+	err := c.Get(t.Context(), client.ObjectKeyFromObject(author), &v1alpha1.Connection{})
+	g.Expect(fault.Is(err, v1alpha1.ReasonInternal)).To(BeTrue(), "%v", err)
+	g.Expect(c.fetches.Inside(author.Namespace)).To(BeZero())
 }

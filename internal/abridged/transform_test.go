@@ -105,3 +105,22 @@ func TestLargeTasksConfigsAndWorkloadsAreAbridged(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(namespace.Labels).To(HaveKey("team"), "selectors look at them")
 }
+
+func TestAnnotationsThatMeanNothingAreNotKept(t *testing.T) {
+	g := NewWithT(t)
+	annotations := map[string]string{}
+	for i := range 200 {
+		annotations[fmt.Sprintf("sallyport.dev/a%d", i)] = strings.Repeat("x", 1024)
+	}
+	annotations[v1alpha1.AnnotationRefresh] = "now"
+	connection := builder.Connection("shop", "db", map[string]any{"a": "b"})
+	connection.Annotations = annotations
+	kept, err := Transform(connection)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(kept.(*v1alpha1.Connection).Annotations).To(And(HaveLen(3), HaveKeyWithValue(v1alpha1.AnnotationRefresh, "now")))
+	metadata := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: "Deployment"}}
+	metadata.Annotations = annotations
+	kept, err = Transform(metadata)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(kept.(*metav1.PartialObjectMetadata).Annotations).To(Equal(map[string]string{v1alpha1.AnnotationRefresh: "now"}))
+}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -32,7 +33,9 @@ import (
 	"sallyport.dev/sallyport/controllers/vaultconfig"
 	"sallyport.dev/sallyport/controllers/vaulttask"
 	"sallyport.dev/sallyport/internal/abridged"
+	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/lease"
+	"sallyport.dev/sallyport/internal/metricsauth"
 	"sallyport.dev/sallyport/internal/objectmetrics"
 	"sallyport.dev/sallyport/internal/resolver"
 	"sallyport.dev/sallyport/internal/resolver/server"
@@ -53,16 +56,22 @@ import (
 const leaderElectionID = "sallyport-controller"
 
 func (m *controllerMode) run(ctx context.Context, log logr.Logger) error {
-	mgr, err := NewController(ctx, m.options, log)
+	exporter, err := startTracing(ctx, "sallyport-controller", m.options.PodName, log)
+	if err != nil {
+		return err
+	}
+	defer exporter.Stop(ctx)
+	mgr, err := NewController(exporter.Context(ctx), m.options, log)
 	if err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
 }
 
-// NewController wires the controllers and the resolver of one replica into a manager, ready to start.
+// NewController wires the controllers and the resolver of one replica into a manager, ready to start. What ctx carries,
+// such as what makes spans, everything has that runs in it.
 func NewController(ctx context.Context, options ControllerOptions, log logr.Logger) (manager.Manager, error) {
-	mgr, err := newManager(options, log)
+	mgr, err := newManager(ctx, options, log)
 	if err != nil {
 		return nil, err
 	}
@@ -85,13 +94,13 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 	if err := mgr.Add(sessions); err != nil {
 		return nil, fmt.Errorf("adding the sessions: %w", err)
 	}
-	if err := watchKinds(ctx, mgr, sessions); err != nil {
+	engine := resolver.NewEngine(mgr.GetClient(), sessions, clk)
+	if err := watchKinds(ctx, mgr.GetCache(), forgetter{sessions.Forget, engine.ForgetConfig}); err != nil {
 		return nil, err
 	}
 	if err := connection.Index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, fmt.Errorf("indexing Connections: %w", err)
 	}
-	engine := resolver.NewEngine(mgr.GetClient(), sessions, clk)
 	if err := followTasks(ctx, mgr, engine); err != nil {
 		return nil, err
 	}
@@ -108,7 +117,7 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 			return nil, fmt.Errorf("setting up %T: %w", reconciler, err)
 		}
 	}
-	for _, reconciler := range restart.NewReconcilers(mgr.GetClient(), mgr.GetCache(), mgr.GetAPIReader(), recorder) {
+	for _, reconciler := range restart.NewReconcilers(mgr.GetClient(), mgr.GetCache(), mgr.GetAPIReader(), recorder, clk) {
 		if err := reconciler.SetupWithManager(mgr); err != nil {
 			return nil, fmt.Errorf("setting up %T: %w", reconciler, err)
 		}
@@ -128,7 +137,7 @@ func leading(mgr manager.Manager) func() bool {
 	}
 }
 
-func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, error) {
+func newManager(ctx context.Context, options ControllerOptions, log logr.Logger) (manager.Manager, error) {
 	config := options.Config
 	if config == nil {
 		var err error
@@ -148,23 +157,38 @@ func newManager(options ControllerOptions, log logr.Logger) (manager.Manager, er
 	}
 	return ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
+		BaseContext:                   func() context.Context { return context.WithoutCancel(ctx) },
 		Logger:                        log,
 		LeaderElection:                options.LeaderElect,
 		LeaderElectionID:              leaderElectionID,
 		LeaderElectionNamespace:       options.PodNamespace,
 		LeaderElectionReleaseOnCancel: true,
-		Metrics:                       metricsserver.Options{BindAddress: options.MetricsAddress},
+		Metrics:                       metricsOptions(options),
 		HealthProbeBindAddress:        options.ProbeAddress,
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &options.SkipNameValidation},
 		// Only our own kinds and the metadata of namespaces and workloads are cached, large ones abridged. Everything else
 		// is read when it is needed: a forgotten Get must fail rather than start an informer that holds every Secret of the
 		// cluster in memory.
-		Cache:     cache.Options{ReaderFailOnMissingInformer: true, DefaultTransform: abridged.Transform},
+		Cache: cache.Options{
+			ReaderFailOnMissingInformer: true, DefaultTransform: abridged.Transform, NewInformer: abridged.NewInformer,
+		},
 		NewClient: newClient,
 		Client: client.Options{Cache: &client.CacheOptions{
 			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}},
 		}},
 	})
+}
+
+// metricsOptions serve metrics over plain http for everybody, or over TLS for whom the API server allows.
+func metricsOptions(options ControllerOptions) metricsserver.Options {
+	served := metricsserver.Options{BindAddress: options.MetricsAddress}
+	if options.SecureMetrics {
+		served.SecureServing, served.CertDir, served.FilterProvider = true, options.MetricsCertDir, metricsauth.New
+		served.TLSOpts = []func(*tls.Config){func(config *tls.Config) {
+			config.MinVersion, config.NextProtos = tls.VersionTLS13, []string{"http/1.1"}
+		}}
+	}
+	return served
 }
 
 // newClient returns the client of the manager, whose cache keeps large objects abridged.
@@ -181,29 +205,41 @@ func newClient(config *rest.Config, options client.Options) (client.Client, erro
 	return abridged.NewClient(cached, live), nil
 }
 
+// forgetter drops what is kept of a VaultConfig that is gone, or was edited.
+type forgetter struct{ sessions, values func(types.UID) }
+
 // watchKinds starts the informers that the resolver reads from. The controllers start theirs only in the leader; the
 // resolver needs them in every replica.
-func watchKinds(ctx context.Context, mgr manager.Manager, sessions *session.Sessions) error {
-	if _, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.Connection{}, cache.BlockUntilSynced(false)); err != nil {
+func watchKinds(ctx context.Context, informers cache.Informers, forget forgetter) error {
+	if _, err := informers.GetInformer(ctx, &v1alpha1.Connection{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watching Connections: %w", err)
 	}
 	namespaces := &metav1.PartialObjectMetadata{}
 	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	if _, err := mgr.GetCache().GetInformer(ctx, namespaces, cache.BlockUntilSynced(false)); err != nil {
+	if _, err := informers.GetInformer(ctx, namespaces, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("watching namespaces: %w", err)
 	}
-	configs, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.VaultConfig{}, cache.BlockUntilSynced(false))
+	configs, err := informers.GetInformer(ctx, &v1alpha1.VaultConfig{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return fmt.Errorf("watching VaultConfigs: %w", err)
 	}
-	_, err = configs.AddEventHandler(toolscache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
-		if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
-			object = gone.Obj
-		}
-		if config, ok := object.(*v1alpha1.VaultConfig); ok {
-			sessions.Forget(config.UID)
-		}
-	}})
+	_, err = configs.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(before, after any) {
+			old, wasConfig := before.(*v1alpha1.VaultConfig)
+			config, isConfig := after.(*v1alpha1.VaultConfig)
+			if wasConfig && isConfig && old.Generation != config.Generation {
+				fault.Guarded(ctx, func() { forget.values(old.UID) })()
+			}
+		},
+		DeleteFunc: func(object any) {
+			if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
+				object = gone.Obj
+			}
+			if config, ok := object.(*v1alpha1.VaultConfig); ok {
+				fault.Guarded(ctx, func() { forget.sessions(config.UID); forget.values(config.UID) })()
+			}
+		},
+	})
 	return err
 }
 
@@ -213,12 +249,12 @@ func followTasks(ctx context.Context, mgr manager.Manager, engine *resolver.Engi
 	if err != nil {
 		return fmt.Errorf("watching VaultTasks: %w", err)
 	}
-	follower := newTaskFollower(mgr.GetClient(), engine.Changed)
+	follower := newTaskFollower(mgr.GetCache(), engine.Changed)
 	_, err = tasks.AddEventHandler(toolscache.ResourceEventHandlerFuncs{UpdateFunc: func(before, after any) {
 		old, wasTask := before.(*v1alpha1.VaultTask)
 		task, isTask := after.(*v1alpha1.VaultTask)
 		if wasTask && isTask {
-			follower.updated(ctx, old, task)
+			fault.Guarded(ctx, func() { follower.updated(ctx, old, task) })()
 		}
 	}})
 	return err
@@ -239,15 +275,16 @@ func addResolver(
 		return fmt.Errorf("listening for nodes: %w", err)
 	}
 	log = log.WithName("resolver")
-	authorizer := server.NewAuthorizer(clients.AuthenticationV1().TokenReviews(), mgr.GetAPIReader(),
-		types.NamespacedName{Namespace: options.PodNamespace, Name: options.NodeServiceAccount})
 	configMaps := clients.CoreV1().ConfigMaps(options.PodNamespace)
 	publisher := server.NewPublisher(configMaps, certificate, log)
 	volumes := usage.NewVolumeTracker(clk)
 	leases := lease.NewManager(lease.Options{
-		Objects: mgr.GetClient(), Pods: mgr.GetAPIReader(), Sessions: sessions,
+		Objects: mgr.GetClient(), Uncached: mgr.GetAPIReader(), Sessions: sessions,
 		Secrets: clients.CoreV1().Secrets(options.PodNamespace), Clock: clk, Log: log,
 	})
+	authorizer := server.NewAuthorizer(clients.AuthenticationV1().TokenReviews(), mgr.GetAPIReader(),
+		options.nodeServiceAccount(), server.NewGrants(leases, clk),
+		server.NewTokenIssuer(clients.CoreV1().RESTClient(), clk, log))
 	if err := registerMetrics(metrics.Registry, mgr.GetCache(), leading(mgr), leases, volumes); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
@@ -19,7 +20,7 @@ type ControllerOptions struct {
 	Config *rest.Config
 	// PodName, PodNamespace and PodIP say who this replica is; nodes reach its resolver at PodIP.
 	PodName, PodNamespace, PodIP string
-	// NodeServiceAccount is the node plugin's service account in PodNamespace.
+	// NodeServiceAccount is the node plugin's service account: namespace/name, or a name in PodNamespace.
 	NodeServiceAccount string
 	// AllowedVaultURLs are the origins to which credentials may be sent; empty allows every https origin.
 	AllowedVaultURLs []string
@@ -34,6 +35,10 @@ type ControllerOptions struct {
 	LeaderElect bool
 	// MetricsAddress and ProbeAddress are where metrics and health probes are served; "0" serves none.
 	MetricsAddress, ProbeAddress string
+	// SecureMetrics has metrics served over TLS, to whom the API server allows to get /metrics.
+	SecureMetrics bool
+	// MetricsCertDir holds tls.crt and tls.key for that; without them the certificate is self-signed.
+	MetricsCertDir string
 	// ResolverAddress is where the resolver listens.
 	ResolverAddress string
 	// SkipNameValidation lets one process run several replicas, as tests do.
@@ -51,15 +56,17 @@ func (m *controllerMode) flags(set *flag.FlagSet) {
 	set.StringVar(&o.PodName, "pod-name", fromEnvironment("POD_NAME"), "name of this replica's pod")
 	set.StringVar(&o.PodNamespace, "pod-namespace", fromEnvironment("POD_NAMESPACE"), "namespace of this replica's pod")
 	set.StringVar(&o.PodIP, "pod-ip", fromEnvironment("POD_IP"), "address at which nodes reach this replica's resolver")
-	set.StringVar(&o.NodeServiceAccount, "node-service-account", "sallyport-node", "service account of the node plugin, in the same namespace")
-	set.StringVar(&m.allowedVaults, "allowed-vault-urls", "", "comma-separated origins (https://vault.example.com:8200) to which credentials may be sent; "+
-		"empty allows every https origin. Plain http is allowed only for origins listed here")
+	set.StringVar(&o.NodeServiceAccount, "node-service-account", "sallyport-node", "service account of the node plugin: namespace/name, or a name in the same namespace")
+	set.StringVar(&m.allowedVaults, "allowed-vault-urls", "", "comma-separated addresses (https://vault.example.com:8200, https://gateway.example.com/vault) to which credentials may be sent; "+
+		"empty allows every https address. Plain http is allowed only for addresses listed here")
 	set.StringVar(&m.allowedProxies, "allowed-proxy-urls", "", "comma-separated origins (http://proxy.example.com:3128) of the proxies that VaultConfigs may name; "+
 		"empty allows every proxy, or none if --allowed-vault-urls is set")
 	set.StringVar(&m.allowedNetworks, "allowed-vault-networks", "", "comma-separated networks (127.0.0.0/8) or addresses where a Vault or proxy may be although "+
 		"they are loopback, link-local, a cloud's metadata service or the Kubernetes API; all others are open")
 	set.BoolVar(&o.LeaderElect, "leader-elect", true, "elect a leader among the replicas for the controllers; every replica resolves")
 	set.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the metrics endpoint; 0 serves none")
+	set.BoolVar(&o.SecureMetrics, "metrics-secure", false, "serve metrics over TLS, and only to callers whose token the Kubernetes API accepts and allows to get /metrics")
+	set.StringVar(&o.MetricsCertDir, "metrics-cert-dir", "", "directory with tls.crt and tls.key for --metrics-secure; without them the certificate is self-signed")
 	set.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "address of the endpoints /healthz and /readyz")
 	set.StringVar(&o.ResolverAddress, "resolver-bind-address", fmt.Sprintf(":%d", resolverv1.Port),
 		"address of the resolver's gRPC service")
@@ -78,6 +85,14 @@ func (m *controllerMode) validate() error {
 		return fmt.Errorf("--pod-ip (or POD_IP) must be an IP address, and is %q", m.options.PodIP)
 	}
 	return nil
+}
+
+// nodeServiceAccount is whom the resolver answers.
+func (o *ControllerOptions) nodeServiceAccount() types.NamespacedName {
+	if namespace, name, found := strings.Cut(o.NodeServiceAccount, "/"); found {
+		return types.NamespacedName{Namespace: namespace, Name: name}
+	}
+	return types.NamespacedName{Namespace: o.PodNamespace, Name: o.NodeServiceAccount}
 }
 
 // split returns the parts of a comma-separated list.

@@ -15,6 +15,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/node"
 	"sallyport.dev/sallyport/internal/resolver/client"
 )
@@ -26,6 +28,7 @@ type nodeMode struct {
 	tokenFile      string
 	memoryBudget   int64
 	metricsAddress string
+	startupTaint   bool
 }
 
 func (m *nodeMode) flags(set *flag.FlagSet) {
@@ -34,6 +37,7 @@ func (m *nodeMode) flags(set *flag.FlagSet) {
 	set.StringVar(&m.kubeletDir, "kubelet-dir", node.DefaultKubeletDir, "the kubelet's root directory, mounted here at the same path")
 	set.StringVar(&m.tokenFile, "token-file", "/var/run/secrets/sallyport.dev/token", "projected service account token of this pod with audience sallyport.dev/node")
 	set.Int64Var(&m.memoryBudget, "memory-budget", node.DefaultMemoryBudget, "bytes that the files of all volumes of this node may take together, counted in pages")
+	set.BoolVar(&m.startupTaint, "remove-startup-taint", false, "take the taint "+v1alpha1.StartupTaint+" off this Node once the kubelet has accepted the driver")
 	set.StringVar(&m.metricsAddress, "metrics-bind-address", ":8080", "address of the endpoints /metrics and /healthz")
 }
 
@@ -68,6 +72,11 @@ func (m *nodeMode) run(ctx context.Context, log logr.Logger) error {
 	if err != nil {
 		return fmt.Errorf("making a Kubernetes client: %w", err)
 	}
+	exporter, err := startTracing(ctx, "sallyport-node", m.nodeName, log)
+	if err != nil {
+		return err
+	}
+	defer exporter.Stop(ctx)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -81,6 +90,7 @@ func (m *nodeMode) run(ctx context.Context, log logr.Logger) error {
 	if budget < m.memoryBudget {
 		log.Info("The container's memory limit leaves less for volumes than --memory-budget", "bytes", budget)
 	}
+	taint := newStartupTaint(clients.CoreV1().Nodes(), m.nodeName, log)
 	driver, err := node.New(node.Config{
 		NodeName:     m.nodeName,
 		Version:      version,
@@ -89,6 +99,7 @@ func (m *nodeMode) run(ctx context.Context, log logr.Logger) error {
 		Registry:     registry,
 		KubeletDir:   m.kubeletDir,
 		MemoryBudget: budget,
+		Registered:   taint.registered,
 	})
 	if err != nil {
 		return err
@@ -97,9 +108,12 @@ func (m *nodeMode) run(ctx context.Context, log logr.Logger) error {
 	endpoints.HandleFunc("/healthz", driver.Healthz)
 	endpoints.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 
-	group, ctx := errgroup.WithContext(logr.NewContext(ctx, log))
+	group, ctx := errgroup.WithContext(exporter.Context(logr.NewContext(ctx, log)))
 	group.Go(func() error { return resolver.Run(ctx) })
 	group.Go(func() error { return driver.Run(ctx) })
+	if m.startupTaint {
+		go fault.Guarded(ctx, func() { taint.run(ctx) })()
+	}
 	group.Go(func() error { return serveHTTP(ctx, m.metricsAddress, endpoints) })
 	return group.Wait()
 }

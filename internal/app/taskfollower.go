@@ -22,7 +22,8 @@ const (
 	maxFollowed = 1000
 )
 
-// taskFollower tells of secrets that VaultTasks have changed.
+// taskFollower tells of secrets that VaultTasks have changed. It asks nobody: objects is what informers keep, also of
+// what is large, so that no namespace's objects hold up the notices for the others.
 type taskFollower struct {
 	objects client.Reader
 	changed func(place string)

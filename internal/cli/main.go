@@ -45,6 +45,8 @@ func (u unanswered) Unwrap() error { return u.error }
 type program struct {
 	genericiooptions.IOStreams
 	flags *genericclioptions.ConfigFlags
+	// environment has the variables of the user.
+	environment func(string) string
 	// colours may be used where the output is a terminal.
 	colours bool
 	output  string
@@ -52,11 +54,15 @@ type program struct {
 	everywhere bool
 }
 
-// Main runs the command that the arguments name and returns the exit code.
-func Main(args []string, streams genericiooptions.IOStreams, colours bool) int {
+// Main runs the command that the arguments name and returns the exit code. The environment is that of the user, as
+// os.Getenv tells it.
+func Main(args []string, streams genericiooptions.IOStreams, environment func(string) string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	p := &program{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), colours: colours}
+	p := &program{
+		IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), environment: environment,
+		colours: environment("NO_COLOR") == "",
+	}
 	root := p.root()
 	root.SetArgs(args)
 	return p.exit(root.ExecuteContext(ctx))
@@ -101,6 +107,7 @@ func (p *program) root() *cobra.Command {
 	root.SetErr(p.ErrOut)
 	p.flags.AddFlags(root.PersistentFlags())
 	root.AddCommand(p.why(), p.status(), p.mounts(), p.check())
+	root.AddCommand(newPolicy(p), newRender(p), newWrite(p), newOpen(p), p.migrate())
 	root.AddCommand(p.actions()...)
 	return root
 }
@@ -115,13 +122,25 @@ func (p *program) run(do func(context.Context, *cluster.Cluster, []string) error
 		if err != nil {
 			return unanswered{err}
 		}
-		err = do(c.Context(), to, args)
-		var usage usageError
-		if err == nil || errors.Is(err, errWrong) || errors.Is(err, syscall.EPIPE) || errors.As(err, &usage) {
-			return err
-		}
-		return unanswered{cluster.Explain(err)}
+		return ended(do(c.Context(), to, args))
 	}
+}
+
+// withoutCluster makes a command's work of what needs none.
+func withoutCluster(p *program, c *cobra.Command, do func(context.Context) error) error {
+	if err := p.checkOutput(); err != nil {
+		return err
+	}
+	return ended(do(c.Context()))
+}
+
+// ended turns an error of a command's work into one that says how the program ends.
+func ended(err error) error {
+	var usage usageError
+	if err == nil || errors.Is(err, errWrong) || errors.Is(err, syscall.EPIPE) || errors.As(err, &usage) {
+		return err
+	}
+	return unanswered{cluster.Explain(err)}
 }
 
 // usageError is found only when a command runs.

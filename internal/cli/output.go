@@ -60,6 +60,12 @@ func (p *program) print(data any, text func(io.Writer)) error {
 	return err
 }
 
+// onTerminal tells whether somebody reads the output, and no program.
+func onTerminal(out io.Writer) bool {
+	file, is := out.(*os.File)
+	return is && term.IsTerminal(int(file.Fd()))
+}
+
 // Colours of a terminal.
 const (
 	red    = "31"
@@ -69,8 +75,7 @@ const (
 
 // paint colours a word where the output is a terminal.
 func (p *program) paint(colour, word string) string {
-	file, is := p.Out.(*os.File)
-	if !p.colours || !is || !term.IsTerminal(int(file.Fd())) {
+	if !p.colours || !onTerminal(p.Out) {
 		return word
 	}
 	return "\x1b[" + colour + "m" + word + "\x1b[0m"

@@ -1,8 +1,10 @@
 package expression
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -42,41 +44,84 @@ func (p *parser) literal() (part, error) {
 
 // reference reads the rest of an expression after vault.secret(.
 func (p *parser) reference() (Reference, error) {
+	if p.skipBlanks(); p.peek() == wholeSecret[0] {
+		return Reference{}, p.fail(p.at, "which secret is meant, the expression does not say").
+			WithRemedy("give it a name in vaultSecrets, and write vault.secret(name.*)")
+	}
 	first, err := p.part("a key")
 	if err != nil {
 		return Reference{}, err
 	}
+	reference, expected := Reference{Key: first}, `")", ",", "." or ":"`
 	switch p.peek() {
-	case ')':
-		p.at++
-		return Reference{Key: first}, nil
 	case '.':
-		key, err := p.lastKey()
-		return Reference{Secret: first, Key: key}, err
+		reference = Reference{Secret: first}
+		expected, err = p.keyOf(&reference)
 	case ':':
 		p.at++
-		path, err := p.part("the path of a secret")
-		if err != nil {
+		reference = Reference{Config: first}
+		if reference.Path, err = p.part("the path of a secret"); err != nil {
 			return Reference{}, err
 		}
 		if p.peek() != '.' {
 			return Reference{}, p.expected(`"." and a key, as in vault.secret(config:path.key)`, remedyQuotes)
 		}
-		key, err := p.lastKey()
-		return Reference{Config: first, Path: path, Key: key}, err
-	default:
-		return Reference{}, p.expected(`")", "." or ":"`, remedyQuotes)
+		expected, err = p.keyOf(&reference)
 	}
+	if err == nil && p.peek() == ',' {
+		expected = `")"`
+		reference.Default, err = p.fallback()
+	}
+	if err != nil {
+		return Reference{}, err
+	}
+	return reference, p.accept(')', expected, remedyQuotes)
 }
 
-// lastKey reads the end of a reference: a dot, a key and a parenthesis.
-func (p *parser) lastKey() (string, error) {
+// keyOf reads what follows the name of a secret: a dot and a key, with the fields below it, or all keys. It returns
+// what may come next.
+func (p *parser) keyOf(reference *Reference) (expected string, err error) {
 	p.at++
-	key, err := p.part("a key")
-	if err != nil {
+	if p.skipBlanks(); p.peek() == wholeSecret[0] {
+		p.at++
+		p.skipBlanks()
+		reference.Whole = true
+		return `")" or ","`, nil
+	}
+	if reference.Key, err = p.part("a key"); err != nil {
 		return "", err
 	}
-	return key, p.accept(')', `")"`, remedyQuotes)
+	for p.peek() == '.' {
+		p.at++
+		var field string
+		if field, err = p.part("a field"); err != nil {
+			return "", err
+		}
+		reference.Fields = append(reference.Fields, field)
+	}
+	return `")", "," or "."`, nil
+}
+
+// fallback reads a comma and JSON.
+func (p *parser) fallback() (string, error) {
+	p.at++
+	p.skipBlanks()
+	from := p.at
+	rest := p.source[from:min(len(p.source), max(from, p.start+maxExpressionBytes))]
+	decoder := json.NewDecoder(strings.NewReader(rest))
+	var raw json.RawMessage
+	if decoder.Decode(&raw) != nil {
+		return "", p.fail(from, "the default is not JSON, or not all of it fits into the %d bytes of an expression", maxExpressionBytes).
+			WithRemedy(`text stands in double quotes, as in vault.secret(name.key, "text")`)
+	}
+	if value, err := decode(raw); err != nil || nested(value) > maxDepth {
+		return "", p.fail(from, "the default has more than %d lists and objects nested", maxDepth)
+	}
+	p.at = from + int(decoder.InputOffset())
+	p.skipBlanks()
+	var compact bytes.Buffer
+	_ = json.Compact(&compact, raw) // it was decoded
+	return compact.String(), nil
 }
 
 // part reads one part of a reference and the blanks around it.

@@ -16,6 +16,9 @@ const maxEvaluatedBytes = 4 << 20
 // copier makes deep copies of JSON values, up to a number of bytes for all of them together.
 type copier struct {
 	left int
+	// parsed are texts of JSON that fields led into, and parsedSize what these take of memory.
+	parsed     map[string]any
+	parsedSize int64
 	// interrupted returns an error when the request has ended.
 	interrupted func() error
 }
@@ -33,6 +36,8 @@ func (c *copier) copy(value any) (any, error) {
 		return v, c.take(len(v))
 	case string:
 		return v, c.take(len(v) + len(`""`))
+	case Opaque:
+		return c.copy(string(v))
 	case []any:
 		return c.copyList(v)
 	case map[string]any:

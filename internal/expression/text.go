@@ -9,8 +9,15 @@ import (
 )
 
 // Lookup returns the value of a reference: a JSON value of nil, bool, string, json.Number, []any or map[string]any. Its
-// result is copied, so it may be shared.
+// result is copied, so it may be shared. Fields and Default of the reference are not its business, except that it
+// returns an error that is Absent where there is a default. It may answer with Opaque or Optional.
 type Lookup func(Reference) (any, error)
+
+// Opaque is an answer of a Lookup that stands for a value which is not known: text into which no fields lead.
+type Opaque string
+
+// Optional is a value that is null where it is absent, or what fields of it lead to.
+type Optional struct{ Value any }
 
 // Text is a parsed string: literal parts and references in their order. The zero Text is the empty string.
 type Text struct {
@@ -23,7 +30,7 @@ type part struct {
 	reference Reference
 }
 
-func (p part) isReference() bool { return p.reference != Reference{} }
+func (p part) isReference() bool { return p.reference.Key != "" || p.reference.Whole }
 
 // References returns the references in the order of the text, repeated ones as often as they occur.
 func (t Text) References() []Reference {
@@ -78,9 +85,23 @@ func (t Text) evaluate(lookup Lookup, copies *copier) (any, error) {
 	return text.String(), nil
 }
 
-// find looks one reference up and copies the value.
+// find looks one reference up and copies the value that its fields lead to, or the default of what is absent.
 func find(lookup Lookup, reference Reference, copies *copier) (any, error) {
 	value, err := lookup(reference)
+	optional, isOptional := value.(Optional)
+	if isOptional {
+		value = optional.Value
+	}
+	if err == nil {
+		value, err = copies.follow(value, reference)
+	}
+	switch {
+	case err == nil:
+	case fault.Absent(err) && reference.Default != "":
+		value, err = decode([]byte(reference.Default))
+	case fault.Absent(err) && isOptional:
+		value, err = nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -103,6 +103,19 @@ func (v *Value) WithOverrides(overrides map[string]string) (*Value, error) {
 	return &Value{nodes: nodes}, nil
 }
 
+// With returns a value with further keys at the top level, each with what a reference leads to. A key that is there
+// already stays as it is.
+func (v *Value) With(references map[string]Reference) *Value {
+	nodes := maps.Clone(v.nodes)
+	for key, reference := range references {
+		if _, exists := nodes[key]; !exists {
+			at := &place{key: key}
+			nodes[key] = leaf{noun: at.noun(), place: at.String(), text: Text{parts: []part{{reference: reference}}}}
+		}
+	}
+	return &Value{nodes: nodes}
+}
+
 // candidates is the remedy for an unknown key: the known ones.
 func (v *Value) candidates() string {
 	keys := v.Keys()

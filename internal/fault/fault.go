@@ -79,6 +79,11 @@ type Fault struct {
 	// OutcomeUnknown says that an effect may or may not have happened: the request may have reached Vault, and no
 	// answer came that says what became of it.
 	OutcomeUnknown bool
+	// Absent says that what was asked for is not there, as its owner let know whom it does not refuse: a secret, or a key
+	// or a field in one. What is denied, unreachable or mistaken is not absent.
+	Absent bool
+	// Unreachable says that Vault itself gave no answer, or none but that it is sealed: it refused nothing.
+	Unreachable bool
 
 	// places lead to the problem, from the outside in.
 	places []place
@@ -189,6 +194,20 @@ func (f *Fault) WithOutcomeUnknown(unknown bool) *Fault {
 	return &other
 }
 
+// WithAbsent returns a copy that says that what was asked for is not there.
+func (f *Fault) WithAbsent() *Fault {
+	other := *f
+	other.Absent = true
+	return &other
+}
+
+// WithUnreachable returns a copy that says that Vault gave no answer.
+func (f *Fault) WithUnreachable() *Fault {
+	other := *f
+	other.Unreachable = true
+	return &other
+}
+
 // For returns the fault as the object sees it that the request is for: what only an edit of another one cures, is
 // waited for.
 func (f *Fault) For(object Subject) *Fault {
@@ -250,6 +269,18 @@ func From(err error) *Fault {
 func Is(err error, reason string) bool {
 	f, ok := errors.AsType[*Fault](err)
 	return ok && f.Reason == reason
+}
+
+// Absent tells whether err says that what was asked for is not there.
+func Absent(err error) bool {
+	f, ok := errors.AsType[*Fault](err)
+	return ok && f.Absent
+}
+
+// Unreachable tells whether err says that Vault gave no answer, or none but that it is sealed.
+func Unreachable(err error) bool {
+	f, ok := errors.AsType[*Fault](err)
+	return ok && f.Unreachable
 }
 
 // OutcomeUnknown tells whether err leaves open if an effect happened. Every other error means that nothing was done.

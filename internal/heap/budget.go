@@ -37,9 +37,13 @@ const (
 	FetchingShare = 4 << 20
 
 	// Burst is for what a burst of volumes shares, for two seconds.
-	Burst = 8 << 20
+	Burst = 6 << 20
+	// Outage is for what pods may start with while Vault cannot be reached, where a VaultConfig wants that.
+	Outage = 4 << 20
+	// OutageShare is the most of one namespace.
+	OutageShare = 1 << 20
 	// Specs is for what was read lately of objects that informers keep abridged.
-	Specs = 12 << 20
+	Specs = 10 << 20
 	// SpecsShare is the most of one namespace.
 	SpecsShare = 4 << 20
 	// Tracked is for which versions volumes hold, which Connections' status tells.

@@ -94,7 +94,7 @@ func TestLeasesOfAVaultThatHangsTakeOneDeadlineTogether(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	_, keys := keyStore()
 	m := NewManager(Options{
-		Objects: objects, Pods: objects, Sessions: sessions, Secrets: keys, Clock: clock.RealClock{}, Log: logr.Discard(),
+		Objects: objects, Uncached: objects, Sessions: sessions, Secrets: keys, Clock: clock.RealClock{}, Log: logr.Discard(),
 	})
 	volume := Volume{ID: "csi-1", PodUID: "uid", PodName: "web", Namespace: "shop", Node: "node"}
 	var issued []DynamicSecret
@@ -114,7 +114,7 @@ func TestLeasesOfAVaultThatHangsTakeOneDeadlineTogether(t *testing.T) {
 	encrypted, err := m.encryption.encrypt(t.Context(), v)
 	g.Expect(err).NotTo(HaveOccurred())
 	began = time.Now()
-	err = m.RevokeVolume(t.Context(), encrypted, "node")
+	err = m.RevokeVolume(t.Context(), encrypted, "node", false)
 	g.Expect(time.Since(began)).To(BeNumerically("<", callTimeout+2*time.Second))
 	g.Expect(fault.Is(err, v1alpha1.ReasonVaultUnreachable)).To(BeTrue(), "%v", err)
 
@@ -127,7 +127,7 @@ func TestLeasesOfAVaultThatHangsTakeOneDeadlineTogether(t *testing.T) {
 		g.Expect(objects.Create(t.Context(), again)).To(Succeed())
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		return m.RevokeVolume(ctx, encrypted, "node")
+		return m.RevokeVolume(ctx, encrypted, "node", false)
 	}
 	err = asked(func(c *v1alpha1.VaultConfig) { c.UID = "another" })
 	g.Expect(fault.Is(err, v1alpha1.ReasonVaultUnreachable)).To(BeTrue(), "%v", err)

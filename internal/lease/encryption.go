@@ -102,7 +102,12 @@ func (k keySet) newest() (number uint16) {
 
 // forVolume derives the key of a volume, so that a state opens for no other volume.
 func (k keySet) forVolume(number uint16, volume string) (cipher.AEAD, error) {
-	key, err := hkdf.Key(sha256.New, k[number], nil, derivation+volume, keyBytes)
+	return k.derive(number, derivation+volume)
+}
+
+// derive derives the key that info names from the lease key of this number (HKDF, RFC 5869).
+func (k keySet) derive(number uint16, info string) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, k[number], nil, info, keyBytes)
 	if err != nil {
 		return nil, fault.Transient(v1alpha1.ReasonInternal, "no key can be derived from the lease key")
 	}

@@ -226,5 +226,5 @@ func TestStatesThatNoKeyOpensDoNotFloodTheAPIServer(t *testing.T) {
 	clk.SetTime(noon.Add(rereadPause))
 	_, err = e.decrypt(t.Context(), []byte("forged"))
 	g.Expect(err).To(MatchError(errUndecryptable))
-	g.Expect(fmt.Sprintf("%v %+v %#v", e.keys.keys, e.keys.keys, e.keys.keys)).To(Equal("1 lease keys 1 lease keys 1 lease keys"))
+	g.Expect(fmt.Sprintf("%v %+v %#v", *e.keys.keys.Load(), *e.keys.keys.Load(), *e.keys.keys.Load())).To(Equal("1 lease keys 1 lease keys 1 lease keys"))
 }

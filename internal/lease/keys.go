@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,7 +25,7 @@ import (
 const (
 	// KeySecretName is the Secret, in Sallyport's own namespace, with the keys that encrypt the leases of volumes:
 	// "key", "key-2", "key-3" and so on. The one with the highest number encrypts, all decrypt. The first replica that
-	// needs one creates it. Deleting it leaves all leases to expire.
+	// needs one creates it. Deleting it leaves all leases to expire, and ends all that a Cipher encrypted.
 	KeySecretName = "sallyport-lease-key"
 	keyField      = "key"
 	keyBytes      = 32 // AES-256
@@ -39,18 +40,23 @@ type leaseKeys struct {
 	secrets corev1client.SecretInterface
 	clock   clock.PassiveClock
 
-	mu   sync.Mutex
-	keys keySet
+	// keys is nil until somebody needs one. Whoever has them waits for no read.
+	keys atomic.Pointer[keySet]
+
+	mu sync.Mutex // of reads
 	// reread is when the Secret was last read again.
 	reread time.Time
 }
 
 // get returns the keys, of which one is created where there is none yet.
 func (k *leaseKeys) get(ctx context.Context) (keySet, error) {
+	if keys := k.keys.Load(); keys != nil {
+		return *keys, nil
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.keys != nil {
-		return k.keys, nil
+	if keys := k.keys.Load(); keys != nil {
+		return *keys, nil
 	}
 	return k.read(ctx)
 }
@@ -74,7 +80,7 @@ func (k *leaseKeys) readAgain(ctx context.Context) (keySet, error) {
 func (k *leaseKeys) refresh(ctx context.Context) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.keys != nil { // else nobody needed one
+	if k.keys.Load() != nil { // else nobody needed one
 		_, _ = k.read(ctx)
 	}
 }
@@ -104,7 +110,7 @@ func (k *leaseKeys) read(ctx context.Context) (keySet, error) {
 			KeySecretName, keyField, keyField+"-2", keyBytes).
 			WithRemedy("delete it, and another is made")
 	}
-	k.keys = keys
+	k.keys.Store(&keys)
 	return keys, nil
 }
 

@@ -29,7 +29,9 @@ type Lease struct {
 	// ServiceAccount of the pod if the VaultConfig logs in as the workload.
 	ServiceAccount string `json:"serviceAccount,omitempty"`
 	// LeaseID is Vault's; empty if the secret has no lease.
-	LeaseID   string `json:"leaseID,omitempty"`
+	LeaseID string `json:"leaseID,omitempty"`
+	// Below is the way from the VaultConfig's namespace of Vault to the lease's; empty: that itself.
+	Below     string `json:"below,omitempty"`
 	Renewable bool   `json:"renewable,omitempty"`
 	// Duration is the lease's when it was issued, which renewals ask for.
 	Duration time.Duration `json:"granted,omitempty"`
@@ -47,6 +49,9 @@ type Lease struct {
 	// replaceNow: another one is wanted in its place.
 	replaceNow bool
 }
+
+// id is by what Vault knows the lease.
+func (l Lease) id() secrets.LeaseID { return secrets.NewLeaseID(l.Below, l.LeaseID) }
 
 // Format prints none of it, for every verb.
 func (l Lease) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, "lease [redacted]") }
@@ -74,7 +79,8 @@ func (d DynamicSecret) lease(now time.Time) Lease {
 		Name: d.Name, SecretKey: d.SecretKey,
 		Config: client.ObjectKeyFromObject(d.Config), Vault: session.VaultOf(d.Config),
 		ServiceAccount: d.ServiceAccount,
-		LeaseID:        d.Issued.Lease.ID.Reveal(), Renewable: d.Issued.Lease.Renewable, Duration: d.Issued.Lease.Duration,
+		LeaseID:        d.Issued.Lease.ID.Reveal(), Below: d.Issued.Lease.ID.Below(),
+		Renewable: d.Issued.Lease.Renewable, Duration: d.Issued.Lease.Duration,
 		Since: now, Expires: d.Issued.ExpireTime,
 	}
 	if l.LeaseID != "" {

@@ -21,7 +21,7 @@ import (
 // Manager renews, replaces and revokes the leases of volumes. It is safe for concurrent use.
 type Manager struct {
 	objects    client.Reader
-	pods       client.Reader
+	uncached   client.Reader
 	sessions   *session.Sessions
 	encryption encryption
 	clock      clock.PassiveClock
@@ -37,8 +37,8 @@ type Manager struct {
 type Options struct {
 	// Objects finds VaultConfigs, a cached reader.
 	Objects client.Reader
-	// Pods finds pods as they are, which no cache does.
-	Pods client.Reader
+	// Uncached finds pods and VaultConfigs as they are, which no cache does.
+	Uncached client.Reader
 	// Sessions with Vault.
 	Sessions *session.Sessions
 	// Secrets of Sallyport's own namespace, where the key is.
@@ -50,7 +50,7 @@ type Options struct {
 // NewManager returns a manager, whose Start revokes what no volume came back with.
 func NewManager(o Options) *Manager {
 	return &Manager{
-		objects: o.Objects, pods: o.Pods, sessions: o.Sessions, clock: o.Clock, log: o.Log,
+		objects: o.Objects, uncached: o.Uncached, sessions: o.Sessions, clock: o.Clock, log: o.Log,
 		encryption: encryption{keys: &leaseKeys{secrets: o.Secrets, clock: o.Clock}},
 		calls:      newCalls(),
 		pending:    newPendingLeases(),
@@ -132,7 +132,7 @@ func (m *Manager) begin(
 	if done, err = m.calls.acquire(ctx, laneOf(namespace, l)); err != nil {
 		return nil, nil, err
 	}
-	if s, err = m.session(ctx, l, kept, namespace, workload); err != nil {
+	if s, err = m.session(ctx, m.objects, l, kept, namespace, workload); err != nil {
 		done()
 		return nil, nil, err
 	}
@@ -143,9 +143,9 @@ func (m *Manager) begin(
 // that has the token that the lease ends with, which its owner gave up for what is new and not for what there is. A
 // VaultConfig that is disabled serves what it has issued.
 func (m *Manager) session(
-	ctx context.Context, l *Lease, kept Token, namespace string, workload *auth.Workload,
+	ctx context.Context, objects client.Reader, l *Lease, kept Token, namespace string, workload *auth.Workload,
 ) (*session.Session, error) {
-	config, err := m.config(ctx, l)
+	config, err := configOf(ctx, objects, l)
 	if err != nil {
 		return nil, err
 	}
@@ -160,10 +160,10 @@ func (m *Manager) session(
 	return own, err
 }
 
-// config returns the VaultConfig that a lease was made through, or one that leads to the same Vault under its name.
-func (m *Manager) config(ctx context.Context, l *Lease) (*v1alpha1.VaultConfig, error) {
+// configOf returns the VaultConfig that a lease was made through, or one that leads to the same Vault under its name.
+func configOf(ctx context.Context, objects client.Reader, l *Lease) (*v1alpha1.VaultConfig, error) {
 	config := &v1alpha1.VaultConfig{}
-	err := m.objects.Get(ctx, l.Config, config)
+	err := objects.Get(ctx, l.Config, config)
 	switch {
 	case client.IgnoreNotFound(err) != nil:
 		return nil, fault.Transient(v1alpha1.ReasonInternal,
@@ -186,7 +186,7 @@ func workloadOf(l *Lease, namespace string, workload *auth.Workload) *auth.Workl
 // podGone tells whether a volume's pod does not exist any more.
 func (m *Manager) podGone(ctx context.Context, v Volume) bool {
 	pod := &corev1.Pod{}
-	err := m.pods.Get(ctx, types.NamespacedName{Namespace: v.Namespace, Name: v.PodName}, pod)
+	err := m.uncached.Get(ctx, types.NamespacedName{Namespace: v.Namespace, Name: v.PodName}, pod)
 	if err != nil {
 		return client.IgnoreNotFound(err) == nil
 	}

@@ -9,8 +9,10 @@ import (
 
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/clock"
 	testingclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -41,7 +43,7 @@ func TestWhatNoVolumeCameWithIsRevokedWhenItsPodIsGone(t *testing.T) {
 	pod := builder.Pod("shop", "web", func(p *corev1.Pod) { p.UID = "uid" })
 	objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(pod).Build()
 	clk := testingclock.NewFakePassiveClock(noon)
-	m := NewManager(Options{Objects: objects, Pods: objects, Sessions: noSessions(t), Clock: clk, Log: logr.Discard()})
+	m := NewManager(Options{Objects: objects, Uncached: objects, Sessions: noSessions(t), Clock: clk, Log: logr.Discard()})
 	volume := Volume{ID: "csi-1", PodUID: "uid", PodName: "web", Namespace: "shop"}
 	waiting := func() int { return len(m.pending.before(clk.Now().Add(time.Hour))) }
 	track := func(id string, duration time.Duration) {
@@ -74,7 +76,7 @@ func TestWhatNoVolumeCameWithIsRevokedWhenItsPodIsGone(t *testing.T) {
 func TestAVolumeThatComesWithItClaimsIt(t *testing.T) {
 	g := NewWithT(t)
 	objects := fake.NewClientBuilder().Build()
-	m := NewManager(Options{Objects: objects, Pods: objects, Sessions: noSessions(t), Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
+	m := NewManager(Options{Objects: objects, Uncached: objects, Sessions: noSessions(t), Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
 	l := volumeLeases()
 	m.TrackPending(l, []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{})})
 	all := func(Lease) bool { return true }
@@ -98,7 +100,7 @@ func TestWhatCouldNotBeRevokedIsQueued(t *testing.T) {
 			return c.Get(ctx, key, object, options...) // the VaultConfig is gone
 		},
 	})
-	m := NewManager(Options{Objects: objects, Pods: objects, Sessions: noSessions(t), Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
+	m := NewManager(Options{Objects: objects, Uncached: objects, Sessions: noSessions(t), Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard()})
 	m.RevokeUndelivered("shop", []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{}), dynamicSecret("b", "s", time.Hour, true, session.TokenTerm{})})
 	settled := func() bool { return !m.queue.busy() }
 	g.Eventually(settled).Should(BeTrue())
@@ -140,7 +142,7 @@ func TestALeaseThatEndedLongAgoIsNotQueuedForEver(t *testing.T) {
 		},
 	})
 	clk := testingclock.NewFakePassiveClock(noon)
-	m := NewManager(Options{Objects: away, Pods: away, Sessions: noSessions(t), Clock: clk, Log: logr.Discard()})
+	m := NewManager(Options{Objects: away, Uncached: away, Sessions: noSessions(t), Clock: clk, Log: logr.Discard()})
 	m.RevokeUndelivered("shop", []DynamicSecret{dynamicSecret("a", "s", time.Hour, true, session.TokenTerm{})})
 	clk.SetTime(noon.Add(time.Hour + clockTolerance - time.Second))
 	m.sweep(t.Context())
@@ -160,15 +162,69 @@ func TestWhatNobodyCanRevokeIsNotCalledRevoked(t *testing.T) {
 	sessions, err := session.NewSessions(session.Options{Reader: objects})
 	g.Expect(err).NotTo(HaveOccurred())
 	m := NewManager(Options{
-		Objects: objects, Pods: objects, Sessions: sessions, Secrets: keys, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard(),
+		Objects: objects, Uncached: objects, Sessions: sessions, Secrets: keys, Clock: testingclock.NewFakePassiveClock(noon), Log: logr.Discard(),
 	})
 	encrypted, err := m.encryption.encrypt(t.Context(), volumeLeases())
 	g.Expect(err).NotTo(HaveOccurred())
-	err = m.RevokeVolume(t.Context(), encrypted, "node")
-	g.Expect(fault.Is(err, v1alpha1.ReasonConfigNotFound)).To(BeTrue())
-	g.Expect(fault.From(err).Class).NotTo(Equal(fault.ClassTransient), "to try again is of no use")
+	registry := prometheus.NewRegistry()
+	g.Expect(registry.Register(leases)).To(Succeed())
+	left := func() (count float64) {
+		families, failed := registry.Gather()
+		g.Expect(failed).NotTo(HaveOccurred())
+		for _, m := range families[0].GetMetric() {
+			if m.GetLabel()[0].GetValue() == actionLeft {
+				count = m.GetCounter().GetValue()
+			}
+		}
+		return count
+	}
+	before := left()
+	for _, othersRemain := range []bool{true, false} {
+		g.Expect(left()).To(Equal(before), "another replica may be able to")
+		err = m.RevokeVolume(t.Context(), encrypted, "node", othersRemain)
+		g.Expect(fault.Is(err, v1alpha1.ReasonConfigNotFound)).To(BeTrue())
+		g.Expect(fault.From(err).Class).NotTo(Equal(fault.ClassTransient), "to try again is of no use")
+	}
+	g.Expect(left() - before).To(BeEquivalentTo(len(volumeLeases().Leases)))
 
 	away := fault.Transient(v1alpha1.ReasonVaultUnreachable, "away")
-	g.Expect(fault.From(outcome([]error{err, nil, away})).Class).To(Equal(fault.ClassTransient), "one of them is worth another attempt")
-	g.Expect(outcome([]error{nil, nil})).To(Succeed())
+	given, failed := outcome([]error{err, nil, away})
+	g.Expect(given).To(BeZero())
+	g.Expect(fault.From(failed).Class).To(Equal(fault.ClassTransient), "one of them is worth another attempt")
+	_, failed = outcome([]error{nil, nil})
+	g.Expect(failed).NotTo(HaveOccurred())
+}
+
+// A replica that has just started, or whose watch is behind, does not know each VaultConfig.
+func TestAVaultConfigIsGoneOnlyIfTheAPIServerSaysSo(t *testing.T) {
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(corev1.AddToScheme(scheme)).To(Succeed())
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	const nobody = "https://127.0.0.1:1" // an answer needs a Vault: test/integration
+	there := builder.VaultConfig("shop", "main", builder.WithURL(nobody), func(c *v1alpha1.VaultConfig) { c.UID = "config" })
+	stored := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
+		there, builder.TokenSecret("shop", there.Spec.Auth.Token.SecretKeyRef.Name, "token")).Build()
+	elsewhere := there.DeepCopy()
+	elsewhere.Spec.URL = "https://former.example.com"
+	for name, cached := range map[string]client.Reader{
+		"it is not there yet":                    fake.NewClientBuilder().WithScheme(scheme).Build(),
+		"it leads elsewhere, as it did formerly": fake.NewClientBuilder().WithScheme(scheme).WithObjects(elsewhere).Build(),
+	} {
+		sessions, err := session.NewSessions(session.Options{Reader: stored, AllowedURLs: []string{nobody}})
+		g.Expect(err).NotTo(HaveOccurred())
+		_, keys := keyStore()
+		m := NewManager(Options{
+			Objects: cached, Uncached: stored, Sessions: sessions, Secrets: keys, Clock: clock.RealClock{}, Log: logr.Discard(),
+		})
+		v := volumeLeases()
+		for i := range v.Leases {
+			v.Leases[i].Config, v.Leases[i].Vault = client.ObjectKeyFromObject(there), session.VaultOf(there)
+			v.Leases[i].Expires, v.Leases[i].TokenExpires = time.Time{}, time.Time{}
+		}
+		encrypted, err := m.encryption.encrypt(t.Context(), v)
+		g.Expect(err).NotTo(HaveOccurred())
+		err = m.RevokeVolume(t.Context(), encrypted, "node", false)
+		g.Expect(fault.Is(err, v1alpha1.ReasonVaultUnreachable)).To(BeTrue(), "%s: %v", name, err)
+	}
 }

@@ -10,19 +10,23 @@ import (
 	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/secrets"
 	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
 // Renew renews what is due, revokes what was replaced, and finds out what must be replaced: see
 // VolumeLeases.NamesByKey. It does what it can in callTimeout, for all leases at once, so that a Vault that hangs holds
 // up neither the leases of another nor the rest of the request; what fails is tried at the next request.
 func (m *Manager) Renew(ctx context.Context, v *VolumeLeases, workload *auth.Workload) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(transport.OnBehalfOf(ctx, v.Volume.Namespace), callTimeout)
 	defer cancel()
 	there := make([]bool, len(v.Leases))
 	var group sync.WaitGroup
 	for i := range v.Leases {
 		l := &v.Leases[i]
-		group.Go(func() { there[i] = m.maintain(ctx, l, v.Tokens[l.TokenID], workload, v.Volume.Namespace) })
+		there[i] = true // what nobody could find out is kept
+		group.Go(fault.Guarded(ctx, func() {
+			there[i] = m.maintain(ctx, l, v.token(l), workload, v.Volume.Namespace)
+		}))
 	}
 	group.Wait()
 	kept := v.Leases[:0]
@@ -61,7 +65,7 @@ func (m *Manager) maintain(
 		return m.renew(ctx, session, l, namespace)
 	}
 	l.replaceNow = passed(l.replaceAt(), now)
-	_, err = secrets.LookUpLease(ctx, session, secrets.NewLeaseID(l.LeaseID))
+	_, err = secrets.LookUpLease(ctx, session, l.id())
 	return !errors.Is(err, secrets.ErrLeaseGone) // any other failure says nothing about the lease
 }
 
@@ -82,7 +86,7 @@ func (m *Manager) maintainOrphan(ctx context.Context, l *Lease, kept Token, name
 
 // renew renews a lease and tells whether it is still there. What cannot be renewed, or not for long, is to be replaced.
 func (m *Manager) renew(ctx context.Context, session *session.Session, l *Lease, namespace string) bool {
-	id := secrets.NewLeaseID(l.LeaseID)
+	id := l.id()
 	renewed, err := secrets.RenewLease(ctx, session, id, l.Duration)
 	now := m.clock.Now()
 	switch {

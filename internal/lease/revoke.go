@@ -6,20 +6,23 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/secrets"
 	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
 // clockTolerance is how long after its recorded end a lease is still tried to be revoked.
 const clockTolerance = time.Hour
 
 // RevokeVolume revokes all leases of a volume that is gone, on behalf of the node that had it. It succeeds if nothing
-// is left of them. Errors are faults; unless it is Terminal, it is worth another attempt.
-func (m *Manager) RevokeVolume(ctx context.Context, encrypted []byte, node string) error {
+// is left of them. Errors are faults; unless it is Terminal, it is worth another attempt. othersRemain: what nobody
+// here can revoke another replica may, and is not counted as left.
+func (m *Manager) RevokeVolume(ctx context.Context, encrypted []byte, node string, othersRemain bool) error {
 	v, err := m.encryption.decrypt(ctx, encrypted)
 	switch {
 	case errors.Is(err, errUndecryptable):
@@ -32,36 +35,42 @@ func (m *Manager) RevokeVolume(ctx context.Context, encrypted []byte, node strin
 	}
 	// Not what else is pending for the volume: it may have been published again meanwhile.
 	m.pending.take(v.Volume, func(l Lease) bool { return v.has(l.Name) })
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(transport.OnBehalfOf(ctx, v.Volume.Namespace), callTimeout)
 	defer cancel()
 	failures := make([]error, len(v.Leases))
 	var group sync.WaitGroup
 	for i := range v.Leases {
 		l := &v.Leases[i]
-		group.Go(func() { failures[i] = m.revokeLease(ctx, l, v.Tokens[l.TokenID], v.Volume.Namespace) })
+		group.Go(func() {
+			failures[i] = fault.Guard(ctx, func() error {
+				return m.revokeLease(ctx, l, v.token(l), v.Volume.Namespace)
+			})
+		})
 	}
 	group.Wait()
-	return outcome(failures)
+	left, err := outcome(failures)
+	if !othersRemain {
+		leases.WithLabelValues(actionLeft).Add(float64(left))
+	}
+	return err
 }
 
 // outcome of the revocation of several leases: worth another attempt if one of them is. Only then is it final for the
-// others, too, that they are left to expire.
-func outcome(failures []error) error {
-	var left []error
+// others, too, how many of them are left to expire.
+func outcome(failures []error) (left int, err error) {
 	for _, failed := range failures {
 		switch {
 		case failed == nil:
 		case nobodyCan(failed):
-			left = append(left, failed)
+			left++
+			if err == nil {
+				err = failed
+			}
 		default:
-			return fault.From(failed).WithClass(fault.ClassTransient)
+			return 0, fault.From(failed).WithClass(fault.ClassTransient)
 		}
 	}
-	if len(left) == 0 {
-		return nil
-	}
-	leases.WithLabelValues(actionLeft).Add(float64(len(left)))
-	return left[0]
+	return left, err
 }
 
 // nobodyCan tells whether a lease can be revoked no more: its VaultConfig is gone, or the pod as which it would be.
@@ -97,9 +106,12 @@ func (m *Manager) enqueue(r revocation) {
 
 // revokeQueued revokes a lease of the queue and tells whether there is nothing left to do.
 func (m *Manager) revokeQueued(r revocation) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	ctx, cancel := context.WithTimeout(transport.OnBehalfOf(context.Background(), r.namespace), callTimeout)
 	defer cancel()
-	err := m.revokeLease(ctx, &r.lease, Token{}, r.namespace)
+	// A panic is a failure like any other: the lease is tried again.
+	err := fault.Guard(logr.NewContext(ctx, m.log), func() error {
+		return m.revokeLease(ctx, &r.lease, Token{}, r.namespace)
+	})
 	if err == nil {
 		return true
 	}
@@ -142,8 +154,9 @@ func (m *Manager) revokeLease(ctx context.Context, l *Lease, kept Token, namespa
 		return err
 	}
 	defer done()
-	session, err := m.revokingSession(ctx, l, kept, namespace)
+	session, end, err := m.revokingSession(ctx, l, kept, namespace)
 	if err == nil {
+		defer end()
 		err = revoke(ctx, session, l)
 	}
 	if l.ServiceAccount != "" && fault.Is(err, v1alpha1.ReasonCredentialMissing) {
@@ -152,27 +165,36 @@ func (m *Manager) revokeLease(ctx context.Context, l *Lease, kept Token, namespa
 	return err
 }
 
-// revokingSession returns the session to revoke a lease with: where its VaultConfig is gone, or can log in no more, one
-// that has the last token for a while.
+// revokingSession returns the session to revoke a lease with until end is called: where its VaultConfig is gone, or can
+// log in no more, one that has the last token for a while, or one with the token that the volume keeps, on the way on
+// which it was obtained. That a VaultConfig is gone is for the API server to say: the cache may be behind.
 func (m *Manager) revokingSession(
 	ctx context.Context, l *Lease, kept Token, namespace string,
-) (*session.Session, error) {
-	current, err := m.session(ctx, l, kept, namespace, nil)
+) (s *session.Session, end func(), err error) {
+	end = func() {}
+	s, err = m.session(ctx, m.objects, l, kept, namespace, nil)
 	if err == nil || fault.From(err).Class == fault.ClassTransient {
-		return current, err
+		return s, end, err
 	}
 	workload := types.NamespacedName{}
 	if l.ServiceAccount != "" {
 		workload = types.NamespacedName{Namespace: namespace, Name: l.ServiceAccount}
 	}
 	if draining := m.sessions.Draining(l.Config, l.Vault, workload); draining != nil {
-		return draining, nil
+		return draining, end, nil
 	}
-	return nil, err
+	if fault.Is(err, v1alpha1.ReasonConfigNotFound) {
+		s, err = m.session(ctx, m.uncached, l, kept, namespace, nil)
+	}
+	gone := fault.Is(err, v1alpha1.ReasonConfigNotFound) || fault.Is(err, v1alpha1.ReasonCredentialMissing)
+	if gone && fault.From(err).Class != fault.ClassTransient && kept.route != nil {
+		return m.sessions.WithRoute(ctx, l.Config, kept.ofLease(l))
+	}
+	return s, end, err
 }
 
 func revoke(ctx context.Context, session *session.Session, l *Lease) error {
-	err := secrets.RevokeLease(ctx, session, secrets.NewLeaseID(l.LeaseID))
+	err := secrets.RevokeLease(ctx, session, l.id())
 	if err == nil {
 		leases.WithLabelValues(actionReleased).Inc()
 	}

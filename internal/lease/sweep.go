@@ -7,6 +7,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"sallyport.dev/sallyport/internal/fault"
 )
 
 const (
@@ -47,8 +49,10 @@ func (m *Manager) sweep(ctx context.Context) {
 	group.SetLimit(maxPodReads)
 	for _, of := range m.pending.before(m.clock.Now().Add(-pendingTimeout)) {
 		group.Go(func() error {
-			m.sweepVolume(ctx, of)
-			return nil
+			return fault.Guard(ctx, func() error {
+				m.sweepVolume(ctx, of)
+				return nil
+			})
 		})
 	}
 	_ = group.Wait()

@@ -19,6 +19,11 @@ type Token struct {
 	Namespace string `json:"namespace,omitempty"`
 	// TTL is what renewals ask for.
 	TTL time.Duration `json:"ttl"`
+	// Way on which it was obtained: see session.WayTo.
+	Way string `json:"way,omitempty"`
+
+	// route is that way whole, from the routes of the volume; nil if it is not kept.
+	route *session.Route
 }
 
 // Format prints none of it, for every verb.
@@ -28,14 +33,14 @@ func (t Token) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, "t
 func (t Token) MarshalLog() any { return fmt.Sprint(t) }
 
 func newToken(t session.LeaseToken) Token {
-	return Token{Value: t.Token.Reveal(), Namespace: t.Namespace, TTL: t.CreationTTL}
+	return Token{Value: t.Token.Reveal(), Namespace: t.Namespace, TTL: t.CreationTTL, Way: t.Way, route: t.Route}
 }
 
 // ofLease is the token as a session needs it.
 func (t Token) ofLease(l *Lease) session.LeaseToken {
 	return session.LeaseToken{
 		Token: transport.NewToken(t.Value), ID: l.TokenID, Namespace: t.Namespace,
-		CreationTTL: t.TTL, ExpireTime: l.TokenExpires,
+		CreationTTL: t.TTL, ExpireTime: l.TokenExpires, Way: t.Way, Route: t.route,
 	}
 }
 
@@ -56,6 +61,27 @@ func (v *VolumeLeases) keepTokens(issued []DynamicSecret) {
 		}
 	}
 	v.Tokens = kept
+	routes := map[string]*session.Route{}
+	for _, t := range kept {
+		switch {
+		case len(routes) == maxRoutes: // the leases of further ones are left when their VaultConfig is gone
+		case t.route != nil:
+			routes[t.Way] = t.route
+		case routes[t.Way] == nil && v.Routes[t.Way] != nil:
+			routes[t.Way] = v.Routes[t.Way]
+		}
+	}
+	v.Routes = routes
+}
+
+// maxRoutes bounds the routes of a volume, each of which may hold a CA bundle.
+const maxRoutes = 8
+
+// token is what the volume keeps of the token that a lease ends with; the zero value if nothing.
+func (v *VolumeLeases) token(l *Lease) Token {
+	token := v.Tokens[l.TokenID]
+	token.route = v.Routes[token.Way]
+	return token
 }
 
 // tokenDue tells whether the token that a lease ends with must live longer, or the lease be replaced.
@@ -79,7 +105,7 @@ func (m *Manager) extendToken(
 		if kept.Value == "" {
 			return
 		}
-		config, err := m.config(ctx, l)
+		config, err := configOf(ctx, m.objects, l)
 		if err != nil {
 			return
 		}

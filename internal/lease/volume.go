@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"sallyport.dev/sallyport/internal/vault/session"
 )
 
 const (
@@ -46,6 +48,9 @@ type VolumeLeases struct {
 	Revision string            `json:"revision,omitempty"`
 	// Tokens are those that the leases end with, by their ID in the leases, where they may be renewed.
 	Tokens map[string]Token `json:"tokens,omitempty"`
+	// Routes are the ways to Vault on which the tokens were obtained, by the tokens' names for them, to revoke leases when
+	// their VaultConfig is gone.
+	Routes map[string]*session.Route `json:"routes,omitempty"`
 }
 
 // Format prints whose they are and no more, for every verb.

@@ -26,7 +26,7 @@ var config = builder.VaultConfig("shop", "main", func(c *v1alpha1.VaultConfig) {
 // dynamicSecret is a secret with a lease, issued with a token.
 func dynamicSecret(name, key string, duration time.Duration, renewable bool, token session.TokenTerm) DynamicSecret {
 	return DynamicSecret{Name: name, SecretKey: key, Config: config, Issued: &secrets.Issued{
-		Lease: secrets.Lease{ID: secrets.NewLeaseID("database/creds/app/" + name), Duration: duration, Renewable: renewable}, Token: token,
+		Lease: secrets.Lease{ID: secrets.NewLeaseID("", "database/creds/app/"+name), Duration: duration, Renewable: renewable}, Token: token,
 	}}
 }
 
@@ -142,7 +142,7 @@ func TestWhatIsReplacedStaysForAWhile(t *testing.T) {
 func TestNothingPrintsLeases(t *testing.T) {
 	const canary = "database/creds/app/canary"
 	d := DynamicSecret{Name: "a", SecretKey: "s", Config: config, Issued: &secrets.Issued{
-		Secret: secrets.Secret{Path: "database/creds/app", Data: map[string]any{"password": canary}}, Lease: secrets.Lease{ID: secrets.NewLeaseID(canary)},
+		Secret: secrets.Secret{Path: "database/creds/app", Data: map[string]any{"password": canary}}, Lease: secrets.Lease{ID: secrets.NewLeaseID("", canary)},
 	}}
 	h := d.lease(noon)
 	kept := Token{Value: canary}
@@ -202,4 +202,16 @@ func TestTheStateKeepsTheTokensThatItsLeasesEndWith(t *testing.T) {
 	again.Update([]string{"a", "b", "c"}, nil, noon)
 	g.Expect(again.Leases).To(HaveLen(len(l.Leases)))
 	g.Expect(again.Tokens).To(BeEmpty())
+}
+
+func TestALeaseKeepsTheNamespaceOfVaultThatItIsIn(t *testing.T) {
+	g := NewWithT(t)
+	secret := dynamicSecret("a", "k", time.Minute, true, session.TokenTerm{})
+	secret.Issued.Lease.ID = secrets.NewLeaseID("child/b", "database/creds/app/a")
+	state, err := json.Marshal(secret.lease(time.Now()))
+	g.Expect(err).NotTo(HaveOccurred())
+	var l Lease
+	g.Expect(json.Unmarshal(state, &l)).To(Succeed())
+	g.Expect(l.id().Reveal()).To(Equal("database/creds/app/a"))
+	g.Expect(l.id().Below()).To(Equal("child/b"))
 }

@@ -73,6 +73,9 @@ type Config struct {
 	// Mounter mounts and unmounts; the kernel by default.
 	Mounter mount.Mounter
 
+	// Registered is called when the kubelet has accepted the driver, after each start of either. Optional.
+	Registered func()
+
 	// filesystem is the real one by default; tests count and break its operations.
 	filesystem volume.Filesystem
 }

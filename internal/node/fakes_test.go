@@ -132,6 +132,8 @@ type fakeResolver struct {
 	issued       []string
 	revoked      []string
 	revokeError  error
+	// grant is what responses hand to the node.
+	grant []byte
 	// kept are files that stay as they are where a volume has a revision.
 	kept []string
 }
@@ -166,7 +168,7 @@ func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveR
 		return r.response, nil
 	}
 	response := &resolverv1.ResolveResponse{Revision: fmt.Sprintf("r%d", r.revision), RefreshAfterMs: r.refresh, ChangeKeys: []string{"topic"}}
-	response.Leases = request.GetLeases()
+	response.Leases, response.Grant = request.GetLeases(), r.grant
 	if request.GetRevision() == response.GetRevision() {
 		response.Unchanged = true
 		return response, nil
@@ -246,6 +248,13 @@ func (r *fakeResolver) setKept(names ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kept = names
+}
+
+// setGrant sets the grant of the next responses.
+func (r *fakeResolver) setGrant(grant string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.grant = []byte(grant)
 }
 
 func (r *fakeResolver) failWith(err error) {

@@ -12,6 +12,7 @@ import (
 	"sallyport.dev/sallyport/internal/node/schedule"
 	"sallyport.dev/sallyport/internal/node/volume"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/internal/tracing"
 )
 
 // NodePublishVolume makes the volume's files appear at the target path. For a volume that is complete it only takes the
@@ -89,8 +90,13 @@ func (d *Driver) republish(v *volume.Volume, request *csi.NodePublishVolumeReque
 }
 
 // publishInTurn publishes the volume when it is its namespace's turn.
-func (d *Driver) publishInTurn(ctx context.Context, wanted publication) error {
+func (d *Driver) publishInTurn(ctx context.Context, wanted publication) (err error) {
 	namespace := wanted.state.Pod.Namespace
+	ctx, span := tracing.Start(ctx, tracing.Internal, "publish")
+	defer func() { span.End(err) }()
+	span.Set(tracing.Namespace, namespace)
+	span.Set(tracing.Pod, wanted.state.Pod.Name)
+	span.Set(tracing.Connection, wanted.state.Attributes[v1alpha1.AttributeConnection])
 	waiting, cancel := context.WithTimeout(ctx, publishWait)
 	defer cancel()
 	release, err := d.publishing.Acquire(waiting, namespace, schedule.First)
@@ -167,6 +173,7 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 	v.Recorded(current)
 	v.TokenStored(wanted.token)
 	v.SetChangeKeys(response.GetChangeKeys())
+	v.SetGrant(response.GetGrant())
 	d.volumes.Put(v)
 	d.refresher.Next(v, response)
 	return nil
@@ -205,7 +212,8 @@ func (d *Driver) write(
 	if err := d.store.Create(dir, selinuxContext, *current); err != nil {
 		return err
 	}
-	dataDir, err := d.store.WriteFiles(dir, current.Group, response.GetFiles())
+	owner := volume.Ownership{User: response.Owner, Group: current.Group}
+	dataDir, err := d.store.WriteFiles(dir, owner, response.GetFiles())
 	if err != nil {
 		return err
 	}

@@ -330,3 +330,29 @@ func TestAPanicOfOneRefreshIsAFailureOfThatVolume(t *testing.T) {
 	n.g.Expect(n.logs.String()).To(ContainSubstring("refresh_test.go"))
 	n.g.Expect(n.logs.String()).NotTo(ContainSubstring(secretContent))
 }
+
+func TestARefreshShowsTheLastGrantThatTheResolverGave(t *testing.T) {
+	n := newTestNode(t)
+	n.resolver.setGrant("grant-one")
+	n.g.Expect(n.publish()).To(Succeed())
+	n.g.Expect(n.resolver.lastRequest().GetGrant()).To(BeEmpty(), "there was none")
+	refreshed := func() {
+		t.Helper()
+		before := n.resolver.requests()
+		n.passTime(func(g Gomega) { g.Expect(n.resolver.requests()).To(BeNumerically(">", before)) })
+	}
+	n.resolver.setGrant("")
+	for range 3 {
+		refreshed()
+		n.g.Expect(string(n.resolver.lastRequest().GetGrant())).To(Equal("grant-one"), "no other came")
+		n.g.Expect(n.resolver.lastRequest().GetPodToken()).To(Equal(secretToken), "for a resolver that takes no grant")
+	}
+	n.resolver.setGrant("grant-two")
+	n.passTime(func(g Gomega) { g.Expect(string(n.resolver.lastRequest().GetGrant())).To(Equal("grant-two")) })
+
+	n.resolver.setGrant("")
+	n.restart()
+	refreshed()
+	n.g.Expect(n.resolver.lastRequest().GetGrant()).To(BeEmpty(), "it lives in memory only")
+	n.g.Expect(n.logs.String()).NotTo(ContainSubstring("grant-"))
+}

@@ -16,6 +16,7 @@ type kubeletRegistration struct {
 	registration.UnimplementedRegistrationServer
 	socket     string
 	registered *atomic.Bool
+	accepted   func()
 	logger     logr.Logger
 }
 
@@ -38,6 +39,9 @@ func (k *kubeletRegistration) NotifyRegistrationStatus(
 	k.registered.Store(status.GetPluginRegistered())
 	if status.GetPluginRegistered() {
 		k.logger.Info(messageRegistered, logkeys.Socket, k.socket)
+		if k.accepted != nil {
+			k.accepted()
+		}
 	} else {
 		k.logger.Info(messageNotRegistered, logkeys.Sentence, status.GetError())
 	}

@@ -12,6 +12,7 @@ import (
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"sallyport.dev/sallyport/internal/node/logkeys"
+	"sallyport.dev/sallyport/internal/tracing"
 )
 
 // Run recovers the volumes that are mounted, cleans up what was left half done, serves CSI, registers with the kubelet,
@@ -77,13 +78,13 @@ func (d *Driver) serve(ctx context.Context) error {
 	defer cancel()
 	logger := logr.FromContextOrDiscard(ctx)
 
-	services := grpc.NewServer(grpc.UnaryInterceptor(logFailures(logger)))
+	services := grpc.NewServer(grpc.UnaryInterceptor(logFailures(logger, tracing.Of(ctx))))
 	csi.RegisterIdentityServer(services, identityServer{version: d.config.Version})
 	csi.RegisterNodeServer(services, d)
 	// The kubelet calls the driver as soon as it finds the registration, so that comes second.
 	registrar := grpc.NewServer()
 	registration.RegisterRegistrationServer(registrar, &kubeletRegistration{
-		socket: d.config.socket(), registered: &d.registered, logger: logger,
+		socket: d.config.socket(), registered: &d.registered, accepted: d.config.Registered, logger: logger,
 	})
 
 	failed := make(chan error, 2)

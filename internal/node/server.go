@@ -16,6 +16,7 @@ import (
 
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/node/logkeys"
+	"sallyport.dev/sallyport/internal/tracing"
 )
 
 // stopGrace is how long calls under way may take when the plugin stops.
@@ -53,9 +54,9 @@ func listen(socket string) (net.Listener, error) {
 
 // logFailures logs each failed call once and turns its error into a gRPC status. Of the request it knows the volume and
 // the pod: a NodePublishVolumeRequest carries tokens and is never printed. A call that panics is one that failed.
-func logFailures(logger logr.Logger) grpc.UnaryServerInterceptor {
+func logFailures(logger logr.Logger, tracer tracing.Tracer) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-		ctx = logr.NewContext(ctx, logger)
+		ctx = logr.NewContext(tracer.Context(ctx), logger)
 		var response any
 		err := fault.Guard(ctx, func() (err error) {
 			response, err = handle(ctx, request)

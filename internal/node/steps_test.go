@@ -99,8 +99,8 @@ func (f steppedFilesystem) WriteFile(path string, content []byte, mode fs.FileMo
 	})
 }
 
-func (f steppedFilesystem) Chgrp(path string, group int) error {
-	return f.do("chgrp "+path, func() error { return f.Filesystem.Chgrp(path, group) })
+func (f steppedFilesystem) Chown(path string, user, group int) error {
+	return f.do("chown "+path, func() error { return f.Filesystem.Chown(path, user, group) })
 }
 
 func (f steppedFilesystem) Symlink(target, path string) error {

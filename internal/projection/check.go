@@ -10,9 +10,10 @@ import (
 
 // Check finds what is wrong with the files whatever Vault holds: Unknown stands in value and texts in the places of
 // references. A template runs until its way depends on one; formats and limits are tried with what is known. So the
-// fault, or that there is none, cannot depend on a value of a secret. Only an edit cures it.
-func (l *Layout) Check(ctx context.Context, value, texts map[string]any) error {
-	err := l.check(ctx, value, texts)
+// fault, or that there is none, cannot depend on a value of a secret. Only an edit cures it. In an open value there may
+// be more keys, so that nothing is known of a template.
+func (l *Layout) Check(ctx context.Context, value, texts map[string]any, open bool) error {
+	err := l.check(ctx, value, texts, open)
 	if err == nil {
 		return nil
 	}
@@ -23,7 +24,7 @@ func (l *Layout) Check(ctx context.Context, value, texts map[string]any) error {
 	return f
 }
 
-func (l *Layout) check(ctx context.Context, value, texts map[string]any) error {
+func (l *Layout) check(ctx context.Context, value, texts map[string]any, open bool) error {
 	literals := withoutUnknown(value)
 	if len(l.chosen) == 0 {
 		_, err := perKey(l.fixed, literals, nil)
@@ -37,6 +38,9 @@ func (l *Layout) check(ctx context.Context, value, texts map[string]any) error {
 	for _, source := range l.chosen {
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if open && source.template != nil {
+			continue
 		}
 		content, err := l.checkFile(source, value, literals, texts)
 		if err != nil {
@@ -56,8 +60,10 @@ func (l *Layout) checkFile(source fileSource, value, literals, texts map[string]
 		return writeFormat(source.spec.Format, literals)
 	}
 	if source.template == nil {
-		if containsUnknown(texts[source.spec.Path]) {
-			return nil, nil
+		for place := range source.texts() {
+			if containsUnknown(texts[place]) {
+				return nil, nil
+			}
 		}
 		return source.content(value, texts)
 	}

@@ -24,7 +24,7 @@ func check(files ...v1alpha1.ConnectionFile) error {
 	if err != nil {
 		return err
 	}
-	return layout.Check(context.Background(), outline(), map[string]any{"text": Unknown{}})
+	return layout.Check(context.Background(), outline(), map[string]any{"text": Unknown{}}, false)
 }
 
 func TestWhatIsWrongWhateverVaultHoldsIsFoundByACheck(t *testing.T) {
@@ -79,6 +79,6 @@ func TestACheckSaysNothingOfWhatDependsOnAValue(t *testing.T) {
 	}
 	layout, err := NewLayout(&v1alpha1.ConnectionSpec{Type: "guess"}, []string{"type"})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	NewWithT(t).Expect(layout.Check(context.Background(), map[string]any{"type": Unknown{}}, nil)).
+	NewWithT(t).Expect(layout.Check(context.Background(), map[string]any{"type": Unknown{}}, nil, false)).
 		To(Succeed(), "whether the secret is the type would be a guess at it")
 }

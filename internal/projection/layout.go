@@ -2,11 +2,14 @@ package projection
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/projection/keystore"
 )
 
 // Layout is the list of files of a Connection and how each is made. It serves one request: its templates share one work
@@ -19,7 +22,7 @@ type Layout struct {
 	budget *workBudget
 }
 
-// fileSource is what one chosen file is made from: a format, a text or a template.
+// fileSource is what one chosen file is made from: a format, a text, a template, or a key store.
 type fileSource struct {
 	spec     *v1alpha1.ConnectionFile
 	template *fileTemplate
@@ -42,6 +45,9 @@ func NewLayout(spec *v1alpha1.ConnectionSpec, keys []string) (*Layout, error) {
 	if err := validatePaths(spec.Files); err != nil {
 		return nil, err
 	}
+	if err := validateKeystores(spec.Files); err != nil {
+		return nil, err
+	}
 	layout.budget = &workBudget{left: maxWork}
 	for i := range spec.Files {
 		source, err := newFileSource(&spec.Files[i], keys, layout.budget)
@@ -53,6 +59,23 @@ func NewLayout(spec *v1alpha1.ConnectionSpec, keys []string) (*Layout, error) {
 	return layout, nil
 }
 
+// maxKeystores bounds the key stores of one volume: each takes up to 12 ms to make, which no budget interrupts.
+const maxKeystores = 32
+
+func validateKeystores(files []v1alpha1.ConnectionFile) error {
+	count := 0
+	for i := range files {
+		if files[i].Keystore != nil {
+			count++
+		}
+	}
+	if count <= maxKeystores {
+		return nil
+	}
+	return fault.Terminal(v1alpha1.ReasonTooLarge, "files makes %d key stores; a volume holds at most %d", count, maxKeystores).
+		WithRemedy("use several Connections")
+}
+
 func newFileSource(spec *v1alpha1.ConnectionFile, keys []string, budget *workBudget) (fileSource, error) {
 	if spec.Template == "" {
 		return fileSource{spec: spec}, validateFormatKeys(spec.Format, keys)
@@ -61,13 +84,60 @@ func newFileSource(spec *v1alpha1.ConnectionFile, keys []string, budget *workBud
 	return fileSource{spec: spec, template: parsed}, err
 }
 
-// Texts returns the texts of files that may hold references, by path.
+// texts are those of the file that may hold references, by its path and, for a key store, the field.
+func (s fileSource) texts() map[string]string {
+	texts := map[string]string{}
+	if s.spec.Value != "" {
+		texts[s.spec.Path] = s.spec.Value
+	}
+	if k := s.spec.Keystore; k != nil {
+		texts[s.keystoreField("password")] = k.Password
+		if k.PrivateKey != "" {
+			texts[s.keystoreField("privateKey")] = k.PrivateKey
+		}
+		for i, text := range k.Certificates {
+			texts[s.keystoreField("certificates[%d]", i)] = text
+		}
+	}
+	return texts
+}
+
+// keystoreField is a place. No path holds a blank.
+func (s fileSource) keystoreField(format string, args ...any) string {
+	return s.spec.Path + " keystore." + fmt.Sprintf(format, args...)
+}
+
+// keystore makes a key store of texts with their references resolved.
+func (s fileSource) keystore(texts map[string]any) ([]byte, error) {
+	password, err := encode(texts[s.keystoreField("password")])
+	if err != nil {
+		return nil, jsonFault(err)
+	}
+	parts := keystore.Parts{Password: string(password), Alias: s.spec.Keystore.Alias}
+	if s.spec.Keystore.PrivateKey != "" {
+		key, _ := texts[s.keystoreField("privateKey")].(string)
+		parts.PrivateKey = &key
+	}
+	for i := range s.spec.Keystore.Certificates {
+		value := texts[s.keystoreField("certificates[%d]", i)]
+		list, isList := value.([]any)
+		if !isList && value != nil {
+			list = []any{value}
+		}
+		for _, item := range list {
+			text, _ := item.(string)
+			parts.Certificates = append(parts.Certificates, text)
+		}
+	}
+	return keystore.Write(s.spec.Keystore.Format, parts)
+}
+
+// Texts returns the texts of files that may hold references, by the place that errors show: a path, or field of a key
+// store after it.
 func (l *Layout) Texts() map[string]string {
 	texts := map[string]string{}
 	for _, source := range l.chosen {
-		if source.spec.Value != "" {
-			texts[source.spec.Path] = source.spec.Value
-		}
+		maps.Copy(texts, source.texts())
 	}
 	return texts
 }
@@ -75,9 +145,9 @@ func (l *Layout) Texts() map[string]string {
 // Origin is what a file is made from, beside the values of secrets.
 type Origin struct {
 	Path string
-	// Keys of the value that go into the file; or Text: it is the file's own text instead.
-	Keys []string
-	Text bool
+	// Keys of the value that go into the file; or the places of the file's own Texts.
+	Keys  []string
+	Texts []string
 	// Spec is what the author says of the file; nil if it is that of a key.
 	Spec *v1alpha1.ConnectionFile
 }
@@ -94,8 +164,8 @@ func (l *Layout) Origins(keys []string) []Origin {
 	origins := make([]Origin, len(l.chosen))
 	for i, source := range l.chosen {
 		origins[i] = Origin{Path: source.spec.Path, Spec: source.spec, Keys: keys}
-		if source.spec.Value != "" {
-			origins[i].Keys, origins[i].Text = nil, true
+		if texts := source.texts(); len(texts) > 0 {
+			origins[i].Keys, origins[i].Texts = nil, sortedKeys(texts)
 		}
 	}
 	return origins
@@ -170,6 +240,8 @@ func (s fileSource) content(value, texts map[string]any) ([]byte, error) {
 	switch {
 	case s.template != nil:
 		content, err = s.template.execute(value)
+	case s.spec.Keystore != nil:
+		return s.keystore(texts)
 	case s.spec.Format != "":
 		return writeFormat(s.spec.Format, value)
 	default:

@@ -2,6 +2,7 @@ package projection
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -82,14 +83,32 @@ func brokenRule(key string) string {
 	}
 }
 
-// validatePaths repeats the rules of the CRD for chosen files: an object may be older than they are.
+// maxParts is how many directories and a name a path may have, and maxPathBytes how long it may be. The node has the
+// same.
+const (
+	maxParts     = 8
+	maxPathBytes = validation.DNS1123SubdomainMaxLength
+)
+
+// validatePaths repeats the rules of the CRD for chosen files, for an object may be older than they are, and looks
+// whether all can be there beside each other.
 func validatePaths(files []v1alpha1.ConnectionFile) error {
-	seen := map[string]bool{typeFile: true, providerFile: true}
+	seen, directories := map[string]bool{typeFile: true, providerFile: true}, map[string]string{}
 	for i := range files {
 		path := files[i].Path
-		problem := brokenRule(path)
-		if problem == "" && seen[path] {
+		problem := brokenPathRule(path)
+		switch {
+		case problem != "":
+		case seen[path]:
 			problem = "there is another file of this name"
+		case directories[path] != "":
+			problem = fmt.Sprintf("it is the directory of %q", bounded(directories[path]))
+		}
+		for directory := range parents(path) {
+			if problem == "" && seen[directory] {
+				problem = fmt.Sprintf("%q is a file, and no directory", bounded(directory))
+			}
+			directories[directory] = path
 		}
 		if problem != "" {
 			return fault.Terminal(v1alpha1.ReasonInvalidFileName, "files[%d].path %q cannot be the name of a file: %s",
@@ -97,7 +116,42 @@ func validatePaths(files []v1alpha1.ConnectionFile) error {
 		}
 		seen[path] = true
 	}
+	if count := len(seen) + len(directories); count > MaxFiles {
+		return fault.Terminal(v1alpha1.ReasonTooLarge, "there would be %d files and directories; a volume holds at most %d", count, MaxFiles)
+	}
 	return nil
+}
+
+// brokenPathRule returns the rule that a path breaks, or "".
+func brokenPathRule(path string) string {
+	parts := strings.Split(path, "/")
+	switch {
+	case path == "":
+		return "it is empty"
+	case len(path) > maxPathBytes:
+		return fmt.Sprintf("it has %d bytes, at most %d are allowed", len(path), maxPathBytes)
+	case len(parts) > maxParts:
+		return fmt.Sprintf("it has %d parts, at most %d are allowed", len(parts), maxParts)
+	case slices.Contains(parts, ""):
+		return `it begins or ends with "/", or has two of them together`
+	}
+	for _, part := range parts {
+		if broken := brokenRule(part); broken != "" {
+			return broken
+		}
+	}
+	return ""
+}
+
+// parents are the directories that lead to a path.
+func parents(path string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i, character := range path {
+			if character == '/' && !yield(path[:i]) {
+				return
+			}
+		}
+	}
 }
 
 // bounded shortens a text of the user's to what an error shows of it.

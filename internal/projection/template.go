@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,6 +61,32 @@ func (t *fileTemplate) execute(value any) ([]byte, error) {
 		return nil, executionFault(err)
 	}
 	return content.buffer.Bytes(), nil
+}
+
+// maxRendered is the work budget of a Renderer: its templates are small.
+const maxRendered = 1 << 20
+
+// Renderer executes templates that make no files, as many as there are with one work budget.
+type Renderer struct{ budget *workBudget }
+
+// NewRenderer returns a Renderer whose templates end with the context.
+func NewRenderer(ctx context.Context) *Renderer {
+	return &Renderer{&workBudget{left: maxRendered, interrupted: ctx.Err}}
+}
+
+// Render returns what a template makes of a value. With Unknown in the value it finds out what is wrong whatever stands
+// there, as Layout.Check does.
+func (r *Renderer) Render(source string, value map[string]any) (string, error) {
+	r.budget.checking = containsUnknown(value)
+	parsed, err := parseTemplate(source, r.budget)
+	if err != nil {
+		return "", err
+	}
+	content, err := parsed.execute(value)
+	if errors.Is(err, errUndecided) {
+		return "", nil
+	}
+	return string(content), err
 }
 
 // maxNumber is the longest number that templates take: a json.Number has methods, which read all of it at every call.

@@ -1,6 +1,7 @@
 package requeue
 
 import (
+	"slices"
 	"sync"
 
 	"k8s.io/client-go/util/workqueue"
@@ -8,18 +9,23 @@ import (
 )
 
 // fairQueue gives work to the workers of a controller from namespaces in turn, and to each namespace a share of the
-// workers at most: whoever makes a hundred objects, or a hundred whose Vault hangs, waits behind his own. What is over
-// the share waits here and holds no worker. The priority queue of controller-runtime knows priorities and no shares.
+// workers at most: whoever makes a hundred objects, or a hundred whose Vault hangs, waits behind his own. The share
+// follows what the others leave, so that a worker is free for one more namespace until there are nearly as many as
+// workers. What is over the share waits here and holds no worker. The priority queue of controller-runtime knows
+// priorities and no shares.
 type fairQueue struct {
 	workqueue.TypedInterface[reconcile.Request]
 	turns *turns
 }
 
-// newFairQueue returns the queue of a controller in which a namespace may have so many workers.
+// wake is no request: it has one more worker look for work.
+var wake reconcile.Request
+
+// newFairQueue returns the queue of a controller with so many workers.
 func newFairQueue(
-	name string, limiter workqueue.TypedRateLimiter[reconcile.Request], share int,
+	name string, limiter workqueue.TypedRateLimiter[reconcile.Request], workers int,
 ) workqueue.TypedRateLimitingInterface[reconcile.Request] {
-	turns := &turns{share: share, running: map[string]int{}, waiting: map[string][]reconcile.Request{}}
+	turns := &turns{workers: workers, running: map[string]int{}, waiting: map[string][]reconcile.Request{}}
 	queue := fairQueue{turns: turns, TypedInterface: workqueue.NewTypedWithConfig(
 		workqueue.TypedQueueConfig[reconcile.Request]{Name: name, Queue: turns},
 	)}
@@ -31,23 +37,40 @@ func newFairQueue(
 	)
 }
 
-// Done gives the namespace's part of the workers back. No other worker need be woken for what waits there: the one that
-// is free now asks for work next, and if there was an idle one, nothing else can be waiting.
+// Get implements workqueue.TypedInterface.
+func (q fairQueue) Get() (reconcile.Request, bool) {
+	for {
+		request, shutdown := q.TypedInterface.Get()
+		if shutdown || request != wake {
+			return request, shutdown
+		}
+		q.TypedInterface.Done(wake)
+	}
+}
+
+// Done gives the namespace's part of the workers back. The worker that is free now asks for work next; if that leaves
+// work that may be done, an idle one is woken, for a queue wakes one for each request that comes, and none later.
 func (q fairQueue) Done(request reconcile.Request) {
-	q.turns.done(request.Namespace)
+	more := q.turns.done(request.Namespace)
 	q.TypedInterface.Done(request)
+	if more {
+		q.Add(wake)
+	}
 }
 
 // turns are the requests that wait, by namespace. It is safe for concurrent use.
 type turns struct {
-	share int
+	workers int
 
 	mu sync.Mutex
-	// running is how many requests of a namespace the workers have.
+	// running is how many requests of a namespace the workers have, and busy how many of all.
 	running map[string]int
+	busy    int
 	waiting map[string][]reconcile.Request
-	// next are the namespaces that have something waiting and are below their share, the one whose turn it is first.
+	// next are the namespaces that have something waiting, the one whose turn it is first.
 	next []string
+	// wakes are those that wait.
+	wakes int
 }
 
 // Touch implements workqueue.Queue.
@@ -57,9 +80,13 @@ func (*turns) Touch(reconcile.Request) {}
 func (t *turns) Push(request reconcile.Request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if request == wake {
+		t.wakes++
+		return
+	}
 	namespace := request.Namespace
 	t.waiting[namespace] = append(t.waiting[namespace], request)
-	if len(t.waiting[namespace]) == 1 && t.running[namespace] < t.share {
+	if len(t.waiting[namespace]) == 1 {
 		t.next = append(t.next, namespace)
 	}
 }
@@ -68,33 +95,67 @@ func (t *turns) Push(request reconcile.Request) {
 func (t *turns) Len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.next)
+	if t.wakes > 0 || t.first("") >= 0 {
+		return 1
+	}
+	return 0
 }
 
 // Pop implements workqueue.Queue.
 func (t *turns) Pop() reconcile.Request {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	namespace := t.next[0]
-	t.next = t.next[1:]
+	if t.wakes > 0 {
+		t.wakes--
+		return wake
+	}
+	at := t.first("")
+	namespace := t.next[at]
+	t.next = slices.Delete(t.next, at, at+1)
 	request := t.waiting[namespace][0]
 	t.running[namespace]++
+	t.busy++
 	if t.waiting[namespace] = t.waiting[namespace][1:]; len(t.waiting[namespace]) == 0 {
 		delete(t.waiting, namespace)
-	} else if t.running[namespace] < t.share {
+	} else {
 		t.next = append(t.next, namespace)
 	}
 	return request
 }
 
-// done says that a worker has finished with a request of the namespace.
-func (t *turns) done(namespace string) {
+// first is the index of the namespace whose turn it is, as if a worker had taken one more request of another; -1 if all
+// that have something waiting have their share. Those that have no worker are below it, so that few are looked at. The
+// caller holds the lock.
+func (t *turns) first(taken string) int {
+	free := t.workers - t.busy
+	if taken != "" {
+		free--
+	}
+	return slices.IndexFunc(t.next, func(namespace string) bool {
+		running := t.running[namespace]
+		if namespace == taken {
+			if running++; len(t.waiting[namespace]) == 1 {
+				return false
+			}
+		}
+		// One namespace comes to have a quarter of all, two have a fifth each, and n of them one of 3 + n.
+		return running*(shares-1) < free
+	})
+}
+
+// done says that a worker has finished with a request of the namespace. It returns whether that worker leaves something
+// for another one when it has taken the next request.
+func (t *turns) done(namespace string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.running[namespace] == t.share && len(t.waiting[namespace]) > 0 {
-		t.next = append(t.next, namespace)
-	}
+	t.busy--
 	if t.running[namespace]--; t.running[namespace] == 0 {
 		delete(t.running, namespace)
 	}
+	// Whoever came while it had its part goes first.
+	if at := slices.Index(t.next, namespace); at >= 0 {
+		t.next = append(slices.Delete(t.next, at, at+1), namespace)
+	}
+	at := t.first("")
+	return at >= 0 && t.first(t.next[at]) >= 0
 }

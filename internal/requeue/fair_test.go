@@ -17,11 +17,11 @@ func request(namespace string, i int) reconcile.Request {
 }
 
 // work has workers take from the queue until it is shut down; each request takes as long as took says.
-func work(t *testing.T, workers, share int, took func(reconcile.Request) time.Duration) (
+func work(t *testing.T, workers int, took func(reconcile.Request) time.Duration) (
 	add func(...reconcile.Request), begun func(namespace string) []time.Duration, stop func(),
 ) {
 	t.Helper()
-	queue := newFairQueue("", Options(workers).RateLimiter, share)
+	queue := newFairQueue("", Options(workers).RateLimiter, workers)
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	start, times := time.Now(), map[string][]time.Duration{}
@@ -59,7 +59,7 @@ func work(t *testing.T, workers, share int, took func(reconcile.Request) time.Du
 func TestANamespaceHoldsItsShareOfTheWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
-		add, begun, stop := work(t, 8, 2, func(r reconcile.Request) time.Duration {
+		add, begun, stop := work(t, 8, func(r reconcile.Request) time.Duration {
 			if r.Namespace == "hostile" {
 				return time.Minute
 			}
@@ -84,7 +84,7 @@ func TestANamespaceHoldsItsShareOfTheWorkers(t *testing.T) {
 func TestNamespacesTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
-		add, begun, stop := work(t, 4, 1, func(reconcile.Request) time.Duration { return 10 * time.Second })
+		add, begun, stop := work(t, 4, func(reconcile.Request) time.Duration { return 10 * time.Second })
 		for i := range 50 {
 			for tenant := range 4 { // enough to hold all workers
 				add(request(fmt.Sprint("hostile-", tenant), i))
@@ -99,10 +99,52 @@ func TestNamespacesTakeTurns(t *testing.T) {
 	})
 }
 
+// TestAWorkerIsFreeForOneMore: four namespaces with work that hangs took all workers where each had a quarter.
+func TestAWorkerIsFreeForOneMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		add, begun, stop := work(t, VaultWorkers, func(reconcile.Request) time.Duration { return time.Minute })
+		for tenant := range 10 {
+			for i := range 50 {
+				add(request(fmt.Sprint("hostile-", tenant), i))
+			}
+		}
+		synctest.Wait()
+		add(request("victim", 0))
+		synctest.Wait()
+		g.Expect(begun("victim")).To(Equal([]time.Duration{0}), "though ten hold as many workers as they may")
+		stop()
+	})
+}
+
+// TestNothingWaitsForAWorkerThatIsIdle: where a worker takes what is another's next, idle ones take what is left.
+func TestNothingWaitsForAWorkerThatIsIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		add, begun, stop := work(t, 12, func(r reconcile.Request) time.Duration {
+			if r.Namespace == "brief" {
+				return time.Second
+			}
+			return time.Hour
+		})
+		for i := range 50 {
+			add(request("brief", i), request("long", i), request("longer", i))
+		}
+		synctest.Wait()
+		for _, namespace := range []string{"brief", "long", "longer"} {
+			g.Expect(begun(namespace)).To(HaveLen(2))
+		}
+		time.Sleep(10*time.Second + time.Millisecond)
+		synctest.Wait()
+		g.Expect(begun("brief")).To(HaveLen(22), "two at a time, every second")
+		stop()
+	})
+}
+
 func TestEverythingIsWorkedOffOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
-		add, begun, stop := work(t, 7, 3, func(r reconcile.Request) time.Duration {
+		add, begun, stop := work(t, 7, func(r reconcile.Request) time.Duration {
 			return time.Duration(len(r.Name)+len(r.Namespace)) * time.Second
 		})
 		for tenant := range 100 {

@@ -28,11 +28,12 @@ const (
 	// LookTime bounds a look at an object that waits for Vault: three requests with the usual time-out of 10 s. What it
 	// waited for, such as a login, goes on without it, and the next look finds it done.
 	LookTime = 30 * time.Second
-	// shares is how many namespaces it takes to keep all workers of a controller busy.
+	// shares is how much of a controller's workers one namespace leaves when it is alone: all but one of so many parts.
 	shares = 4
 )
 
-// Options are the options of a controller with so many workers, of which one namespace has a quarter at most.
+// Options are the options of a controller with so many workers, of which one namespace has a quarter at most,
+// and less where others have some.
 func Options(workers int) controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: workers,
@@ -42,7 +43,7 @@ func Options(workers int) controller.Options {
 		NewQueue: func(
 			name string, limiter workqueue.TypedRateLimiter[reconcile.Request],
 		) workqueue.TypedRateLimitingInterface[reconcile.Request] {
-			return newFairQueue(name, limiter, max(1, workers/shares))
+			return newFairQueue(name, limiter, workers)
 		},
 	}
 }

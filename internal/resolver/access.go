@@ -63,11 +63,12 @@ func (a access) admit(ctx context.Context, config *v1alpha1.VaultConfig, namespa
 	if !tenancy.Admits(config, namespace, labels) {
 		return tenancy.NotAdmitted(key, namespace)
 	}
-	if auth.IsWorkload(config) {
-		// A user who may change its url would be sent the tokens of another namespace's pods.
+	if auth.IsWorkload(config) && !auth.IsWorkloadOfAllowedNamespaces(config) {
+		// A user who may change its url would be sent the tokens of another namespace's pods. Admission asks more of who
+		// writes one for all.
 		return fault.Waiting(v1alpha1.ReasonNamespaceNotAllowed, "VaultConfig %s may not be used from namespace %s: "+
 			"with workload: true it serves the pods of its own namespace only", key, namespace).
-			WithRemedy("create one in %s", namespace)
+			WithRemedy("create one in %s, or have its owner set workloadScope: AllowedNamespaces", namespace)
 	}
 	return nil
 }

@@ -91,7 +91,10 @@ func (c *burstCache) Put(read, path string, result readResult, began time.Time) 
 		return
 	}
 	c.remove(read)
-	size := heap.Of(result.secret.Data)
+	size := int64(0)
+	if result.secret != nil {
+		size = heap.Of(result.secret.Data)
+	}
 	if c.size+size > heap.Burst { // it is read again
 		return
 	}

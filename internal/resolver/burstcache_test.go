@@ -134,6 +134,6 @@ func TestAChangeIsNoticedBeforeTheFirstReadHasEnded(t *testing.T) {
 	clk.SetTime(clk.Now().Add(time.Millisecond))
 	c.Invalidate("secret/data/s")
 	c.Record("s", &secrets.Secret{Version: 1}, ab, started)
-	_, fresh, _ := c.Get("s", ab, interval)
+	_, fresh, _ := c.Get("s", ab, interval, false)
 	g.Expect(fresh).To(BeFalse(), "the read may have come too early, so its version does not count")
 }

@@ -39,13 +39,14 @@ func newChangeBroadcaster(instance string, secret []byte) *changeBroadcaster {
 // API has it. An equal path in another Vault is another secret. A Vault with two names has two places for each secret,
 // so that a change at one is found at the other when the refresh interval ends.
 func Place(address, vaultNamespace, path string) string {
-	origin := strings.ToLower(strings.TrimRight(address, "/"))
-	if parsed, err := url.Parse(origin); err == nil {
+	if parsed, err := url.Parse(address); err == nil && parsed.Host != "" {
 		port := map[string]string{"https": ":443", "http": ":80"}[parsed.Scheme]
-		origin = strings.TrimSuffix(origin, port)
+		host := strings.TrimSuffix(strings.ToLower(parsed.Host), port)
+		address = parsed.Scheme + "://" + host + parsed.EscapedPath() // below which a gateway has Vault
 	}
-	// A namespace is a part of the path for whoever asks from a higher one.
-	return origin + "/" + strings.Trim(strings.Trim(vaultNamespace, "/")+"/"+path, "/")
+	// A namespace is a part of the path for whoever asks from a higher one. What is after the address is set apart from
+	// it, for a part of the one could be one of the other.
+	return strings.TrimRight(address, "/") + " " + strings.Trim(strings.Trim(vaultNamespace, "/")+"/"+path, "/")
 }
 
 // keyOf is the change key of the secret at a place.

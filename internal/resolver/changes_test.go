@@ -79,14 +79,32 @@ func TestAChangeInvalidatesTheVersionsOfItsPath(t *testing.T) {
 	clk.SetTime(clk.Now().Add(time.Second))
 	c.Invalidate("secret/data/a")
 	for key, expected := range map[string]bool{"one": false, "two": false, "other": true} {
-		_, fresh, _ := c.Get(key, ab, interval)
+		_, fresh, _ := c.Get(key, ab, interval, false)
 		g.Expect(fresh).To(Equal(expected), key)
 	}
 
 	c.Record("one", &secrets.Secret{Version: 1}, ab, started)
-	_, fresh, _ := c.Get("one", ab, interval)
+	_, fresh, _ := c.Get("one", ab, interval, false)
 	g.Expect(fresh).To(BeFalse(), "a read that began before the change proves nothing")
 	c.Record("one", &secrets.Secret{Version: 2}, ab, clk.Now())
-	_, fresh, _ = c.Get("one", ab, interval)
+	_, fresh, _ = c.Get("one", ab, interval, false)
 	g.Expect(fresh).To(BeTrue())
+}
+
+func TestPlaceOfASecret(t *testing.T) {
+	g := NewWithT(t)
+	place := Place("https://gw.example.com/Vault", "team", "secret/data/db")
+	for _, same := range []string{
+		Place("https://GW.example.com:443/Vault/", "team/", "secret/data/db"),
+		Place("https://gw.example.com/Vault", "", "team/secret/data/db"),
+	} {
+		g.Expect(same).To(Equal(place))
+	}
+	for _, other := range []string{
+		Place("https://gw.example.com/vault", "team", "secret/data/db"),
+		Place("https://gw.example.com", "Vault/team", "secret/data/db"),
+		Place("https://gw.example.com:8443/Vault", "team", "secret/data/db"),
+	} {
+		g.Expect(other).NotTo(Equal(place))
+	}
 }

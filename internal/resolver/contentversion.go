@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"strconv"
 	"strings"
@@ -27,6 +28,9 @@ func sequencedVersion(replica string, sequences []int) contentVersion {
 // issuedVersion is that of a dynamic secret.
 func issuedVersion(name string) contentVersion { return contentVersion("held." + name) }
 
+// absentVersion is that of a secret that is not there, where that is no failure.
+const absentVersion contentVersion = "absent"
+
 // number returns Vault's version; 0 for a secret without versions.
 func (v contentVersion) number() int64 {
 	digits, _, _ := strings.Cut(string(v), ".")
@@ -39,6 +43,10 @@ func (v contentVersion) number() int64 {
 
 // readResult is one read of a secret, shared by all who asked while it was under way.
 type readResult struct {
-	secret  *secrets.Secret
+	secret *secrets.Secret
+	// absence says that there is no such secret.
+	absence error
 	started time.Time
+	// credential of the session's login before, by its fingerprint.
+	credential [sha256.Size]byte
 }

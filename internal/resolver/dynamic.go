@@ -75,9 +75,7 @@ func (p *plan) issue(ctx context.Context, reader *secretReader) []lease.DynamicS
 			first[s.key] = s
 			return false
 		}
-		for key := range s.wanted {
-			twin.want(key)
-		}
+		twin.wantAs(s)
 		return true
 	})
 	// Detached, because a response that nobody waits for any more is a lease that nobody revokes.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -13,6 +14,7 @@ import (
 	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/session"
+	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
 // DefaultRefreshInterval applies to Connections that name none.
@@ -52,14 +54,14 @@ func NewEngine(objects client.Reader, sessions *session.Sessions, clk clock.Pass
 // interval, whatever the number of callers. The error is a *fault.Fault whose sentence begins with the Connection's
 // name.
 func (e *Engine) Check(ctx context.Context, connection *v1alpha1.Connection, revision string) (*Resolved, error) {
-	resolved, err := e.resolve(ctx, connection, revision, nil)
+	resolved, err := e.resolve(transport.OnBehalfOf(ctx, connection.Namespace), connection, revision, nil)
 	return resolved, seenFrom(connection, err)
 }
 
 // Resolve resolves a Connection for a volume. It is Check otherwise. The dynamic secrets that it had Vault issue for
 // the volume are in Issued also if it fails.
 func (e *Engine) Resolve(ctx context.Context, connection *v1alpha1.Connection, volume Volume) (*Resolved, error) {
-	resolved, err := e.resolve(ctx, connection, volume.Revision, &volume)
+	resolved, err := e.resolve(transport.OnBehalfOf(ctx, connection.Namespace), connection, volume.Revision, &volume)
 	return resolved, seenFrom(connection, err)
 }
 
@@ -67,7 +69,7 @@ func (e *Engine) Resolve(ctx context.Context, connection *v1alpha1.Connection, v
 // The result holds secrets and is the caller's to forget. The error is a *fault.Fault whose sentence begins with the
 // Connection's name.
 func (e *Engine) Values(ctx context.Context, connection *v1alpha1.Connection) (map[string]any, error) {
-	values, err := e.values(ctx, connection)
+	values, err := e.values(transport.OnBehalfOf(ctx, connection.Namespace), connection)
 	return values, seenFrom(connection, err)
 }
 
@@ -76,7 +78,7 @@ func (e *Engine) Values(ctx context.Context, connection *v1alpha1.Connection) (m
 func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expression.Value) (map[string]any, error) {
 	m := &memory{gates: e.gates, namespace: namespace}
 	defer m.release()
-	return e.evaluate(ctx, m, nil, value)
+	return e.evaluate(transport.OnBehalfOf(ctx, namespace), m, nil, value)
 }
 
 // Begin says that a volume is being served, until done is called: volumes that are served at the same time share reads.
@@ -94,6 +96,10 @@ func (e *Engine) Changed(place string) {
 	e.reader.forget(place)
 	e.changes.Announce(place) // afterwards, or a quick node would find the version of before
 }
+
+// ForgetConfig drops the values that are remembered for an outage of Vault, read through a VaultConfig that was edited
+// or is gone: nobody gets them any more.
+func (e *Engine) ForgetConfig(uid types.UID) { e.reader.outages.ForgetConfig(uid) }
 
 // WaitForChanges waits for secrets that Sallyport has changed after the cursor, until ctx ends or stop is closed, and
 // returns their change keys and the cursor of the newest.
@@ -137,8 +143,11 @@ func (e *Engine) resolve(
 	if err != nil {
 		return &Resolved{}, err
 	}
-	p.memory = m
+	p.memory, m.parses = m, p.leadsIn
 	p.base, p.forVolume, p.keysOnly = revisionBase(connection, volume.overrides()), volume != nil, volume == nil
+	if err := p.forPod(ctx, volume.pod()); err != nil {
+		return &Resolved{}, err
+	}
 	p.findConfigs(ctx, e.access)
 	if volume == nil {
 		p.deferWorkloads()
@@ -147,6 +156,7 @@ func (e *Engine) resolve(
 	interval := RefreshInterval(connection)
 	if revision != "" {
 		e.reader.poll(ctx, p, interval)
+		e.reader.heed(p, volume.workload())
 		if volume != nil {
 			p.keyDynamic()
 		}
@@ -160,21 +170,43 @@ func (e *Engine) resolve(
 		return e.checked(ctx, doc, p, interval)
 	}
 	e.reader.readAll(ctx, p)
+	e.reader.heed(p, volume.workload())
+	if revision == "" { // a volume that has files keeps them
+		e.reader.recall(ctx, p, e.sessions, e.access, volume.workload())
+	}
+	if doc.spreads {
+		if err := doc.spreadRead(p.keysOf); err != nil {
+			return &Resolved{}, err
+		}
+	}
 	return e.files(ctx, doc, p, interval, volume.files())
 }
 
 // checked is what Check can say of a Connection, whose files only a pod gets.
 func (e *Engine) checked(ctx context.Context, doc *document, p *plan, interval time.Duration) (*Resolved, error) {
-	if err := p.memory.making(ctx, func() error { return doc.checkFiles(ctx) }); err != nil {
-		return &Resolved{}, err
+	check := func() error { return p.memory.making(ctx, func() error { return doc.checkFiles(ctx) }) }
+	if !doc.spreads {
+		if err := check(); err != nil {
+			return &Resolved{}, err
+		}
 	}
 	e.reader.readAll(ctx, p)
+	e.reader.heed(p, nil)
 	p.checkIssuable(ctx)
+	if doc.spreads {
+		if err := doc.spreadRead(p.keysOf); err != nil {
+			return &Resolved{}, err
+		}
+		if err := check(); err != nil {
+			return &Resolved{}, err
+		}
+	}
 	if err := doc.checkReferences(p.lookup); err != nil {
 		return &Resolved{}, err
 	}
 	resolved := &Resolved{
 		Secrets: p.observed(), RefreshAfter: e.refreshAfter(p, interval), Deferred: p.deferred(), Dynamic: p.dynamicPaths(),
+		Absent: p.absent(),
 	}
 	resolved.Revision, _ = p.revision()
 	return resolved, nil
@@ -184,13 +216,14 @@ func (e *Engine) checked(ctx context.Context, doc *document, p *plan, interval t
 func (e *Engine) files(
 	ctx context.Context, doc *document, p *plan, interval time.Duration, held map[string]string,
 ) (*Resolved, error) {
-	resolved := &Resolved{namespace: p.namespace, base: p.base}
+	resolved := &Resolved{namespace: p.namespace, base: p.base, FromMemory: p.served}
 	var kept map[string]bool
 	isDynamic := len(p.dynamic()) > 0
 	if isDynamic {
 		p.keyDynamic()
 		// Without dynamic secrets: none is issued where something else is wrong.
-		origins, err := doc.dynamicFiles(ctx, p)
+		var origins map[string]dynamicFile
+		err := p.memory.making(ctx, func() (err error) { origins, err = doc.dynamicFiles(ctx, p); return err })
 		if err != nil {
 			return resolved, err
 		}
@@ -273,12 +306,14 @@ func (e *Engine) evaluate(
 	if err != nil {
 		return nil, err
 	}
-	p.memory = m
+	p.memory, m.parses = m, p.leadsIn
 	p.findConfigs(ctx, e.access)
 	p.open(ctx, e.sessions, e.access, nil)
 	e.reader.readAll(ctx, p)
 	p.refuseDynamic()
-	return value.Evaluate(ctx, p.lookup)
+	var values map[string]any
+	err = m.making(ctx, func() (err error) { values, err = value.Evaluate(ctx, p.lookup); return err })
+	return values, err
 }
 
 // mustBeWhole keeps a Connection from being resolved that came from a cache and lacks its value: a pod would be given

@@ -1,23 +1,29 @@
 package resolver
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/heap"
 	"sallyport.dev/sallyport/internal/vault/secrets"
+	"sallyport.dev/sallyport/test/builder"
 )
 
 func TestOnlyWhatReferencesNameIsKeptOfASecret(t *testing.T) {
 	g := NewWithT(t)
 	whole := &secrets.Secret{Path: "secret/data/db", Version: 3, Data: map[string]any{"user": "scott", "large": "x"}}
 	s := &source{}
-	s.want("user")
-	s.want("absent")
+	s.want(expression.Reference{Key: "user"})
+	s.want(expression.Reference{Key: "absent"})
 	s.keep(whole, true)
 	g.Expect(s.secret.Data).To(Equal(map[string]any{"user": "scott"}))
 	g.Expect(s.secret.Version).To(BeEquivalentTo(3))
@@ -38,4 +44,31 @@ func TestWhatRequestsKeepIsBounded(t *testing.T) {
 	g.Expect(request("other").reserve("secret/data/a", values(7))).To(Succeed())
 	first.release()
 	g.Expect(second.reserve("secret/data/a", values(7))).To(Succeed())
+}
+
+func TestARequestReckonsWithEachAttachedSecret(t *testing.T) {
+	g := NewWithT(t)
+	gates := newGates()
+	var attached []v1alpha1.VaultSecret
+	for i := range maxParallel {
+		attached = append(attached, builder.VaultSecret("", fmt.Sprint("a/", i)))
+	}
+	memory, err := gates.begin(t.Context(), builder.Connection("shop", "db", map[string]any{"a": "vault.secret(k)"}, builder.WithSecrets(attached...)))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(gates.work.Inside("shop")).To(BeNumerically(">=", requestPrice+readPrice*maxParallel))
+	memory.release()
+}
+
+func TestFilesThatFindNoRoomToBeMadeSaySo(t *testing.T) {
+	g := NewWithT(t)
+	e := newTestEngine()
+	_, entered := e.gates.making.TryEnter("shop", heap.MakingShare)
+	g.Expect(entered).To(BeTrue())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err := e.Resolve(ctx, literal("shop", `"text"`), Volume{})
+	g.Expect(fault.Is(err, v1alpha1.ReasonRateLimited)).To(BeTrue(), "%v", err)
+	g.Expect(fault.From(err).Message()).To(And(ContainSubstring("namespace shop"), ContainSubstring("this passes")))
+	_, err = e.Resolve(t.Context(), literal("other", `"text"`), Volume{})
+	g.Expect(err).NotTo(HaveOccurred())
 }

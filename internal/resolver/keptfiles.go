@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -42,8 +43,9 @@ func (d *document) dynamicFiles(ctx context.Context, p *plan) (map[string]dynami
 	for _, origin := range d.layout.Origins(d.value.Keys()) {
 		var references []expression.Placed
 		var parts [][]byte
-		if origin.Text {
-			references, parts = d.texts.ReferencesOf(origin.Path), [][]byte{sumOf(texts[origin.Path])}
+		for _, place := range origin.Texts {
+			references = append(references, d.texts.ReferencesOf(place)...)
+			parts = append(parts, sumOf(texts[place]))
 		}
 		for _, key := range origin.Keys {
 			references = append(references, d.value.ReferencesOf(key)...)
@@ -54,7 +56,7 @@ func (d *document) dynamicFiles(ctx context.Context, p *plan) (map[string]dynami
 			digest:  base64.RawURLEncoding.EncodeToString(sum[:digestLength]),
 			sources: p.dynamicOf(references),
 			searches: slices.ContainsFunc(references, func(placed expression.Placed) bool {
-				return placed.Reference.Config == "" && placed.Reference.Secret == ""
+				return placed.Reference.Bare()
 			}),
 		}
 	}
@@ -89,48 +91,64 @@ func (d *document) digests(ctx context.Context, p *plan) (map[string]string, err
 // outline resolves a reference for a digest: in place of a dynamic secret stands its name, and of what differs at each
 // read, which alone is no change, that it does.
 func (p *plan) outline(ref expression.Reference) (any, error) {
-	var s *source
-	switch {
-	case ref.Config != "":
-		s = p.direct[ref.Config+"\x00"+ref.Path]
-	case ref.Secret != "":
-		s = p.named[ref.Secret]
-	default:
-		found, err := p.findShared(ref.Key)
-		if err != nil {
-			return nil, err
-		}
-		if len(found) == 0 && slices.ContainsFunc(p.attached, (*source).isIssued) {
-			names := []string{"dynamic", ref.Key}
-			for _, attached := range p.attached {
-				if attached.isIssued() {
-					names = append(names, string(attached.version))
-				}
-			}
-			return strings.Join(names, " "), nil
-		}
-		if len(found) != 1 {
-			return p.lookup(ref) // which says what is wrong
-		}
-		s = found[0]
+	if !ref.Bare() {
+		return p.outlineOf(p.sourceOf(ref), ref)
 	}
+	found, err := p.findShared(ref)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(found) == 0 && slices.ContainsFunc(p.attached, (*source).isIssued):
+		names := []string{"dynamic", outlined(ref)}
+		for _, attached := range p.attached {
+			if attached.isIssued() {
+				names = append(names, string(attached.version))
+			}
+		}
+		return expression.Opaque(strings.Join(names, " ")), nil
+	case len(found) != 1:
+		return p.lookup(ref) // which says what is wrong
+	}
+	return p.outlineOf(found[0], ref)
+}
+
+// outlineOf is the outline of a reference to a secret.
+func (p *plan) outlineOf(s *source, ref expression.Reference) (any, error) {
 	switch {
 	case s.err != nil:
 		return nil, s.err
 	case s.isIssued():
-		return "dynamic " + ref.Key + " " + string(s.version), nil
-	case s.secret != nil && slices.Contains(s.secret.Fleeting, ref.Key):
-		return "fleeting " + ref.Key, nil
+		return expression.Opaque("dynamic " + outlined(ref) + " " + string(s.version)), nil
+	case s.secret == nil:
+	case ref.Whole:
+		lasting := maps.Clone(s.secret.Data)
+		for _, key := range s.secret.Fleeting {
+			if _, found := lasting[key]; found {
+				lasting[key] = "fleeting"
+			}
+		}
+		return lasting, nil
+	case slices.Contains(s.secret.Fleeting, ref.Key):
+		return expression.Opaque("fleeting " + outlined(ref)), nil
 	}
-	return s.value(ref.Key)
+	return s.value(ref)
+}
+
+// outlined is how a reference stands for a value that is not known. Encrypted lease states remember digests of it, so
+// its form stays.
+func outlined(ref expression.Reference) string {
+	if ref.Whole || len(ref.Fields) > 0 || ref.Default != "" {
+		return ref.String()
+	}
+	return ref.Key
 }
 
 // isIssued: it is made for the volume.
 func (s *source) isIssued() bool { return s.dynamic && s.err == nil && !s.deferred }
 
 // findShared returns the attached secrets that are known to have a key, other than dynamic ones.
-func (p *plan) findShared(key string) ([]*source, error) {
-	found, err := p.find(key)
+func (p *plan) findShared(ref expression.Reference) ([]*source, error) {
+	found, err := p.find(ref)
 	return slices.DeleteFunc(found, (*source).isIssued), err
 }
 
@@ -145,16 +163,11 @@ func (p *plan) dynamicOf(references []expression.Placed) []*source {
 	}
 	for _, placed := range references {
 		ref := placed.Reference
-		switch {
-		case ref.Config != "":
-			add(p.direct[ref.Config+"\x00"+ref.Path])
-		case ref.Secret != "":
-			add(p.named[ref.Secret])
-		default:
-			if found, _ := p.findShared(ref.Key); len(found) == 0 {
-				for _, s := range p.attached {
-					add(s)
-				}
+		if !ref.Bare() {
+			add(p.sourceOf(ref))
+		} else if found, _ := p.findShared(ref); len(found) == 0 {
+			for _, s := range p.attached {
+				add(s)
 			}
 		}
 	}

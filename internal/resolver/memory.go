@@ -3,10 +3,12 @@ package resolver
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 	"sync"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/heap"
 	"sallyport.dev/sallyport/internal/shares"
@@ -29,6 +31,8 @@ const (
 	keyPrice = 100
 	// makingPrice is for files while they are made: what a volume holds, and the buffer that grows to it.
 	makingPrice = 2 << 20
+	// parsingPrice is besides for JSON in texts that fields of references lead into, as it is parsed.
+	parsingPrice = expression.MaxParsedJSON
 )
 
 // gates are those that the requests of an engine pass.
@@ -49,7 +53,8 @@ func newGates() gates {
 // begin waits until there is room for a request that parses a Connection, or says why there never will be. The caller
 // releases what it is given.
 func (g gates) begin(ctx context.Context, connection *v1alpha1.Connection) (*memory, error) {
-	size, reads := int64(0), 0
+	// One reference may need each secret that is attached.
+	size, reads := int64(0), len(connection.Spec.VaultSecrets)
 	for key, value := range connection.Spec.Value {
 		size += int64(len(key)) + keyPrice + heap.OfJSON(value.Raw, maxParsed)
 		reads += bytes.Count(value.Raw, []byte("vault."))
@@ -59,8 +64,16 @@ func (g gates) begin(ctx context.Context, connection *v1alpha1.Connection) (*mem
 		}
 	}
 	for i := range connection.Spec.Files {
-		size += int64(len(connection.Spec.Files[i].Value) + len(connection.Spec.Files[i].Template))
-		reads += strings.Count(connection.Spec.Files[i].Value, "vault.")
+		file := &connection.Spec.Files[i]
+		texts := []string{file.Value}
+		if file.Keystore != nil {
+			texts = append(slices.Clone(file.Keystore.Certificates), file.Keystore.PrivateKey, file.Keystore.Password)
+		}
+		size += int64(len(file.Template))
+		for _, text := range texts {
+			size += int64(len(text))
+			reads += strings.Count(text, "vault.")
+		}
 	}
 	weight := requestPrice + parsedTimes*size + readPrice*int64(min(reads, maxParallel))
 	leave, err := g.work.Enter(ctx, connection.Namespace, weight)
@@ -76,6 +89,8 @@ func (g gates) begin(ctx context.Context, connection *v1alpha1.Connection) (*mem
 type memory struct {
 	gates     gates
 	namespace string
+	// parses: some reference leads into a value, which may be JSON in text.
+	parses bool
 
 	mu     sync.Mutex
 	kept   int64
@@ -104,9 +119,15 @@ func (m *memory) reserve(path string, values map[string]any) error {
 
 // making waits for its turn to make files. Nobody waits for a Vault meanwhile, so that it comes soon.
 func (m *memory) making(ctx context.Context, do func() error) error {
-	leave, err := m.gates.making.Enter(ctx, m.namespace, makingPrice)
+	price := int64(makingPrice)
+	if m.parses {
+		price += parsingPrice
+	}
+	leave, err := m.gates.making.Enter(ctx, m.namespace, price)
 	if err != nil {
-		return err
+		return fault.Transient(v1alpha1.ReasonRateLimited,
+			"the files that are made for namespace %s, or for all, take all the memory that they may", m.namespace).
+			WithRemedy("this passes; smaller Connections or fewer pods at a time avoid it")
 	}
 	defer leave()
 	return do()

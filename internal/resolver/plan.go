@@ -26,10 +26,12 @@ type plan struct {
 	forVolume bool   // may share what other volumes were given a moment ago
 	memory    *memory
 	keysOnly  bool // no value is wanted, only whether the keys are there
+	leadsIn   bool // fields of a reference lead into a value
 	sources   []*source
 	attached  []*source          // those that bare references search
 	named     map[string]*source // attached secrets by name
 	direct    map[string]*source // config:path references, by config and path
+	served    FromMemory         // what was recalled, for Vault could not be reached
 }
 
 // newPlan finds out which secrets the references need; nothing is read yet. Attached secrets that no reference can mean
@@ -42,25 +44,31 @@ func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []exp
 		if all[i], err = newSource(namespace, &attached[i]); err != nil {
 			return nil, err
 		}
-		if attached[i].Name != "" {
-			p.named[attached[i].Name] = all[i]
+		if attached[i].Name != "" || isSpread(attached[i]) {
+			p.named[spreadName(attached, i)] = all[i]
 		}
 	}
 	needed := map[*source]bool{}
+	for i := range attached {
+		if spreadsAll(attached[i]) {
+			needed[all[i]], all[i].whole = true, true
+		}
+	}
 	for _, placed := range references {
 		ref := placed.Reference
+		p.leadsIn = p.leadsIn || len(ref.Fields) > 0
 		switch {
 		case ref.Config != "":
 			p.addDirect(ref)
-			p.direct[ref.Config+"\x00"+ref.Path].want(ref.Key)
+			p.direct[ref.Config+"\x00"+ref.Path].want(ref)
 		case ref.Secret != "":
 			if p.named[ref.Secret] == nil {
 				return nil, placed.In(fault.Terminal(v1alpha1.ReasonInvalidExpression,
 					"%s names the secret %q, which is not among vaultSecrets (%s)", ref, ref.Secret, names(p.named)).
-					WithRemedy("a key with a dot in it stands in quotes: %s", expression.Reference{Key: ref.Secret + "." + ref.Key}))
+					WithRemedy("%s", unnamed(ref)))
 			}
 			needed[p.named[ref.Secret]] = true
-			p.named[ref.Secret].want(ref.Key)
+			p.named[ref.Secret].want(ref)
 		case len(all) == 0:
 			return nil, placed.In(fault.Terminal(v1alpha1.ReasonInvalidExpression,
 				"%s needs an attached secret, and there is none", ref).
@@ -69,7 +77,7 @@ func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []exp
 			p.attached = all
 			for _, s := range all {
 				needed[s] = true
-				s.want(ref.Key)
+				s.want(ref)
 			}
 		}
 	}
@@ -81,7 +89,8 @@ func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []exp
 	named := 0
 	for _, s := range p.sources {
 		s.configRef.Namespace = ConfigKey(namespace, s.configRef).Namespace
-		named += len(s.configRef.Namespace) + len(s.configRef.Name) + len(s.location.EnginePath) + len(s.location.SecretPath)
+		named += len(s.configRef.Namespace) + len(s.configRef.Name) + len(s.vaultNamespace) +
+			len(s.location.EnginePath) + len(s.location.SecretPath)
 	}
 	if named > maxNamed {
 		return nil, fault.Terminal(v1alpha1.ReasonTooLarge, "the paths of its %d secrets, with their VaultConfigs, take %d bytes, more than %d",
@@ -138,6 +147,18 @@ func (p *plan) deferred() []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// absent are the paths, in order, of secrets that are not there and need not be.
+func (p *plan) absent() []string {
+	var paths []string
+	for _, s := range p.sources {
+		if s.missing != nil {
+			paths = append(paths, s.path)
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
 }
 
 // sharedPlaces are the places of what is read once for all volumes.
@@ -214,6 +235,14 @@ func revisionBase(connection *v1alpha1.Connection, overrides map[string]string) 
 		fmt.Fprintf(&b, " %q=%q", key, overrides[key])
 	}
 	return b.String()
+}
+
+// unnamed is the remedy for a reference to a secret that is not attached.
+func unnamed(ref expression.Reference) string {
+	if ref.Whole || len(ref.Fields) > 0 {
+		return "give the secret that is meant this name; a key or a path with a dot in it stands in quotes"
+	}
+	return "a key with a dot in it stands in quotes: " + expression.Reference{Key: ref.Secret + "." + ref.Key}.String()
 }
 
 func names(named map[string]*source) string {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/lease"
 	"sallyport.dev/sallyport/internal/projection"
 	"sallyport.dev/sallyport/internal/vault/auth"
@@ -13,6 +14,8 @@ import (
 type Volume struct {
 	// Workload is the pod, as which some VaultConfigs log in.
 	Workload *auth.Workload
+	// Pod that mounts the volume.
+	Pod Pod
 	// Overrides of the pod.
 	Overrides map[string]string
 	// Revision of the files that the volume holds; empty if it holds none.
@@ -21,6 +24,13 @@ type Volume struct {
 	LeaseNames map[string]string
 	// Files that hold dynamic secrets and may be kept, by path, with the digest that Resolved.Digests had of each.
 	Files map[string]string
+}
+
+// Pod is what parameters of dynamic secrets may name of the pod that mounts a volume, as the API server has it.
+type Pod struct {
+	Namespace, Name, ServiceAccount string
+	// Labels returns them as they are. It may ask the API server.
+	Labels func() (map[string]string, error)
 }
 
 // A nil volume is one that has nothing: Check resolves without a pod.
@@ -37,6 +47,13 @@ func (v *Volume) workload() *auth.Workload {
 		return nil
 	}
 	return v.Workload
+}
+
+func (v *Volume) pod() *Pod {
+	if v == nil {
+		return nil
+	}
+	return &v.Pod
 }
 
 func (v *Volume) leaseNames() map[string]string {
@@ -73,6 +90,9 @@ type Resolved struct {
 	Deferred []string
 	// Dynamic are the paths, in order, of dynamic secrets. Without a volume none was issued, and there are no Files.
 	Dynamic []string
+	// Absent are the paths, in order, of secrets that are not there, where the files can be made without; for a Check
+	// only.
+	Absent []string
 	// Issued are the dynamic secrets that Vault issued for the volume. They are the caller's to revoke if they do not
 	// reach it.
 	Issued []lease.DynamicSecret
@@ -83,6 +103,23 @@ type Resolved struct {
 	// ChangeKeys of the secrets, also if Unchanged; only for a volume.
 	ChangeKeys []string
 
+	// FromMemory tells of secrets that were not read now, for Vault could not be reached; the zero value if all were.
+	FromMemory FromMemory
+
 	// namespace of the Connection, and base of the revision: the Connection as it is, with the volume's overrides.
 	namespace, base string
+}
+
+// FromMemory tells of secrets that a volume got although Vault could not be reached.
+type FromMemory struct {
+	// Read is when the oldest of them was read.
+	Read time.Time
+	// Fault says why none was read now; nil if all were.
+	Fault *fault.Fault
+}
+
+func (m *FromMemory) add(read time.Time, why *fault.Fault) {
+	if m.Fault == nil || read.Before(m.Read) {
+		m.Read, m.Fault = read, why
+	}
 }

@@ -59,9 +59,11 @@ type versionEntry struct {
 	fields  map[string]versionedField
 	// changesAt is when the secret will be another one, as it said itself; zero if it did not.
 	changesAt time.Time
-	failure   error
-	failedAt  time.Time
-	usedAt    time.Time
+	// absence says that the last read found no such secret; version is absentVersion then.
+	absence  error
+	failure  error
+	failedAt time.Time
+	usedAt   time.Time
 }
 
 // versionedField is what is remembered of a field that some reference names, whether the secret has it or not.
@@ -69,6 +71,9 @@ type versionedField struct {
 	digest   [sha256.Size]byte
 	sequence int
 }
+
+// allFields stands for all fields of a secret together. No reference names a field without a name.
+const allFields = ""
 
 // maxFields bounds the fields that are remembered of a secret. Beyond it those are forgotten that this caller does not
 // want, and read once more.
@@ -84,9 +89,10 @@ func newVersionCache(clk clock.PassiveClock) *versionCache {
 }
 
 // Get returns what is known of a secret of which these fields are wanted, and whether that is recent enough for a
-// caller with this interval.
+// caller with this interval. That there is no such secret is a failure, which only who can do without it need not have
+// found out again.
 func (c *versionCache) Get(
-	key string, wanted []string, interval time.Duration,
+	key string, wanted []string, interval time.Duration, toleratesAbsence bool,
 ) (version contentVersion, fresh bool, failure error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,10 +109,10 @@ func (c *versionCache) Get(
 	if version == "" {
 		version = c.fieldVersion(entry, wanted)
 	}
-	if version == "" || !now.Before(entry.dueAt(interval).Add(-earlySlack)) {
+	if version == "" || !now.Before(entry.dueAt(interval).Add(-earlySlack)) || entry.absence != nil && !toleratesAbsence {
 		return "", false, nil
 	}
-	return version, true, nil
+	return version, true, entry.absence
 }
 
 // dueAt is when the next read is due for a caller with this interval.
@@ -158,7 +164,7 @@ func (c *versionCache) Record(key string, secret *secrets.Secret, wanted []strin
 		version = c.recordFields(entry, secret, wanted, newest, another)
 	}
 	if newest {
-		entry.readAt, entry.version, entry.changesAt, entry.failure = started, "", time.Time{}, nil
+		entry.readAt, entry.version, entry.changesAt, entry.failure, entry.absence = started, "", time.Time{}, nil, nil
 		if secret.Version != 0 {
 			entry.version, entry.fields = version, nil
 		}
@@ -194,6 +200,9 @@ func (c *versionCache) recordFields(
 func (c *versionCache) recordField(entry *versionEntry, secret *secrets.Secret, name string, keep bool) int {
 	value, found := secret.Data[name]
 	digest := c.digest(found, value)
+	if name == allFields {
+		digest = c.digest(true, secret.Data)
+	}
 	if field, known := entry.fields[name]; known && field.digest == digest {
 		return field.sequence
 	}
@@ -213,6 +222,18 @@ func (c *versionCache) RecordFailure(key string, err error) {
 	c.keep(key, entry)
 }
 
+// RecordAbsence remembers that a read that was started at the given time found no such secret.
+func (c *versionCache) RecordAbsence(key string, absence error, started time.Time) {
+	c.RecordFailure(key, absence)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if entry := c.entry(key); !started.Before(entry.readAt) {
+		entry.readAt, entry.version, entry.absence = started, absentVersion, absence
+		entry.fields, entry.changesAt = nil, time.Time{}
+		c.keep(key, entry)
+	}
+}
+
 // Invalidate makes the next caller read the secrets at a path, through whatever VaultConfig. A read that is under way
 // may have come too early, so its version does not count, and nobody joins it any more.
 func (c *versionCache) Invalidate(path string) {
@@ -222,6 +243,7 @@ func (c *versionCache) Invalidate(path string) {
 		if entry.path == path {
 			c.sequence++
 			entry.readAt, entry.version, entry.fields, entry.change = c.clock.Now(), "", nil, c.sequence
+			entry.absence, entry.failure = nil, nil
 		}
 	})
 }

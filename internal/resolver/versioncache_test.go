@@ -27,22 +27,22 @@ func newTestVersionCache() (*versionCache, *testingclock.FakePassiveClock) {
 func TestOneReadServesAnInterval(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
-	_, fresh, _ := c.Get("s", ab, interval)
+	_, fresh, _ := c.Get("s", ab, interval, false)
 	g.Expect(fresh).To(BeFalse(), "a secret that was never read is not known")
 
 	three := c.Record("s", &secrets.Secret{Version: 3}, ab, clk.Now())
-	version, fresh, _ := c.Get("s", ab, interval)
+	version, fresh, _ := c.Get("s", ab, interval, false)
 	g.Expect(fresh).To(BeTrue())
 	g.Expect(version).To(Equal(three))
 	g.Expect(c.NextRead("s", interval)).To(Equal(interval))
 
 	clk.SetTime(clk.Now().Add(6 * time.Second))
 	g.Expect(c.NextRead("s", interval)).To(Equal(4*time.Second), "all volumes are told the same moment, whenever they ask")
-	_, fresh, _ = c.Get("s", ab, 5*time.Second)
+	_, fresh, _ = c.Get("s", ab, 5*time.Second, false)
 	g.Expect(fresh).To(BeFalse(), "a volume with a shorter interval reads sooner")
 
 	clk.SetTime(clk.Now().Add(4 * time.Second))
-	_, fresh, _ = c.Get("s", ab, interval)
+	_, fresh, _ = c.Get("s", ab, interval, false)
 	g.Expect(fresh).To(BeFalse(), "the interval has ended")
 }
 
@@ -68,19 +68,19 @@ func TestOnlyTheFieldsThatReferencesNameCount(t *testing.T) {
 	}
 	first, counting := read("90", ab...), read("89", "ttl")
 	g.Expect(read("88", ab...)).To(Equal(first), "what counts down beside them is nothing to them")
-	version, fresh, _ := c.Get("s", ab, interval)
+	version, fresh, _ := c.Get("s", ab, interval, false)
 	g.Expect(fresh).To(BeTrue())
 	g.Expect(version).To(Equal(first))
-	version, fresh, _ = c.Get("s", []string{"ttl"}, interval)
+	version, fresh, _ = c.Get("s", []string{"ttl"}, interval, false)
 	g.Expect(fresh).To(BeTrue(), "one read serves whoever wants something else, too")
 	g.Expect(version).NotTo(Equal(counting))
-	_, fresh, _ = c.Get("s", []string{"other"}, interval)
+	_, fresh, _ = c.Get("s", []string{"other"}, interval, false)
 	g.Expect(fresh).To(BeFalse(), "nobody looked at it")
 
 	late := &secrets.Secret{Data: map[string]any{"a": "0"}}
 	older := c.Record("s", late, ab, clk.Now().Add(-time.Second))
 	g.Expect(older).NotTo(Equal(first), "who got another content from an older read must not take it for the newest")
-	version, _, _ = c.Get("s", ab, interval)
+	version, _, _ = c.Get("s", ab, interval, false)
 	g.Expect(version).To(Equal(first))
 }
 
@@ -92,10 +92,10 @@ func TestASecretIsReadAgainWhenVaultChangesIt(t *testing.T) {
 	g.Expect(c.NextRead("s", time.Hour)).To(Equal(21 * time.Second))
 	g.Expect(c.NextRead("s", interval)).To(Equal(interval))
 	clk.SetTime(begin.Add(20 * time.Second))
-	_, fresh, _ := c.Get("s", ab, time.Hour)
+	_, fresh, _ := c.Get("s", ab, time.Hour, false)
 	g.Expect(fresh).To(BeTrue())
 	clk.SetTime(begin.Add(21 * time.Second))
-	_, fresh, _ = c.Get("s", ab, time.Hour)
+	_, fresh, _ = c.Get("s", ab, time.Hour, false)
 	g.Expect(fresh).To(BeFalse())
 	c.Record("s", &secrets.Secret{ChangesIn: 1}, ab, clk.Now())
 	g.Expect(c.NextRead("s", time.Hour)).To(Equal(changePause), "Vault may be late")
@@ -117,12 +117,12 @@ func TestAFailureIsSharedForAMomentOnly(t *testing.T) {
 	one := c.Record("s", &secrets.Secret{Version: 1}, ab, clk.Now())
 	down := errors.New("down")
 	c.RecordFailure("s", down)
-	_, fresh, failure := c.Get("s", ab, interval)
+	_, fresh, failure := c.Get("s", ab, interval, false)
 	g.Expect(fresh).To(BeTrue())
 	g.Expect(failure).To(Equal(down))
 
 	clk.SetTime(clk.Now().Add(failureTTL))
-	version, _, failure := c.Get("s", ab, interval)
+	version, _, failure := c.Get("s", ab, interval, false)
 	g.Expect(failure).NotTo(HaveOccurred())
 	g.Expect(version).To(Equal(one), "what was read before the failure is still this interval's")
 }
@@ -132,7 +132,7 @@ func TestAReadThatOverlapsALaterOneDoesNotTurnTheClockBack(t *testing.T) {
 	c, clk := newTestVersionCache()
 	two := c.Record("s", &secrets.Secret{Version: 2}, ab, clk.Now())
 	c.Record("s", &secrets.Secret{Version: 1}, ab, clk.Now().Add(-time.Second))
-	version, _, _ := c.Get("s", ab, interval)
+	version, _, _ := c.Get("s", ab, interval, false)
 	g.Expect(version).To(Equal(two))
 }
 
@@ -173,7 +173,7 @@ func TestANamespaceTakesItsShareOfTheMemoryOfSecrets(t *testing.T) {
 		remember("greedy", fmt.Sprint("g", i))
 	}
 	g.Expect(c.entries.Len()).To(BeNumerically("<", 2500), "as many as fit into a share")
-	_, fresh, _ := c.Get("v", ab, interval)
+	_, fresh, _ := c.Get("v", ab, interval, false)
 	g.Expect(fresh).To(BeTrue())
 	g.Expect(c.BeginRead("greedy", "g0", "g0")).NotTo(Equal(first),
 		"what had to give way may have changed, so that nobody joins a read that began before")

@@ -103,7 +103,7 @@ func TestEachAlertHasARunbook(t *testing.T) {
 	var wanted []string
 	for _, rule := range readRules(g).Groups[0].Rules {
 		wanted = append(wanted, rule.Alert+".md")
-		g.Expect(rule.Annotations).To(HaveKeyWithValue("runbook_url", "https://sallyport.dev/docs/runbooks/"+rule.Alert+".md"))
+		g.Expect(rule.Annotations).To(HaveKeyWithValue("runbook_url", "https://sallyport.dev/docs/runbooks/"+rule.Alert+".html"), "as the site has it")
 		g.Expect(rule.Annotations).To(And(HaveKey("summary"), HaveKey("description")), rule.Alert)
 		g.Expect(rule.Labels).To(HaveKeyWithValue("severity", BeElementOf("critical", "warning")), rule.Alert)
 		g.Expect(rule.For).NotTo(BeEmpty(), "what passes by itself wakes nobody: %s", rule.Alert)

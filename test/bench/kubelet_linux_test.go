@@ -34,7 +34,7 @@ func ownMounts(t *testing.T) bool {
 	if os.Getenv(inNamespace) != "" {
 		return true
 	}
-	inner := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.timeout=30m")
+	inner := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.timeout=50m")
 	inner.Env = append(os.Environ(), inNamespace+"=1")
 	inner.Stdout, inner.Stderr = os.Stdout, os.Stderr
 	inner.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS} // every mount of the new one is private

@@ -3,6 +3,7 @@ package chart
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,6 +79,23 @@ func (c *cluster) makeNamespace(ctx context.Context, name string, labels map[str
 	Expect(err).NotTo(HaveOccurred())
 }
 
+// expectPodAllowed has the API server judge the pod that a workload makes, without making it: nothing else runs here
+// that would make it.
+func (c *cluster) expectPodAllowed(ctx context.Context, namespace, kind, name string) {
+	GinkgoHelper()
+	var workload struct {
+		Spec struct {
+			Template corev1.PodTemplateSpec `json:"template"`
+		} `json:"spec"`
+	}
+	found := c.kubectl(ctx, "get", kind, name, "--namespace", namespace, "--output=json")
+	Expect(json.Unmarshal([]byte(found), &workload)).To(Succeed())
+	template := workload.Spec.Template
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: template.Labels}, Spec: template.Spec}
+	_, err := c.clients.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	Expect(err).NotTo(HaveOccurred())
+}
+
 func (c *cluster) driver(ctx context.Context) *storagev1.CSIDriver {
 	GinkgoHelper()
 	driver, err := c.clients.StorageV1().CSIDrivers().Get(ctx, "csi.sallyport.dev", metav1.GetOptions{})
@@ -125,10 +143,22 @@ var _ = Describe("a cluster", Ordered, func() {
 			append(install, "--set=rbac.secretAccess=namespaces", "--set=rbac.namespaces={shop}")...)
 	})
 
-	It("whose namespace is restricted is told the label", func(ctx SpecContext) {
+	It("whose namespace is restricted is told what to do", func(ctx SpecContext) {
 		c.makeNamespace(ctx, "restricted", map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
-		c.refuses(ctx, "kubectl label namespace restricted pod-security.kubernetes.io/enforce=privileged --overwrite",
-			"install", "sallyport", config("chart"), "--namespace", "restricted")
+		inRestricted := []string{"install", "sallyport", config("chart"), "--namespace", "restricted"}
+		c.refuses(ctx, "give it a namespace of its own with --set node.namespace=sallyport-node, or "+
+			"kubectl label namespace restricted pod-security.kubernetes.io/enforce=privileged --overwrite", inRestricted...)
+		c.refuses(ctx, "node.namespace is restricted, that of the release: name another one",
+			append(inRestricted, "--set=node.namespace=restricted")...)
+
+		c.succeeds(ctx, append(inRestricted, "--set=node.namespace=plugins")...)
+		c.expectPodAllowed(ctx, "restricted", "deployment", "sallyport-controller")
+		c.expectPodAllowed(ctx, "plugins", "daemonset", "sallyport-node")
+		c.refuses(ctx, "the node plugin is in namespace plugins, and two on one node would take the driver's socket "+
+			"from each other: leave node.namespace as it is",
+			"upgrade", "sallyport", config("chart"), "--namespace", "restricted", "--set=node.namespace=")
+		c.succeeds(ctx, "uninstall", "sallyport", "--namespace", "restricted")
+		c.kubectl(ctx, "delete", "customresourcedefinitions", "--all")
 	})
 
 	It("takes the chart with every option", func(ctx SpecContext) {
@@ -139,6 +169,8 @@ var _ = Describe("a cluster", Ordered, func() {
 		for _, kind := range []string{"podmonitors", "prometheusrules"} {
 			c.kubectl(ctx, "create", "--filename",
 				filepath.Join(operator, "example", "prometheus-operator-crd", "monitoring.coreos.com_"+kind+".yaml"))
+			// Without any condition, as it is at first, kubectl takes it for an error.
+			c.kubectl(ctx, "wait", "--for=jsonpath={.status.conditions}", "customresourcedefinition", kind+".monitoring.coreos.com")
 			c.kubectl(ctx, "wait", "--for=condition=Established", "customresourcedefinition", kind+".monitoring.coreos.com")
 		}
 		overlays, err := filepath.Glob("testdata/overlays/*/values.yaml")
@@ -152,6 +184,7 @@ var _ = Describe("a cluster", Ordered, func() {
 	It("has the chart installed, and is told the next command", func(ctx SpecContext) {
 		output := c.succeeds(ctx, append(install[:2:2], append([]string{older()}, install[3:]...)...)...)
 		Expect(output).To(ContainSubstring("kubectl -n sallyport-system rollout status daemonset/sallyport-node"))
+		Expect(output).To(ContainSubstring("ImagePullBackOff: the nodes cannot pull sallyport.dev/sallyport:0.1.0: set image."))
 		Expect(shortNames(ctx)).To(Equal(`["old"]`))
 		Expect(c.driver(ctx).Spec.TokenRequests).To(HaveLen(2))
 	})

@@ -104,6 +104,8 @@ var _ = Describe("the values", func() {
 		Entry("a kubelet directory with a slash at its end", `node: {kubeletDir: /data/kubelet/}`, "/node/kubeletDir"),
 		Entry("alerts without the metrics that they ask for", `metrics: {enabled: false, rules: {enabled: true}}`,
 			"metrics.rules.enabled needs metrics.enabled"),
+		Entry("injection into pods of a cluster that cannot", `{injection: {enabled: true}, compat: {kubernetes: "1.35"}}`,
+			"injection.enabled needs Kubernetes 1.36 or newer, which has MutatingAdmissionPolicy, and this is 1.35: leave it off"),
 		Entry("a version that the program does not run on", `compat: {kubernetes: "1.31"}`,
 			"Kubernetes 1.31 is too old: Sallyport needs 1.32 or newer; upgrade the cluster, or correct compat.kubernetes"),
 	)

@@ -19,14 +19,14 @@ import (
 	"sallyport.dev/sallyport/test/builder"
 )
 
-// withUser gives the tenant a VaultConfig that logs in as a user of its own at a mount, for tokens that live for a minute
-// and may be renewed for an hour.
-func (t *tenant) withUser(ctx context.Context, mount, name string) *v1alpha1.VaultConfig {
+// withUser gives the tenant a VaultConfig that logs in as a user of its own at a mount, for tokens that live for ttl
+// and may be renewed for two days.
+func (t *tenant) withUser(ctx context.Context, mount, name, ttl string) *v1alpha1.VaultConfig {
 	GinkgoHelper()
 	password := rand.Text()
 	canaries.allowInSecrets("the password of a Vault user of "+t.namespace, password)
 	_, err := vault.Logical().WriteWithContext(ctx, "auth/"+mount+"/users/"+name, map[string]any{
-		"password": password, "token_policies": t.namespace, "token_ttl": "60s", "token_max_ttl": "1h",
+		"password": password, "token_policies": t.namespace, "token_ttl": ttl, "token_max_ttl": "48h",
 	})
 	Expect(err).NotTo(HaveOccurred())
 	config := t.vaultConfig(name)
@@ -39,15 +39,17 @@ func (t *tenant) withUser(ctx context.Context, mount, name string) *v1alpha1.Vau
 }
 
 // A program that reads its files once has no other credential: what its first one is must stay so for as long as Vault
-// lets it be renewed, and end with the pod.
-var _ = Describe("A credential of a minute, which a program reads once", Ordered, Serial, func() {
+// lets it be renewed, and end with the pod. Those of a minute, of a login of a minute, show that they are renewed; those
+// of an hour, of a login of a day, that they are given back: nobody waits for their end here.
+var _ = Describe("A credential which a program reads once", Ordered, Serial, func() {
 	var (
-		t          *tenant
-		d          *database
-		config     *v1alpha1.VaultConfig
-		connection *v1alpha1.Connection
-		pods       []*corev1.Pod
-		mount      string
+		t           *tenant
+		d           *database
+		brief, long *v1alpha1.VaultConfig
+		connections []client.Object
+		pods        []*corev1.Pod
+		mount       string
+		crashed     time.Time // all controllers that run were started after it
 	)
 
 	BeforeAll(func(ctx SpecContext) {
@@ -55,19 +57,17 @@ var _ = Describe("A credential of a minute, which a program reads once", Ordered
 		t = newReadyTenant(ctx)
 		d = newDatabase(ctx, t)
 		mount = "userpass-" + t.namespace
-		config = t.withUser(ctx, mount, "carol")
-		connection = t.connection("minute", map[string]any{"username": "vault.secret(username)", "password": "vault.secret(password)"},
-			v1alpha1.VaultSecret{VaultConfigRef: v1alpha1.VaultConfigReference{Name: config.Name}, EnginePath: d.engine, SecretPath: "creds/minute"})
-		create(ctx, connection)
-		expectReady(ctx, connection)
-		for range 3 {
-			pods = append(pods, t.start(ctx, "minute"))
+		brief, long = t.withUser(ctx, mount, "carol", "60s"), t.withUser(ctx, mount, "dave", "24h")
+		connections = []client.Object{
+			d.connect(ctx, t, "minute", brief.Name, "minute"), d.connect(ctx, t, "hour", long.Name, "lasting"),
 		}
+		pods = append(t.startMany(ctx, "minute", 3), t.startMany(ctx, "hour", 2)...)
 		for _, pod := range pods {
 			expectRuns(ctx, pod, eventual)
-			d.watch(pod)
+			d.watchOnce(pod)
 		}
 		d.forbidLeases(ctx, "minute")
+		d.forbidLeases(ctx, "lasting")
 	}, NodeTimeout(4*eventual))
 
 	expectKept := func(ctx context.Context, wait time.Duration) {
@@ -93,13 +93,14 @@ var _ = Describe("A credential of a minute, which a program reads once", Ordered
 	It("stays when the controllers are rolled out, and when all of them are killed", func(ctx SpecContext) {
 		rollController(ctx)
 		keepMetrics(ctx)
+		crashed = time.Now()
 		victims := systemPods(ctx, "controller")
 		for i := range victims {
 			kill(&victims[i])
 			remove(ctx, &victims[i], client.GracePeriodSeconds(0))
 		}
 		expectProductReady(ctx)
-		expectKept(ctx, 75*time.Second) // longer than lease and token live if nobody renews them
+		expectKept(ctx, 75*time.Second) // longer than lease and token of a minute live if nobody renews them
 	}, SpecTimeout(3*atLast))
 
 	It("stays when the node plugin is replaced, and the key rotated that its lease state is encrypted with", func(ctx SpecContext) {
@@ -119,17 +120,28 @@ var _ = Describe("A credential of a minute, which a program reads once", Ordered
 	It("ends with the pod, though VaultConfig, Secret and Connection are deleted together with it", func(ctx SpecContext) {
 		Expect(d.made()).To(HaveLen(len(pods)))
 		d.stopWatching()
-		secret := &corev1.Secret{ObjectMeta: t.meta("carol")}
-		for _, object := range []client.Object{secret, config, connection} {
+		together := append([]client.Object{
+			&corev1.Secret{ObjectMeta: t.meta("carol")}, &corev1.Secret{ObjectMeta: t.meta("dave")}, brief, long,
+		}, connections...)
+		for _, object := range together {
 			Expect(api.Delete(ctx, object)).To(Succeed())
 		}
 		for _, pod := range pods {
 			Expect(api.Delete(ctx, pod)).To(Succeed())
 		}
-		Eventually(ctx, d.made).WithTimeout(40*time.Second).WithPolling(time.Second).Should(BeEmpty(), "sooner than the lease would end")
+		Eventually(ctx, d.made).WithTimeout(40*time.Second).WithPolling(time.Second).Should(BeEmpty(), "users in PostgreSQL")
+		d.expectNoLeases(ctx, "minute")
+		d.expectNoLeases(ctx, "lasting")
 	}, SpecTimeout(2*atLast))
 
-	It("leaves no token behind", func(ctx SpecContext) {
-		Eventually(ctx, func() int { return livingTokens(ctx, "auth/"+mount+"/login/carol") }).WithTimeout(atLast).Should(BeZero())
-	}, SpecTimeout(2*atLast))
+	It("leaves no token of the controllers that ran last, and of each former one a token at most", func(ctx SpecContext) {
+		rollController(ctx) // whoever stops revokes at once what would be kept for ten minutes to revoke leases with
+		login := "auth/" + mount + "/login/"
+		Eventually(ctx, func() int { return livingTokens(ctx, login+"dave", crashed) }).WithTimeout(eventual).
+			Should(BeZero(), "tokens that would live for a day")
+		Expect(livingTokens(ctx, login+"dave", time.Time{})).
+			To(BeNumerically("<=", 4), "of the two replicas before the roll-out, and of those that crashed")
+		Eventually(ctx, func() int { return livingTokens(ctx, login+"carol", time.Time{}) }).WithTimeout(atLast).
+			Should(BeZero(), "tokens that live for a minute if nobody renews them")
+	}, SpecTimeout(3*atLast))
 })

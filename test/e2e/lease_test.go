@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,7 +34,8 @@ type database struct {
 }
 
 // newDatabase gives a tenant a database engine at which brief users live for half a minute and for a minute if they are
-// renewed, those of a minute for an hour if they are, and lasting ones for an hour, and a VaultConfig "login" whose tokens die after a minute.
+// renewed, those of one, two and five minutes for a day if they are, and lasting ones for an hour, and a VaultConfig
+// "login" whose tokens die after a minute. That a user is gone says only of a lasting one that it was given back.
 func newDatabase(ctx context.Context, t *tenant) *database {
 	GinkgoHelper()
 	server, err := env.StartPostgres(ctx, "")
@@ -43,7 +45,9 @@ func newDatabase(ctx context.Context, t *tenant) *database {
 	DeferCleanup(d.stopWatching)
 	_, password := env.MountDatabase(vault, d.engine, server, map[string]env.DatabaseRole{
 		"brief":   {DefaultTTL: 30 * time.Second, MaxTTL: time.Minute},
-		"minute":  {DefaultTTL: time.Minute, MaxTTL: time.Hour},
+		"minute":  {DefaultTTL: time.Minute, MaxTTL: 24 * time.Hour},
+		"two":     {DefaultTTL: 2 * time.Minute, MaxTTL: 24 * time.Hour},
+		"five":    {DefaultTTL: 5 * time.Minute, MaxTTL: 24 * time.Hour},
 		"lasting": {DefaultTTL: time.Hour, MaxTTL: 24 * time.Hour},
 	})
 	canaries.forbid("the password of Vault at PostgreSQL", password)
@@ -55,14 +59,33 @@ func newDatabase(ctx context.Context, t *tenant) *database {
 	login := t.withLogin(ctx, mount)
 	_, err = vault.Logical().WriteWithContext(ctx, "auth/"+mount+"/users/bob", map[string]any{"token_ttl": "30s", "token_max_ttl": "60s"})
 	Expect(err).NotTo(HaveOccurred())
-	for name, config := range map[string]string{"brief": login.Name, "lasting": mainConfig} {
-		secret := v1alpha1.VaultSecret{VaultConfigRef: v1alpha1.VaultConfigReference{Name: config}, EnginePath: d.engine, SecretPath: "creds/" + name}
-		connection := t.connection(name, map[string]any{"username": "vault.secret(username)", "password": "vault.secret(password)"}, secret)
-		connection.Spec.Type = "POSTGRESQL"
-		create(ctx, connection)
-		expectReady(ctx, connection)
-	}
+	d.connect(ctx, t, "brief", login.Name, "brief")
+	d.connect(ctx, t, "lasting", mainConfig, "lasting")
 	return d
+}
+
+// connect gives a tenant a Connection with users of a role, which Vault makes for a VaultConfig.
+func (d *database) connect(ctx context.Context, t *tenant, name, config, role string) *v1alpha1.Connection {
+	GinkgoHelper()
+	secret := v1alpha1.VaultSecret{
+		VaultConfigRef: v1alpha1.VaultConfigReference{Name: config}, EnginePath: d.engine, SecretPath: "creds/" + role,
+	}
+	value := map[string]any{"username": "vault.secret(username)", "password": "vault.secret(password)"}
+	connection := t.connection(name, value, secret)
+	connection.Spec.Type = "POSTGRESQL"
+	create(ctx, connection)
+	expectReady(ctx, connection)
+	return connection
+}
+
+// expectNoLeases waits until Vault has no lease of a role.
+func (d *database) expectNoLeases(ctx context.Context, role string) {
+	GinkgoHelper()
+	Eventually(ctx, func(g Gomega) {
+		list, err := vault.Logical().ListWithContext(ctx, "sys/leases/lookup/"+d.engine+"/creds/"+role)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(list).To(BeNil(), "leases of %s in Vault", role)
+	}).WithTimeout(eventual).WithPolling(time.Second).Should(Succeed())
 }
 
 // made are the users that Vault has made in the database and not ended.
@@ -70,16 +93,47 @@ func (d *database) made() []string {
 	return slices.DeleteFunc(d.Roles(), func(name string) bool { return !strings.HasPrefix(name, "v-") })
 }
 
-// watch logs in with what a pod's files hold, several times a second, from now on until unwatch. Every failure is kept.
+// credential is a user of the database.
+type credential struct{ username, password string }
+
+// watch logs in several times a second, from now on until unwatch, as a program in the pod would that reads its files
+// each time. Every failure is kept.
 func (d *database) watch(pod *corev1.Pod) {
 	GinkgoHelper()
+	d.repeat(pod, func(volume string, _ credential) error { return d.login(pod.Name, volume) })
+}
+
+// watchOnce is watch for two programs: one that reads its files each time, and one that reads them once, at its start,
+// and then has no other credential.
+func (d *database) watchOnce(pod *corev1.Pod) {
+	GinkgoHelper()
+	d.repeat(pod, func(volume string, first credential) error {
+		latest, err := d.read(pod.Name, volume)
+		if err == nil {
+			err = d.Login(latest.username, latest.password)
+		}
+		if latest == first {
+			return err
+		}
+		if once := d.Login(first.username, first.password); once != nil {
+			err = errors.Join(err, fmt.Errorf("with what was read once, at the start: %w", once))
+		}
+		return err
+	})
+}
+
+// repeat calls login with the pod's volume, and with what it held at first, until unwatch.
+func (d *database) repeat(pod *corev1.Pod, login func(volume string, first credential) error) {
+	GinkgoHelper()
 	volume := inPod(pod, mountPath)
-	Expect(d.login(pod.Name, volume)).To(Succeed(), "pod %s", pod.Name)
+	first, err := d.read(pod.Name, volume)
+	Expect(err).NotTo(HaveOccurred(), "pod %s", pod.Name)
+	Expect(d.Login(first.username, first.password)).To(Succeed(), "pod %s", pod.Name)
 	ctx, cancel := context.WithCancel(context.Background())
 	d.watches[pod.Name] = cancel
 	d.running.Go(func() {
 		for ctx.Err() == nil {
-			if err := d.login(pod.Name, volume); err != nil && ctx.Err() == nil {
+			if err := login(volume, first); err != nil && ctx.Err() == nil {
 				d.mu.Lock()
 				d.failures = append(d.failures, fmt.Sprintf("%s pod %s: %v", time.Now().Format(time.TimeOnly), pod.Name, err))
 				d.mu.Unlock()
@@ -98,20 +152,32 @@ func (d *database) stopWatching() {
 	d.running.Wait()
 }
 
-// login logs in as a program in the pod would that reads the user and the password in one go.
+// login logs in with what a volume holds now.
 func (d *database) login(pod, volume string) error {
+	found, err := d.read(pod, volume)
+	if err != nil {
+		return err
+	}
+	return d.Login(found.username, found.password)
+}
+
+// read reads the user and the password in one go.
+func (d *database) read(pod, volume string) (credential, error) {
 	var username, password []byte
+	var errs [2]error
 	for range 3 { // the files may be replaced between the two reads, or the directory that they were in be gone
 		data, err := os.Readlink(filepath.Join(volume, "..data"))
 		if err != nil {
-			return err
+			return credential{}, err
 		}
-		var errs [2]error
 		username, errs[0] = os.ReadFile(filepath.Join(volume, data, "username"))
 		password, errs[1] = os.ReadFile(filepath.Join(volume, data, "password"))
 		if errs == [2]error{} {
 			break
 		}
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		return credential{}, err
 	}
 	d.mu.Lock()
 	if known := d.users[pod]; !slices.Contains(known, string(username)) {
@@ -119,7 +185,7 @@ func (d *database) login(pod, volume string) error {
 		canaries.forbid("the password of a user that Vault made", string(password))
 	}
 	d.mu.Unlock()
-	return d.Login(string(username), string(password))
+	return credential{string(username), string(password)}, nil
 }
 
 // had are the users that a pod has had, in order.
@@ -208,7 +274,7 @@ var _ = Describe("Credentials that Vault makes at a real PostgreSQL", Ordered, S
 		expectProductReady(ctx)
 		rollController(ctx)
 		d.forbidLeases(ctx, "brief")
-		pod := t.run(ctx, "brief")
+		pod := t.run(ctx, "lasting") // of a brief one nobody could tell whether it was given back
 		d.watch(pod)
 		d.unwatch(pod)
 		remove(ctx, pod)
@@ -240,8 +306,13 @@ var _ = Describe("Credentials that Vault makes at a real PostgreSQL", Ordered, S
 	}, SpecTimeout(2*atLast))
 
 	It("leave nothing behind", func(ctx SpecContext) {
-		remove(ctx, brief)
-		remove(ctx, other)
-		Eventually(ctx, d.made).WithTimeout(atLast).WithPolling(time.Second).Should(BeEmpty())
+		lasting := t.run(ctx, "lasting")
+		d.watch(lasting)
+		d.unwatch(lasting)
+		for _, pod := range []*corev1.Pod{brief, other, lasting} {
+			remove(ctx, pod)
+		}
+		Eventually(ctx, d.made).WithTimeout(atLast).WithPolling(time.Second).Should(BeEmpty(), "users in PostgreSQL")
+		d.expectNoLeases(ctx, "lasting")
 	}, SpecTimeout(2*atLast))
 })

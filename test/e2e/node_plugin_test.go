@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -45,11 +46,17 @@ var _ = Describe("The node plugin", Ordered, Serial, func() {
 
 	It("can be deleted: files stay readable, and new pods mount when another one runs", func(ctx SpecContext) {
 		keepMetrics(ctx)
-		remove(ctx, plugin(ctx), client.GracePeriodSeconds(1))
+		former := plugin(ctx)
+		tokens := ownTokens(former)
+		Expect(accepted(ctx, tokens)).To(ConsistOf("", v1alpha1.AudienceNode))
+		remove(ctx, former, client.GracePeriodSeconds(1))
 		expectFile(old, "password", value)
 		expectFile(t.run(ctx, "db"), "password", value)
 		expectFile(old, "password", value)
-	}, SpecTimeout(2*eventual))
+		// The API server remembers for some seconds what it accepted.
+		Eventually(ctx, func() []string { return accepted(ctx, tokens) }).WithTimeout(eventual).WithPolling(time.Second).
+			Should(BeEmpty(), "tokens of the former pod")
+	}, SpecTimeout(3*eventual))
 
 	It("can be killed in the middle of many mounts: all pods run in the end", func(ctx SpecContext) {
 		pods := t.startMany(ctx, "db", 12)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -64,16 +65,16 @@ func startPrometheus(ctx context.Context) {
 	})
 }
 
-// series is how many series a query returns.
-func series(ctx context.Context, query string) (int, error) {
-	address := "http://" + prometheusAddress + "/api/v1/query?query=" + url.QueryEscape(query)
+// askPrometheus returns the series that Prometheus answers a question with.
+func askPrometheus(ctx context.Context, question string, values url.Values) ([]any, error) {
+	address := "http://" + prometheusAddress + "/api/v1/" + question + "?" + values.Encode()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	var answer struct {
@@ -81,12 +82,49 @@ func series(ctx context.Context, query string) (int, error) {
 		Data  struct{ Result []any }
 	}
 	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("%d %s", response.StatusCode, answer.Error)
+		return nil, fmt.Errorf("%d %s", response.StatusCode, answer.Error)
 	}
-	return len(answer.Data.Result), nil
+	return answer.Data.Result, nil
+}
+
+// series is how many series a query returns.
+func series(ctx context.Context, query string) (int, error) {
+	found, err := askPrometheus(ctx, "query", url.Values{"query": {query}})
+	return len(found), err
+}
+
+// pictured is how long the dashboard's picture is to show at least, by default as long as the spec takes.
+func pictured() time.Duration {
+	long, err := time.ParseDuration(cmp.Or(os.Getenv("SALLYPORT_PICTURE"), "0s"))
+	Expect(err).NotTo(HaveOccurred(), "SALLYPORT_PICTURE")
+	return long
+}
+
+// keepDashboard writes what the dashboard shows of the time since began to bin/dashboard.json, from which hack/diagrams.sh
+// draws its picture: the series of each query, by the query.
+func keepDashboard(ctx context.Context, began time.Time) {
+	GinkgoHelper()
+	// Whole steps, so that all series have the same.
+	const step = 2 * time.Second
+	from, until := began.Truncate(step), time.Now().Truncate(step)
+	answers := map[string][]any{}
+	for _, query := range slices.Collect(maps.Values(queriesOfDashboard())) {
+		found, err := askPrometheus(ctx, "query_range", url.Values{
+			"query": {strings.ReplaceAll(query, "[1m]", "[20s]")}, "step": {step.String()},
+			"start": {fmt.Sprint(from.Unix())}, "end": {fmt.Sprint(until.Unix())},
+		})
+		Expect(err).NotTo(HaveOccurred())
+		answers[query] = found
+	}
+	content, err := json.Marshal(map[string]any{
+		"from": from.Unix(), "until": until.Unix(), "step": step.Seconds(), "answers": answers,
+	})
+	Expect(err).NotTo(HaveOccurred())
+	Expect(os.MkdirAll(filepath.Join(paths.checkout, "bin"), 0o755)).To(Succeed())
+	Expect(os.WriteFile(filepath.Join(paths.checkout, "bin", "dashboard.json"), content, 0o644)).To(Succeed())
 }
 
 // firing are the alerts whose faults the spec makes: their whole expressions return series. Of the others all that is
@@ -96,8 +134,11 @@ var firing = []string{
 	"SallyportVolumesStale", "SallyportPodsWait",
 }
 
-// comparison is what makes an alert of a query.
-var comparison = regexp.MustCompile(` (==|<|>) [0-9.]+`)
+// comparison is what makes an alert of a query, and exception what stands between one and when it is none.
+var (
+	comparison = regexp.MustCompile(` (==|<|>) [0-9.]+`)
+	exception  = regexp.MustCompile(` unless on \([a-z, ]*\) `)
+)
 
 // queriesOfAlerts returns the expressions of config/prometheus by alert.
 func queriesOfAlerts() map[string]string {
@@ -120,7 +161,9 @@ func queriesOfAlerts() map[string]string {
 		case strings.HasPrefix(rule.Expr, "absent("):
 			queries[rule.Alert] = strings.TrimSuffix(strings.TrimPrefix(rule.Expr, "absent("), ")")
 		default:
-			queries[rule.Alert] = comparison.ReplaceAllString(rule.Expr, "")
+			for i, part := range exception.Split(rule.Expr, -1) {
+				queries[fmt.Sprint(rule.Alert, " ", i)] = comparison.ReplaceAllString(part, "")
+			}
 		}
 	}
 	return queries
@@ -159,6 +202,7 @@ var _ = Describe("A real Prometheus that scrapes the installation", Ordered, Ser
 			path "%[3]s/creds/*" { capabilities = ["read"] }
 			path "sys/leases/revoke" { capabilities = ["update"] }`, engine, t.namespace, d.engine))).To(Succeed())
 		startPrometheus(ctx)
+		began := time.Now()
 
 		By("having pods that are well, one of them with a lease, which goes away")
 		t.put(ctx, "db", map[string]any{"password": newSecret("password")})
@@ -206,7 +250,15 @@ var _ = Describe("A real Prometheus that scrapes the installation", Ordered, Ser
 		}).WithTimeout(eventual).WithPolling(time.Second).Should(BeEmpty(), "queries without series")
 		Expect(series(ctx, queryOfNotRunning)).To(BeZero(), "a controller leads")
 		Expect(waiting.Status.Phase).NotTo(Equal(corev1.PodRunning))
-	}, SpecTimeout(atLast))
+		for time.Since(began) < pictured() {
+			t.put(ctx, "db", map[string]any{"password": newSecret("password")})
+			expectRuns(ctx, t.start(ctx, "db"), eventual)
+			leased := t.start(ctx, "brief")
+			expectRuns(ctx, leased, eventual)
+			remove(ctx, leased)
+		}
+		keepDashboard(ctx, began)
+	}, SpecTimeout(atLast+pictured()))
 })
 
 // queryOfNotRunning is that of the alert that is there when nothing is.

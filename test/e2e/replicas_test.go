@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"strings"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -22,6 +23,8 @@ var _ = Describe("A replica of the controller", Serial, func() {
 		create(ctx, t.connection("db", map[string]any{"password": "vault.secret(password)"}, t.secretAt("db")))
 
 		victim := replica(ctx, leads)
+		tokens := ownTokens(victim)
+		Expect(accepted(ctx, tokens)).To(ConsistOf(""))
 		keepMetrics(ctx)
 		pods := t.startMany(ctx, "db", many)
 		expectSomeWait(ctx, pods) // not until one of them runs: on a quick machine all do by then
@@ -33,6 +36,8 @@ var _ = Describe("A replica of the controller", Serial, func() {
 			Should(BeElementOf(names(systemPods(ctx, "controller"))), "the leader is one of the replicas that run")
 		Eventually(ctx, func() map[string]string { return published(ctx) }).WithTimeout(eventual).
 			ShouldNot(HaveKey(victim.Name), "the dead replica's certificate is withdrawn")
+		Eventually(ctx, func() []string { return accepted(ctx, tokens) }).WithTimeout(eventual).WithPolling(time.Second).
+			Should(BeEmpty(), "the dead replica's token")
 	},
 		Entry("the leader", true, SpecTimeout(2*atLast)),
 		Entry("another one", false, SpecTimeout(2*atLast)),

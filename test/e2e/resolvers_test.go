@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -57,6 +59,38 @@ func resolve(ctx context.Context, replica *corev1.Pod, r request) (*resolverv1.R
 		ctx = metadata.AppendToOutgoingContext(ctx, resolverv1.AuthorizationKey, "Bearer "+r.nodeToken)
 	}
 	return resolverv1.NewResolverClient(connection).Resolve(ctx, &resolverv1.ResolveRequest{PodToken: r.podToken, VolumeAttributes: r.attributes})
+}
+
+// ownTokens are the tokens that the kubelet has made for a pod of Sallyport, by their audience; none is the API server's.
+func ownTokens(pod *corev1.Pod) map[string]string {
+	GinkgoHelper()
+	tokens := map[string]string{}
+	for audience, file := range map[string]string{"": "kubernetes.io/serviceaccount/token", v1alpha1.AudienceNode: "sallyport.dev/token"} {
+		if audience == v1alpha1.AudienceNode && pod.Spec.ServiceAccountName != "sallyport-node" {
+			continue
+		}
+		content, err := os.ReadFile(inPod(pod, "/var/run/secrets/"+file))
+		Expect(err).NotTo(HaveOccurred(), "token of pod %s", pod.Name)
+		tokens[audience] = strings.TrimSpace(string(content))
+	}
+	return tokens
+}
+
+// accepted are the audiences of those tokens that the API server accepts.
+func accepted(ctx context.Context, tokens map[string]string) []string {
+	GinkgoHelper()
+	audiences := []string{}
+	for audience, token := range tokens {
+		review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
+		if audience != "" {
+			review.Spec.Audiences = []string{audience}
+		}
+		Expect(api.Create(ctx, review)).To(Succeed())
+		if review.Status.Authenticated {
+			audiences = append(audiences, audience)
+		}
+	}
+	return audiences
 }
 
 func contents(response *resolverv1.ResolveResponse) map[string]string {

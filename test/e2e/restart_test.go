@@ -2,6 +2,10 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -123,6 +127,37 @@ func (w workload) expectSettled(ctx context.Context, templates int) {
 	}).WithTimeout(atLast).Should(Succeed())
 }
 
+// limitRestarts has so many workloads of a namespace roll at a time.
+func limitRestarts(ctx context.Context, namespace string, limit int) {
+	GinkgoHelper()
+	patch := fmt.Sprintf(`{"metadata":{"labels":{"sallyport.dev/restart-max-unavailable":"%d"}}}`, limit)
+	Expect(api.Patch(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}},
+		client.RawPatch(types.MergePatchType, []byte(patch)))).To(Succeed())
+}
+
+// expectOneAfterTheOther expects that each workload was rolled when the pods of those before it were ready, and that
+// those which waited were told.
+func expectOneAfterTheOther(ctx context.Context, all []workload) {
+	GinkgoHelper()
+	rolled := func(w workload) string {
+		Expect(api.Get(ctx, client.ObjectKeyFromObject(w), w.Object)).To(Succeed())
+		return w.GetAnnotations()[v1alpha1.AnnotationRestartedAt] // sorts as it is
+	}
+	slices.SortFunc(all, func(a, b workload) int { return strings.Compare(rolled(a), rolled(b)) })
+	for i, w := range all[1:] {
+		Expect(eventsOf(ctx, w.Object, v1alpha1.ReasonRestartPending)).To(HaveLen(1), w.GetName())
+		at, err := time.Parse(time.RFC3339, rolled(w))
+		Expect(err).NotTo(HaveOccurred())
+		for _, pod := range all[i].pods(ctx) {
+			for _, c := range pod.Status.Conditions {
+				if c.Type == corev1.PodReady {
+					Expect(c.LastTransitionTime.Time).To(BeTemporally("<=", at), "%s was rolled before %s was there", w.GetName(), pod.Name)
+				}
+			}
+		}
+	}
+}
+
 var _ = Describe("A workload with restart-on-change", Serial, func() {
 	It("is rolled once for a change in Vault, and never by a roll-out of the controller", func(ctx SpecContext) {
 		expectProductReady(ctx)
@@ -149,6 +184,7 @@ var _ = Describe("A workload with restart-on-change", Serial, func() {
 				g.Expect(w.GetAnnotations()).To(HaveKey(v1alpha1.AnnotationSeen))
 			}).WithTimeout(eventual).Should(Succeed(), "what is there at first is noted, and rolls nothing")
 		}
+		limitRestarts(ctx, t.namespace, 1)
 		first, untouched := map[string][]types.UID{}, silent.podUIDs(ctx)
 		for _, w := range asking {
 			first[w.GetName()] = w.podUIDs(ctx)
@@ -167,6 +203,7 @@ var _ = Describe("A workload with restart-on-change", Serial, func() {
 			Expect(eventsOf(ctx, w.Object, v1alpha1.ReasonRestarted)).To(HaveLen(1))
 			second[w.GetName()] = w.podUIDs(ctx)
 		}
+		expectOneAfterTheOther(ctx, asking)
 		for _, pod := range silent.pods(ctx) {
 			Eventually(ctx, func() (string, error) { return read(pod, "password") }).WithTimeout(eventual).Should(Equal(value), "without a restart")
 		}

@@ -1,8 +1,14 @@
 package e2e
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	vaultapi "github.com/hashicorp/vault/api"
@@ -22,6 +28,7 @@ var _ = Describe("A roll-out of the controller", Serial, func() {
 		expectProductReady(ctx)
 		t := newReadyTenant(ctx)
 		mount := "userpass-" + t.namespace
+		path := "auth/" + mount + "/login/bob"
 		login := t.withLogin(ctx, mount)
 		value := newSecret("password")
 		t.put(ctx, "db", map[string]any{"password": value})
@@ -33,11 +40,12 @@ var _ = Describe("A roll-out of the controller", Serial, func() {
 		pod := t.run(ctx, "db")
 		static := t.vaultConfig(mainConfig)
 		expectReady(ctx, static)
-		Expect(livingTokens(ctx, "auth/"+mount+"/login/bob")).To(BeNumerically(">=", 1))
+		Expect(livingTokens(ctx, path, time.Time{})).To(BeNumerically(">=", 1))
 		conditions := map[client.Object][]metav1.Condition{
 			login: login.Status.Conditions, static: static.Status.Conditions, connection: connection.Status.Conditions,
 		}
 
+		began := time.Now()
 		rollController(ctx)
 
 		By("the new replicas serve the volume, and the new leader has looked at everything")
@@ -55,8 +63,12 @@ var _ = Describe("A roll-out of the controller", Serial, func() {
 		}
 		// Nothing depends on the tokens of the former replicas, which have revoked them. Of the new ones, at least the one
 		// that serves the volume has logged in.
-		Eventually(ctx, func() int { return livingTokens(ctx, "auth/"+mount+"/login/bob") }).WithTimeout(eventual).
-			Should(And(BeNumerically(">=", 1), BeNumerically("<=", 2)))
+		Eventually(ctx, func(g Gomega) {
+			latest := livingTokens(ctx, path, began)
+			g.Expect(latest).To(BeNumerically(">=", 1))
+			g.Expect(livingTokens(ctx, path, time.Time{})-latest).To(BeZero(), "tokens of former replicas")
+		}).WithTimeout(eventual).WithPolling(time.Second).Should(Succeed())
+		Expect(loginsAt(path)).To(BeNumerically("<=", 4), "of two former replicas and two new ones")
 	}, SpecTimeout(3*atLast))
 })
 
@@ -98,8 +110,8 @@ func (t *tenant) withLogin(ctx context.Context, mount string) *v1alpha1.VaultCon
 	return config
 }
 
-// livingTokens counts the tokens in Vault that were made at a path.
-func livingTokens(ctx context.Context, path string) int {
+// livingTokens counts the tokens in Vault that were made at a path, since a moment; a Vault counts seconds.
+func livingTokens(ctx context.Context, path string, since time.Time) int {
 	GinkgoHelper()
 	list, err := vault.Logical().ListWithContext(ctx, "auth/token/accessors")
 	Expect(err).NotTo(HaveOccurred())
@@ -111,9 +123,38 @@ func livingTokens(ctx context.Context, path string) int {
 		if err != nil {
 			continue // it died meanwhile
 		}
-		if found.Data["path"] == path {
+		made, _ := found.Data["creation_time"].(json.Number)
+		seconds, err := made.Int64()
+		Expect(err).NotTo(HaveOccurred())
+		if found.Data["path"] == path && seconds >= since.Unix() {
 			count++
 		}
 	}
+	return count
+}
+
+// loginsAt counts the logins at a path, by what Vault wrote of all requests.
+func loginsAt(path string) int {
+	GinkgoHelper()
+	log, err := os.Open(filepath.Join(paths.vault(), "audit.log"))
+	Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = log.Close() }()
+	needle := []byte(fmt.Sprintf("%q", path))
+	count := 0
+	for lines := bufio.NewReader(log); err == nil; {
+		var line []byte
+		if line, err = lines.ReadBytes('\n'); err != nil || !bytes.Contains(line, needle) {
+			continue
+		}
+		var entry struct {
+			Type    string
+			Request struct{ Path, Operation string }
+		}
+		Expect(json.Unmarshal(line, &entry)).To(Succeed())
+		if entry.Type == "response" && entry.Request.Path == path && entry.Request.Operation == "update" {
+			count++
+		}
+	}
+	Expect(count).To(BeNumerically(">", 0), "Vault writes of what it is asked")
 	return count
 }

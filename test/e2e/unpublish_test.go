@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"context"
+	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"syscall"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -39,6 +42,34 @@ var _ = Describe("A pod's volume", Ordered, Serial, func() {
 		remove(ctx, pod)
 		expectNoTrace(ctx, pod, volume)
 	}, SpecTimeout(2*eventual))
+
+	It("goes away too while programs of the node have it in use, which keep what they hold until they let go", func(ctx SpecContext) {
+		pod := t.run(ctx, "db")
+		volume, mounted := volumeDir(pod), filepath.Join(targetDir(pod), "mount")
+		// By both mounts on the node, and by the one that the container has.
+		var open []*os.File
+		for _, path := range []string{volume, filepath.Join(mounted, "password"), inPod(pod, filepath.Join(mountPath, "password"))} {
+			file, err := os.Open(path)
+			Expect(err).NotTo(HaveOccurred())
+			DeferCleanup(file.Close)
+			open = append(open, file)
+		}
+		works := exec.CommandContext(ctx, "sleep", "600")
+		works.Dir = mounted
+		Expect(works.Start()).To(Succeed())
+		DeferCleanup(func() {
+			_ = works.Process.Kill()
+			_ = works.Wait()
+		})
+		remove(ctx, pod)
+		expectNoTrace(ctx, pod, volume)
+		Expect(works.Process.Signal(syscall.Signal(0))).To(Succeed(), "it works there still")
+		for _, file := range open[1:] {
+			content, err := io.ReadAll(file)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(string(content)).To(Equal(value))
+		}
+	}, SpecTimeout(2*atLast))
 
 	It("goes away too when nobody could be asked to unmount it at first", func(ctx SpecContext) {
 		pod := t.run(ctx, "db")

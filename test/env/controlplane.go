@@ -41,8 +41,9 @@ type ControlPlane struct {
 	env *envtest.Environment
 }
 
-// StartControlPlane starts the programs in KUBEBUILDER_ASSETS. The caller stops it.
-func StartControlPlane(ctx context.Context) (_ *ControlPlane, err error) {
+// StartControlPlane starts the programs in KUBEBUILDER_ASSETS, with more flags of the API server, if any. The caller
+// stops it.
+func StartControlPlane(ctx context.Context, flags ...func(*envtest.Arguments)) (_ *ControlPlane, err error) {
 	root, err := Root()
 	if err != nil {
 		return nil, err
@@ -61,6 +62,9 @@ func StartControlPlane(ctx context.Context) (_ *ControlPlane, err error) {
 	}
 	if err := errors.Join(clientgoscheme.AddToScheme(cp.Scheme), v1alpha1.AddToScheme(cp.Scheme)); err != nil {
 		return nil, err
+	}
+	for _, set := range flags {
+		set(cp.env.ControlPlane.GetAPIServer().Configure())
 	}
 	if cp.Config, err = cp.env.Start(); err != nil {
 		return nil, fmt.Errorf("starting etcd and kube-apiserver: %w", err)

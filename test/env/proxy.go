@@ -21,6 +21,7 @@ import (
 // them; whatever it lets through is Vault's own doing.
 type Proxy struct {
 	url     string
+	below   string // the path below which it has Vault
 	server  *http.Server
 	forward *httputil.ReverseProxy
 
@@ -90,8 +91,15 @@ func StartProxy(v *Vault, change ...func(*tls.Config)) (*Proxy, error) {
 // ServerTLS is for a server with a certificate of the authority that signed Vault's: whoever trusts Vault trusts it.
 func (v *Vault) ServerTLS() (*tls.Config, error) { return v.pki.server() }
 
-// URL is the proxy's origin.
-func (p *Proxy) URL() string { return p.url }
+// Below has the proxy have Vault below a path, as a gateway does: whatever else is asked has its own answer. To be called
+// before there are requests.
+func (p *Proxy) Below(path string) *Proxy {
+	p.below = path
+	return p
+}
+
+// URL is the proxy's origin, with the path below which it has Vault.
+func (p *Proxy) URL() string { return p.url + p.below }
 
 // Close ends the proxy and its connections.
 func (p *Proxy) Close() { _ = p.server.Close() }
@@ -140,6 +148,14 @@ func (p *Proxy) Namespace(request string) string {
 
 // ServeHTTP is the proxy's handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p.below != "" {
+		inside, is := strings.CutPrefix(r.URL.Path, p.below)
+		if !is {
+			http.NotFound(w, r)
+			return
+		}
+		r.URL.Path, r.URL.RawPath = inside, strings.TrimPrefix(r.URL.RawPath, p.below)
+	}
 	path := strings.TrimPrefix(r.URL.Path, "/v1/")
 	f := p.record(r, path)
 	if f == nil {

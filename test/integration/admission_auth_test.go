@@ -4,6 +4,8 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/test/builder"
@@ -54,6 +56,37 @@ var _ = Describe("A user who writes a VaultConfig that logs in", func() {
 			if test.good == "carol" {
 				Expect(as("alice", "").Create(ctx, config("bad"))).To(MatchError(ContainSubstring(tokens)), name)
 			}
+		}
+	})
+
+	It("must be allowed to create tokens in the whole cluster, if pods of other namespaces are to log in", func() {
+		namespace := newNamespace()
+		grant(namespace, "carol", configWriter,
+			rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"serviceaccounts/token"}, Verbs: []string{"create"}})
+		grant(namespace, "operator", configWriter)
+		role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: namespace}, Rules: []rbacv1.PolicyRule{{
+			APIGroups: []string{""}, Resources: []string{"serviceaccounts/token"}, Verbs: []string{"create"},
+		}}}
+		binding := &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: namespace}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: namespace},
+			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "operator"}},
+		}
+		create(role, binding)
+		DeferCleanup(func() { _, _ = cp.Client.Delete(ctx, binding), cp.Client.Delete(ctx, role) })
+		const refusal = "ask for the right to create serviceaccounts/token in all namespaces (a ClusterRoleBinding)"
+		for name, of := range map[string]func(*v1alpha1.ServiceAccountAuth) v1alpha1.VaultAuth{
+			"kubernetes": func(a *v1alpha1.ServiceAccountAuth) v1alpha1.VaultAuth { return v1alpha1.VaultAuth{Kubernetes: a} },
+			"jwt":        func(a *v1alpha1.ServiceAccountAuth) v1alpha1.VaultAuth { return v1alpha1.VaultAuth{JWT: a} },
+		} {
+			config := vault.Config(namespace, name, builder.WithAuth(of(&v1alpha1.ServiceAccountAuth{
+				Role: "app", Workload: new(true), WorkloadScope: v1alpha1.WorkloadScopeAllowedNamespaces,
+			})))
+			Eventually(func() error { return as("carol", "").Create(ctx, config.DeepCopy()) }).Should(MatchError(ContainSubstring(refusal)), name)
+			Eventually(func() error { return as("operator", "").Create(ctx, config) }).Should(Succeed(), name)
+			By("an edit by somebody who may less, which would send the tokens elsewhere")
+			before := config.DeepCopy()
+			config.Spec.URL = "https://mallory.example.com"
+			Expect(as("carol", "").Patch(ctx, config, client.MergeFrom(before))).To(MatchError(ContainSubstring(refusal)), name)
 		}
 	})
 })

@@ -117,6 +117,15 @@ var _ = Describe("A user who writes a VaultConfig", func() {
 		})
 		Expect(as("alice", "").Create(ctx, shown)).To(MatchError(ContainSubstring("ask for the right to get Secret vault-token and Secret client in this namespace")))
 
+		By("for a header too")
+		headed := vault.Config(namespace, "headed", func(c *v1alpha1.VaultConfig) {
+			c.Spec.Headers = []v1alpha1.VaultHeader{
+				{Name: "X-Tenant", Value: "shop"},
+				{Name: "X-Api-Key", SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "gateway", Key: "key"}},
+			}
+		})
+		Expect(as("alice", "").Create(ctx, headed)).To(MatchError(ContainSubstring("ask for the right to get Secret vault-token and Secret gateway in this namespace")))
+
 		By("but a label may be changed without that right")
 		patch := func(body string) error { // not an update: the controller writes status at the same time
 			return as("mallory", "").Patch(ctx, config.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(body)))
@@ -162,6 +171,11 @@ func references(of reflect.Type, path string, each func(path string, field refle
 	for field := range of.Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		each(path+".?"+name, field)
-		references(field.Type, path+".?"+name, each)
+		below := path + ".?" + name
+		if field.Type.Kind() == reflect.Slice {
+			item := strings.TrimSuffix(name, "s")
+			below += ".orValue([]).map(" + item + ", " + item
+		}
+		references(field.Type, below, each)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -137,6 +138,21 @@ var _ = Describe("A VaultConfig that logs in", func() {
 			ContainSubstring("service account "+namespace+"/app does not exist"))
 		create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "app"}})
 		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+
+		By("a role that refuses it, and is put right, when somebody asks for a look")
+		other := vault.Config(namespace, "other", func(c *v1alpha1.VaultConfig) {
+			c.Spec.Auth = v1alpha1.VaultAuth{Kubernetes: &v1alpha1.ServiceAccountAuth{Mount: v1alpha1.MountPath(mount), Role: "late", ServiceAccountName: "app"}}
+		})
+		create(other)
+		expectCondition(other, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAuthFailed)
+		time.Sleep(2 * time.Second) // the tries of the beginning
+		vault.Write("auth/"+mount+"/role/late", map[string]any{"bound_service_account_names": "app", "bound_service_account_namespaces": namespace,
+			"audience": "vault", "token_policies": "all-secrets", "token_ttl": "1h"})
+		update(other, func(c *v1alpha1.VaultConfig) { c.Annotations = map[string]string{v1alpha1.AnnotationRefresh: "now"} })
+		Eventually(func() metav1.ConditionStatus {
+			Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(other), other)).To(Succeed())
+			return meta.FindStatusCondition(other.Status.Conditions, v1alpha1.ConditionReady).Status
+		}, "5s").Should(Equal(metav1.ConditionTrue))
 	})
 
 	DescribeTable("is refused by the API server with the cure, if its auth makes no sense",

@@ -196,6 +196,25 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 			func(c *v1alpha1.VaultConfig) { c.Spec.TLS = &v1alpha1.VaultTLS{ServerName: "vault.example.com:8200"} }),
 		Entry("a Vault namespace with a slash before it", "no slash before it", func(c *v1alpha1.VaultConfig) { c.Spec.VaultNamespace = "/team-a" }),
 		Entry("a Vault namespace with a line break", "no spaces", func(c *v1alpha1.VaultConfig) { c.Spec.VaultNamespace = "team-a\nX-Vault-Token: x" }),
+		Entry("a header that is a token", "name begins with X-Vault-", withHeader(v1alpha1.VaultHeader{Name: "x-vaulT-Token", Value: "x"})),
+		Entry("a header that Vault takes for a token", "say in auth who logs in", withHeader(v1alpha1.VaultHeader{Name: "Authorization", Value: "x"})),
+		Entry("a header that says where a request comes from", "set it", withHeader(v1alpha1.VaultHeader{Name: "X-Forwarded-For", Value: "x"})),
+		Entry("a header of the connection", "belongs to the connection or to the body", withHeader(v1alpha1.VaultHeader{Name: "Host", Value: "x"})),
+		Entry("a header by which servers take another path", "another method or path", withHeader(v1alpha1.VaultHeader{Name: "X-Original-URL", Value: "/"})),
+		Entry("a credential that everybody reads", "put its text into a Secret", withHeader(v1alpha1.VaultHeader{Name: "X-Api-Key", Value: "x"})),
+		Entry("a header for a proxy", "belongs to the connection or to the body", withHeader(v1alpha1.VaultHeader{Name: "Proxy-Authorization", Value: "x"})),
+		Entry("a header that no header can be called", "letters, digits and single hyphens", withHeader(v1alpha1.VaultHeader{Name: "X_Vault_Token", Value: "x"})),
+		Entry("a header of two lines", "printable characters of ASCII on one line", withHeader(v1alpha1.VaultHeader{Name: "X-A", Value: "x\r\nX-Vault-Token: y"})),
+		Entry("a header without text", "set exactly one of value and secretKeyRef of a header", withHeader(v1alpha1.VaultHeader{Name: "X-A"})),
+		Entry("a header with two texts", "set exactly one of value and secretKeyRef of a header", withHeader(v1alpha1.VaultHeader{
+			Name: "X-A", Value: "x", SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "a", Key: "b"},
+		})),
+		Entry("a header twice", "the names of headers must be unique", withHeader(
+			v1alpha1.VaultHeader{Name: "X-A", Value: "x"}, v1alpha1.VaultHeader{Name: "x-a", Value: "x"})),
+		Entry("an outage that pods bridge for days", "serveFor must be from 1m to 24h", func(c *v1alpha1.VaultConfig) {
+			c.Spec.Outage = &v1alpha1.VaultOutage{ServeFor: &metav1.Duration{Duration: 48 * time.Hour}}
+		}),
+		Entry("an outage of no length", "spec.outage.serveFor: Required value", func(c *v1alpha1.VaultConfig) { c.Spec.Outage = &v1alpha1.VaultOutage{} }),
 		Entry("a burst of nothing", "set requestsPerSecond too",
 			func(c *v1alpha1.VaultConfig) { burst := int32(1); c.Spec.Limits = &v1alpha1.VaultLimits{Burst: &burst} }),
 		Entry("no patience at all", "timeout must be from 1s to 60s", func(c *v1alpha1.VaultConfig) {

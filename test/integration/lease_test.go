@@ -10,11 +10,13 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	resolverclient "sallyport.dev/sallyport/internal/resolver/client"
 	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
 )
@@ -88,6 +90,15 @@ func leaseMetric(action string) float64 {
 
 func (c *caller) release(leases []byte) error {
 	return c.client.Release(ctx, &resolverv1.ReleaseRequest{Leases: leases})
+}
+
+// alone lets a client find one replica only.
+func alone(replica *env.Controller) func(*resolverclient.Config) {
+	GinkgoHelper()
+	published, err := cp.Clients.CoreV1().ConfigMaps(env.Namespace).Get(ctx, resolverv1.ConfigMapName, metav1.GetOptions{})
+	Expect(err).NotTo(HaveOccurred())
+	published.Data = map[string]string{replica.PodName: published.Data[replica.PodName]}
+	return func(c *resolverclient.Config) { c.Kubernetes = fake.NewClientset(published) }
 }
 
 var _ = Describe("A Connection with credentials that Vault makes for each volume", Ordered, func() {
@@ -628,17 +639,48 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 
 		It("says and counts that it is left when nobody knows a token for it any more", func() {
 			create(creds("db", "app"))
-			other, err := cp.StartController(ctx, "sallyport-controller-left", log)
-			Expect(err).NotTo(HaveOccurred())
 			v := volume("db").mounted(caller)
 			gone(config)
+			// It has never seen the VaultConfig. One whose watch is behind could give the lease back.
+			other, err := cp.StartController(ctx, "sallyport-controller-left", log)
+			Expect(err).NotTo(HaveOccurred())
 			released, left := leaseMetric("released"), leaseMetric("left")
-			expectFault(newCaller(other).release(v.leases), v1alpha1.ReasonConfigNotFound, "does not exist any more")
+			expectFault(newCaller(other).release(v.leases), v1alpha1.ReasonNoResolver, "did not answer") // its port is another
+			Expect(leaseMetric("left")).To(Equal(left), "the one that did not answer can give it back")
+			expectFault(newCaller(other, alone(other)).release(v.leases), v1alpha1.ReasonConfigNotFound, "does not exist any more")
 			Expect(other.Stop()).To(Succeed())
 			Expect(leaseMetric("released")).To(Equal(released))
 			Expect(leaseMetric("left") - left).To(BeEquivalentTo(1))
 			Expect(login(v)).To(Succeed())
 			expectGivenBack(v)
+		})
+
+		It("gives back what it made with a login while no controller ran, though nothing of it is left", func() {
+			mount := "userpass-" + namespace
+			vault.EnableAuth(mount, "userpass")
+			DeferCleanup(func() { vault.DisableAuth(mount) })
+			vault.Write("auth/"+mount+"/users/bob", map[string]any{"password": "a password of bob", "token_policies": "leases"})
+			bob, ca := builder.Secret(namespace, "bob", map[string]string{"password": "a password of bob"}), authority()
+			create(bob)
+			update(config, func(c *v1alpha1.VaultConfig) {
+				c.Spec.Auth = v1alpha1.VaultAuth{UserPass: &v1alpha1.PasswordAuth{
+					Mount: v1alpha1.MountPath(mount), Username: "bob", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "bob", Key: "password"},
+				}}
+			})
+			c := creds("db", "app")
+			create(c)
+			v, logins := volume("db").mounted(caller), vault.TokensFrom("auth/"+mount+"/login/bob")
+			gone(bob, ca, config, c)
+			// It has never seen the VaultConfig, as one that starts when the namespace is gone.
+			later, err := cp.StartController(ctx, "sallyport-controller-later", log)
+			Expect(err).NotTo(HaveOccurred())
+			DeferCleanup(func() { Expect(later.Stop()).To(Succeed()) })
+			left, released := leaseMetric("left"), leaseMetric("released")
+			Expect(newCaller(later, alone(later)).release(v.leases)).To(Succeed())
+			Eventually(func() error { return login(v) }).Should(MatchError(env.ErrPostgresLogin))
+			Expect(leaseMetric("released") - released).To(BeEquivalentTo(1))
+			Expect(leaseMetric("left")).To(Equal(left))
+			Expect(vault.TokensFrom("auth/" + mount + "/login/bob")).To(BeNumerically("<=", logins))
 		})
 
 		It("gives back what it made before it was made again", func() {

@@ -29,15 +29,19 @@ type caller struct {
 }
 
 // newCaller starts a client for one replica with the token of the suite's node plugin.
-func newCaller(replica *env.Controller) *caller {
+func newCaller(replica *env.Controller, options ...func(*resolverclient.Config)) *caller {
 	GinkgoHelper()
 	token, err := node.Token(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	c := &caller{tokenFile: filepath.Join(GinkgoT().TempDir(), "token")}
 	c.useToken(token)
-	c.client = resolverclient.New(resolverclient.Config{
+	config := resolverclient.Config{
 		Kubernetes: cp.Clients, Namespace: env.Namespace, NodeName: node.Name, TokenFile: c.tokenFile, Port: replica.ResolverPort,
-	})
+	}
+	for _, option := range options {
+		option(&config)
+	}
+	c.client = resolverclient.New(config)
 	done, running := make(chan struct{}), ginkgoContext() // here, because a short spec may be over before the goroutine runs
 	go func() { defer close(done); _ = c.client.Run(running) }()
 	return c

@@ -14,14 +14,14 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 )
 
-// The last word of the suite: whatever the specs did, no secret value and no token stands in a log, an event or an
-// object.
+// The last word of the suite: whatever the specs did, no secret value and no token stands in a log, a trace, an event or
+// an object.
 
 var _ = AfterSuite(func() {
 	if cp == nil || cp.Client == nil {
 		return
 	}
-	texts := map[string]string{"logs": logs.String()}
+	texts := map[string]string{"logs": logs.String(), "traces": traces.Bytes()}
 	for kind, list := range map[string]client.ObjectList{
 		"VaultConfigs": &v1alpha1.VaultConfigList{}, "Connections": &v1alpha1.ConnectionList{}, "VaultTasks": &v1alpha1.VaultTaskList{},
 		"events": &eventsv1.EventList{}, "ConfigMaps": &corev1.ConfigMapList{}, "pods": &corev1.PodList{},
@@ -41,6 +41,8 @@ var _ = AfterSuite(func() {
 	Expect(texts["pods"]).To(ContainSubstring("sallyport-node-" + node.Name))
 	Expect(texts["ConfigMaps"]).To(ContainSubstring("BEGIN CERTIFICATE"))
 	Expect(texts["metrics"]).To(ContainSubstring("controller_runtime_reconcile_total"))
+	Expect(texts["traces"]).To(ContainSubstring("vault "))
+	Expect(texts["traces"]).NotTo(Or(ContainSubstring("/data/"), ContainSubstring("/creds/")), "no path, and no lease")
 	for where, text := range texts {
 		// Nearly all values begin alike, so that one look tells of them all.
 		hasCanary := strings.Contains(text, canaryPrefix)

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,9 @@ func podTemplate(connections ...string) corev1.PodTemplateSpec {
 // workloads are one of each kind that ask for restarts, and a Deployment that does not.
 func workloads(namespace string, connections ...string) []client.Object {
 	meta := func(name, asks string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: map[string]string{v1alpha1.AnnotationRestartOnChange: asks}}
+		return metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: map[string]string{
+			v1alpha1.AnnotationRestartOnChange: asks, v1alpha1.AnnotationRestartMinInterval: "0s",
+		}}
 	}
 	selector := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "app"}}
 	template := podTemplate(connections...)
@@ -45,6 +48,26 @@ func workloads(namespace string, connections ...string) []client.Object {
 		&appsv1.DaemonSet{ObjectMeta: meta("asks", "true"), Spec: appsv1.DaemonSetSpec{Selector: selector, Template: template}},
 		&appsv1.Deployment{ObjectMeta: meta("does-not", "false"), Spec: appsv1.DeploymentSpec{Selector: selector, Template: template}},
 	}
+}
+
+// finish says what the workload's own controller says when the roll-out is complete.
+func finish(workload client.Object) {
+	GinkgoHelper()
+	switch w := workload.(type) {
+	case *appsv1.Deployment:
+		w.Status = appsv1.DeploymentStatus{ObservedGeneration: w.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1}
+	case *appsv1.StatefulSet:
+		w.Status = appsv1.StatefulSetStatus{ObservedGeneration: w.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1}
+	case *appsv1.DaemonSet:
+		w.Status.ObservedGeneration = w.Generation
+	}
+	Expect(cp.Client.Status().Update(ctx, workload)).To(Succeed())
+}
+
+func annotate(object client.Object, key, value string) {
+	annotations := object.GetAnnotations()
+	annotations[key] = value
+	object.SetAnnotations(annotations)
 }
 
 // restartedFor returns the annotation in the workload's pod template, and the one of the workload itself.
@@ -221,6 +244,152 @@ var _ = Describe("A workload with restart-on-change", func() {
 			template, seen := restartedFor(g, workload)
 			g.Expect(template).To(And(Equal(seen), Not(BeEmpty()), Not(Equal(first))))
 		}).Should(Succeed())
+	})
+
+	It("is rolled once for a burst of changes, when its interval is over, whoever leads then", func() {
+		const interval = 15 * time.Second
+		path := "secret/data/" + namespace + "/oracle"
+		vault.PutKV(path, map[string]any{"password": canary()})
+		c := builder.Connection(namespace, "oracle", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"), builder.WithShortestRefresh)
+		create(c)
+		workload := workloads(namespace, "oracle")[0]
+		annotate(workload, v1alpha1.AnnotationRestartMinInterval, interval.String())
+		create(workload)
+		var first, rolled string
+		Eventually(func(g Gomega) {
+			_, first = restartedFor(g, workload)
+			g.Expect(first).NotTo(BeEmpty())
+		}).Should(Succeed())
+		edit := func(host string) {
+			GinkgoHelper()
+			update(c, func(c *v1alpha1.Connection) {
+				c.Spec.Value = builder.JSON(map[string]any{"password": "vault.secret(password)", "host": host})
+			})
+		}
+		edit("first")
+		Eventually(func(g Gomega) {
+			rolled, _ = restartedFor(g, workload)
+			g.Expect(rolled).NotTo(Or(BeEmpty(), Equal(first)))
+		}).Should(Succeed(), "nothing to wait for yet")
+		generation := workload.GetGeneration()
+		at, err := time.Parse(time.RFC3339, workload.GetAnnotations()[v1alpha1.AnnotationRestartedAt])
+		Expect(err).NotTo(HaveOccurred())
+
+		vault.PutKV(path, map[string]any{"password": canary()})
+		edit("second")
+		expectEvent(workload, "Normal", v1alpha1.ReasonRestartPending)
+		again, err := cp.StartController(ctx, "sallyport-controller-again", log)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(func() { Expect(again.Stop()).To(Succeed()) })
+		edit("third")
+		Eventually(func(g Gomega) {
+			template, seen := restartedFor(g, workload)
+			g.Expect(template).NotTo(Equal(rolled))
+			g.Expect(seen).To(Equal(template))
+		}).Should(Succeed())
+		Expect(time.Now()).To(BeTemporally(">=", at.Add(interval)))
+		rolled, _ = restartedFor(Default, workload)
+		Consistently(func(g Gomega) {
+			template, _ := restartedFor(g, workload)
+			g.Expect(template).To(Equal(rolled))
+		}, "5s").Should(Succeed(), "everything that changed meanwhile was part of it")
+		Expect(workload.GetGeneration()).To(BeNumerically("<=", generation+2), "one write that rolls, one at most that notes")
+	})
+
+	It("is one of a namespace that says so for all, unless it says otherwise itself", func() {
+		vault.PutKV("secret/data/"+namespace+"/oracle", map[string]any{"password": canary()})
+		create(builder.Connection(namespace, "oracle", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"), builder.WithShortestRefresh))
+		all := workloads(namespace, "oracle")
+		for _, workload := range all[:3] {
+			workload.SetAnnotations(nil)
+		}
+		create(all...)
+		noted := func(g Gomega) (count int) {
+			for _, workload := range all {
+				if _, seen := restartedFor(g, workload); seen != "" {
+					count++
+				}
+			}
+			return count
+		}
+		Consistently(noted, "2s").Should(BeZero())
+
+		label := func(value string) {
+			GinkgoHelper()
+			body := `{"metadata":{"labels":{"sallyport.dev/restart-on-change":` + value + `}}}`
+			Expect(cp.Client.Patch(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}},
+				client.RawPatch(types.MergePatchType, []byte(body)))).To(Succeed())
+		}
+		label(`"true"`)
+		Eventually(noted).Should(Equal(3))
+		_, seen := restartedFor(Default, all[3])
+		Expect(seen).To(BeEmpty(), "it says false")
+		vault.PutKV("secret/data/"+namespace+"/oracle", map[string]any{"password": canary()})
+		for _, workload := range all[:3] {
+			Eventually(func(g Gomega) {
+				template, _ := restartedFor(g, workload)
+				g.Expect(template).NotTo(BeEmpty())
+			}).Should(Succeed())
+		}
+
+		By("no label any more")
+		label("null")
+		time.Sleep(2 * time.Second) // nothing tells that the label's end was seen
+		vault.PutKV("secret/data/"+namespace+"/oracle", map[string]any{"password": canary()})
+		versions := map[client.Object]string{}
+		for _, workload := range all {
+			versions[workload] = workload.GetResourceVersion()
+		}
+		Consistently(func(g Gomega) {
+			for _, workload := range all {
+				restartedFor(g, workload)
+				g.Expect(workload.GetResourceVersion()).To(Equal(versions[workload]))
+			}
+		}, "8s").Should(Succeed())
+	})
+
+	It("waits for the others of a namespace that has one rolled at a time", func() {
+		path := "secret/data/" + namespace + "/oracle"
+		vault.PutKV(path, map[string]any{"password": canary()})
+		create(builder.Connection(namespace, "oracle", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/oracle"), builder.WithShortestRefresh))
+		body := `{"metadata":{"labels":{"sallyport.dev/restart-max-unavailable":"1"}}}`
+		Expect(cp.Client.Patch(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}},
+			client.RawPatch(types.MergePatchType, []byte(body)))).To(Succeed())
+		asking := workloads(namespace, "oracle")[:3]
+		create(asking...)
+		for _, workload := range asking {
+			Eventually(func(g Gomega) {
+				_, seen := restartedFor(g, workload)
+				g.Expect(seen).NotTo(BeEmpty())
+			}).Should(Succeed())
+		}
+		rolled := func(g Gomega) (rolled []client.Object) {
+			for _, workload := range asking {
+				if template, _ := restartedFor(g, workload); template != "" {
+					rolled = append(rolled, workload)
+				}
+			}
+			return rolled
+		}
+		vault.PutKV(path, map[string]any{"password": canary()})
+		complete := map[client.Object]bool{}
+		for i := range asking {
+			Eventually(rolled).Should(HaveLen(i + 1))
+			Consistently(rolled, "7s").Should(HaveLen(i+1), "the last one is not complete")
+			for _, workload := range rolled(Default) {
+				if !complete[workload] {
+					complete[workload] = true
+					finish(workload)
+				}
+			}
+		}
+		pending := 0
+		for _, workload := range asking {
+			if slices.Contains(eventsOf(workload), "Normal "+v1alpha1.ReasonRestartPending) {
+				pending++
+			}
+		}
+		Expect(pending).To(Equal(2))
 	})
 
 	It("lets the controller change nothing else in it", func() {

@@ -30,6 +30,7 @@ var (
 	vault   *env.Vault
 	node    *env.Node
 	replica *env.Controller
+	traces  *env.Traces
 	logs    = &env.Log{}
 	log     logr.Logger
 )
@@ -62,7 +63,12 @@ var _ = BeforeSuite(func() {
 
 	node, err = cp.CreateNode(ctx, "node-a")
 	Expect(err).NotTo(HaveOccurred())
-	replica, err = cp.StartController(ctx, "sallyport-controller-0", log)
+	traces, err = env.StartTraces()
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(traces.Stop)
+	traced, err := traces.Context(ctx, "sallyport-controller", log)
+	Expect(err).NotTo(HaveOccurred())
+	replica, err = cp.StartController(traced, "sallyport-controller-0", log)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(replica.Stop()).To(Succeed()) })
 })

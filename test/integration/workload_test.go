@@ -13,6 +13,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/test/builder"
+	"sallyport.dev/sallyport/test/env"
 )
 
 // mountAs is mount with tokens of the pod for other audiences, as the kubelet has them made.
@@ -64,6 +65,32 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 		return func(p *corev1.Pod) { p.Spec.ServiceAccountName = account }
 	}
 	volume := map[string]string{v1alpha1.AttributeConnection: "db"}
+
+	It("is Ready behind a front end that keeps sys/ to itself, if Vault answers at the path of logins", func() {
+		front, err := env.StartProxy(vault)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(front.Close)
+		front.Inject(env.Fault{Path: "sys/", Status: 403, Body: "<html>no</html>"})
+		value := canary()
+		vault.PutKV("secret/data/"+namespace+"/web", map[string]any{"password": value})
+		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.URL = front.URL() })
+		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded,
+			And(ContainSubstring("answers at the path of logins"), ContainSubstring("does not let sys/health through")))
+		Expect(config.Status.Vault).To(BeNil())
+		create(builder.Connection(namespace, "web", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/web"),
+			func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].KVVersion = v1alpha1.KVVersion2 }))
+		pod := newPod(namespace, map[string]string{v1alpha1.AttributeConnection: "web"}, as("web"))
+		tokens := map[string]string{"vault": podToken(pod, "vault")}
+		Eventually(func(g Gomega) {
+			response, err := caller.mountAs(pod, tokens, "")
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(files(response)).To(HaveKeyWithValue("password", value))
+		}).Should(Succeed())
+
+		By("saying what is wrong where there is no such auth method")
+		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Kubernetes.Mount = "none" })
+		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonVaultUnreachable, ContainSubstring("no auth method is mounted there"))
+	})
 
 	It("gives each pod what its own service account may read, for one login of each", func() {
 		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, ContainSubstring("each pod"))
@@ -159,6 +186,55 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 		create(foreign)
 		expectCondition(foreign, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotAllowed,
 			ContainSubstring("with workload: true it serves the pods of its own namespace only"))
+	})
+
+	It("serves pods of all namespaces that it allows, each as itself, if its scope says so", func() {
+		others := []string{newNamespace(), newNamespace()}
+		stranger := newNamespace()
+		vault.Write("auth/"+mount+"/role/any", map[string]any{"bound_service_account_names": "*", "bound_service_account_namespaces": "*",
+			"audience": "vault", "token_policies": mount, "token_ttl": "1h"})
+		update(config, func(c *v1alpha1.VaultConfig) {
+			c.Spec.Auth.Kubernetes.WorkloadScope = v1alpha1.WorkloadScopeAllowedNamespaces
+			c.Spec.AllowedNamespaces = []v1alpha1.NamespaceGrant{{
+				Names:        []v1alpha1.NamespaceName{v1alpha1.NamespaceName(others[0]), v1alpha1.NamespaceName(others[1])},
+				PathPrefixes: []v1alpha1.PathPrefix{"secret"},
+			}}
+		})
+		connection := func(in, of string) *v1alpha1.Connection {
+			return builder.Connection(in, "of-"+of, map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(of+"/web"),
+				func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].VaultConfigRef.Namespace = namespace })
+		}
+		mount := func(in, of string) (*resolverv1.ResolveResponse, error) {
+			pod := newPod(in, map[string]string{v1alpha1.AttributeConnection: "of-" + of}, as("web"))
+			return caller.mountAs(pod, map[string]string{"vault": podToken(pod, "vault")}, "")
+		}
+		values := map[string]string{}
+		for _, other := range others {
+			values[other] = canary()
+			vault.PutKV("secret/data/"+other+"/web", map[string]any{"password": values[other]})
+			create(connection(other, others[0]), connection(other, others[1]))
+			expectCondition(connection(other, other), v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		}
+		for _, other := range others {
+			response, err := mount(other, other)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(files(response)).To(HaveKeyWithValue("password", values[other]))
+		}
+		Expect(logins()).To(Equal(2), "service accounts of one name in two namespaces are two")
+
+		By("never giving one what is another's")
+		_, err := mount(others[0], others[1])
+		expectFault(err, v1alpha1.ReasonPermissionDenied, "secret/data/"+others[1]+"/web")
+		create(connection(stranger, others[0]))
+		_, err = mount(stranger, others[0])
+		expectFault(err, v1alpha1.ReasonNamespaceNotAllowed, "does not exist, or may not be used from namespace "+stranger)
+
+		By("being taken back")
+		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Kubernetes.WorkloadScope = "" })
+		Eventually(func() error {
+			_, err := mount(others[0], others[0])
+			return err
+		}).Should(MatchError(ContainSubstring("serves the pods of its own namespace only")))
 	})
 
 	It("cannot be used by a VaultTask", func() {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -22,6 +23,41 @@ func manyTasks(t *Tenant) (Proof, error) {
 	return atLeast(20, "writes", func() int { return s.count("secret/data/") }),
 		t.createMany(1000, func(i int) client.Object { return t.writes(fmt.Sprintf("task-%d", i), fmt.Sprintf("x/%d", i)) })
 }
+
+// largeTasks write as much as a VaultTask may hold of it. What is larger than that is refused by the API server.
+func largeTasks(t *Tenant) (Proof, error) {
+	var large atomic.Int64
+	_, err := t.serveAs(func(_ http.ResponseWriter, r *http.Request, path string) bool {
+		if isData(path) && r.ContentLength > largeData {
+			large.Add(1)
+		}
+		return false
+	})
+	if err != nil {
+		return nil, err
+	}
+	task := func(name string, size int) *v1alpha1.VaultTask {
+		data := map[string]v1alpha1.TaskValue{}
+		for left := size; left > 0; left -= largeData {
+			data[fmt.Sprint("value-", left)] = v1alpha1.TaskValue(strings.Repeat("x", largeData))
+		}
+		made := t.writes(name, "x/"+name)
+		made.Spec.Data = data
+		return made
+	}
+	// The policy's limit, and what the API server reads of a request at all.
+	for _, size := range []int{900_000, 3 << 20} {
+		if err := t.create(task("too-large", size)); !apierrors.IsRequestEntityTooLargeError(err) {
+			return nil, fmt.Errorf("a VaultTask of %d bytes is not refused as too large: %w", size, err)
+		}
+	}
+	number := heavier(100, 1000)
+	return atLeast(20, "writes of 300 kB", func() int { return int(large.Load()) }),
+		t.createMany(number, func(i int) client.Object { return task(fmt.Sprintf("task-%d", i), largeData) })
+}
+
+// largeData is what a VaultTask writes that is large.
+const largeData = 300_000
 
 // edit changes an object again and again, some at a time, and counts.
 func (t *Tenant) edit(count *atomic.Int64, number int, get func(i int) client.Object, change func(client.Object, int)) {

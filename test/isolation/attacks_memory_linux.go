@@ -132,31 +132,48 @@ func (t *Tenant) sharedReads(prefix string) int {
 // literals are as small as they can be, because each of them takes memory of its own. What is too large for the API
 // server is refused there.
 func literals(t *Tenant) (Proof, error) {
-	small := map[string]any{}
-	for i := range 16_000 {
-		small[fmt.Sprintf("%x", i)] = 0
-	}
 	large := builder.Connection(t.Namespace, "too-large", map[string]any{"text": strings.Repeat("x", 900_000)})
 	if err := t.create(large); !apierrors.IsRequestEntityTooLargeError(err) {
 		return nil, fmt.Errorf("a Connection of 0.9 MB is not refused as too large: %w", err)
 	}
-	err := t.createMany(60, func(i int) client.Object {
-		value := small
-		if i%2 == 0 {
-			value = map[string]any{"text": strings.Repeat("x", 250<<10)}
+	return t.fillWithLiterals(60, 2)
+}
+
+// literalsOfMany fill four namespaces, each of which has its share of what is kept.
+func literalsOfMany(t *Tenant) (Proof, error) {
+	proof, err := t.fillWithLiterals(heavier(30, 100), 8)
+	for i := 2; i <= 4 && err == nil; i++ {
+		var another *Tenant
+		if another, err = t.another(i); err == nil {
+			var more Proof
+			more, err = another.fillWithLiterals(heavier(30, 100), 8)
+			proof = both(proof, more)
 		}
-		return builder.Connection(t.Namespace, fmt.Sprintf("literal-%d", i), value)
-	})
-	if err != nil {
-		return nil, err
 	}
-	return atLeast(60, "Connections of literals", func() int {
+	return proof, err
+}
+
+// fillWithLiterals makes so many Connections, almost as large as they may be. One of some has many small values.
+func (t *Tenant) fillWithLiterals(number, some int) (Proof, error) {
+	small := map[string]any{}
+	for i := range 16_000 {
+		small[fmt.Sprintf("%x", i)] = 0
+	}
+	text := map[string]any{"text": strings.Repeat("x", 250<<10)}
+	err := t.each(number, func(ctx context.Context, i int) error {
+		value := text
+		if i%some == 1 {
+			value = small
+		}
+		return t.Client.Create(ctx, builder.Connection(t.Namespace, fmt.Sprintf("literal-%d", i), value))
+	})
+	return atLeast(number, "Connections of literals", func() int {
 		list := &v1alpha1.ConnectionList{}
 		if t.s.Client.List(t.ctx, list, client.InNamespace(t.Namespace)) != nil {
 			return 0
 		}
 		return len(list.Items)
-	}), nil
+	}), err
 }
 
 func manyPolicies(t *Tenant) (Proof, error) {

@@ -41,6 +41,7 @@ type Tenant struct {
 	loops   sync.WaitGroup
 	servers []*server
 	stops   []func()
+	others  []*Tenant
 
 	mu      sync.Mutex
 	pods    []*corev1.Pod
@@ -75,6 +76,15 @@ func newTenant(ctx context.Context, s *System, namespace string) (*Tenant, error
 	return t, eventually(ctx, 10*time.Second, func(ctx context.Context) error {
 		return own.List(ctx, &v1alpha1.VaultConfigList{}, client.InNamespace(namespace))
 	})
+}
+
+// another is one more hostile tenant, who ends with this one.
+func (t *Tenant) another(number int) (*Tenant, error) {
+	other, err := newTenant(t.ctx, t.s, fmt.Sprintf("%s-%d", t.Namespace, number))
+	if other != nil {
+		t.others = append(t.others, other)
+	}
+	return other, err
 }
 
 // tenantRole is that of whoever administrates a namespace. A control plane without a controller manager has the role
@@ -227,6 +237,9 @@ func (t *Tenant) stop(ctx context.Context) error {
 		})
 	}
 	failures := []error{group.Wait()}
+	for _, other := range t.others {
+		failures = append(failures, other.stop(ctx))
+	}
 	for _, kind := range []client.Object{
 		&corev1.Pod{}, &v1alpha1.VaultTask{}, &v1alpha1.Connection{}, &v1alpha1.VaultConfig{}, &corev1.Secret{},
 	} {

@@ -43,13 +43,15 @@ type Victim struct {
 	number   atomic.Int64
 	resident *csi.NodePublishVolumeRequest
 	renewals renewals
+	// MountPause is what lies between two mounts that are measured. The shorter it is, the more a percentile says.
+	MountPause time.Duration
 	// renewed are its VaultConfigs whose tokens are renewed all the time, with these tokens.
 	renewed map[string]string
 }
 
 // NewVictim makes the tenant's objects and waits until all is well.
 func NewVictim(ctx context.Context, s *System) (*Victim, error) {
-	v := &Victim{s: s, renewed: map[string]string{}}
+	v := &Victim{s: s, renewed: map[string]string{}, MountPause: pause}
 	v.renewals.at = map[string][]time.Time{}
 	s.Proxy.Observe(v.renewals.observe)
 	s.Vault.Mount("ssh", "ssh")

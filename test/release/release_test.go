@@ -17,10 +17,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"sigs.k8s.io/yaml"
 )
 
 var _ = Describe("a release", func() {
@@ -38,7 +40,7 @@ var _ = Describe("a release", func() {
 		}
 	})
 
-	It("has an image of one static program for each platform", func() {
+	It("has an image of two static programs for each platform", func() {
 		image := open(read(first, "sallyport-0.2.0-image.tar"))
 		index := image.manifest(image.manifest("").Manifests[0].Digest)
 		Expect(index.Manifests).To(HaveLen(len(platforms)))
@@ -51,11 +53,13 @@ var _ = Describe("a release", func() {
 				HaveKeyWithValue("org.opencontainers.image.version", version),
 				HaveKeyWithValue("org.opencontainers.image.revision", run(checkout, "git rev-parse HEAD"))))
 			for name := range image.files {
-				Expect(name).To(Or(Equal("sallyport"), Equal("LICENSE"), HavePrefix("licences/")), "nothing else")
+				Expect(name).To(Or(Equal("sallyport"), Equal("sallyport-exec"), Equal("LICENSE"), HavePrefix("licences/")), "nothing else")
 			}
-			program, err := elf.NewFile(bytes.NewReader(image.files["sallyport"]))
-			Expect(err).NotTo(HaveOccurred())
-			Expect(program.Section(".interp")).To(BeNil(), "it needs no library")
+			for _, name := range []string{"sallyport", "sallyport-exec"} {
+				program, err := elf.NewFile(bytes.NewReader(image.files[name]))
+				Expect(err).NotTo(HaveOccurred())
+				Expect(program.Section(".interp")).To(BeNil(), "it needs no library")
+			}
 			expectMaterials(platforms[i], image)
 		}
 	})
@@ -76,6 +80,55 @@ var _ = Describe("a release", func() {
 			"$HELM_BINARY" show chart sallyport-0.2.0.tgz; grep image: "$0/chart.yaml"`, dir)
 		Expect(rendered).To(And(ContainSubstring("\nversion: 0.2.0"), ContainSubstring("appVersion: 0.2.0")))
 		Expect(strings.Count(rendered, "image: "+repository+"@"+image)).To(Equal(2))
+	})
+
+	It("has kubectl's plugin for each system, and the manifest by which krew installs it", func() {
+		var manifest struct {
+			APIVersion, Kind string
+			Metadata         struct{ Name string }
+			Spec             struct {
+				Version, Homepage, ShortDescription, Description, Caveats string
+				Platforms                                                 []struct {
+					URI, SHA256, Bin string
+					Selector         struct{ MatchLabels struct{ OS, Arch string } }
+					Files            []struct{ From, To string }
+				}
+			}
+		}
+		Expect(yaml.UnmarshalStrict(read(first, "krew-sallyport.yaml"), &manifest)).To(Succeed(), "krew knows no other fields")
+		Expect(manifest.APIVersion).To(Equal("krew.googlecontainertools.github.com/v1alpha2"))
+		Expect(manifest.Spec.Homepage).To(HavePrefix("https://"))
+		Expect(manifest.Spec.Description).NotTo(BeEmpty())
+		Expect(manifest.Spec.Caveats).To(ContainSubstring(`exec kubectl sallyport __complete "$@"`))
+		Expect(manifest.Kind + " " + manifest.Metadata.Name + " " + manifest.Spec.Version).To(Equal("Plugin sallyport v0.2.0"))
+		Expect(len(manifest.Spec.ShortDescription)).To(BeNumerically("<=", 50), "krew's index takes no more")
+		systems := strings.Split(os.Getenv("SYSTEMS"), ",")
+		Expect(manifest.Spec.Platforms).To(HaveLen(len(systems) * len(platforms)))
+		for _, platform := range manifest.Spec.Platforms {
+			of := platform.Selector.MatchLabels
+			Expect(systems).To(ContainElement(of.OS))
+			name := "kubectl-sallyport_0.2.0_" + of.OS + "_" + of.Arch + ".tar.gz"
+			Expect(platform.URI).To(Equal("https://sallyport.dev/releases/v0.2.0/" + name))
+			Expect(platform.SHA256).To(Equal(sum(read(first, name))))
+			dir := GinkgoT().TempDir()
+			listed := run(first, `tar -xzf "$0" -C "$1" && ls "$1"`, name, dir)
+			Expect(platform.Files).To(ContainElement(HaveField("From", platform.Bin)), "what krew links is among what it copies")
+			for _, file := range platform.Files {
+				Expect(strings.Fields(listed)).To(ContainElement(file.From))
+			}
+			Expect(platform.Bin).To(HavePrefix("kubectl-sallyport"))
+			if of.OS == runtime.GOOS && of.Arch == runtime.GOARCH {
+				Expect(run(dir, "./kubectl-sallyport --version")).To(Equal("kubectl sallyport version 0.2.0"))
+				Expect(run(dir, "./kubectl-sallyport completion bash")).To(ContainSubstring("__complete"))
+				Expect(run(dir, "./kubectl-sallyport __complete why vaultt")).To(ContainSubstring("\nvaulttask/\n"), "a shell picks by what is typed")
+			}
+			info, err := buildinfo.Read(bytes.NewReader(read(dir, platform.Bin)))
+			Expect(err).NotTo(HaveOccurred())
+			for _, module := range info.Deps {
+				_, err := os.Stat(filepath.Join(dir, "licences", module.Path))
+				Expect(err).NotTo(HaveOccurred(), "the licence of "+module.Path)
+			}
+		}
 	})
 
 	It("can be verified", func() {
@@ -145,6 +198,11 @@ func expectMaterials(platform string, image image) {
 		listed[component.Name] = component.Version
 	}
 	Expect(listed).To(HaveLen(len(info.Deps) + 1))
+	second, err := buildinfo.Read(bytes.NewReader(image.files["sallyport-exec"]))
+	Expect(err).NotTo(HaveOccurred())
+	for _, module := range second.Deps {
+		Expect(listed).To(HaveKeyWithValue(module.Path, module.Version), "of sallyport-exec")
+	}
 	Expect(listed).To(HaveKeyWithValue("std", info.GoVersion))
 	for _, module := range info.Deps {
 		Expect(listed).To(HaveKeyWithValue(module.Path, module.Version))

@@ -38,9 +38,10 @@ func TestRelease(t *testing.T) {
 
 var _ = BeforeSuite(func() {
 	key = makeKey()
+	// Both at once: somebody may be editing the checkout.
 	checkout = copyCheckout("a/folder")
-	first = release(checkout)
-	second = release(copyCheckout("another/folder/with spaces"))
+	other := copyCheckout("another/folder/with spaces")
+	first, second = release(checkout), release(other)
 })
 
 // makeKey makes a key as `openssl ecparam -name prime256v1 -genkey` does.

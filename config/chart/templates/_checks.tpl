@@ -6,8 +6,17 @@ no cluster to ask; there these checks find nothing.
 {{- if semverCompare "<1.32.0-0" (include "sallyport.kubernetes" .) -}}
 {{- fail (printf "Kubernetes %s is too old: Sallyport needs 1.32 or newer; upgrade the cluster, or correct compat.kubernetes" (include "sallyport.kubernetes" .)) -}}
 {{- end -}}
+{{- if and .Values.injection.enabled (semverCompare "<1.36.0-0" (include "sallyport.kubernetes" .)) -}}
+{{- fail (printf "injection.enabled needs Kubernetes 1.36 or newer, which has MutatingAdmissionPolicy, and this is %s: leave it off, and start sallyport-exec in the pods' manifests" (include "sallyport.kubernetes" .)) -}}
+{{- end -}}
 {{- if and .Values.metrics.rules.enabled (not .Values.metrics.enabled) -}}
 {{- fail "metrics.rules.enabled needs metrics.enabled: without the controller's metrics an alert would say for ever that no controller runs" -}}
+{{- end -}}
+{{- if and .Values.metrics.secure.enabled (not .Values.metrics.enabled) -}}
+{{- fail "metrics.secure.enabled needs metrics.enabled: there are no metrics of the controller to protect" -}}
+{{- end -}}
+{{- if eq .Values.node.namespace .Release.Namespace -}}
+{{- fail (printf "node.namespace is %s, that of the release: name another one, which the chart makes, or leave it empty" .Release.Namespace) -}}
 {{- end -}}
 {{- if and (lookup "v1" "Namespace" "" "kube-system") (not .Values.adopt) -}}
 {{- include "sallyport.onlyOne" . -}}
@@ -47,10 +56,15 @@ no cluster to ask; there these checks find nothing.
 {{- if and (not .Values.crds.install) (not (lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "vaultconfigs.sallyport.dev")) -}}
 {{- fail "the CRDs are missing, and crds.install is false: apply crds.yaml of this release first, or leave crds.install at true" -}}
 {{- end -}}
-{{- with lookup "v1" "Namespace" "" .Release.Namespace -}}
+{{- range (lookup "apps/v1" "DaemonSet" "" "").items -}}
+{{- if and (eq .metadata.name "sallyport-node") (ne .metadata.namespace (include "sallyport.nodeNamespace" $)) -}}
+{{- fail (printf "the node plugin is in namespace %s, and two on one node would take the driver's socket from each other: leave node.namespace as it is, or uninstall Sallyport and install it anew" .metadata.namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- with lookup "v1" "Namespace" "" (include "sallyport.nodeNamespace" .) -}}
 {{- $enforce := get (.metadata.labels | default dict) "pod-security.kubernetes.io/enforce" -}}
-{{- if has $enforce (list "baseline" "restricted") -}}
-{{- fail (printf "namespace %s enforces the Pod Security Standard %s, and the node plugin is privileged because it mounts: kubectl label namespace %s pod-security.kubernetes.io/enforce=privileged --overwrite" $.Release.Namespace $enforce $.Release.Namespace) -}}
+{{- if and (has $enforce (list "baseline" "restricted")) (not $.Values.node.namespace) -}}
+{{- fail (printf "namespace %s enforces the Pod Security Standard %s, and the node plugin is privileged because it mounts: give it a namespace of its own with --set node.namespace=sallyport-node, or kubectl label namespace %s pod-security.kubernetes.io/enforce=privileged --overwrite" $.Release.Namespace $enforce $.Release.Namespace) -}}
 {{- end -}}
 {{- end -}}
 {{- range .Values.rbac.namespaces -}}

@@ -13,6 +13,10 @@ app.kubernetes.io/name: sallyport
 app.kubernetes.io/component: {{ . }}
 {{- end -}}
 
+{{- define "sallyport.nodeNamespace" -}}
+{{ .Values.node.namespace | default .Release.Namespace }}
+{{- end -}}
+
 {{- /* The version of Kubernetes that the manifests are for. */ -}}
 {{- define "sallyport.kubernetes" -}}
 {{ .Values.compat.kubernetes | default .Capabilities.KubeVersion.Version | trimPrefix "v" }}
@@ -36,6 +40,26 @@ app.kubernetes.io/component: {{ . }}
 {{- end -}}
 {{- end -}}
 
+{{- /* What the variables of OpenTelemetry say, in both modes. */ -}}
+{{- define "sallyport.tracingEnv" -}}
+{{- with .Values.tracing -}}
+{{- if .endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .endpoint | quote }}
+{{- if ne .protocol "grpc" }}
+- name: OTEL_EXPORTER_OTLP_PROTOCOL
+  value: {{ .protocol | quote }}
+{{- end }}
+{{- if ne (toString .ratio) "0.1" }}
+- name: OTEL_TRACES_SAMPLER
+  value: parentbased_traceidratio
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ .ratio | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
 {{- define "sallyport.controllerArgs" -}}
 - controller
 {{- with .Values.controller.allowedVaultURLs }}
@@ -53,6 +77,17 @@ app.kubernetes.io/component: {{ . }}
 {{- if not .Values.metrics.enabled }}
 - --metrics-bind-address=0
 {{- end }}
+{{- with .Values.metrics.secure }}
+{{- if .enabled }}
+- --metrics-secure
+{{- if .certificateSecret }}
+- --metrics-cert-dir=/var/run/secrets/sallyport-metrics
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.node.namespace }}
+- --node-service-account={{ . }}/sallyport-node
+{{- end }}
 {{- include "sallyport.logArgs" . }}
 {{- with .Values.controller.extraArgs }}
 {{ toYaml . }}
@@ -66,6 +101,9 @@ app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- with .Values.node.memoryBudget }}
 - --memory-budget={{ int64 . }}
+{{- end }}
+{{- if .Values.node.removeStartupTaint }}
+- --remove-startup-taint
 {{- end }}
 {{- include "sallyport.logArgs" . }}
 {{- with .Values.node.extraArgs }}

@@ -10,8 +10,16 @@ import (
 	"strings"
 )
 
-// compile builds the program for a platform and returns it with what Go says that it was built from.
-func (r *release) compile(platform string) ([]byte, *buildinfo.BuildInfo, error) {
+// program is one that the image holds.
+type program struct{ name, source, version string }
+
+var (
+	sallyport = program{"sallyport", ".", "sallyport.dev/sallyport/internal/app.version"}
+	launcher  = program{"sallyport-exec", "./cmd/sallyport-exec", "sallyport.dev/sallyport/internal/launcher.version"}
+)
+
+// compile builds a program for a platform and returns it with what Go says that it was built from.
+func (r *release) compile(platform string, p program) ([]byte, *buildinfo.BuildInfo, error) {
 	system, architecture, ok := strings.Cut(platform, "/")
 	if !ok {
 		return nil, nil, fmt.Errorf("platform %q has not the form linux/amd64", platform)
@@ -21,9 +29,9 @@ func (r *release) compile(platform string) ([]byte, *buildinfo.BuildInfo, error)
 		return nil, nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	path := filepath.Join(dir, "sallyport")
-	linker := "-s -w -X sallyport.dev/sallyport/internal/app.version=" + r.version
-	command := exec.Command("go", "build", "-trimpath", "-ldflags", linker, "-o", path, ".")
+	path := filepath.Join(dir, p.name)
+	linker := "-s -w -X " + p.version + "=" + r.version
+	command := exec.Command("go", "build", "-trimpath", "-ldflags", linker, "-o", path, p.source)
 	command.Dir, command.Stderr = r.root, os.Stderr
 	// What decides the bytes is said here, whatever the caller's environment has.
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOEXPERIMENT=", "GOWORK=off",
@@ -39,7 +47,7 @@ func (r *release) compile(platform string) ([]byte, *buildinfo.BuildInfo, error)
 	return content, info, err
 }
 
-var licenceFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice)(\.(md|txt))?$`)
+var licenceFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice)(\.(md|txt|mit))?$`)
 
 // licences returns the licences and notices of all modules in a program, and of Go's own library.
 func (r *release) licences(info *buildinfo.BuildInfo) (files, error) {

@@ -20,11 +20,16 @@ import (
 func (r *release) makeImage() error {
 	index := mutate.IndexMediaType(v1.ImageIndex(empty.Index), types.OCIImageIndex)
 	for _, platform := range r.platforms {
-		program, info, err := r.compile(platform)
+		main, info, err := r.compile(platform, sallyport)
 		if err != nil {
 			return err
 		}
-		image, err := r.imageOf(platform, program, info)
+		// Its modules are among those of the other.
+		second, _, err := r.compile(platform, launcher)
+		if err != nil {
+			return err
+		}
+		image, err := r.imageOf(platform, main, second, info)
 		if err != nil {
 			return err
 		}
@@ -32,7 +37,7 @@ func (r *release) makeImage() error {
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
 			Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: system, Architecture: architecture}},
 		})
-		if err := r.writeSBOM(strings.ReplaceAll(platform, "/", "-"), program, info); err != nil {
+		if err := r.writeSBOM(strings.ReplaceAll(platform, "/", "-"), main, info); err != nil {
 			return err
 		}
 	}
@@ -61,8 +66,8 @@ func (r *release) labels() map[string]string {
 	}
 }
 
-// imageOf is what the Dockerfile makes: the static program and licences, and nothing else.
-func (r *release) imageOf(platform string, program []byte, info *buildinfo.BuildInfo) (v1.Image, error) {
+// imageOf is what the Dockerfile makes: the static programs and licences, and nothing else.
+func (r *release) imageOf(platform string, main, second []byte, info *buildinfo.BuildInfo) (v1.Image, error) {
 	content, err := r.licences(info)
 	if err != nil {
 		return nil, err
@@ -71,7 +76,9 @@ func (r *release) imageOf(platform string, program []byte, info *buildinfo.Build
 	if err != nil {
 		return nil, err
 	}
-	content["LICENSE"], content["sallyport"] = file{content: licence}, file{content: program, executable: true}
+	content["LICENSE"] = file{content: licence}
+	content[sallyport.name] = file{content: main, executable: true}
+	content[launcher.name] = file{content: second, executable: true}
 	archive, err := content.tar(r.source.time)
 	if err != nil {
 		return nil, err

@@ -33,16 +33,18 @@ func run(arguments []string) error {
 	switch arguments[0] {
 	case "build":
 		r := &release{}
-		var platforms string
+		var platforms, systems string
 		set.StringVar(&r.root, "root", ".", "the checkout")
 		set.StringVar(&r.output, "output", "dist", "the directory to write to; what is in it is deleted")
 		set.StringVar(&r.version, "version", "", "v0.2.0")
 		set.StringVar(&r.repository, "repository", "sallyport.dev/sallyport", "where the image will be pulled from")
 		set.StringVar(&platforms, "platforms", "linux/amd64,linux/arm64", "of the image")
+		set.StringVar(&systems, "systems", "linux,darwin,windows", "of kubectl's plugin, for the architectures of the image")
+		set.StringVar(&r.downloads, "downloads", "", "where kubectl krew will find the archives; default https://sallyport.dev/releases/VERSION")
 		if err := set.Parse(arguments[1:]); err != nil {
 			return err
 		}
-		r.platforms = strings.Split(platforms, ",")
+		r.platforms, r.systems = strings.Split(platforms, ","), strings.Split(systems, ",")
 		return r.build()
 	case "push":
 		from := set.String("from", "dist", "what build wrote")
@@ -60,7 +62,8 @@ func run(arguments []string) error {
 type release struct {
 	root, output        string
 	version, repository string
-	platforms           []string
+	platforms, systems  []string
+	downloads           string
 
 	source  source
 	image   string // digest of the index
@@ -75,6 +78,9 @@ func (r *release) build() error {
 		return fmt.Errorf("-version is %q; it has the form v0.2.0", r.version)
 	}
 	r.version = match[1]
+	if r.downloads == "" {
+		r.downloads = "https://sallyport.dev/releases/v" + r.version
+	}
 	key, err := signingKey()
 	if err != nil {
 		return err
@@ -95,6 +101,7 @@ func (r *release) build() error {
 		{"image and SBOMs", r.makeImage},
 		{"manifests", r.makeManifests},
 		{"chart", r.makeChart},
+		{"kubectl's plugin", r.makePlugin},
 		{"notes", r.makeNotes},
 		{"provenance", r.makeProvenance},
 		{"checksums", r.makeChecksums},

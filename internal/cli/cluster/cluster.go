@@ -13,6 +13,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -66,7 +67,9 @@ func Connect(flags *genericclioptions.ConfigFlags) (*Cluster, error) {
 	if err != nil {
 		return nil, Explain(err)
 	}
-	return &Cluster{Client: c, Config: config, Namespace: namespace}, nil
+	// Of what an older installation does not know, nothing is left out without a word.
+	strict := client.WithFieldValidation(c, metav1.FieldValidationStrict)
+	return &Cluster{Client: strict, Config: config, Namespace: namespace}, nil
 }
 
 // Explain turns what the API server, the network or the kubeconfig says into one sentence with the cure.
@@ -81,6 +84,9 @@ func Explain(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &noKind) || errors.As(err, &noMatch):
+		if group := groupOf(noKind, noMatch); group != v1alpha1.GroupVersion.Group {
+			return errors.New("the cluster knows no such kind of " + group + ": what defines it is not installed")
+		}
 		return errors.New("the cluster does not know a kind of Sallyport's (" + kindOf(noKind) +
 			"): Sallyport is not installed, or older than this plugin; apply config/crd of the plugin's version")
 	case apierrors.IsUnauthorized(err):
@@ -88,6 +94,9 @@ func Explain(err error) error {
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("you may not do that: %w; whoever runs the cluster can give you the cluster role view, for changes "+
 			"edit, for VaultTasks admin", err)
+	case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "strict decoding error"):
+		return fmt.Errorf("this cluster has an older Sallyport than this plugin is for: %s; apply config/crd of the plugin's version",
+			oneLine(err))
 	case errors.Is(err, context.DeadlineExceeded):
 		return errors.New("the API server did not answer in time; see --request-timeout and kubectl cluster-info")
 	case errors.Is(err, fs.ErrNotExist), clientcmd.IsConfigurationInvalid(err), clientcmd.IsContextNotFound(err):
@@ -97,6 +106,14 @@ func Explain(err error) error {
 	default:
 		return errors.New(oneLine(err))
 	}
+}
+
+// groupOf is the group of what is not known: one of the errors is set.
+func groupOf(noKind *meta.NoKindMatchError, noMatch *meta.NoResourceMatchError) string {
+	if noKind != nil {
+		return noKind.GroupKind.Group
+	}
+	return noMatch.PartialResource.Group
 }
 
 func kindOf(err *meta.NoKindMatchError) string {

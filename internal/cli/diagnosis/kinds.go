@@ -33,6 +33,7 @@ var Kinds = []Kind{
 	{"ReplicaSet", []string{"replicasets", "replicaset", "rs"}, follow(replicaSet), list[appsv1.ReplicaSetList]},
 	{"Job", []string{"jobs", "job"}, follow(job), list[batchv1.JobList]},
 	{"CronJob", []string{"cronjobs", "cronjob", "cj"}, follow(cronJob), list[batchv1.CronJobList]},
+	{"Rollout", []string{"rollouts", "rollout", "ro"}, follow(rollout), rollouts},
 	{"Connection", []string{"connections", "connection"}, followConnection, list[v1alpha1.ConnectionList]},
 	{"VaultConfig", []string{"vaultconfigs", "vaultconfig"}, followVaultConfig, list[v1alpha1.VaultConfigList]},
 	{"VaultTask", []string{"vaulttasks", "vaulttask"}, followVaultTask, list[v1alpha1.VaultTaskList]},

@@ -20,11 +20,13 @@ type workload struct {
 	template *corev1.PodTemplateSpec
 	// failure is why it cannot make them, if it says so.
 	failure func() string
+	// read, if it has one, fills the template from the object, or from another that the object refers to.
+	read func(context.Context, client.Reader) error
 }
 
 func deployment() workload {
 	d := &appsv1.Deployment{}
-	return workload{d, "Deployment", &d.Spec.Template, func() string {
+	return workload{object: d, kind: "Deployment", template: &d.Spec.Template, failure: func() string {
 		for _, c := range d.Status.Conditions {
 			if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
 				return c.Message
@@ -36,7 +38,7 @@ func deployment() workload {
 
 func replicaSet() workload {
 	r := &appsv1.ReplicaSet{}
-	return workload{r, "ReplicaSet", &r.Spec.Template, func() string {
+	return workload{object: r, kind: "ReplicaSet", template: &r.Spec.Template, failure: func() string {
 		for _, c := range r.Status.Conditions {
 			if c.Type == appsv1.ReplicaSetReplicaFailure && c.Status == corev1.ConditionTrue {
 				return c.Message
@@ -48,22 +50,22 @@ func replicaSet() workload {
 
 func job() workload {
 	j := &batchv1.Job{}
-	return workload{j, "Job", &j.Spec.Template, silent}
+	return workload{object: j, kind: "Job", template: &j.Spec.Template, failure: silent}
 }
 
 func statefulSet() workload {
 	s := &appsv1.StatefulSet{}
-	return workload{s, "StatefulSet", &s.Spec.Template, silent}
+	return workload{object: s, kind: "StatefulSet", template: &s.Spec.Template, failure: silent}
 }
 
 func daemonSet() workload {
 	d := &appsv1.DaemonSet{}
-	return workload{d, "DaemonSet", &d.Spec.Template, silent}
+	return workload{object: d, kind: "DaemonSet", template: &d.Spec.Template, failure: silent}
 }
 
 func cronJob() workload {
 	c := &batchv1.CronJob{}
-	return workload{c, "CronJob", &c.Spec.JobTemplate.Spec.Template, silent}
+	return workload{object: c, kind: "CronJob", template: &c.Spec.JobTemplate.Spec.Template, failure: silent}
 }
 
 func silent() string { return "" }
@@ -75,19 +77,26 @@ func follow(of func() workload) func(context.Context, *Inspection, client.Object
 		if err := i.objects.Get(ctx, key, w.object); err != nil {
 			return nil, err
 		}
+		if w.read != nil {
+			if err := w.read(ctx, i.objects); err != nil {
+				return nil, err
+			}
+		}
 		return i.workload(ctx, w, key)
 	}
 }
 
 func (i *Inspection) workload(ctx context.Context, w workload, key client.ObjectKey) (*Step, error) {
 	step := &Step{Object: w.kind + " " + key.String(), Health: healthy("")}
-	volumes := Volumes(&w.template.Spec)
-	if len(volumes) == 0 {
-		step.Message = "its pods mount no Connection, so that Sallyport has no part in it"
-		return i.visit(step)
-	}
 	if failure := w.failure(); failure != "" {
 		step.Health = degraded("", "it cannot make pods: %s", failure)
+	}
+	volumes := Volumes(&w.template.Spec)
+	if len(volumes) == 0 {
+		if step.State == health.Healthy {
+			step.Message = "its pods mount no Connection, so that Sallyport has no part in it"
+		}
+		return i.visit(step)
 	}
 	pods, err := i.podsOf(ctx, key.Namespace, w.object.GetUID())
 	if err != nil {

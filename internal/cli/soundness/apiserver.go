@@ -34,7 +34,7 @@ const (
 
 // Policies are the ValidatingAdmissionPolicies of an installation, each with a binding of the same name.
 var Policies = []string{
-	"sallyport-connection-writes", "sallyport-resolver-certificates", "sallyport-secret-references",
+	"sallyport-connection-writes", "sallyport-resolver-certificates", "sallyport-rollouts", "sallyport-secret-references",
 	"sallyport-service-account-references", "sallyport-sizes", "sallyport-task-references", "sallyport-token-requests",
 	"sallyport-workloads",
 }
@@ -193,10 +193,14 @@ func (c *checkup) rights(ctx context.Context) error {
 	wrong := 0
 	needs := c.needs()
 	for _, account := range []string{"sallyport-controller", "sallyport-node"} {
+		namespace := c.namespace
+		if account == "sallyport-node" {
+			namespace = c.nodeNamespace
+		}
 		for n := range needs[account] {
 			of := &needs[account][n]
 			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-				User: "system:serviceaccount:" + c.namespace + ":" + account, ResourceAttributes: of,
+				User: "system:serviceaccount:" + namespace + ":" + account, ResourceAttributes: of,
 			}}
 			if ok, err := c.found("Rights", c.Create(ctx, review), ""); !ok {
 				return err

@@ -1,14 +1,93 @@
 package soundness
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
+	"k8s.io/client-go/rest"
+
+	"sallyport.dev/sallyport/internal/cli/cluster"
+	"sallyport.dev/sallyport/internal/cli/health"
 )
+
+// No real API server is that old, or has another clock than this machine.
+func TestAnOldClusterAndAnotherClockAreNamed(t *testing.T) {
+	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	for name, row := range map[string]struct {
+		minor      string
+		date       time.Time
+		kubernetes Finding
+		clock      Finding
+	}{
+		"new enough, and in time": {
+			"32", now.Add(-20 * time.Second), finding("Kubernetes", health.Healthy, "v1.32.1"),
+			finding("Clock", health.Healthy, "the API server's and this machine's agree"),
+		},
+		"too old, and late": {
+			"31+", now.Add(-2 * time.Minute),
+			finding("Kubernetes", health.Degraded, "it is v1.31+.1; Sallyport needs 1.32 or newer: upgrade the cluster"),
+			finding("Clock", health.Degraded, "the API server's clock and this machine's are 2m0s apart: set them by NTP"),
+		},
+		"ahead": {
+			"37", now.Add(time.Minute), finding("Kubernetes", health.Healthy, "v1.37.1"),
+			finding("Clock", health.Degraded, "the API server's clock and this machine's are 1m0s apart: set them by NTP"),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Date", row.date.Format(http.TimeFormat))
+				_, _ = w.Write([]byte(`{"minor": "` + row.minor + `", "gitVersion": "v1.` + row.minor + `.1"}`))
+			}))
+			defer server.Close()
+			c := &checkup{Cluster: &cluster.Cluster{Config: &rest.Config{Host: server.URL}}, now: now}
+			g.Expect(c.apiServer(t.Context())).To(Succeed())
+			g.Expect(c.findings).To(HaveExactElements(row.kubernetes, row.clock))
+		})
+	}
+}
+
+func finding(subject string, state health.State, message string) Finding {
+	return Finding{Subject: subject, Health: health.Health{State: state, Message: message}}
+}
+
+func TestCertificatesOfReplicasAreReadAndMustBeFresh(t *testing.T) {
+	now := time.Now()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	until := func(end time.Time) string {
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: end.Add(-24 * time.Hour), NotAfter: end}
+		made, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: made}))
+	}
+	c := &checkup{clock: now}
+	for sentence, published := range map[string]string{
+		"": until(now.Add(12*time.Hour + time.Minute)),
+		"is ready and has published no certificate":         "",
+		"has published what is no certificate":              "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+		"has a certificate that expired 3h ago":             until(now.Add(-3 * time.Hour)),
+		"has not renewed its certificate, which ends in 5h": until(now.Add(5*time.Hour + time.Second)),
+	} {
+		NewWithT(t).Expect(c.certificate(published)).To(HavePrefix(sentence))
+		if sentence == "" {
+			NewWithT(t).Expect(c.certificate(published)).To(BeEmpty())
+		}
+	}
+}
 
 func TestGatesThatAreOffAreNamedIfTheyAreNeeded(t *testing.T) {
 	g := NewWithT(t)

@@ -30,9 +30,10 @@ func (f *Finding) Sick() bool { return f.State != health.Healthy && f.State != h
 type checkup struct {
 	*cluster.Cluster
 	now time.Time
-	// namespace is where Sallyport is installed, and pods are those of its controller, known after the first parts.
-	namespace string
-	pods      []corev1.Pod
+	// namespace is where Sallyport is installed, nodeNamespace where its node plugin is, and pods are those of its
+	// controller, known after the first parts.
+	namespace, nodeNamespace string
+	pods                     []corev1.Pod
 	// minor is the API server's, 37 for 1.37; clock is its time when it answered.
 	minor    int
 	clock    time.Time
@@ -42,6 +43,7 @@ type checkup struct {
 // Check looks at everything.
 func Check(ctx context.Context, to *cluster.Cluster, now time.Time) ([]Finding, error) {
 	c := &checkup{Cluster: to, now: now, namespace: cluster.InstallNamespace}
+	c.nodeNamespace = c.namespace
 	for _, look := range []func(context.Context) error{
 		c.apiServer, c.gates, c.kinds, c.policies, c.controller, c.certificates, c.nodePlugin, c.driver, c.nodes, c.rights,
 		c.leader, c.vaults,

@@ -50,7 +50,7 @@ func (c *checkup) controller(ctx context.Context) error {
 		c.say(subject, health.Degraded, "there are %d Sallyports, and a cluster has one: remove the others", len(deployments.Items))
 	}
 	d := &deployments.Items[0]
-	c.namespace = d.Namespace
+	c.namespace, c.nodeNamespace = d.Namespace, d.Namespace
 	want := int32(1)
 	if d.Spec.Replicas != nil {
 		want = *d.Spec.Replicas
@@ -139,6 +139,7 @@ func (c *checkup) nodePlugin(ctx context.Context) error {
 		return nil
 	}
 	s := &sets.Items[0]
+	c.nodeNamespace = s.Namespace
 	state, cure := health.Healthy, ""
 	if s.Status.NumberReady < s.Status.DesiredNumberScheduled {
 		state, cure = health.Degraded, "; see the events and logs of its pods"
@@ -254,7 +255,7 @@ func (c *checkup) vaults(ctx context.Context) error {
 	if ok, failed := c.found("Vaults", err, ""); !ok {
 		return failed
 	}
-	reached := map[string]bool{}
+	asked, reached := map[string]bool{}, map[string]bool{}
 	for n := range configs.Items {
 		config := &configs.Items[n]
 		reachable := meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionReachable)
@@ -262,13 +263,15 @@ func (c *checkup) vaults(ctx context.Context) error {
 		switch {
 		case is.Unseen, is.State == health.Suspended, reachable == nil, reachable.Status == metav1.ConditionUnknown:
 		case reachable.Status == metav1.ConditionTrue:
-			reached[config.Spec.URL] = true
+			asked[config.Spec.URL], reached[config.Spec.URL] = true, true
 		default:
+			asked[config.Spec.URL] = true
 			c.findings = append(c.findings, Finding{
 				Subject: "Vault of VaultConfig " + client.ObjectKeyFromObject(config).String(), Health: is,
 			})
 		}
 	}
-	c.say("Vaults", health.Healthy, "%d VaultConfigs, %d Vaults are reached", len(configs.Items), len(reached))
+	c.say("Vaults", health.Healthy, "%d VaultConfigs; of %d addresses of Vaults, %d are reached",
+		len(configs.Items), len(asked), len(reached))
 	return nil
 }

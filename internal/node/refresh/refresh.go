@@ -11,6 +11,7 @@ import (
 	"sallyport.dev/sallyport/internal/node/schedule"
 	"sallyport.dev/sallyport/internal/node/volume"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/internal/tracing"
 )
 
 // What a refresh logs.
@@ -54,6 +55,10 @@ func (r *Refresher) refresh(ctx context.Context, v *volume.Volume) {
 		return
 	}
 	logger := logr.FromContextOrDiscard(ctx).WithValues(logkeys.Volume, v.ID, logkeys.Pod, current.Pod)
+	ctx, span := tracing.Start(ctx, tracing.Internal, "refresh")
+	span.Set(tracing.Namespace, current.Pod.Namespace)
+	span.Set(tracing.Pod, current.Pod.Name)
+	span.Set(tracing.Connection, current.Attributes[v1alpha1.AttributeConnection])
 	ctx, done := r.Answers.Hold(ctx)
 	defer done()
 	// Without the lock: a slow resolver must not keep the kubelet from unpublishing the volume.
@@ -62,13 +67,16 @@ func (r *Refresher) refresh(ctx context.Context, v *volume.Volume) {
 		response, err = r.Resolver.Resolve(ctx, &resolverv1.ResolveRequest{
 			PodToken: token.Value, WorkloadTokens: token.Workload, VolumeAttributes: current.Attributes,
 			VolumeId: current.VolumeID, Revision: current.Revision, Leases: current.Leases, KeepsFiles: true,
+			Grant: v.Grant(),
 		})
 		if err != nil {
 			return err
 		}
+		v.SetGrant(response.GetGrant())
 		// Whatever was made for the volume is kept, also by a process that is about to stop.
 		return r.apply(context.WithoutCancel(ctx), v, response)
 	})
+	span.End(err)
 	if v.Closing() || ctx.Err() != nil {
 		return
 	}
@@ -115,7 +123,7 @@ func (r *Refresher) apply(ctx context.Context, v *volume.Volume, response *resol
 			return fault.Transient(v1alpha1.ReasonInternal, "the resolver called files unchanged that it was not told of")
 		}
 		// What was answered is written, whoever still waits for it.
-		err = r.replaceFiles(v, response.GetFiles(), &current) //nolint:contextcheck // see above
+		err = r.replaceFiles(v, response, &current) //nolint:contextcheck // see above
 		if err != nil {
 			return err
 		}
@@ -160,7 +168,8 @@ func (r *Refresher) replaceLeases(v *volume.Volume, fresh volume.EncryptedLeases
 }
 
 // replaceFiles swaps the volume's files. The caller holds the volume's lock.
-func (r *Refresher) replaceFiles(v *volume.Volume, files []*resolverv1.File, current *volume.State) error {
+func (r *Refresher) replaceFiles(v *volume.Volume, response *resolverv1.ResolveResponse, current *volume.State) error {
+	files := response.GetFiles()
 	if err := volume.ValidateFiles(files); err != nil {
 		return err
 	}
@@ -174,7 +183,7 @@ func (r *Refresher) replaceFiles(v *volume.Volume, files []*resolverv1.File, cur
 	if err := v.Memory.Resize(max(before, after)); err != nil {
 		return err
 	}
-	dataDir, err := r.Store.WriteFiles(v.Dir, current.Group, files)
+	dataDir, err := r.Store.WriteFiles(v.Dir, volume.Ownership{User: response.Owner, Group: current.Group}, files)
 	if err != nil {
 		v.Memory.Charge(before - v.Memory.Bytes())
 		return fault.In(err, "writing the files of the volume")

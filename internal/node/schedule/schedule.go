@@ -1,7 +1,7 @@
 // Package schedule runs work at its due time: names in a delaying work queue, back-off for each name that failed, and a
 // share for each owner of names of what is done at once.
 //
-// It knows names only. It must not know what is done for one.
+// It knows names only. It must not know what is done for one, only that a panic of it is a failure of that name.
 package schedule
 
 import (
@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
+
+	"sallyport.dev/sallyport/internal/fault"
 )
 
 // Work is asking somebody over the network, and may wait for as long as that takes. A few owners that only wait leave
@@ -67,7 +69,13 @@ func (q *Queue) Run(ctx context.Context, find func(name string) (Work, bool)) {
 			// No more of these than names.
 			running.Go(func() {
 				defer q.due.Done(name)
-				q.do(ctx, name, find)
+				err := fault.Guard(ctx, func() error {
+					q.do(ctx, name, find)
+					return nil
+				})
+				if err != nil { // a panic
+					q.due.AddAfter(name, q.Backoff(name))
+				}
 			})
 		}
 	})

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
@@ -18,7 +20,16 @@ import (
 type atomicWriter struct {
 	dir        string
 	filesystem Filesystem
-	group      *int64
+	ids        Ownership
+}
+
+// Ownership is whose a volume's files are.
+type Ownership struct {
+	// User is who runs the containers that mount the volume, nil if that is not known. Files that others may not read are
+	// his, and all others the node plugin's.
+	User *int64
+	// Group is the pod's fsGroup, nil if it has none.
+	Group *int64
 }
 
 // write makes dir hold exactly files, in one atomic swap, and returns the name of the directory that ..data leads to.
@@ -41,8 +52,12 @@ func (w atomicWriter) write(files []*resolverv1.File, now time.Time) (string, er
 
 // holds tells whether the data directory holds exactly files.
 func (w atomicWriter) holds(dataDir string, files []*resolverv1.File) bool {
-	entries, err := os.ReadDir(filepath.Join(w.dir, dataDir))
-	if err != nil || len(entries) != len(files) {
+	found := -1 // for the directory itself
+	err := filepath.WalkDir(filepath.Join(w.dir, dataDir), func(_ string, _ fs.DirEntry, err error) error {
+		found++
+		return err
+	})
+	if err != nil || found != len(files)+len(directories(files)) {
 		return false
 	}
 	for _, file := range files {
@@ -56,7 +71,11 @@ func (w atomicWriter) holds(dataDir string, files []*resolverv1.File) bool {
 func (w atomicWriter) same(dataDir string, file *resolverv1.File) bool {
 	path := filepath.Join(w.dir, dataDir, file.GetPath())
 	// The mode belongs to the inode, which a link would share.
-	if info, err := os.Lstat(path); err != nil || info.Mode() != w.mode(file) {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode() != w.mode(file) {
+		return false
+	}
+	if stat, is := info.Sys().(*syscall.Stat_t); is && int64(stat.Uid) != int64(w.user(file, os.Geteuid())) {
 		return false
 	}
 	content, err := os.ReadFile(path)
@@ -68,11 +87,20 @@ func (w atomicWriter) mode(file *resolverv1.File) fs.FileMode {
 	switch {
 	case file.GetMode() != 0:
 		return fs.FileMode(file.GetMode()).Perm()
-	case w.group != nil:
+	case w.ids.Group != nil:
 		return 0o440
 	default:
 		return 0o644
 	}
+}
+
+// user is whose the file is, and otherwise if it is nobody's but the node plugin's. Programs such as ssh take no key
+// that belongs to somebody else, or that others may read.
+func (w atomicWriter) user(file *resolverv1.File, otherwise int) int {
+	if w.ids.User == nil || *w.ids.User < 0 || w.mode(file)&0o007 != 0 {
+		return otherwise
+	}
+	return int(*w.ids.User)
 }
 
 // swap writes a new data directory and leads ..data to it.
@@ -80,6 +108,11 @@ func (w atomicWriter) swap(current string, files []*resolverv1.File, now time.Ti
 	next := fmt.Sprintf("%s%s.%d", InternalPrefix, now.UTC().Format("2006_01_02_15_04_05"), rand.Uint64())
 	if err := w.filesystem.Mkdir(filepath.Join(w.dir, next), 0o755); err != nil {
 		return "", err
+	}
+	for _, directory := range directories(files) {
+		if err := w.filesystem.Mkdir(filepath.Join(w.dir, next, directory), 0o755); err != nil {
+			return "", err
+		}
 	}
 	for _, file := range files {
 		if err := w.writeFile(current, next, file); err != nil {
@@ -101,17 +134,24 @@ func (w atomicWriter) writeFile(current, next string, file *resolverv1.File) err
 	if current != "" && w.same(current, file) {
 		return w.filesystem.Link(filepath.Join(w.dir, current, file.GetPath()), path)
 	}
-	if err := w.filesystem.WriteFile(path, file.GetContent(), w.mode(file)); err != nil || w.group == nil {
+	if err := w.filesystem.WriteFile(path, file.GetContent(), w.mode(file)); err != nil {
 		return err
 	}
-	return w.filesystem.Chgrp(path, int(*w.group))
+	user, group := w.user(file, -1), -1
+	if w.ids.Group != nil {
+		group = int(*w.ids.Group)
+	}
+	if user == -1 && group == -1 {
+		return nil
+	}
+	return w.filesystem.Chown(path, user, group)
 }
 
 // tidy makes the links that the pod opens, removes those of files that are gone, and removes what no link leads to.
 func (w atomicWriter) tidy(current string, files []*resolverv1.File) error {
 	keep := map[string]bool{DataLink: true, current: true}
 	for _, file := range files {
-		name := file.GetPath()
+		name, _, _ := strings.Cut(file.GetPath(), "/") // a link to a directory leads to all that it holds
 		keep[name] = true
 		if _, err := os.Lstat(filepath.Join(w.dir, name)); err == nil {
 			continue

@@ -14,8 +14,8 @@ type Filesystem interface {
 	Mkdir(path string, mode fs.FileMode) error
 	// WriteFile makes a file that did not exist, of exactly this mode, whatever the umask.
 	WriteFile(path string, content []byte, mode fs.FileMode) error
-	// Chgrp changes the group of a file.
-	Chgrp(path string, group int) error
+	// Chown changes the user and the group of a file; -1 leaves one as it is.
+	Chown(path string, user, group int) error
 	Symlink(target, path string) error
 	Link(existing, path string) error
 	Rename(from, to string) error
@@ -53,8 +53,8 @@ func (OSFilesystem) WriteFile(path string, content []byte, mode fs.FileMode) err
 	return errors.Join(err, file.Chmod(mode), file.Close())
 }
 
-// Chgrp implements Filesystem.
-func (OSFilesystem) Chgrp(path string, group int) error { return os.Chown(path, -1, group) }
+// Chown implements Filesystem.
+func (OSFilesystem) Chown(path string, user, group int) error { return os.Chown(path, user, group) }
 
 // Symlink implements Filesystem.
 func (OSFilesystem) Symlink(target, path string) error { return os.Symlink(target, path) }

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"sallyport.dev/sallyport/internal/node/mount"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
@@ -39,8 +40,14 @@ func SizeOf(files []*resolverv1.File, state State) int64 {
 	for _, file := range files {
 		bytes += fileCost(len(file.GetPath()), int64(len(file.GetContent())))
 	}
+	for _, directory := range directories(files) {
+		bytes += directoryCost(len(directory))
+	}
 	return bytes
 }
+
+// directoryCost is what a directory takes: it has no pages, and a link at most.
+func directoryCost(nameLength int) int64 { return fileCost(nameLength, 0) }
 
 // fileCost is what a file takes: itself and the link that the pod opens.
 func fileCost(nameLength int, size int64) int64 {
@@ -67,11 +74,20 @@ func contentCost(size int64) int64 {
 func mountedSize(dir string, state State) int64 {
 	bytes := Cost + state.cost()
 	files := filepath.Join(dir, FilesDir)
-	_ = filepath.WalkDir(files, func(_ string, entry fs.DirEntry, err error) error {
-		// The links are counted with their files: there is one for each.
-		if err == nil && entry.Type().IsRegular() {
+	_ = filepath.WalkDir(files, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return nil //nolint:nilerr // see above
+		}
+		// The links are counted with their files and directories: there is one for each at most. The first two directories
+		// every volume has.
+		below, _ := filepath.Rel(files, path)
+		_, inside, _ := strings.Cut(below, "/")
+		switch {
+		case entry.IsDir() && inside != "":
+			bytes += directoryCost(len(inside))
+		case entry.Type().IsRegular():
 			if info, err := entry.Info(); err == nil {
-				bytes += fileCost(len(entry.Name()), info.Size())
+				bytes += fileCost(len(inside), info.Size())
 			}
 		}
 		return nil

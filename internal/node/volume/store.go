@@ -97,13 +97,13 @@ func (s *Store) ReadKept(dir string, files []*resolverv1.File) error {
 
 // WriteFiles makes the volume in dir hold exactly files, in one step, and returns the DataDir of its state. While it
 // does so, the volume takes twice its memory: there is room for the largest one, or for several that take as much.
-func (s *Store) WriteFiles(dir string, group *int64, files []*resolverv1.File) (string, error) {
+func (s *Store) WriteFiles(dir string, ids Ownership, files []*resolverv1.File) (string, error) {
 	bytes := min(SizeOf(files, State{}), MaxCost)
 	if err := s.rewriting.Acquire(context.Background(), bytes); err != nil {
 		return "", err
 	}
 	defer s.rewriting.Release(bytes)
-	writer := atomicWriter{dir: filepath.Join(dir, FilesDir), filesystem: s.Filesystem, group: group}
+	writer := atomicWriter{dir: filepath.Join(dir, FilesDir), filesystem: s.Filesystem, ids: ids}
 	return writer.write(files, s.Clock.Now())
 }
 

@@ -23,6 +23,8 @@ type Volume struct {
 	token PodToken
 	// stored is the token that lies beside the volume.
 	stored string
+	// grant is the last one of the resolver's. It lives in memory only: a new process has the volume authorised anew.
+	grant []byte
 	// due is the time of the next refresh; waiting means that it waits for a token instead.
 	due     time.Time
 	waiting bool
@@ -129,6 +131,22 @@ func (v *Volume) SetToken(token PodToken) (waited bool) {
 	defer v.mu.Unlock()
 	v.token = token
 	return v.waiting
+}
+
+// Grant returns what the resolver gave to be shown with the next request; nil: nothing.
+func (v *Volume) Grant() []byte {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.grant
+}
+
+// SetGrant takes the grant of a response. One without leaves the former as it is.
+func (v *Volume) SetGrant(grant []byte) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(grant) > 0 {
+		v.grant = grant
+	}
 }
 
 // SetDue sets the time of the next refresh and returns the delay until then: none for a volume whose secrets have

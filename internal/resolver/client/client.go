@@ -10,6 +10,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
+	"sallyport.dev/sallyport/internal/tracing"
 )
 
 // Client asks the resolver. Run must run for it to find any.
@@ -31,11 +32,12 @@ func (c *Client) Run(ctx context.Context) error { return c.replicas.run(ctx) }
 // error is a response. Errors are always faults: the resolver's own, or ReasonNoResolver if none answered.
 func (c *Client) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
 	var response *resolverv1.ResolveResponse
-	resolve := func(ctx context.Context, replica *grpc.ClientConn, token grpc.CallOption) (err error) {
+	resolve := func(ctx context.Context, replica *grpc.ClientConn, token grpc.CallOption, _ bool) (err error) {
 		response, err = receive(ctx, replica, request, token)
 		return err
 	}
-	if err := c.callInOrder(ctx, resolve); err != nil {
+	final := func(error) bool { return true }
+	if err := c.callInOrder(ctx, resolve, final); err != nil {
 		return nil, err
 	}
 	return response, nil
@@ -66,13 +68,24 @@ func receive(
 	return response, nil
 }
 
-// Release has the leases of a volume that is gone revoked, by whatever replica Resolve would ask. Errors are faults as
-// Resolve's.
+// Release has the leases of a volume that is gone revoked, by whatever replica Resolve would ask, or by another if that
+// one cannot. They are left to expire only if every replica says so. Errors are faults as Resolve's.
 func (c *Client) Release(ctx context.Context, request *resolverv1.ReleaseRequest) error {
-	return c.callInOrder(ctx, func(ctx context.Context, replica *grpc.ClientConn, token grpc.CallOption) error {
-		_, err := resolverv1.NewResolverClient(replica).Release(ctx, request, token)
+	release := func(
+		ctx context.Context, replica *grpc.ClientConn, token grpc.CallOption, othersRemain bool,
+	) error {
+		wanted := &resolverv1.ReleaseRequest{Leases: request.GetLeases(), OthersRemain: othersRemain}
+		_, err := resolverv1.NewResolverClient(replica).Release(ctx, wanted, token)
 		return err
-	})
+	}
+	final := func(err error) bool { return !leftByOne(err) }
+	return c.callInOrder(ctx, release, final)
+}
+
+// leftByOne tells whether err means that one replica has nothing to revoke leases with, which another may have: the
+// last login of a VaultConfig, or of a pod, that is gone is in the memory of whoever made it.
+func leftByOne(err error) bool {
+	return fault.Is(err, v1alpha1.ReasonConfigNotFound) || fault.Is(err, v1alpha1.ReasonCredentialMissing)
 }
 
 // Changes asks the replica that Resolve would ask, and no other: what one calls changed another may not know yet.
@@ -109,12 +122,13 @@ func (c *Client) prepare(ctx context.Context) (token bearer, endpoints []*endpoi
 	return token, endpoints, release, nil
 }
 
-// call makes a call to one replica, with the plugin's token.
-type call func(ctx context.Context, replica *grpc.ClientConn, token grpc.CallOption) error
+// call makes a call to one replica, with the plugin's token. othersRemain: not every other replica has answered.
+type call func(ctx context.Context, replica *grpc.ClientConn, token grpc.CallOption, othersRemain bool) error
 
-// callInOrder makes a call to the endpoints in the order of preference, until one answers.
-func (c *Client) callInOrder(ctx context.Context, call call) error {
-	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+// callInOrder makes a call to the endpoints in the order of preference, until one gives an answer that is final. One
+// that is not becomes so when all have given such an answer.
+func (c *Client) callInOrder(ctx context.Context, call call, final func(error) bool) error {
+	ctx, cancel := context.WithTimeout(tracing.Outgoing(ctx), c.config.Timeout)
 	defer cancel()
 	token, endpoints, release, err := c.prepare(ctx)
 	if err != nil {
@@ -122,11 +136,15 @@ func (c *Client) callInOrder(ctx context.Context, call call) error {
 	}
 	defer release()
 	var tried failedCalls
-	for _, e := range endpoints {
-		err := c.callEndpoint(ctx, e, token, call)
+	var answer error
+	for i, e := range endpoints {
+		err := c.callEndpoint(ctx, e, token, call, i < len(endpoints)-1 || tried.count > 0)
 		if !unanswered(err) {
 			e.markWorking()
-			return faultOf(err)
+			if answer = faultOf(err); final(answer) {
+				return answer
+			}
+			continue
 		}
 		tried.add(e.name, e.lastFailure(), err)
 		e.markFailed(c.config.Clock.Now())
@@ -134,12 +152,17 @@ func (c *Client) callInOrder(ctx context.Context, call call) error {
 			break
 		}
 	}
-	return tried.fault(len(endpoints), ctx.Err())
+	if answer != nil && tried.count == 0 {
+		return answer
+	}
+	return tried.fault(len(endpoints), answer != nil, ctx.Err())
 }
 
 // callEndpoint makes a call to one endpoint.
-func (c *Client) callEndpoint(ctx context.Context, e *endpoint, token bearer, call call) error {
+func (c *Client) callEndpoint(
+	ctx context.Context, e *endpoint, token bearer, call call, othersRemain bool,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, c.config.CallTimeout)
 	defer cancel()
-	return call(ctx, e.connection, grpc.PerRPCCredentials(token))
+	return call(ctx, e.connection, grpc.PerRPCCredentials(token), othersRemain)
 }

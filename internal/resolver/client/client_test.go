@@ -133,6 +133,45 @@ func TestLeasesAreRevokedByTheReplicaThatIsAskedOrTheNext(t *testing.T) {
 	g.Expect(fault.Is(err, v1alpha1.ReasonNoResolver)).To(BeTrue(), "%v", err)
 }
 
+// One that started just now, or that did not issue them, knows less than another.
+func TestLeasesAreLeftOnlyIfEveryReplicaSaysSo(t *testing.T) {
+	for _, reason := range []string{v1alpha1.ReasonConfigNotFound, v1alpha1.ReasonCredentialMissing} {
+		t.Run(reason, func(t *testing.T) {
+			g := NewWithT(t)
+			s := newSite(t, "127.0.0.1", "127.0.0.2", "127.0.0.3")
+			c := s.client(t)
+			gone := fault.Waiting(reason, "nobody here can give them back")
+			release := func() error { return c.Release(t.Context(), &resolverv1.ReleaseRequest{Leases: []byte("one")}) }
+			remain := func() (all []bool) {
+				for _, r := range s.replicas {
+					all = append(all, r.remain...)
+					r.remain, r.asked = nil, 0
+				}
+				return all
+			}
+			g.Expect(release()).To(Succeed())
+			first := s.theOneAsked(g)
+			g.Expect(remain()).To(Equal([]bool{true}))
+
+			first.answer = resolverv1.EncodeFault(gone)
+			g.Expect(release()).To(Succeed(), "by another")
+			g.Expect(remain()).To(Equal([]bool{true, true}))
+
+			for _, r := range s.replicas {
+				r.answer = resolverv1.EncodeFault(gone)
+			}
+			g.Expect(release()).To(Equal(gone))
+			g.Expect(remain()).To(ConsistOf(true, true, false), "the last one knows that it is")
+
+			first.server.Stop()
+			err := release()
+			g.Expect(fault.Is(err, v1alpha1.ReasonNoResolver)).To(BeTrue(), "%v", err)
+			g.Expect(fault.From(err).Class).To(Equal(fault.ClassTransient), "it may be back")
+			g.Expect(remain()).To(Equal([]bool{true, true}), "of those that are there none has the last word")
+		})
+	}
+}
+
 func TestNodesSpreadOverReplicas(t *testing.T) {
 	g := NewWithT(t)
 	s := newSite(t, "127.0.0.1", "127.0.0.2", "127.0.0.3")

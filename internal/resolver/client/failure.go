@@ -60,9 +60,14 @@ func (a *failedCalls) add(name string, cause *connectFailure, err error) {
 	a.last = fmt.Sprintf("%s (%s)", kind(cause, err), name)
 }
 
-func (a *failedCalls) fault(known int, ended error) error {
-	if errors.Is(ended, context.Canceled) {
+// fault is what became of the call. answered: some replica did answer, but only the answers of all are final.
+func (a *failedCalls) fault(known int, answered bool, ended error) error {
+	switch {
+	case errors.Is(ended, context.Canceled):
 		return givenUp()
+	case answered:
+		return fault.Transient(v1alpha1.ReasonNoResolver,
+			"no resolver that answers can do it, and %d of %d did not answer, the last failure: %s", a.count, known, a.last)
 	}
 	return fault.Transient(v1alpha1.ReasonNoResolver,
 		"no resolver answers: %d of %d tried, the last failure: %s", a.count, known, a.last)

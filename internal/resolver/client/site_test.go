@@ -134,6 +134,7 @@ type replica struct {
 	asked    int
 	tokens   []string
 	released []string
+	remain   []bool
 }
 
 // serve starts the replica with this certificate, in place of what it served before.
@@ -155,6 +156,7 @@ func (r *replica) serve(t *testing.T, port int, pair tls.Certificate) {
 func (r *replica) Release(ctx context.Context, request *resolverv1.ReleaseRequest) (*resolverv1.ReleaseResponse, error) {
 	r.mu.Lock()
 	r.released = append(r.released, string(request.GetLeases()))
+	r.remain = append(r.remain, request.GetOthersRemain())
 	r.mu.Unlock()
 	if _, err := r.Resolve(ctx, nil); err != nil {
 		return nil, err

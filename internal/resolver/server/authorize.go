@@ -5,8 +5,11 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
+	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
@@ -14,58 +17,113 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/internal/vault/auth"
 )
 
 // Authorizer decides whether a node may have the files of one volume of one pod. It trusts nothing that the request
 // says: who calls comes from two tokens that the API server reviews, and what is asked for comes from the pod's own
-// spec.
+// spec; or, at a refresh, from a grant that follows from these and a pod's token that the API server signed.
 type Authorizer struct {
 	tokens *tokenReviewer
 	pods   client.Reader
 	plugin string
+	grants *Grants
+	issuer *TokenIssuer
 }
 
 // NewAuthorizer returns an Authorizer. Pods are read with pods, which must not be a cache: a decision about credentials
 // is made on the pod as it is. plugin is the node plugin's service account, as namespace/name.
 func NewAuthorizer(
 	reviews authenticationclient.TokenReviewInterface, pods client.Reader, plugin types.NamespacedName,
+	grants *Grants, issuer *TokenIssuer,
 ) *Authorizer {
 	return &Authorizer{
-		tokens: newTokenReviewer(reviews), pods: pods, plugin: serviceAccountPrefix + plugin.Namespace + ":" + plugin.Name,
+		tokens: newTokenReviewer(reviews), pods: pods, grants: grants, issuer: issuer,
+		plugin: serviceAccountPrefix + plugin.Namespace + ":" + plugin.Name,
 	}
 }
 
-// Authorization is what one request may have: the Connection of one volume of one pod.
-type Authorization struct {
-	// Pod that mounts the volume.
-	Pod types.NamespacedName
-	// PodUID tells it from others of the same name.
-	PodUID types.UID
-	// ServiceAccount of the pod.
-	ServiceAccount string
-	// Node on which the pod runs.
-	Node string
-	// VolumeID is the kubelet's for the volume.
-	VolumeID string
-	// Connection in the pod's namespace.
-	Connection string
-	// Overrides of top-level values, from the pod's spec.
-	Overrides map[string]string
-
-	claims *tokenClaims
-}
-
 // Authorize returns what the bearer of the node plugin's token may have for the pod whose token it shows. The
-// attributes, and the volume's ID if there is one, only select the volume among those of the pod. Every denial is a
-// fault with reason NotAllowed.
+// attributes, and the volume's ID if there is one, only select the volume among those of the pod. A grant takes the
+// place of the pod's review and read while it is good. Every denial is a fault with reason NotAllowed.
 func (a *Authorizer) Authorize(
-	ctx context.Context, nodeToken, podToken, volumeID string, attributes map[string]string,
+	ctx context.Context, nodeToken string, request *resolverv1.ResolveRequest,
 ) (*Authorization, error) {
+	asked := a.grants.clock.Now()
 	node, err := a.authorizeNode(ctx, nodeToken)
 	if err != nil {
 		return nil, err
 	}
+	authorization := a.authorizeByGrant(ctx, node, request)
+	if authorization == nil {
+		if authorization, err = a.authorizeInFull(ctx, node, request); err != nil {
+			return nil, err
+		}
+	}
+	authorization.node, authorization.asked = node, asked
+	authorizations.WithLabelValues(authorization.by).Inc()
+	return authorization, nil
+}
+
+// authorizeByGrant returns what the grant of a request allows; nil: the request must be authorised in full.
+//
+// The pod's token must be one that the API server signed for the pod of the grant, on the node that asks. So whoever
+// makes grants with the lease key gets nothing for pods whose tokens they do not have.
+//
+// When the grant is due, the pod's token is reviewed again. The pod is not read: the review says that the pod of this
+// UID exists, and all that was read of it cannot change once it has a node. Should the API server not answer, the grant
+// stands until its end.
+func (a *Authorizer) authorizeByGrant(
+	ctx context.Context, node *tokenClaims, request *resolverv1.ResolveRequest,
+) *Authorization {
+	shown := a.grants.open(ctx, node, request)
+	if shown == nil {
+		return nil
+	}
+	claims, by := shown.claims(node), byGrant
+	if token := a.issuer.verify(ctx, request.GetPodToken()); token == nil || *token != *claims {
+		return nil
+	}
+	if a.grants.due(shown) {
+		pod, err := a.tokens.review(ctx, request.GetPodToken(), v1alpha1.AudiencePod, "the pod's token", node.nodeName)
+		switch {
+		case err == nil && *pod == *claims:
+			by = byReview
+		case err == nil || fault.From(err).Class != fault.ClassTransient:
+			return nil
+		}
+	}
+	authorization := newAuthorization(claims, request.GetVolumeId(), shown.Owner, request.GetVolumeAttributes())
+	authorization.by = by
+	authorization.Labels = sync.OnceValues(func() (map[string]string, error) {
+		pod, err := a.podOf(ctx, claims, nil)
+		if err != nil {
+			return nil, err
+		}
+		return pod.Labels, nil
+	})
+	return authorization
+}
+
+// Grant returns what the node may show with its next requests for the volume of an authorization; nil: what it has
+// shown stays good, or there is none to be had.
+func (a *Authorizer) Grant(ctx context.Context, of *Authorization, request *resolverv1.ResolveRequest) []byte {
+	if of.by == byGrant {
+		return nil
+	}
+	fresh, err := a.grants.issue(ctx, of, request)
+	if err != nil {
+		return nil // the next request is authorised in full, as this one was
+	}
+	return fresh
+}
+
+// authorizeInFull has the pod's token reviewed and reads the pod.
+func (a *Authorizer) authorizeInFull(
+	ctx context.Context, node *tokenClaims, request *resolverv1.ResolveRequest,
+) (*Authorization, error) {
+	podToken := request.GetPodToken()
 	var prefetch *podPrefetch
 	if a.tokens.recentlyAccepted(podToken, v1alpha1.AudiencePod) == nil { // else there is no review to wait for
 		prefetch = prefetchPod(ctx, a.pods, podToken)
@@ -78,7 +136,7 @@ func (a *Authorizer) Authorize(
 		return nil, refuse("pod %s/%s runs on node %s, and node %s asked",
 			pod.namespace, pod.podName, pod.nodeName, node.nodeName)
 	}
-	return a.authorizeVolume(ctx, pod, prefetch, volumeID, attributes)
+	return a.authorizeVolume(ctx, pod, prefetch, request.GetVolumeId(), request.GetVolumeAttributes())
 }
 
 // Workload is who logs in to Vault where a VaultConfig says that the mounting pod does. Of the tokens, by audience,
@@ -138,6 +196,30 @@ func (a *Authorizer) notThePlugin(caller string) error {
 func (a *Authorizer) authorizeVolume(
 	ctx context.Context, claims *tokenClaims, prefetch *podPrefetch, volumeID string, attributes map[string]string,
 ) (*Authorization, error) {
+	pod, err := a.podOf(ctx, claims, prefetch)
+	if err != nil {
+		return nil, err
+	}
+	for i := range pod.Spec.Volumes {
+		csi := pod.Spec.Volumes[i].CSI
+		if csi == nil || csi.Driver != v1alpha1.DriverName || !maps.Equal(csi.VolumeAttributes, attributes) {
+			continue
+		}
+		id := kubeletVolumeID(pod.UID, pod.Spec.Volumes[i].Name)
+		if volumeID != "" && volumeID != id {
+			continue // another volume with the same attributes, or one that is invented
+		}
+		authorization := newAuthorization(claims, id, ownerOf(&pod.Spec, pod.Spec.Volumes[i].Name), csi.VolumeAttributes)
+		authorization.by = byPod
+		authorization.Labels = func() (map[string]string, error) { return pod.Labels, nil }
+		return authorization, nil
+	}
+	return nil, refuse("pod %s/%s has no volume of driver %s with the attributes that were asked for, and the ID",
+		pod.Namespace, pod.Name, v1alpha1.DriverName)
+}
+
+// podOf returns the Pod of a reviewed token, if it is what the token says.
+func (a *Authorizer) podOf(ctx context.Context, claims *tokenClaims, prefetch *podPrefetch) (*corev1.Pod, error) {
 	key := types.NamespacedName{Namespace: claims.namespace, Name: claims.podName}
 	pod, err := readPod(ctx, a.pods, claims, prefetch)
 	if err != nil {
@@ -152,30 +234,30 @@ func (a *Authorizer) authorizeVolume(
 	if pod.Spec.NodeName != claims.nodeName || pod.Spec.ServiceAccountName != claims.serviceAccount {
 		return nil, refuse("the token of pod %s does not match the pod's node and service account", key)
 	}
-	for i := range pod.Spec.Volumes {
-		csi := pod.Spec.Volumes[i].CSI
-		if csi == nil || csi.Driver != v1alpha1.DriverName || !maps.Equal(csi.VolumeAttributes, attributes) {
+	return pod, nil
+}
+
+// ownerOf returns the user that all containers which mount a volume run as. Those that are added to debug a running pod
+// do not count: files would change hands under the others. Where only the image says who runs, nobody knows.
+func ownerOf(spec *corev1.PodSpec, volume string) *int64 {
+	var owner *int64
+	for _, container := range slices.Concat(spec.InitContainers, spec.Containers) {
+		if !slices.ContainsFunc(container.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == volume }) {
 			continue
 		}
-		id := kubeletVolumeID(pod.UID, pod.Spec.Volumes[i].Name)
-		if volumeID != "" && volumeID != id {
-			continue // another volume with the same attributes, or one that is invented
+		var user *int64
+		if spec.SecurityContext != nil {
+			user = spec.SecurityContext.RunAsUser
 		}
-		authorization := &Authorization{
-			Pod: key, VolumeID: id, PodUID: pod.UID, ServiceAccount: claims.serviceAccount, Node: claims.nodeName,
-			Overrides: map[string]string{}, claims: claims,
+		if container.SecurityContext != nil && container.SecurityContext.RunAsUser != nil {
+			user = container.SecurityContext.RunAsUser
 		}
-		for name, value := range csi.VolumeAttributes {
-			if name == v1alpha1.AttributeConnection {
-				authorization.Connection = value
-			} else if override, ok := strings.CutPrefix(name, v1alpha1.AttributeValuePrefix); ok {
-				authorization.Overrides[override] = value
-			}
+		if user == nil || owner != nil && *owner != *user {
+			return nil
 		}
-		return authorization, nil
+		owner = user
 	}
-	return nil, refuse("pod %s has no volume of driver %s with the attributes that were asked for, and the ID",
-		key, v1alpha1.DriverName)
+	return owner
 }
 
 // kubeletVolumeID is the kubelet's ID for an inline volume (makeVolumeHandle in pkg/volume/csi of Kubernetes). Dynamic

@@ -16,7 +16,7 @@ func TestAReviewInsistsOnEveryClaim(t *testing.T) {
 			Authenticated: true,
 			Audiences:     []string{v1alpha1.AudiencePod},
 			User: authenticationv1.UserInfo{
-				Username: "system:serviceaccount:shop:web",
+				Username: "system:serviceaccount:shop:web", UID: "uid-web",
 				Extra: map[string]authenticationv1.ExtraValue{
 					extraPodName: {"web-1"}, extraPodUID: {"uid-1"}, extraNodeName: {"node-a"}, extraNodeUID: {"uid-a"},
 				},
@@ -26,7 +26,8 @@ func TestAReviewInsistsOnEveryClaim(t *testing.T) {
 	claims, err := claimsOf(valid(), v1alpha1.AudiencePod, "the pod's token")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	NewWithT(t).Expect(*claims).To(Equal(tokenClaims{
-		namespace: "shop", serviceAccount: "web", podName: "web-1", podUID: "uid-1", nodeName: "node-a", nodeUID: "uid-a",
+		namespace: "shop", serviceAccount: "web", serviceAccountUID: "uid-web", podName: "web-1", podUID: "uid-1",
+		nodeName: "node-a", nodeUID: "uid-a",
 	}))
 
 	for name, test := range map[string]struct {

@@ -20,6 +20,7 @@ func TestTheNextCertificateIsPublishedBeforeItIsServed(t *testing.T) {
 	first := certificates(t, c)
 	g.Expect(first).To(HaveLen(1))
 	g.Expect(first[0].VerifyHostname("10.1.2.3")).To(Succeed())
+	g.Expect(first[0].NotAfter).To(BeTemporally("~", clk.Now().Add(24*time.Hour), time.Second))
 	g.Expect(c.Rotate()).To(BeFalse(), "a new certificate has time")
 
 	clk.SetTime(clk.Now().Add(certificateLife/2 + time.Second))
@@ -32,6 +33,7 @@ func TestTheNextCertificateIsPublishedBeforeItIsServed(t *testing.T) {
 	g.Expect(c.Rotate()).To(BeTrue())
 	g.Expect(certificates(t, c)).To(HaveLen(1))
 	g.Expect(serving(t, c).Equal(both[1])).To(BeTrue())
+	g.Expect(both[1].PublicKey).NotTo(Equal(first[0].PublicKey), "the key is another, too")
 }
 
 func certificates(t *testing.T, c *ServingCertificate) []*x509.Certificate {

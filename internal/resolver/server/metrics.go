@@ -12,6 +12,11 @@ var (
 		Help: "Requests from nodes to this replica's resolver, by the reason of their outcome.",
 	}, []string{"reason"})
 
+	authorizations = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_resolver_authorizations_total",
+		Help: "Volumes that this replica's resolver authorised a node for, by what it followed from.",
+	}, []string{"by"})
+
 	refusedCallers = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_resolver_refused_callers_total",
 		Help: "Requests to this replica's resolver of whoever is not the node plugin, or could not be known, by reason.",
@@ -20,6 +25,11 @@ var (
 	refusedConnections = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sallyport_resolver_refused_connections_total",
 		Help: "Connections to this replica's resolver that were closed: over a limit, or without a known caller in time.",
+	})
+
+	servedInOutage = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "sallyport_resolver_outage_volumes_total",
+		Help: "Volumes that this replica served from memory, for Vault could not be reached (spec.outage.serveFor).",
 	})
 
 	duration = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -32,7 +42,9 @@ var (
 // RegisterMetrics adds the resolver's metrics to a registry. A registry that has them already is left as it is, as when
 // one process runs several replicas.
 func RegisterMetrics(registry prometheus.Registerer) error {
-	for _, collector := range []prometheus.Collector{requests, refusedCallers, refusedConnections, duration} {
+	for _, collector := range []prometheus.Collector{
+		requests, authorizations, refusedCallers, refusedConnections, servedInOutage, duration,
+	} {
 		if err := registry.Register(collector); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
 			return err
 		}

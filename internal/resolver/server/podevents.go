@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/resolver"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/internal/shares"
 	"sallyport.dev/sallyport/internal/status"
@@ -62,14 +63,30 @@ func (e *PodEvents) refreshed(authorization *Authorization, request *resolverv1.
 		!e.due(authorization.Pod.Namespace, podReason{uid: authorization.PodUID, reason: f.Reason}) {
 		return
 	}
-	pod := &corev1.Pod{
+	e.recorder.Eventf(podOf(authorization), nil, corev1.EventTypeWarning, f.Reason, "Refresh", "%s",
+		status.Note("the files of the volume stay as they are: "+f.Message()))
+}
+
+// servedFromMemory counts a volume that was made although Vault could not be reached, and writes an event about its
+// pod: one in eventInterval, as for every other reason.
+func (e *PodEvents) servedFromMemory(authorization *Authorization, served resolver.FromMemory) {
+	servedInOutage.Inc()
+	f := served.Fault
+	if !e.due(authorization.Pod.Namespace, podReason{uid: authorization.PodUID, reason: "from memory: " + f.Reason}) {
+		return
+	}
+	e.recorder.Eventf(podOf(authorization), nil, corev1.EventTypeWarning, f.Reason, "Mount", "%s",
+		status.Note("the volume was made from what was read at "+served.Read.UTC().Format(time.RFC3339)+
+			" (spec.outage.serveFor of the VaultConfig): "+f.Message()))
+}
+
+func podOf(authorization *Authorization) *corev1.Pod {
+	return &corev1.Pod{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: authorization.Pod.Namespace, Name: authorization.Pod.Name, UID: authorization.PodUID,
 		},
 	}
-	e.recorder.Eventf(pod, nil, corev1.EventTypeWarning, f.Reason, "Refresh", "%s",
-		status.Note("the files of the volume stay as they are: "+f.Message()))
 }
 
 // due tells whether to write an event about a pod of the namespace, and that it is written.

@@ -6,14 +6,41 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	testingclock "k8s.io/utils/clock/testing"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/resolver"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
+
+func TestAPodThatStartedFromMemoryIsToldSo(t *testing.T) {
+	g := NewWithT(t)
+	recorder := events.NewFakeRecorder(10)
+	e := NewPodEvents(recorder, testingclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0)))
+	pod := &Authorization{Pod: types.NamespacedName{Namespace: "shop", Name: "web"}, PodUID: "a"}
+	served := resolver.FromMemory{
+		Read: time.Unix(1_799_999_000, 0), Fault: fault.Transient(v1alpha1.ReasonVaultSealed, "Vault is sealed"),
+	}
+	registry := prometheus.NewRegistry()
+	g.Expect(registry.Register(servedInOutage)).To(Succeed())
+	counted := func() float64 {
+		families, err := registry.Gather()
+		g.Expect(err).NotTo(HaveOccurred())
+		return families[0].GetMetric()[0].GetCounter().GetValue()
+	}
+	before := counted()
+	for range 2 { // two volumes
+		e.servedFromMemory(pod, served)
+	}
+	g.Expect(recorder.Events).To(HaveLen(1))
+	g.Expect(<-recorder.Events).To(Equal("Warning VaultSealed the volume was made from what was read at 2027-01-15T07:43:20Z " +
+		"(spec.outage.serveFor of the VaultConfig): Vault is sealed"))
+	g.Expect(counted() - before).To(BeEquivalentTo(2))
+}
 
 func TestPodsAreToldOnceForEachReason(t *testing.T) {
 	g := NewWithT(t)

@@ -18,6 +18,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
 // unsigned is a token with these claims, which nobody signed.
@@ -54,6 +55,11 @@ type cluster struct {
 	// refuses is whether the node plugin's tokens are not valid, and reviews counts all.
 	refuses bool
 	reviews atomic.Int32
+	// ofPods counts those of pods' tokens, down is whether there is an answer to none, and nodeUID and pluginUID are others
+	// of the node and of the plugin's pod.
+	ofPods             atomic.Int32
+	down               bool
+	nodeUID, pluginUID string
 
 	mu sync.Mutex
 	// old is what the API server remembers instead of the Pods as they are.
@@ -65,6 +71,12 @@ type cluster struct {
 func (c *cluster) Create(_ context.Context, review *authenticationv1.TokenReview, _ metav1.CreateOptions) (*authenticationv1.TokenReview, error) {
 	c.reviews.Add(1)
 	who := c.says
+	if review.Spec.Audiences[0] == v1alpha1.AudiencePod {
+		c.ofPods.Add(1)
+		if c.down {
+			return nil, errors.New("no answer")
+		}
+	}
 	if c.refuses {
 		return review, nil
 	}
@@ -73,12 +85,18 @@ func (c *cluster) Create(_ context.Context, review *authenticationv1.TokenReview
 		if claims, _ := parseUnreviewed(review.Spec.Token); claims.Kubernetes.Pod.Name != "" {
 			who.nodeName = claims.Kubernetes.Pod.Name // a test's own node
 		}
+		if c.pluginUID != "" {
+			who.podUID = c.pluginUID
+		}
+		if c.nodeUID != "" {
+			who.nodeUID = c.nodeUID
+		}
 	}
 	if who == nil {
 		return review, nil
 	}
 	review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, Audiences: review.Spec.Audiences, User: authenticationv1.UserInfo{
-		Username: "system:serviceaccount:" + who.namespace + ":" + who.serviceAccount,
+		Username: "system:serviceaccount:" + who.namespace + ":" + who.serviceAccount, UID: who.serviceAccountUID,
 		Extra: map[string]authenticationv1.ExtraValue{
 			extraPodName: {who.podName}, extraPodUID: {who.podUID}, extraNodeName: {who.nodeName}, extraNodeUID: {who.nodeUID},
 		},
@@ -108,13 +126,19 @@ func (c *cluster) Get(_ context.Context, key client.ObjectKey, object client.Obj
 	return nil
 }
 
+// requestFor is a request for the volume of shop/one.
+func requestFor(token string) *resolverv1.ResolveRequest {
+	return &resolverv1.ResolveRequest{
+		PodToken: token, VolumeAttributes: map[string]string{v1alpha1.AttributeConnection: "of shop/one"},
+	}
+}
+
 func TestAPrefetchedPodCountsOnlyIfTheReviewSaysTheSame(t *testing.T) {
 	one := &tokenClaims{namespace: "shop", serviceAccount: "web", podName: "one", podUID: "uid of one", nodeName: "node-a", nodeUID: "uid-a"}
 	const valid = `"aud":"sallyport.dev","sub":"system:serviceaccount:shop:web","exp":99999999999,`
 	nodeToken := unsigned(`{"aud":["sallyport.dev/node"],"sub":"system:serviceaccount:sallyport-system:sallyport-node","exp":99999999999}`)
 	ask := func(c *cluster, token string) (*Authorization, error) {
-		a := NewAuthorizer(c, c, types.NamespacedName{Namespace: "sallyport-system", Name: "sallyport-node"})
-		return a.Authorize(t.Context(), nodeToken, token, "", map[string]string{v1alpha1.AttributeConnection: "of shop/one"})
+		return authorizerOf(c).Authorize(t.Context(), nodeToken, requestFor(token))
 	}
 	same := unsigned(`{` + valid + `"kubernetes.io":{"namespace":"shop","pod":{"name":"one"}}}`)
 	for name, token := range map[string]string{
@@ -153,9 +177,9 @@ func TestAPrefetchedPodCountsOnlyIfTheReviewSaysTheSame(t *testing.T) {
 	t.Run("a token that was reviewed a moment ago", func(t *testing.T) {
 		g := NewWithT(t)
 		c := &cluster{says: one}
-		a := NewAuthorizer(c, c, types.NamespacedName{Namespace: "sallyport-system", Name: "sallyport-node"})
+		a := authorizerOf(c)
 		for range 2 {
-			_, err := a.Authorize(t.Context(), nodeToken, same, "", map[string]string{v1alpha1.AttributeConnection: "of shop/one"})
+			_, err := a.Authorize(t.Context(), nodeToken, requestFor(same))
 			g.Expect(err).NotTo(HaveOccurred())
 		}
 		g.Expect(c.read).To(Equal([]string{"shop/one?", "shop/one"}), "the second time as it is")

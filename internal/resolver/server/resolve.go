@@ -13,6 +13,7 @@ import (
 	"sallyport.dev/sallyport/internal/resolver"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/internal/resolver/usage"
+	"sallyport.dev/sallyport/internal/tracing"
 	"sallyport.dev/sallyport/internal/vault/auth"
 )
 
@@ -20,11 +21,16 @@ import (
 func (s *Server) Resolve(
 	ctx context.Context, request *resolverv1.ResolveRequest,
 ) (response *resolverv1.ResolveResponse, err error) {
-	authorization, err := s.authorizer.Authorize(
-		ctx, bearer(ctx), request.GetPodToken(), request.GetVolumeId(), request.GetVolumeAttributes())
+	ctx, span := tracing.Start(tracing.Incoming(ctx), tracing.Server, "resolve")
+	defer func() { span.End(err) }()
+	authorization, err := s.authorizer.Authorize(ctx, bearer(ctx), request)
 	if err != nil {
 		return nil, err
 	}
+	span.Set(tracing.Namespace, authorization.Pod.Namespace)
+	span.Set(tracing.Pod, authorization.Pod.Name)
+	span.Set(tracing.Node, authorization.Node)
+	span.Set(tracing.Connection, authorization.Connection)
 	served := s.engine.Begin() // only now: whoever is not known begins no burst
 	defer served()
 	defer func() { s.events.refreshed(authorization, request, err) }()
@@ -40,6 +46,10 @@ func (s *Server) Resolve(
 	key := client.ObjectKeyFromObject(connection)
 	volume := usage.NewVolumeID(authorization.PodUID, request.GetVolumeAttributes())
 	resolved, err := s.engine.Resolve(ctx, connection, resolver.Volume{
+		Pod: resolver.Pod{
+			Namespace: authorization.Pod.Namespace, Name: authorization.Pod.Name,
+			ServiceAccount: authorization.ServiceAccount, Labels: authorization.Labels,
+		},
 		Workload: workload, Overrides: authorization.Overrides,
 		Revision: request.GetRevision(), LeaseNames: leases.NamesByKey(), Files: keepable(request, leases),
 	})
@@ -57,6 +67,9 @@ func (s *Server) Resolve(
 		s.volumes.Failed(key, volume)
 		return nil, err
 	}
+	if resolved.FromMemory.Fault != nil {
+		s.events.servedFromMemory(authorization, resolved.FromMemory)
+	}
 	s.volumes.Served(key, volume, resolved.Versions, resolved.RefreshAfter)
 	s.volumes.Leased(key, volume, len(leases.Leases), leases.NextAction())
 	response = &resolverv1.ResolveResponse{
@@ -65,6 +78,8 @@ func (s *Server) Resolve(
 		RefreshAfterMs: s.leases.NextRefresh(leases, resolved.RefreshAfter).Milliseconds(),
 		ChangeKeys:     resolved.ChangeKeys,
 		Leases:         encrypted,
+		Owner:          authorization.Owner,
+		Grant:          s.authorizer.Grant(ctx, authorization, request),
 	}
 	for _, file := range resolved.Files {
 		response.Files = append(response.Files,

@@ -23,6 +23,7 @@ import (
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/internal/resolver/usage"
 	"sallyport.dev/sallyport/internal/shares"
+	"sallyport.dev/sallyport/internal/tracing"
 )
 
 // gracePeriod is how long requests under way may still take when the replica stops.
@@ -101,7 +102,7 @@ func (s *Server) Start(ctx context.Context) error {
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 10 * time.Minute, Time: time.Minute}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 20 * time.Second, PermitWithoutStream: true}),
 	)
-	s.register(server) //nolint:contextcheck // each request brings its own
+	s.register(server, tracing.Of(ctx)) //nolint:contextcheck // each request brings its own
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -120,12 +121,17 @@ func (s *Server) Start(ctx context.Context) error {
 }
 
 // Release implements the gRPC service.
-func (s *Server) Release(ctx context.Context, request *resolverv1.ReleaseRequest) (*resolverv1.ReleaseResponse, error) {
+func (s *Server) Release(
+	ctx context.Context, request *resolverv1.ReleaseRequest,
+) (_ *resolverv1.ReleaseResponse, err error) {
+	ctx, span := tracing.Start(tracing.Incoming(ctx), tracing.Server, "release")
+	defer func() { span.End(err) }()
 	node, err := s.authorizer.authorizeNode(ctx, bearer(ctx))
 	if err != nil {
 		return nil, err
 	}
-	if err := s.leases.RevokeVolume(ctx, request.GetLeases(), node.nodeName); err != nil {
+	err = s.leases.RevokeVolume(ctx, request.GetLeases(), node.nodeName, request.GetOthersRemain())
+	if err != nil {
 		return nil, err
 	}
 	return &resolverv1.ReleaseResponse{}, nil
@@ -170,7 +176,7 @@ func (s *Server) intercept(
 
 // register registers the methods of the service as streams of one message each way, which is the same on the wire: so
 // the caller is authorised before more of its message is taken than the stream's window.
-func (s *Server) register(server *grpc.Server) {
+func (s *Server) register(server *grpc.Server, tracer tracing.Tracer) {
 	unary := resolverv1.Resolver_ServiceDesc
 	service := grpc.ServiceDesc{ServiceName: unary.ServiceName, HandlerType: unary.HandlerType, Metadata: unary.Metadata}
 	for _, method := range unary.Methods {
@@ -178,7 +184,8 @@ func (s *Server) register(server *grpc.Server) {
 		service.Streams = append(service.Streams, grpc.StreamDesc{
 			StreamName: method.MethodName,
 			Handler: func(_ any, stream grpc.ServerStream) error {
-				response, err := s.intercept(stream.Context(), nil, info, func(ctx context.Context, _ any) (any, error) {
+				ctx := tracer.Context(stream.Context())
+				response, err := s.intercept(ctx, nil, info, func(ctx context.Context, _ any) (any, error) {
 					done, err := s.admit(ctx)
 					if err != nil {
 						return nil, err

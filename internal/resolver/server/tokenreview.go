@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/cache"
@@ -17,6 +16,7 @@ import (
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/flight"
 )
 
 // Claims of a pod-bound service account token, as TokenReview returns them; the node claim is there from Kubernetes
@@ -29,8 +29,10 @@ const (
 )
 
 const (
-	// acceptedTTL is how long an accepted token is not reviewed again. A deleted pod's token works this long at most.
-	acceptedTTL = 10 * time.Second
+	// acceptedTTL is how long an accepted token of a pod is not reviewed again, and acceptedNodeTTL one of a node plugin,
+	// which comes with every request. This long, and apiServerTTL, does the token of a plugin work whose pod was deleted.
+	acceptedTTL     = 10 * time.Second
+	acceptedNodeTTL = 30 * time.Second
 	// refusedTTL is how long a token that the API server refused is not reviewed again. It is short, for an API server may
 	// not have seen a new pod yet.
 	refusedTTL = 3 * time.Second
@@ -45,6 +47,7 @@ const (
 // tokenClaims are the claims of a token that the API server accepted.
 type tokenClaims struct {
 	namespace, serviceAccount string
+	serviceAccountUID         string
 	podName, podUID           string
 	nodeName, nodeUID         string
 }
@@ -58,7 +61,7 @@ type tokenReviewer struct {
 	// accepted and refused are what reviews said. In known are the node plugins' tokens that were accepted, for longer: to
 	// review one of these again takes nothing from what callers share that are not known.
 	accepted, refused, known *cache.LRUExpireCache
-	flights                  singleflight.Group
+	flights                  flight.Group[*tokenClaims]
 }
 
 type tokenDigest [sha256.Size]byte
@@ -90,24 +93,12 @@ func (r *tokenReviewer) review(ctx context.Context, token, audience, whose, node
 	}
 	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
 	defer cancel()
-	flight := r.flights.DoChan(string(digest[:]), func() (any, error) {
-		// Without the caller's end: others may wait for the same.
-		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), reviewTimeout)
-		defer cancel()
-		var claims *tokenClaims
-		err := fault.Guard(detached, func() (err error) {
-			claims, err = r.ask(detached, token, audience, whose, node)
-			return err
-		})
-		return claims, err
-	})
-	select {
-	case result := <-flight:
-		claims, _ := result.Val.(*tokenClaims)
-		return claims, result.Err
-	case <-ctx.Done():
+	claims, landed, err := r.flights.Join(ctx, string(digest[:]), reviewTimeout,
+		func(ctx context.Context) (*tokenClaims, error) { return r.ask(ctx, token, audience, whose, node) })
+	if !landed {
 		return nil, unreviewed(whose)
 	}
+	return claims, err
 }
 
 // ask creates the TokenReview, if the caller's share has one left.
@@ -139,11 +130,13 @@ func (r *tokenReviewer) ask(ctx context.Context, token, audience, whose, node st
 		r.known.Remove(digest)
 		return nil, err
 	}
-	r.accepted.Add(digest, claims, acceptedTTL)
+	ttl := acceptedTTL
 	if node == "" {
+		ttl = acceptedNodeTTL
 		r.known.Add(digest, nil, knownTTL)
 		r.limits.accepted(ctx)
 	}
+	r.accepted.Add(digest, claims, ttl)
 	return claims, nil
 }
 
@@ -189,7 +182,7 @@ func claimsOf(status authenticationv1.TokenReviewStatus, audience, whose string)
 		return ""
 	}
 	claims := &tokenClaims{
-		namespace: namespace, serviceAccount: serviceAccount,
+		namespace: namespace, serviceAccount: serviceAccount, serviceAccountUID: status.User.UID,
 		podName: claim(extraPodName), podUID: claim(extraPodUID),
 		nodeName: claim(extraNodeName), nodeUID: claim(extraNodeUID),
 	}

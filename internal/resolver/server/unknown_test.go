@@ -18,10 +18,13 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/lease"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
@@ -37,7 +40,14 @@ func from(t *testing.T, address string) context.Context {
 }
 
 func authorizerOf(c *cluster) *Authorizer {
-	return NewAuthorizer(c, c, types.NamespacedName{Namespace: "sallyport-system", Name: "sallyport-node"})
+	return authorizerWith(c, fake.NewClientset(), clock.RealClock{}, nil) // without a grant, nothing asks for keys
+}
+
+// authorizerWith is the authorizer of a replica that shares its keys with all that have the same Secrets.
+func authorizerWith(c *cluster, secrets kubernetes.Interface, clk clock.PassiveClock, issuer *TokenIssuer) *Authorizer {
+	leases := lease.NewManager(lease.Options{Secrets: secrets.CoreV1().Secrets("sallyport-system"), Clock: clk})
+	plugin := types.NamespacedName{Namespace: "sallyport-system", Name: "sallyport-node"}
+	return NewAuthorizer(c, c, plugin, NewGrants(leases, clk), issuer)
 }
 
 func TestATokenThatCannotBeRightCostsNoReview(t *testing.T) {
@@ -160,14 +170,16 @@ func TestAPanicIsTheFaultOfOneRequest(t *testing.T) {
 
 func TestASourceHasItsShareOfConnections(t *testing.T) {
 	g := NewWithT(t)
-	l := newLimitedListener(nil, time.Minute)
+	l := listenTo(t, func(*limitedListener) {})
+	var first net.Conn
 	for range maxConnectionsPerSource {
-		g.Expect(l.take("10.0.0.9")).To(BeTrue())
+		first = connectFrom(t, l, "127.0.3.1")
 	}
-	g.Expect(l.take("10.0.0.9")).To(BeFalse())
-	g.Expect(l.take("10.0.1.1")).To(BeTrue())
-	l.release("10.0.0.9")
-	g.Expect(l.take("10.0.0.9")).To(BeTrue())
+	g.Expect(isOpen(first)).To(BeTrue())
+	g.Expect(isOpen(connectFrom(t, l, "127.0.3.1"))).To(BeFalse())
+	g.Expect(isOpen(connectFrom(t, l, "127.0.3.2"))).To(BeTrue())
+	g.Expect(first.Close()).To(Succeed())
+	g.Eventually(func() bool { return isOpen(connectFrom(t, l, "127.0.3.1")) }).Should(BeTrue(), "what is closed is given back")
 }
 
 func TestAnInventedVolumeIDIsRefused(t *testing.T) {

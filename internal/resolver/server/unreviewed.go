@@ -25,15 +25,29 @@ const (
 // unreviewedClaims are what a token says of itself. Nobody has checked the signature: a token that says something wrong
 // is refused by it without a request, and one that says the right thing is nothing yet.
 type unreviewedClaims struct {
-	Subject    string    `json:"sub"`
-	Audiences  audiences `json:"aud"`
-	Expires    float64   `json:"exp"`
-	Kubernetes struct {
-		Namespace string `json:"namespace"`
-		Pod       struct {
-			Name string `json:"name"`
-		} `json:"pod"`
-	} `json:"kubernetes.io"`
+	Subject    string      `json:"sub"`
+	Audiences  audiences   `json:"aud"`
+	Expires    float64     `json:"exp"`
+	Kubernetes boundClaims `json:"kubernetes.io"`
+}
+
+// boundClaims are what a service account token says of itself beside the registered claims (privateClaims in
+// kubernetes/pkg/serviceaccount).
+type boundClaims struct {
+	Namespace      string   `json:"namespace"`
+	ServiceAccount claimRef `json:"serviceaccount"`
+	Pod            claimRef `json:"pod"`
+	Node           claimRef `json:"node"`
+}
+
+type claimRef struct {
+	Name string `json:"name"`
+	UID  string `json:"uid"`
+}
+
+// subject is the claim sub of the token.
+func (c *boundClaims) subject() string {
+	return serviceAccountPrefix + c.Namespace + ":" + c.ServiceAccount.Name
 }
 
 // audiences is the claim aud, which may be one string (RFC 7519, section 4.1.3).

@@ -21,7 +21,7 @@ func RegisterMetrics(registry prometheus.Registerer, t *VolumeTracker) error {
 		}, func() float64 { held, _ := t.leases(); return float64(held) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sallyport_volumes_with_due_leases",
-			Help: "Volumes that asked this replica lately and have a lease that should have been renewed, replaced or revoked by now.",
+			Help: "Volumes that asked this replica lately for a lease to be renewed, replaced or revoked, in vain.",
 		}, func() float64 { _, due := t.leases(); return float64(due) }),
 	} {
 		if err := registry.Register(collector); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
@@ -31,7 +31,8 @@ func RegisterMetrics(registry prometheus.Registerer, t *VolumeTracker) error {
 	return nil
 }
 
-// leases returns how many leases volumes hold, and how many volumes have one that is due.
+// leases returns how many leases volumes hold, and how many volumes have one that is due. A volume asks when something
+// is due; one that does not is gone, for nobody tells the tracker, or its node is, which the node's own metrics show.
 func (t *VolumeTracker) leases() (held, due int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -42,7 +43,7 @@ func (t *VolumeTracker) leases() (held, due int) {
 				continue
 			}
 			held += volume.leases
-			if !volume.due.IsZero() && now.After(volume.due) && now.Sub(volume.asked) < askedLately {
+			if !volume.due.IsZero() && volume.asked.After(volume.due) && now.Sub(volume.asked) < askedLately {
 				due++
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -77,12 +78,16 @@ func (m *appRoleMethod) FurtherLogins(
 	if made.Info.roleName == "" {
 		return Logins{Unknown: true}
 	}
+	path := func(role string) string { return "auth/" + m.mount + "/role/" + role + "/secret-id/lookup" }
 	response, err := conn.Call(ctx, transport.Request{
-		Method: http.MethodPost, Path: "auth/" + m.mount + "/role/" + made.Info.roleName + "/secret-id/lookup",
+		Method: http.MethodPost, Path: path(made.Info.roleName),
 		Body: map[string]string{"secret_id": secretID.Reveal()}, Token: &made.Token, Namespace: m.vaultNamespace,
 		Actor: m.actor,
 	})
-	if err != nil {
+	switch {
+	case fault.Is(err, v1alpha1.ReasonPermissionDenied):
+		return Logins{Unknown: true, Denied: path(told(made.Info.roleName))}
+	case err != nil:
 		return Logins{Unknown: true}
 	}
 	// Vault drops a secret ID with its last use, and says 0 of one without limit.
@@ -91,6 +96,17 @@ func (m *appRoleMethod) FurtherLogins(
 	}
 	left := int(transport.Number(response.Data["secret_id_num_uses"]))
 	return Logins{Limited: left > 0, Left: left}
+}
+
+// roleName is what a role may be called in sentences.
+var roleName = regexp.MustCompile(`^\w[-.\w]{0,127}$`)
+
+// told is the name of a role as sentences have it, which comes from Vault: as it is if it is one that Vault takes.
+func told(role string) string {
+	if roleName.MatchString(role) {
+		return role
+	}
+	return "ROLE"
 }
 
 // Account implements Method. A secret ID that Vault itself wrapped is right, and offered no more once it is used up.

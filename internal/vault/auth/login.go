@@ -123,6 +123,25 @@ func (m loginMount) send(ctx context.Context, conn *transport.Conn, login loginR
 	return nil, rejected(counted, problem, remedy)
 }
 
+// Serves asks at the path of logins without logging in, which needs no token: nil if an auth method of Vault answers
+// there, by whatever it says of a GET of a path that only takes POST. Vault itself and what stands in front of it deny
+// all other paths alike. Errors are faults.
+func (m loginMount) Serves(ctx context.Context, conn *transport.Conn) error {
+	r := transport.Request{
+		Method: http.MethodGet, Path: "auth/" + m.mount + "/login", Namespace: m.vaultNamespace, Actor: m.config(),
+	}
+	response, err := conn.Call(ctx, r)
+	switch {
+	case err == nil, response.Is(http.StatusMethodNotAllowed), response.Is(http.StatusBadRequest):
+		return nil
+	case response.Is(http.StatusForbidden), response.Is(http.StatusNotFound):
+		return fault.Waiting(v1alpha1.ReasonVaultUnreachable, "%s → %d neither sys/health nor the path of logins is let through, "+
+			"or no auth method is mounted there (%s)", r, response.Status, m.config()).
+			WithRemedy("let one of them through, enable the method in Vault, or correct %s", m.field("mount"))
+	}
+	return err
+}
+
 // exists tells whether there is an auth method at the mount. Vault denies an unknown path as it denies a login; a GET
 // of a path that only takes POST is not denied where there is one. If Vault does not answer, its denial is taken for
 // what it seems to be.

@@ -63,6 +63,8 @@ type TokenInfo struct {
 type Logins struct {
 	// Unknown: Vault does not tell, and there may be a limit.
 	Unknown bool
+	// Denied is the path at which Vault would tell, if a policy lets it be asked (update); empty if that is not why.
+	Denied string
 	// Limited to the number that is Left.
 	Limited bool
 	Left    int

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -64,12 +65,20 @@ func (w *WorkloadIdentity) token(ctx context.Context, audience string) (string, 
 
 // IsWorkload tells whether a VaultConfig logs in as the pod that mounts a Connection.
 func IsWorkload(config *v1alpha1.VaultConfig) bool {
-	for _, auth := range []*v1alpha1.ServiceAccountAuth{config.Spec.Auth.Kubernetes, config.Spec.Auth.JWT} {
-		if auth != nil {
-			return isTrue(auth.Workload)
-		}
-	}
-	return false
+	auth := serviceAccountAuth(config)
+	return auth != nil && isTrue(auth.Workload)
+}
+
+// StoresNoCredential tells whether a VaultConfig logs in with tokens that are made for it, or that pods bring.
+func StoresNoCredential(config *v1alpha1.VaultConfig) bool { return serviceAccountAuth(config) != nil }
+
+// IsWorkloadOfAllowedNamespaces tells whether it does so for pods of other namespaces.
+func IsWorkloadOfAllowedNamespaces(config *v1alpha1.VaultConfig) bool {
+	return IsWorkload(config) && serviceAccountAuth(config).WorkloadScope == v1alpha1.WorkloadScopeAllowedNamespaces
+}
+
+func serviceAccountAuth(config *v1alpha1.VaultConfig) *v1alpha1.ServiceAccountAuth {
+	return cmp.Or(config.Spec.Auth.Kubernetes, config.Spec.Auth.JWT)
 }
 
 func isTrue(flag *bool) bool { return flag != nil && *flag }

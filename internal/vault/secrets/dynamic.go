@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -97,7 +98,7 @@ func newIssued(conn *session.Conn, found kvPath, response *transport.Response) *
 	}
 	if response.LeaseID != "" {
 		issued.Lease = Lease{
-			ID: NewLeaseID(response.LeaseID), Duration: leaseDuration(response), Renewable: response.Renewable,
+			ID: NewLeaseID(conn.Below(), response.LeaseID), Duration: leaseDuration(response), Renewable: response.Renewable,
 		}
 		conn.LeaseIssued(response.LeaseID)
 		if token, worthKeeping := conn.LeaseToken(); worthKeeping {
@@ -159,23 +160,25 @@ func MayIssue(ctx context.Context, s *session.Session, location Location) error 
 
 // checkCapability returns a fault if Vault says that the token may not make a request.
 func checkCapability(ctx context.Context, conn *session.Conn, r transport.Request, write bool) error {
-	question := newRequest(conn, http.MethodPost, "sys/capabilities-self", "")
-	question.Body = map[string]any{"paths": []string{r.Path}}
-	response, err := conn.Call(ctx, question)
+	// In the session's namespace, where the policy "default" lets everybody ask, also for what is below.
+	home, path := conn.In(""), cmp.Or(r.Shown, r.Path)
+	question := newRequest(home, http.MethodPost, "sys/capabilities-self", "")
+	question.Body = map[string]any{"paths": []string{path}}
+	response, err := home.Call(ctx, question)
 	if fault.Is(err, v1alpha1.ReasonPermissionDenied) {
 		return nil // that is not what was asked
 	}
 	if err != nil {
 		return fault.From(err).WithOutcomeUnknown(false) // it has no effect
 	}
-	held := transport.Texts(response.Data[r.Path])
+	held := transport.Texts(response.Data[path])
 	wanted := []string{"root", "read"}
 	if write {
 		wanted = []string{"root", "create", "update"}
 	}
 	if !slices.ContainsFunc(held, func(capability string) bool { return slices.Contains(wanted, capability) }) {
 		return fault.Waiting(v1alpha1.ReasonPermissionDenied, "%s would be denied (%s)", r, r.Actor).
-			WithRemedy("its policy needs %s on %s", r.Capability, r.Path)
+			WithRemedy("its policy needs %s on %s", r.Capability, path)
 	}
 	return nil
 }

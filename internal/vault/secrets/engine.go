@@ -33,6 +33,8 @@ type engineKey struct {
 	// token is the one that may ask for an engine's version: what one may not ask, another may. It is empty for a
 	// kvPath, without version, of which a read showed whether it makes something for its reader, whatever the token.
 	token, engine, path string
+	// below is the namespace of Vault, as the way there from the session's.
+	below string
 }
 
 type engineFact struct {
@@ -52,12 +54,12 @@ var sessionName = &session.Slot[string]{New: func(clock.PassiveClock) *string {
 }}
 
 func (k engineKey) of(conn *session.Conn) engineKey {
-	k.session = *sessionName.Of(conn.Session())
+	k.session, k.below = *sessionName.Of(conn.Session()), conn.Below()
 	return k
 }
 
 func remember(conn *session.Conn, key engineKey, fact engineFact) {
-	weight := int64(enginePrice + len(key.token) + len(key.engine) + len(key.path))
+	weight := int64(enginePrice + len(key.token) + len(key.engine) + len(key.path) + len(conn.Below()))
 	known.Add(conn.Session().Namespace(), key.of(conn), fact, weight)
 }
 
@@ -106,9 +108,14 @@ func mountedBelow(ctx context.Context, conn *session.Conn, enginePath, path stri
 		enginePath, mount, conn.Actor()).WithRemedy("set enginePath to %s and secretPath to %s", mount, inside)
 }
 
-// newRequest is a request of the session's, whose capability a policy must allow.
+// newRequest is a request of the session's, whose capability a policy must allow. In a namespace below the session's,
+// sentences show the path as it is from there, which is how a policy has it.
 func newRequest(conn *session.Conn, method, path, capability string) transport.Request {
-	return transport.Request{Method: method, Path: path, Capability: capability, Actor: conn.Actor()}
+	r := transport.Request{Method: method, Path: path, Capability: capability, Actor: conn.Actor()}
+	if conn.Below() != "" {
+		r.Shown = transport.PathBelow(conn.Below(), path)
+	}
+	return r
 }
 
 // systemEngines are the engines of Vault itself, wherever they are mounted.

@@ -21,10 +21,18 @@ type Lease struct {
 }
 
 // LeaseID is the name of a lease, which no more shows than a token does: whoever has it can end the lease.
-type LeaseID struct{ transport.Token }
+type LeaseID struct {
+	transport.Token
+	// below is the way from the session's namespace of Vault to the lease's.
+	below string
+}
 
-// NewLeaseID returns the ID that Reveal gave.
-func NewLeaseID(text string) LeaseID { return LeaseID{transport.NewToken(text)} }
+// NewLeaseID returns the ID that Reveal gave, of a lease in a namespace of Vault below the session's, by the way there;
+// empty: in that itself.
+func NewLeaseID(below, text string) LeaseID { return LeaseID{transport.NewToken(text), below} }
+
+// Below is the way from the session's namespace of Vault to the lease's; empty: that itself.
+func (l LeaseID) Below() string { return l.below }
 
 const (
 	// maxLeaseID bounds the ID of a lease, for it lies in the state of the volume and comes with each request. Vault's
@@ -90,9 +98,12 @@ func callLease(
 	body["lease_id"] = id.Reveal()
 	err = s.Do(ctx, func(ctx context.Context, conn *session.Conn) (err error) {
 		conn.LeaseServed()
-		response, err = conn.Call(ctx, transport.Request{
-			Method: http.MethodPost, Path: "sys/leases/" + operation, Body: body, Capability: `"update"`,
-		})
+		// To the lease's own namespace: Vault would lead a request there from any above it, by the ID, and wants a policy for
+		// it there either way.
+		there := conn.In(id.below)
+		r := newRequest(there, http.MethodPost, "sys/leases/"+operation, `"update"`)
+		r.Body = body
+		response, err = there.Call(ctx, r)
 		// That it is not known may also mean that it cannot be renewed.
 		gone := err != nil && response.Is(http.StatusBadRequest) && operation != operationRenew
 		if gone || err == nil && operation == operationRevoke {

@@ -20,6 +20,7 @@ func at[T any](
 ) (T, error) {
 	var result, none T
 	err := s.Do(ctx, func(ctx context.Context, conn *session.Conn) error {
+		conn = conn.In(location.Below)
 		found, err := locate(ctx, conn, location)
 		if err != nil {
 			return err

@@ -8,6 +8,8 @@ import (
 
 // Location names a secret of a KV engine, or what another engine answers to a read.
 type Location struct {
+	// Below is the way from the session's namespace of Vault to that of the engine; empty: that itself.
+	Below string
 	// EnginePath is where the engine is mounted, for example secret. Slashes around it do not matter.
 	EnginePath string
 	// SecretPath inside the engine. For KV version 2, data/oracle (as Vault's API has it) and oracle (as its command

@@ -13,9 +13,10 @@ import (
 // noEngine: Vault found no engine for the path. A 404 for a path inside one has no error text.
 func noEngine(response *transport.Response) bool { return len(response.Errors) > 0 }
 
-// notFound tells the reasons of a 404 apart. For a version that is gone, KV version 2 sends its metadata along.
+// notFound tells the reasons of a 404 apart. All but a mistake, such as a path without an engine, mean that the secret
+// is absent. For a version that is gone, KV version 2 sends its metadata along.
 func notFound(r transport.Request, response *transport.Response, from kvPath, version int64) error {
-	missing := func(what, remedy string) error {
+	missing := func(what, remedy string) *fault.Fault {
 		return fault.Waiting(v1alpha1.ReasonSecretNotFound, "%s → 404 %s (%s)", r, what, r.Actor).WithRemedy("%s", remedy)
 	}
 	metadata, _ := response.Data["metadata"].(map[string]any)
@@ -30,18 +31,18 @@ func notFound(r transport.Request, response *transport.Response, from kvPath, ve
 		return missing("no secrets engine is mounted at "+from.engine, "enable one there, or correct enginePath")
 	case destroyed:
 		return fault.Waiting(v1alpha1.ReasonSecretNotFound, "%s → 404 version %d was destroyed (%s)", r, gone, r.Actor).
-			WithRemedy("write a new version, or name another one")
+			WithRemedy("write a new version, or name another one").WithAbsent()
 	case deleted != "":
 		return fault.Waiting(v1alpha1.ReasonSecretNotFound, "%s → 404 version %d was deleted at %s (%s)", r, gone, deleted, r.Actor).
-			WithRemedy("undelete it, or write a new version")
+			WithRemedy("undelete it, or write a new version").WithAbsent()
 	case from.version == v1alpha1.KVVersion1 && len(response.Warnings) > 0:
 		// Vault warns about version 1's way of asking a version 2 engine, and about nothing else here.
 		return fault.Waiting(v1alpha1.ReasonInvalidRequest, "%s → 404 the engine at %s is KV version 2 (%s)", r, from.engine, r.Actor).
 			WithRemedy("leave out kvVersion, or set it to V2")
 	case version != 0:
-		return missing("no such version, or no secret at all at this path", "name a version that exists, or correct secretPath")
+		return missing("no such version, or no secret at all at this path", "name a version that exists, or correct secretPath").WithAbsent()
 	}
-	return missing("no secret at this path", "write it to Vault, or correct secretPath")
+	return missing("no secret at this path", "write it to Vault, or correct secretPath").WithAbsent()
 }
 
 // explainNotFound describes a 404 of a request; any other error stays as it is.

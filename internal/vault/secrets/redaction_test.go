@@ -19,9 +19,9 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		"secret in a struct":     struct{ S *Secret }{read},
 		"secrets":                []Secret{*read},
 		"secret in an interface": any(read),
-		"dynamic secret":         &Issued{Secret: *read, Lease: Lease{ID: NewLeaseID(secret)}},
-		"lease":                  Lease{ID: NewLeaseID(secret)},
-		"lease ID":               NewLeaseID(secret),
+		"dynamic secret":         &Issued{Secret: *read, Lease: Lease{ID: NewLeaseID("", secret)}},
+		"lease":                  Lease{ID: NewLeaseID("", secret)},
+		"lease ID":               NewLeaseID("", secret),
 		"wrapped token":          WrappedToken{Token: transport.NewToken(secret)},
 	})
 	NewWithT(t).Expect(fmt.Sprintf("%+v", read)).To(Equal("secret/data/db version 3 [values redacted]"))

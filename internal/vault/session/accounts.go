@@ -121,6 +121,8 @@ type offers struct {
 	refused  Refused
 	accepted [sha256.Size]byte
 	told     told
+	// asked is the value of the annotation sallyport.dev/refresh; nil before it was looked at.
+	asked *string
 }
 
 // Refused is a login that Vault refused and counted.
@@ -229,12 +231,18 @@ func (o *offers) accept(c auth.Credential) {
 func (o *offers) edited() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.tryNow()
+}
+
+// tryNow forgets refusals that Vault does not count: of the others, somebody's impatience would lock the account. The
+// caller holds the lock.
+func (o *offers) tryNow() {
 	if !o.lockable {
 		o.backoff.reset()
 	}
 }
 
-// tell what the status of the object tells.
+// tell what the status of the object tells, and whether somebody asked for a look at it now.
 func (o *offers) tell(config *v1alpha1.VaultConfig) {
 	next := told{}
 	condition := meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionAuthenticated)
@@ -245,9 +253,14 @@ func (o *offers) tell(config *v1alpha1.VaultConfig) {
 			next.problem = problemOf(config, condition)
 		}
 	}
+	asked := config.Annotations[v1alpha1.AnnotationRefresh]
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.told = next
+	if o.asked != nil && *o.asked != asked {
+		o.tryNow()
+	}
+	o.asked = &asked
 }
 
 // problemOf is why a VaultConfig could not log in, as its status tells it: Ready has the sentence, if the object is not

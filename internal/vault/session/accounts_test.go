@@ -80,6 +80,11 @@ type lockable struct{ auth.Method }
 func (lockable) Account() string { return "auth/userpass/login/bob" }
 func (lockable) Remedy() string  { return "put the right password there" }
 
+// unlockable is a method without an account that Vault may lock.
+type unlockable struct{ auth.Method }
+
+func (unlockable) Account() string { return "" }
+
 // status of a VaultConfig of which the leading replica says so.
 func status(accepted bool, refused *v1alpha1.RefusedLogin) *v1alpha1.VaultConfig {
 	config := &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
@@ -138,4 +143,29 @@ func TestOneReplicaIsRefusedForAll(t *testing.T) {
 	g.Expect(leader.held(corrected)).To(MatchError("wrong password"))
 	clk.SetTime(clk.Now().Add(time.Minute))
 	g.Expect(leader.held(corrected)).To(Succeed())
+}
+
+func TestWhoeverAsksForALookHasACredentialOfferedThatLocksNoAccount(t *testing.T) {
+	g := NewWithT(t)
+	clk := clocktesting.NewFakePassiveClock(time.Now())
+	refusal := &auth.RejectedError{Fault: fault.Waiting(v1alpha1.ReasonAuthFailed, "refused"), Counted: true}
+	asked := func(value string) *v1alpha1.VaultConfig {
+		config := status(true, nil)
+		config.Annotations = map[string]string{v1alpha1.AnnotationRefresh: value}
+		return config
+	}
+	for _, method := range []auth.Method{unlockable{}, lockable{}} {
+		o := newOffers(newAccounts(clk), func() bool { return true }, "https://vault", method, "VaultConfig shop/prod")
+		credential := auth.NewCredential("right by now")
+		o.tell(asked("1"))
+		o.reject(credential, refusal)
+		o.tell(asked("1"))
+		g.Expect(o.held(credential)).To(MatchError("refused"), "nobody asked")
+		o.tell(asked("2"))
+		if method.Account() == "" {
+			g.Expect(o.held(credential)).To(Succeed())
+		} else {
+			g.Expect(o.held(credential)).To(MatchError("refused"), "it would be counted")
+		}
+	}
 }

@@ -10,11 +10,11 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
 
-// recheckInterval is how often what a session was made from is compared with what it is now: the Secret and the CA
-// certificate.
+// recheckInterval is how often what a session was made from is compared with what it is now: the Secret, the CA
+// certificate and the headers.
 const recheckInterval = time.Minute
 
-// connector makes the way to Vault that a VaultConfig describes, and makes it anew when the certificates change.
+// connector makes the way to Vault that a VaultConfig describes, and makes it anew when certificates or headers change.
 type connector struct {
 	environment   *environment
 	config        *v1alpha1.VaultConfig
@@ -43,13 +43,13 @@ func newConnector(env *environment, config *v1alpha1.VaultConfig) (*connector, e
 	}, nil
 }
 
-// connect returns the way to Vault. The certificates are read again if that is due, or if again says so.
+// connect returns the way to Vault. Certificates and headers are read again if that is due, or if again says so.
 func (c *connector) connect(ctx context.Context, again bool) (*transport.Conn, error) {
 	now := c.environment.clock.Now()
 	c.mu.Lock()
 	current, checked := c.conn, c.checked
 	c.mu.Unlock()
-	if current != nil && (!transport.HasExternalTLS(c.config) || !again && now.Sub(checked) < recheckInterval) {
+	if current != nil && (!transport.ReadsObjects(c.config) || !again && now.Sub(checked) < recheckInterval) {
 		return current, nil
 	}
 	config, err := transport.ReadConfig(ctx, c.environment.reader, c.config, c.origin, c.proxy)
@@ -91,7 +91,7 @@ func (c *connector) timeout() time.Duration {
 	return c.environment.timeout
 }
 
-// invalidate has the certificates read again before the next request.
+// invalidate has certificates and headers read again before the next request.
 func (c *connector) invalidate() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -14,6 +14,8 @@ import (
 type Conn struct {
 	session *Session
 	login   *login
+	// below is the way from the session's namespace of Vault to the one that requests go to; empty: that itself.
+	below string
 }
 
 // Do makes requests with the session's token. If Vault denies them, it finds out why: with a new token they are tried
@@ -48,11 +50,25 @@ func (s *Session) with(ctx context.Context, current *login, requests func(contex
 	return requests(ctx, &Conn{session: s, login: current})
 }
 
-// Call makes one request with the session's token: see transport.Conn.Call. Who asks is filled in.
+// Call makes one request with the session's token: see transport.Conn.Call. Who asks is filled in, and the namespace of
+// Vault where the request names none.
 func (c *Conn) Call(ctx context.Context, r transport.Request) (*transport.Response, error) {
 	r.Token, r.Actor = &c.login.token, c.Actor()
+	if r.Namespace == "" && c.below != "" {
+		r.Namespace = transport.PathBelow(transport.NamespacePath(c.login.conn.Namespace()), c.below)
+	}
 	return c.login.conn.Call(ctx, r)
 }
+
+// In returns a Conn for a namespace of Vault below the session's, given by the way there. It is otherwise the same.
+func (c *Conn) In(below string) *Conn {
+	inner := *c
+	inner.below = below
+	return &inner
+}
+
+// Below is the way from the session's namespace of Vault to the one that requests go to; empty: that itself.
+func (c *Conn) Below() string { return c.below }
 
 // Session that the requests belong to.
 func (c *Conn) Session() *Session { return c.session }
@@ -118,4 +134,19 @@ func (s *Session) Health(ctx context.Context) (transport.Health, error) {
 		s.holder.invalidateAll()
 	}
 	return health, err
+}
+
+// Serves is nil if Vault answers at the path of logins, which needs no token and is no login. Errors are faults.
+func (s *Session) Serves(ctx context.Context) error {
+	method, logsIn := s.holder.method.(interface {
+		Serves(ctx context.Context, conn *transport.Conn) error
+	})
+	if !logsIn {
+		return s.holder.about(fault.Terminal(v1alpha1.ReasonInternal, "%s does not log in", s.holder.actor()))
+	}
+	conn, err := s.holder.connector.connect(ctx, false)
+	if err == nil {
+		err = method.Serves(ctx, conn)
+	}
+	return s.holder.about(err)
 }

@@ -1,10 +1,14 @@
 package session
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,6 +40,37 @@ type environment struct {
 	turned atomic.Pointer[func(types.NamespacedName)]
 	// connChanged is called when a session gave up a way to Vault.
 	connChanged func()
+}
+
+// apart is an environment for sessions that have no VaultConfig: with connections of their own, and where they may
+// lead, refusals and the clock in common. Who reads credentials, whose words name them and who leads is to be filled
+// in.
+func (e *environment) apart() *environment {
+	return &environment{
+		allowed: e.allowed, clock: e.clock, timeout: e.timeout, networks: e.networks, pool: e.pool.Apart(),
+		accounts: e.accounts,
+	}
+}
+
+// WayTo names the way on which a VaultConfig reaches its Vault, by a digest of all that decides who answers there: whom
+// it trusts and over what it goes, too. What was sent on one way is not sent on another, and what was answered on one
+// says nothing of another, for whoever writes a VaultConfig may lead it to a server of his own.
+func WayTo(config *v1alpha1.VaultConfig) string {
+	spec, namespace := &config.Spec, ""
+	if spec.CACertificateFrom != nil {
+		namespace = config.Namespace
+	}
+	way := []any{
+		spec.URL, spec.VaultNamespace, spec.CACertificate, spec.CACertificateFrom, namespace, spec.TLS, spec.Proxy,
+	}
+	// Only where there are some: the digests that volumes keep since before there were headers stay what they were.
+	if len(spec.Headers) > 0 {
+		way = append(way, spec.Headers, config.Namespace)
+	}
+	encoded, err := json.Marshal(way)
+	utilruntime.Must(err) // there is nothing in it that JSON cannot hold
+	digest := sha256.Sum256(encoded)
+	return hex.EncodeToString(digest[:])
 }
 
 // about says that an error concerns the object that says how to log in.

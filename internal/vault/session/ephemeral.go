@@ -54,13 +54,10 @@ func (p *ephemeralPool) acquire(
 		known.users++
 		return known, nil
 	}
-	own := newSessionSet(&environment{
-		reader: inMemory(
-			func() map[string]string { return credentials },
-		), allowed: p.environment.allowed, clock: p.environment.clock,
-		timeout: p.environment.timeout, source: auth.FromConnectionKeys, accounts: p.environment.accounts,
-		leading: func() bool { return true },
-	})
+	env := p.environment.apart()
+	env.reader = inMemory(func() map[string]string { return credentials })
+	env.source, env.leading = auth.FromConnectionKeys, func() bool { return true }
+	own := newSessionSet(env)
 	session, err := own.session(config, nil)
 	if err != nil {
 		return nil, err

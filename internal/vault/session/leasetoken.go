@@ -6,7 +6,11 @@ import (
 	"io"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
@@ -23,10 +27,60 @@ type LeaseToken struct {
 	CreationTTL time.Duration
 	// ExpireTime is when it dies if it is not renewed.
 	ExpireTime time.Time
+	// Way on which it was obtained, as WayTo names it: it is not sent on another.
+	Way string
+	// Route is that way whole; nil if it cannot be kept.
+	Route *Route
 }
 
 // Format prints none of it, for every verb.
 func (LeaseToken) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, "token [redacted]") }
+
+// Route is a way to Vault with all that decides who answers there, so that leases can be revoked when the VaultConfig
+// and what it trusts are gone from Kubernetes. The names in JSON are those of the encrypted state of leases.
+type Route struct {
+	URL            string `json:"url"`
+	VaultNamespace string `json:"vaultNamespace,omitempty"`
+	// CACertificate is the PEM bundle that was trusted; empty: the public authorities.
+	CACertificate string `json:"caCertificate,omitempty"`
+	ServerName    string `json:"serverName,omitempty"`
+	Proxy         string `json:"proxy,omitempty"`
+}
+
+// routeOf is the route of a connection of a VaultConfig; nil if a client certificate or headers belong to it, which are
+// as secret as a token and its owner's, or a CA bundle that is too long.
+func routeOf(config *v1alpha1.VaultConfig, t *transport.Transport) *Route {
+	certificates, known := t.Trust.Certificates()
+	if !known || t.ClientCertificate != nil || len(config.Spec.Headers) > 0 {
+		return nil
+	}
+	route := &Route{
+		URL: config.Spec.URL, VaultNamespace: config.Spec.VaultNamespace,
+		CACertificate: certificates, ServerName: t.ServerName,
+	}
+	if config.Spec.Proxy != nil {
+		route.Proxy = config.Spec.Proxy.URL
+	}
+	return route
+}
+
+// config is a VaultConfig that has the route. It says that it logs in with a token, for sentences; nobody reads one.
+func (r *Route) config(of types.NamespacedName) *v1alpha1.VaultConfig {
+	config := &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: of.Namespace, Name: of.Name, UID: "gone"}}
+	config.Spec = v1alpha1.VaultConfigSpec{
+		URL: r.URL, VaultNamespace: r.VaultNamespace, CACertificate: r.CACertificate,
+		Auth: v1alpha1.VaultAuth{Token: &v1alpha1.TokenAuth{
+			SecretKeyRef: v1alpha1.SecretKeyReference{Name: of.Name, Key: "token"},
+		}},
+	}
+	if r.ServerName != "" {
+		config.Spec.TLS = &v1alpha1.VaultTLS{ServerName: r.ServerName}
+	}
+	if r.Proxy != "" {
+		config.Spec.Proxy = &v1alpha1.VaultProxy{URL: r.Proxy}
+	}
+	return config
+}
 
 // LeaseToken is the token that the requests are made with, if it is worth keeping: it was obtained by login, may be
 // renewed, and as often as need be. One that its owner put into a Secret every process finds there.
@@ -37,7 +91,8 @@ func (c *Conn) LeaseToken() (token LeaseToken, worthKeeping bool) {
 	}
 	return LeaseToken{
 		Token: current.token, ID: current.ref.id, Namespace: current.namespace,
-		CreationTTL: current.info.CreationTTL, ExpireTime: current.info.ExpireTime,
+		CreationTTL: current.info.CreationTTL, ExpireTime: current.info.ExpireTime, Way: WayTo(holder.config),
+		Route: routeOf(holder.config, current.conn.Transport()),
 	}, true
 }
 
@@ -89,6 +144,11 @@ func (s *Session) ExtendToken(ctx context.Context) (TokenTerm, error) {
 func (s *Sessions) WithLeaseToken(
 	ctx context.Context, config *v1alpha1.VaultConfig, workload *auth.Workload, kept LeaseToken,
 ) (*Session, error) {
+	if kept.Way != WayTo(config) {
+		return nil, about(fault.Waiting(v1alpha1.ReasonAuthFailed,
+			"the token of a lease was obtained on another way to Vault than that of %s now, and is not sent there",
+			transport.SubjectOf(config)).WithRemedy("let it trust and go over what it did"), config)
+	}
 	if !auth.IsWorkload(config) {
 		workload = nil
 	}
@@ -104,12 +164,38 @@ func (s *Sessions) WithLeaseToken(
 	if current := holder.current(); current != nil { // its token may be bound to a client certificate
 		conn = current.conn
 	}
-	last := &login{
-		base: conn, conn: conn, token: kept.Token, namespace: kept.Namespace, since: holder.now(),
-		ref: &tokenRef{id: kept.ID},
+	return &Session{holder: fixedHolder(holder, kept.login(conn, holder.now()))}, nil
+}
+
+// login is the token as a session has it that makes requests over conn.
+func (t LeaseToken) login(conn *transport.Conn, now time.Time) *login {
+	return &login{
+		base: conn, conn: conn, token: t.Token, namespace: t.Namespace, since: now, ref: &tokenRef{id: t.ID},
 		info: auth.TokenInfo{
-			FromLogin: true, Renewable: true, CreationTTL: kept.CreationTTL, TTL: kept.CreationTTL, ExpireTime: kept.ExpireTime,
+			FromLogin: true, Renewable: true, CreationTTL: t.CreationTTL, TTL: t.CreationTTL, ExpireTime: t.ExpireTime,
 		},
 	}
-	return &Session{holder: fixedHolder(holder, last)}, nil
+}
+
+// WithRoute returns a session that makes requests with the token of a lease whose VaultConfig, of that name, is gone,
+// on the way on which it was obtained, until done is called. The token must have a route. It is neither looked up,
+// renewed nor revoked. Errors are faults.
+func (s *Sessions) WithRoute(
+	ctx context.Context, config types.NamespacedName, kept LeaseToken,
+) (session *Session, done func(), err error) {
+	env := s.set.environment.apart()
+	env.reader, env.source, env.leading = s.set.environment.reader, auth.FromSpec, s.set.environment.leading
+	own := newSessionSet(env)
+	route := kept.Route.config(config)
+	done = func() { own.forget(route.UID) }
+	from, err := own.session(route, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := from.holder.connector.connect(ctx, false)
+	if err != nil {
+		done()
+		return nil, nil, from.holder.about(err)
+	}
+	return &Session{holder: fixedHolder(from.holder, kept.login(conn, env.clock.Now()))}, done, nil
 }

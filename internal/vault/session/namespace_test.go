@@ -138,7 +138,7 @@ func TestATokenIsRevokedInItsOwnNamespace(t *testing.T) {
 	server := httptest.NewServer(vault)
 	defer server.Close()
 	pool := transport.NewPool(time.Second, clock.RealClock{}, nil)
-	way, err := pool.Get(transport.Config{Origin: server.URL})
+	way, err := pool.Get(transport.Config{Address: server.URL})
 	g.Expect(err).NotTo(HaveOccurred())
 	conn := pool.NewConn(way, transport.Settings{Namespace: "team/child", Timeout: time.Second})
 	(&revocationQueue{}).revoke(revocation{conn: conn, namespace: "team", token: transport.NewToken("t")})

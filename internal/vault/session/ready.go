@@ -129,21 +129,16 @@ func (r *versionReader) Get(
 func (h *tokenHolder) share(
 	ctx context.Context, step string, run func(context.Context) (*login, error),
 ) (*login, error) {
-	done := h.flights.DoChan(step, func() (any, error) {
-		// Enough for the Kubernetes API and a few requests to Vault, each of which has its own bound.
-		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), 4*h.connector.timeout())
-		defer cancel()
-		return run(detached)
-	})
-	select {
-	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil, h.about(fault.Transient(v1alpha1.ReasonInternal, "given up while waiting for a login (%s)", h.actor()))
-		}
-		return nil, h.about(fault.Transient(v1alpha1.ReasonVaultUnreachable,
-			"no login in the time that the caller allows (%s)", h.actor()).WithRemedy(transport.CheckSpeed))
-	case result := <-done:
-		next, _ := result.Val.(*login)
-		return next, h.about(notSent(result.Err))
+	// In a turn of its own: it is for everybody who uses the session, and waits behind the requests of none.
+	ctx = transport.OnBehalfOf(ctx, "")
+	// Enough for the Kubernetes API and a few requests to Vault, each of which has its own bound.
+	next, landed, err := h.flights.Join(ctx, step, 4*h.connector.timeout(), run)
+	switch {
+	case landed:
+		return next, h.about(notSent(err))
+	case errors.Is(err, context.Canceled):
+		return nil, h.about(fault.Transient(v1alpha1.ReasonInternal, "given up while waiting for a login (%s)", h.actor()))
 	}
+	return nil, h.about(fault.Transient(v1alpha1.ReasonVaultUnreachable,
+		"no login in the time that the caller allows (%s)", h.actor()).WithRemedy(transport.CheckSpeed))
 }

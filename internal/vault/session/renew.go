@@ -61,14 +61,23 @@ func (h *tokenHolder) keepAlive(ctx context.Context, conn *transport.Conn, c aut
 	return h.confirm(current)
 }
 
-// lookAgain looks a token up that could not be looked up, for its policies may allow that by now.
+// askAgainAfter is when Vault is asked again for how many logins a secret ID is good, where it did not tell.
+const askAgainAfter = time.Hour
+
+// lookAgain looks a token up that could not be looked up, and its credential, for its policies may allow that by now.
 func (h *tokenHolder) lookAgain(ctx context.Context, current *login) *login {
 	now := h.now()
-	if !current.info.Opaque || now.Sub(current.looked) < lookAgainAfter {
-		return current
-	}
 	next := *current
 	next.looked = now
+	switch {
+	case current.info.Opaque && now.Sub(current.looked) >= lookAgainAfter:
+	case current.info.Logins.Denied != "" && now.Sub(current.looked) >= askAgainAfter:
+		made := &auth.LoginResult{Token: current.token, Info: current.info}
+		next.info.Logins = h.method.FurtherLogins(ctx, current.conn, made, current.credential)
+		return h.replace(current, &next)
+	default:
+		return current
+	}
 	info, err := auth.LookUp(ctx, current.conn, current.token, current.namespace, h.actor(), h.method.Remedy())
 	if err == nil && !info.Opaque {
 		next.info, next.renewAt = info, renewalTime(info, now, h.config.UID)

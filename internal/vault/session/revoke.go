@@ -113,13 +113,17 @@ func (q *revocationQueue) work(key revocationLane) {
 // revoke asks auth/token/revoke-self. A Vault that denies it has its reasons: the token is dead, or its policies do not
 // allow it.
 func (q *revocationQueue) revoke(next revocation) {
-	_, err := next.conn.Call(context.Background(), transport.Request{
-		Method: http.MethodPost, Path: "auth/token/revoke-self", Token: &next.token, Namespace: next.namespace,
-		Capability: `"update"`, Actor: next.actor,
+	ctx := context.Background()
+	err := fault.Guard(ctx, func() error {
+		_, err := next.conn.Call(ctx, transport.Request{
+			Method: http.MethodPost, Path: "auth/token/revoke-self", Token: &next.token, Namespace: next.namespace,
+			Capability: `"update"`, Actor: next.actor,
+		})
+		return err
 	})
 	if err == nil || fault.From(err).Class != fault.ClassTransient || next.pauses.Steps == 0 {
 		return
 	}
 	pause := next.pauses.Step()
-	time.AfterFunc(pause, func() { q.add(next) })
+	time.AfterFunc(pause, fault.Guarded(ctx, func() { q.add(next) }))
 }

@@ -22,7 +22,7 @@ func TestAVaultThatHangsHoldsUpNoOthersTokens(t *testing.T) {
 	serve := func(handle http.HandlerFunc) *transport.Transport {
 		server := httptest.NewServer(handle)
 		t.Cleanup(server.Close)
-		way, err := transport.NewPool(time.Second, clock.RealClock{}, nil).Get(transport.Config{Origin: server.URL})
+		way, err := transport.NewPool(time.Second, clock.RealClock{}, nil).Get(transport.Config{Address: server.URL})
 		g.Expect(err).NotTo(HaveOccurred())
 		return way
 	}

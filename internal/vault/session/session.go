@@ -1,6 +1,7 @@
 package session
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"slices"
@@ -72,6 +73,15 @@ func (s *Session) ServiceAccount() string {
 		return ""
 	}
 	return s.holder.workload.ServiceAccount()
+}
+
+// Credential is the fingerprint of what the session's login was made with; zero where that is stored nowhere, and while
+// there is no login. It stays in memory.
+func (s *Session) Credential() (fingerprint [sha256.Size]byte) {
+	if current := s.holder.current(); current != nil && !auth.StoresNoCredential(s.holder.config) {
+		return current.credential.Fingerprint
+	}
+	return fingerprint
 }
 
 // Format prints whose session it is, for every verb: fmt would find the token in it otherwise.

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -146,17 +147,48 @@ func (s *Sessions) Ephemeral(
 // seconds. A sealed, uninitialized or standby Vault is no error. Errors are faults: InvalidSpec, CredentialMissing (the
 // certificates), VaultUnreachable, TLSFailed.
 func (s *Sessions) Health(ctx context.Context, config *v1alpha1.VaultConfig) (transport.Health, error) {
-	var nobody *auth.Workload
-	if auth.IsWorkload(config) {
-		nobody = &auth.Workload{Token: func(context.Context, string) (string, error) {
-			return "", errors.New("health needs no login")
-		}}
-	}
-	session, err := s.set.session(config, nobody)
+	session, err := s.loggedOut(config)
 	if err != nil {
 		return transport.Health{}, err
 	}
 	return session.Health(ctx)
+}
+
+// Serves is nil if Vault answers at the path of logins of a VaultConfig: what is known of a Vault whose sys/health is
+// hidden where pods log in, and nobody else. It is no login. Errors are faults.
+func (s *Sessions) Serves(ctx context.Context, config *v1alpha1.VaultConfig) error {
+	session, err := s.loggedOut(config)
+	if err != nil {
+		return err
+	}
+	return session.Serves(ctx)
+}
+
+// loggedOut returns a session for requests without a token.
+func (s *Sessions) loggedOut(config *v1alpha1.VaultConfig) (*Session, error) {
+	var nobody *auth.Workload
+	if auth.IsWorkload(config) {
+		nobody = &auth.Workload{Token: func(context.Context, string) (string, error) {
+			return "", errors.New("nobody logs in")
+		}}
+	}
+	return s.set.session(config, nobody)
+}
+
+// Credential is the fingerprint of what a VaultConfig would log in with now, which is read from Kubernetes; zero where
+// that is stored nowhere. Vault is not asked. Errors are faults.
+func (s *Sessions) Credential(
+	ctx context.Context, config *v1alpha1.VaultConfig,
+) (fingerprint [sha256.Size]byte, err error) {
+	if auth.StoresNoCredential(config) {
+		return fingerprint, nil
+	}
+	session, err := s.set.session(config, nil)
+	if err != nil {
+		return fingerprint, err
+	}
+	c, err := session.holder.method.ReadCredential(ctx, s.set.environment.reader)
+	return c.Fingerprint, about(err, config)
 }
 
 // OnTurn has a function called when the session of a VaultConfig can be used no more, or again. It must not call back.

@@ -30,7 +30,9 @@ type sessionSet struct {
 }
 
 func newSessionSet(env *environment) *sessionSet {
-	env.pool = transport.NewPool(env.timeout, env.clock, env.networks)
+	if env.pool == nil {
+		env.pool = transport.NewPool(env.timeout, env.clock, env.networks)
+	}
 	s := &sessionSet{environment: env, draining: newDraining(env.clock), byUID: map[types.UID]map[sessionKey]*Session{}}
 	env.connChanged = s.dropUnusedTransports
 	return s

@@ -4,12 +4,12 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/flight"
 	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
@@ -24,7 +24,7 @@ type tokenHolder struct {
 	method      auth.Method
 	offers      *offers
 	workload    *auth.WorkloadIdentity // that it logs in as; nil: the VaultConfig's own identity
-	flights     singleflight.Group
+	flights     flight.Group[*login]
 
 	mu sync.Mutex
 	// login whose token requests are made with; nil while there is none.
@@ -91,8 +91,7 @@ func newTokenHolder(
 		), connector: connector, method: method, workload: workload,
 		renewBackoff: newRenewBackoff(), policyRecheck: newPolicyRecheck(),
 	}
-	vault := connector.origin + "\x00" + config.Spec.VaultNamespace
-	holder.offers = newOffers(env.accounts, env.leading, vault, method, holder.actor())
+	holder.offers = newOffers(env.accounts, env.leading, WayTo(config), method, holder.actor())
 	return holder, nil
 }
 
@@ -169,7 +168,7 @@ func (h *tokenHolder) takeOver(former *tokenHolder) {
 // sameWay tells whether two generations of a VaultConfig reach Vault in the same way.
 func sameWay(former, next *v1alpha1.VaultConfig) bool {
 	way := func(spec v1alpha1.VaultConfigSpec) []any {
-		return []any{spec.URL, spec.CACertificate, spec.CACertificateFrom, spec.TLS, spec.Proxy, spec.Limits}
+		return []any{spec.URL, spec.CACertificate, spec.CACertificateFrom, spec.TLS, spec.Proxy, spec.Headers, spec.Limits}
 	}
 	return equality.Semantic.DeepEqual(way(former.Spec), way(next.Spec))
 }

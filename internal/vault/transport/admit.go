@@ -25,7 +25,8 @@ func (c *Conn) admit(ctx context.Context, r Request) error {
 		return nil
 	}
 	t := c.transport
-	since, turn := t.breaker.Ask()
+	risked := !r.hasEffect() || strings.HasPrefix(r.Path, "auth/")
+	since, turn := t.breaker.Ask(risked)
 	if since.IsZero() {
 		return nil
 	}
@@ -33,21 +34,21 @@ func (c *Conn) admit(ctx context.Context, r Request) error {
 		look, cancel := context.WithTimeout(ctx, turnTime)
 		defer cancel()
 		_, _ = t.health.get(look, t.clock, t.clock.Now(), c.anonymous().askHealth)
-		if !t.breaker.Open() || !r.hasEffect() || strings.HasPrefix(r.Path, "auth/") {
+		if !t.breaker.Open() || risked {
 			return nil
 		}
 	}
 	return c.aboutSubject(fault.Transient(v1alpha1.ReasonVaultUnreachable,
 		"%s → not sent: %s has answered nothing since %s, and is asked again every %s (%s)",
-		r, t.Origin, since.UTC().Format(time.RFC3339), breaker.TryEvery, r.Actor).
-		WithRemedy("look at Vault, and at the network on the way there"))
+		r, t.Address, since.UTC().Format(time.RFC3339), breaker.TryEvery, r.Actor).
+		WithRemedy("look at Vault, and at the network on the way there").WithUnreachable())
 }
 
 // suspect has sys/health asked if the request that follows hangs. What it returns says that it does not.
 func (c *Conn) suspect(ctx context.Context) (over func() bool) {
 	t, began := c.transport, c.transport.clock.Now()
 	anonymous, detached := c.anonymous(), context.WithoutCancel(ctx)
-	return time.AfterFunc(suspectAfter, func() {
+	return time.AfterFunc(suspectAfter, fault.Guarded(detached, func() {
 		_, _ = t.health.get(detached, t.clock, began, anonymous.askHealth)
-	}).Stop
+	})).Stop
 }

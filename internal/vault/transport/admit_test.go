@@ -81,7 +81,7 @@ func (f *front) conn(t *testing.T, pool *Pool, serverName string, timeout time.D
 	block := &pem.Block{Type: "CERTIFICATE", Bytes: f.Certificate().Raw}
 	trust, wrong := newTrust(string(pem.EncodeToMemory(block)))
 	NewWithT(t).Expect(wrong).To(BeEmpty())
-	way, err := pool.Get(Config{Origin: f.URL, Trust: trust, ServerName: serverName})
+	way, err := pool.Get(Config{Address: f.URL, Trust: trust, ServerName: serverName})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return pool.NewConn(way, Settings{Timeout: timeout})
 }
@@ -163,8 +163,9 @@ func TestWhatHangsIsSuspectedAndOnlyAllOfVaultIsGivenUp(t *testing.T) {
 			g := NewWithT(t)
 			server := newFront(t)
 			server.hang(test.hangs)
-			pool := NewPool(time.Second, clock.RealClock{}, nil)
-			hostile, victim := server.conn(t, pool, "", suspectAfter+2*time.Second), server.conn(t, pool, "", time.Second)
+			const patience = 4 * time.Second // of a busy machine, too
+			pool := NewPool(patience, clock.RealClock{}, nil)
+			hostile, victim := server.conn(t, pool, "", suspectAfter+patience+time.Second), server.conn(t, pool, "", patience)
 			g.Expect(hostile.transport).To(BeIdenticalTo(victim.transport))
 			var wait sync.WaitGroup
 			for range 20 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -18,7 +19,9 @@ import (
 // the way to Vault (address, TLS, seal) has the Conn's subject.
 //
 // The request is sent once, except where Vault itself says that it did nothing and wants it sent again: see mayResend.
-func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
+func (c *Conn) Call(ctx context.Context, r Request) (answer *Response, err error) {
+	ctx, span := c.span(ctx, r)
+	defer func() { span.End(err) }()
 	if err := c.admit(ctx, r); err != nil {
 		return nil, err
 	}
@@ -30,7 +33,9 @@ func (c *Conn) Call(ctx context.Context, r Request) (*Response, error) {
 		}
 		var response Response
 		over := c.suspect(ctx)
+		span.Sent()
 		meta, sent, err := c.roundTrip(ctx, r, &response)
+		span.Status(meta.status)
 		over()
 		if err != nil {
 			return nil, c.unanswered(ctx, r, sent, err)
@@ -71,7 +76,7 @@ func (c *Conn) mayResend(ctx context.Context, r Request, meta responseMeta, send
 		if meta.retryAfter == 0 {
 			return false
 		}
-		c.limiter.pauseFor(meta.retryAfter)
+		c.limiter.pauseFor(userOf(ctx), meta.retryAfter)
 		return sends == 1 && !r.hasEffect() && meta.retryAfter <= maxWait(ctx, c.timeout)
 	}
 	return false
@@ -91,16 +96,17 @@ func waitForState(ctx context.Context, deadline time.Time, sends int) bool {
 	return time.Until(deadline) > pause && sleep(ctx, pause, Request{}) == nil
 }
 
-// leadsBack tells whether a redirect leads to the same path of the same origin. Any other could take the token
+// leadsBack tells whether a redirect leads to the same path of the same address. Any other could take the token
 // elsewhere.
 func (c *Conn) leadsBack(location string, r Request) bool {
 	u, err := url.Parse(location)
-	if err != nil || u.Path != "/v1/"+r.Path {
+	if err != nil {
 		return false
 	}
-	u.Path, u.RawPath, u.RawQuery = "", "", ""
-	origin, problem := parseOrigin(u.String())
-	return problem.text == "" && origin == c.transport.Origin
+	base, ends := strings.CutSuffix(u.Path, "/v1/"+r.Path)
+	u.Path, u.RawPath, u.RawQuery = base, "", ""
+	address, problem := parseVault(u.String())
+	return ends && problem.text == "" && address == c.transport.Address
 }
 
 // unavailable tells a sealed Vault from one that is broken. Both say 503; only sys/health says which without having to
@@ -108,7 +114,7 @@ func (c *Conn) leadsBack(location string, r Request) bool {
 func (c *Conn) unavailable(ctx context.Context, r Request, response *Response, since time.Time) error {
 	sealed := func(problem, remedy string) error {
 		return c.aboutSubject(fault.Transient(v1alpha1.ReasonVaultSealed, "%s → 503 Vault is %s (%s)", r, problem, r.Actor).
-			WithRemedy("%s", remedy).WithOutcomeUnknown(r.hasEffect()))
+			WithRemedy("%s", remedy).WithOutcomeUnknown(r.hasEffect()).WithUnreachable())
 	}
 	switch health, err := c.healthSince(ctx, r.Actor, since); {
 	case err != nil: // the first response stands

@@ -11,7 +11,7 @@ import (
 )
 
 func TestOnlyARedirectToTheSamePlaceIsFollowed(t *testing.T) {
-	c := &Conn{transport: &Transport{Config: Config{Origin: "https://vault.example.com"}}}
+	c := &Conn{transport: &Transport{Config: Config{Address: "https://vault.example.com"}}}
 	r := Request{Method: http.MethodGet, Path: "secret/data/a b"}
 	for location, follow := range map[string]bool{
 		"https://vault.example.com/v1/secret/data/a%20b":            true,
@@ -27,6 +27,16 @@ func TestOnlyARedirectToTheSamePlaceIsFollowed(t *testing.T) {
 		"::":                                                        false,
 	} {
 		NewWithT(t).Expect(c.leadsBack(location, r)).To(Equal(follow), "%q", location)
+	}
+	below := &Conn{transport: &Transport{Config: Config{Address: "https://gw.example.com/vault"}}}
+	for location, follow := range map[string]bool{
+		"https://gw.example.com:443/vault/v1/secret/data/a%20b":  true,
+		"https://gw.example.com/v1/secret/data/a%20b":            false,
+		"https://gw.example.com/other/v1/secret/data/a%20b":      false,
+		"https://gw.example.com/vault/v1/v1/secret/data/a%20b":   false,
+		"https://gw.example.com/other/../vault/v1/secret/data/a": false,
+	} {
+		NewWithT(t).Expect(below.leadsBack(location, r)).To(Equal(follow), "%q", location)
 	}
 }
 

@@ -21,10 +21,10 @@ func TestNoConnectionLeadsToAClosedAddress(t *testing.T) {
 	defer server.Close()
 	byName := strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
 	for name, config := range map[string]Config{
-		"by its address":                    {Origin: server.URL},
-		"by a name":                         {Origin: byName},
-		"by way of a proxy":                 {Origin: "https://vault.example.com", Proxy: byName},
-		"by way of a proxy that speaks TLS": {Origin: "https://vault.example.com", Proxy: strings.Replace(byName, "http:", "https:", 1)},
+		"by its address":                    {Address: server.URL},
+		"by a name":                         {Address: byName},
+		"by way of a proxy":                 {Address: "https://vault.example.com", Proxy: byName},
+		"by way of a proxy that speaks TLS": {Address: "https://vault.example.com", Proxy: strings.Replace(byName, "http:", "https:", 1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

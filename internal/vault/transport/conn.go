@@ -1,9 +1,12 @@
 package transport
 
 import (
+	"cmp"
+	"context"
 	"time"
 
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/tracing"
 )
 
 // Conn is one session's way to Vault, without a token: a Transport, and what the VaultConfig says of the requests on
@@ -62,6 +65,16 @@ func (c *Conn) Now() time.Time { return c.transport.clock.Now() }
 func (c *Conn) anonymous() *Conn {
 	return &Conn{transport: c.transport, timeout: c.transport.healthTimeout, subject: c.subject}
 }
+
+// span begins the span of a request.
+func (c *Conn) span(ctx context.Context, r Request) (context.Context, tracing.Span) {
+	ctx, span := tracing.Start(ctx, tracing.Client, "vault", r.operation())
+	span.About(c.subject)
+	return ctx, span
+}
+
+// userOf is the namespace whose share a request takes: who makes it, or else the one of who says how to reach Vault.
+func (c *Conn) userOf(ctx context.Context) string { return cmp.Or(userOf(ctx), c.subject.Namespace) }
 
 // aboutSubject says that a fault is about the object that names this Vault.
 func (c *Conn) aboutSubject(f *fault.Fault) error {

@@ -80,8 +80,9 @@ func (c *connections) renewLocked() {
 	former.CloseIdleConnections()
 }
 
-// CloseIdleConnections is what http.Client looks for.
-func (c *connections) CloseIdleConnections() {
+// closeIdle is for who drops the Transport. It is no method that http.Client finds, for the library calls that after
+// each request without an answer, and the connections are others' too.
+func (c *connections) closeIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current.CloseIdleConnections()

@@ -69,7 +69,7 @@ func TestDescribe(t *testing.T) {
 		{"clear text", errSpeaksTLS, unreachable,
 			"no answer from https://vault: the server speaks https, not http (us); write https:// in spec.url"},
 	}
-	way := Config{Origin: "https://vault", Proxy: "http://proxy"}
+	way := Config{Address: "https://vault", Proxy: "http://proxy"}
 	c := &Conn{transport: &Transport{Config: way}, timeout: 10 * time.Second}
 	r := Request{Method: http.MethodGet, Path: "secret/data/db", Actor: "us"}
 	for _, test := range tests {
@@ -89,7 +89,7 @@ func TestDescribe(t *testing.T) {
 
 func TestNoAnswerToAWrite(t *testing.T) {
 	g := NewWithT(t)
-	c := &Conn{transport: &Transport{Config: Config{Origin: "https://vault"}}}
+	c := &Conn{transport: &Transport{Config: Config{Address: "https://vault"}}}
 	r := Request{Method: http.MethodPost, Path: "secret/data/db", Actor: "us"}
 	g.Expect(fault.OutcomeUnknown(c.unanswered(t.Context(), r, true, io.EOF))).To(BeTrue())
 	g.Expect(fault.OutcomeUnknown(c.unanswered(t.Context(), r, false, io.EOF))).To(BeFalse())

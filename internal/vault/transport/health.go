@@ -86,8 +86,16 @@ func (c *Conn) healthSince(ctx context.Context, actor string, since time.Time) (
 func (c *Conn) askHealth(ctx context.Context) *healthResult {
 	result := &healthResult{began: c.transport.clock.Now()}
 	look := c.transport.breaker.Look()
+	r := Request{Method: http.MethodGet, Path: "sys/health"}
+	ctx, span := c.span(ctx, r)
 	var meta responseMeta
-	meta, result.sent, result.err = c.roundTrip(ctx, Request{Method: http.MethodGet, Path: "sys/health"}, &result.response)
+	meta, result.sent, result.err = c.roundTrip(ctx, r, &result.response)
+	span.Status(meta.status)
+	if result.err == nil {
+		span.End(nil)
+	} else {
+		span.End(c.unanswered(ctx, r, result.sent, result.err))
+	}
 	if result.status = meta.status; result.timedOut() {
 		look.TimedOut(result.sent)
 	} else {

@@ -8,9 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/clock"
+
+	"sallyport.dev/sallyport/internal/flight"
 )
 
 const (
@@ -19,6 +20,8 @@ const (
 	// minUnhealthyTTL and maxUnhealthyTTL bound it for a Vault that is not, so that its return is seen within seconds.
 	minUnhealthyTTL = 500 * time.Millisecond
 	maxUnhealthyTTL = 4 * time.Second
+	// maxLook bounds a look, whose request has its own bound: more than that.
+	maxLook = time.Minute
 )
 
 // unhealthyTTLs are how long the results stand that follow each other while Vault is not well.
@@ -28,7 +31,7 @@ var unhealthyTTLs = wait.Backoff{Duration: minUnhealthyTTL, Factor: 2, Cap: maxU
 // know and finds no result that still stands asks for everybody. An LRUExpireCache has no way to let many callers join
 // one look.
 type healthCache struct {
-	flights singleflight.Group
+	flights flight.Group[*healthResult]
 
 	mu      sync.Mutex
 	last    *healthResult
@@ -84,27 +87,20 @@ func (r *healthResult) hidden() bool {
 }
 
 // get returns the last result if that still stands and is of a look that began after since, and otherwise asks. The
-// error is the caller's own giving up.
+// error is the caller's own giving up, or a fault of ours.
 func (c *healthCache) get(
 	ctx context.Context, clk clock.PassiveClock, since time.Time, ask func(context.Context) *healthResult,
 ) (*healthResult, error) {
 	if known := c.fresh(clk.Now(), since); known != nil {
 		return known, nil
 	}
-	done := c.flights.DoChan("", func() (any, error) {
+	result, _, err := c.flights.Join(ctx, "", maxLook, func(ctx context.Context) (*healthResult, error) {
 		if known := c.fresh(clk.Now(), since); known != nil { // another caller was faster
 			return known, nil
 		}
-		// Detached, because the caller who asks may leave while others still wait. It has its own bound.
-		return c.put(ask(context.WithoutCancel(ctx)), clk.Now()), nil
+		return c.put(ask(ctx), clk.Now()), nil
 	})
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case shared := <-done:
-		result, _ := shared.Val.(*healthResult)
-		return result, nil
-	}
+	return result, err
 }
 
 func (c *healthCache) fresh(now, since time.Time) *healthResult {

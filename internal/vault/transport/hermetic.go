@@ -11,13 +11,13 @@ import (
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// newAPI returns Vault's client library for one origin, without what it would do of its own accord: it takes nothing
+// newAPI returns Vault's client library for one address, without what it would do of its own accord: it takes nothing
 // from the environment, does not retry (the caller's work queue owns back-off, and an effect must not be sent twice)
 // and follows no redirect (a token would go with it).
-func newAPI(origin string, client *http.Client) (*vaultapi.Client, error) {
+func newAPI(address string, client *http.Client) (*vaultapi.Client, error) {
 	clearEnvironment()
 	api, err := vaultapi.NewClient(&vaultapi.Config{
-		Address:          origin,
+		Address:          address,
 		HttpClient:       client,
 		MaxRetries:       0,
 		DisableRedirects: true,

@@ -3,6 +3,8 @@ package transport
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,20 +18,28 @@ import (
 const maxPause = time.Minute
 
 // RequestLimiter decides when a session's requests may be sent: as spec.limits says, and not before the time that Vault
-// named when it refused one because of a quota. A nil RequestLimiter lets everything through.
+// named when it refused one because of a quota. Namespaces that use a VaultConfig together have their requests sent in
+// turn, one of each, and a refusal pauses the namespace whose request it was: the others find out by one of theirs, for
+// it may be the quota of a path that only the one uses. A nil RequestLimiter lets everything through.
 //
 // flowcontrol.RateLimiter would wait as long as its context allows, without saying so at once, and knows no pause.
 type RequestLimiter struct {
 	// limiter is nil where spec.limits sets no bound.
 	limiter *rate.Limiter
 
-	mu          sync.Mutex
-	pausedUntil time.Time
+	mu sync.Mutex
+	// paused has until when, by namespace.
+	paused map[string]time.Time
+	// waiting are the requests of each namespace, the first to come first, and turns the namespaces that have any, the
+	// next one first.
+	waiting map[string][]chan struct{}
+	turns   []string
+	timer   *time.Timer
 }
 
 // NewRequestLimiter returns the limiter of spec.limits.
 func NewRequestLimiter(limits *v1alpha1.VaultLimits) *RequestLimiter {
-	l := &RequestLimiter{}
+	l := &RequestLimiter{paused: map[string]time.Time{}, waiting: map[string][]chan struct{}{}}
 	if limits != nil && limits.RequestsPerSecond != nil {
 		burst := *limits.RequestsPerSecond
 		if limits.Burst != nil {
@@ -40,6 +50,20 @@ func NewRequestLimiter(limits *v1alpha1.VaultLimits) *RequestLimiter {
 	return l
 }
 
+type userKey struct{}
+
+// OnBehalfOf says for whose namespace the requests of a context are made: who uses a VaultConfig, which may be that of
+// another namespace.
+func OnBehalfOf(ctx context.Context, namespace string) context.Context {
+	return context.WithValue(ctx, userKey{}, namespace)
+}
+
+// userOf is the namespace that requests are made for; empty: that of the VaultConfig.
+func userOf(ctx context.Context) string {
+	namespace, _ := ctx.Value(userKey{}).(string)
+	return namespace
+}
+
 // wait until the request may be sent. It fails at once if that would take longer than the caller wants to wait, or than
 // one request may take.
 func (l *RequestLimiter) wait(ctx context.Context, timeout time.Duration, r Request) error {
@@ -47,7 +71,10 @@ func (l *RequestLimiter) wait(ctx context.Context, timeout time.Duration, r Requ
 		return nil
 	}
 	allowed := maxWait(ctx, timeout)
-	paused := max(time.Until(l.pauseEnd()), 0)
+	paused := max(time.Until(l.pauseEnd(userOf(ctx))), 0)
+	if r.isRenewal() { // the quota may be that of one path, and what is not renewed dies
+		paused = 0
+	}
 	if paused > 0 && paused > allowed {
 		return fault.Transient(v1alpha1.ReasonRateLimited,
 			"%s → not sent: a quota in Vault is used up, and Vault wants no request for %s (%s)", r, paused.Round(time.Second), r.Actor).
@@ -60,37 +87,115 @@ func (l *RequestLimiter) wait(ctx context.Context, timeout time.Duration, r Requ
 		_ = l.limiter.Allow() // it counts, but a token that dies for want of a turn would cost more requests
 		return nil
 	}
-	reservation := l.limiter.Reserve()
-	if delay := reservation.Delay(); delay > 0 && delay > allowed-paused {
-		reservation.Cancel()
+	turn, delay := l.enqueue(userOf(ctx), allowed-paused) //nolint:contextcheck // its timer is for all that wait
+	if turn == nil {
 		return fault.Transient(v1alpha1.ReasonRateLimited,
 			"%s → not sent: its turn comes only in %s, for more is asked of Vault than spec.limits allows, %g requests a second (%s)",
 			r, delay.Round(100*time.Millisecond), float64(l.limiter.Limit()), r.Actor).
 			WithRemedy("raise spec.limits.requestsPerSecond")
 	}
-	if err := sleep(ctx, reservation.Delay(), r); err != nil {
-		reservation.Cancel()
-		return err
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+		if l.leave(userOf(ctx), turn) {
+			return notSentInTime(ctx, r)
+		}
+		return nil // its turn came at the same moment
 	}
-	return nil
 }
 
-// pauseFor lets nothing be sent for a while.
-func (l *RequestLimiter) pauseFor(d time.Duration) {
+// enqueue returns what is closed when it is a request's turn; nil if that would take longer than allowed, and how long.
+func (l *RequestLimiter) enqueue(namespace string, allowed time.Duration) (turn chan struct{}, delay time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if delay = l.delay(namespace); delay > 0 && delay > allowed {
+		return nil, delay
+	}
+	turn = make(chan struct{})
+	if len(l.waiting[namespace]) == 0 {
+		l.turns = append(l.turns, namespace)
+	}
+	l.waiting[namespace] = append(l.waiting[namespace], turn)
+	l.send()
+	return turn, delay
+}
+
+// delay is how long one more request of a namespace would wait: until all of its own that wait were sent, and of each
+// other namespace as many. The caller holds the lock.
+func (l *RequestLimiter) delay(namespace string) time.Duration {
+	own := len(l.waiting[namespace])
+	before := own
+	for other, waiting := range l.waiting {
+		if other != namespace {
+			before += min(len(waiting), own+1)
+		}
+	}
+	missing := float64(before+1) - l.limiter.Tokens()
+	return time.Duration(max(missing, 0) / float64(l.limiter.Limit()) * float64(time.Second))
+}
+
+// send lets as many requests go as may, one of each namespace in turn, and comes back for the next when it may. The
+// caller holds the lock.
+func (l *RequestLimiter) send() {
+	for len(l.turns) > 0 && l.limiter.Allow() {
+		namespace := l.turns[0]
+		close(l.waiting[namespace][0])
+		l.waiting[namespace] = l.waiting[namespace][1:]
+		if l.turns = l.turns[1:]; len(l.waiting[namespace]) > 0 {
+			l.turns = append(l.turns, namespace)
+		} else {
+			delete(l.waiting, namespace)
+		}
+	}
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	if len(l.turns) > 0 {
+		missing := 1 - l.limiter.Tokens()
+		// A millisecond more, for it is rounded down.
+		next := time.Duration(max(missing, 0)/float64(l.limiter.Limit())*float64(time.Second)) + time.Millisecond
+		l.timer = time.AfterFunc(next, fault.Guarded(context.Background(), func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.send()
+		}))
+	}
+}
+
+// leave takes a request out that waits no more; false if its turn came.
+func (l *RequestLimiter) leave(namespace string, turn chan struct{}) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := slices.Index(l.waiting[namespace], turn)
+	if at < 0 {
+		return false
+	}
+	if l.waiting[namespace] = slices.Delete(l.waiting[namespace], at, at+1); len(l.waiting[namespace]) == 0 {
+		delete(l.waiting, namespace)
+		l.turns = slices.DeleteFunc(l.turns, func(n string) bool { return n == namespace })
+	}
+	return true
+}
+
+// pauseFor lets nothing of a namespace be sent for a while.
+func (l *RequestLimiter) pauseFor(namespace string, d time.Duration) {
 	if l == nil {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if until := time.Now().Add(d); until.After(l.pausedUntil) {
-		l.pausedUntil = until
+	now := time.Now()
+	maps.DeleteFunc(l.paused, func(_ string, until time.Time) bool { return until.Before(now) })
+	if until := now.Add(d); until.After(l.paused[namespace]) {
+		l.paused[namespace] = until
 	}
 }
 
-func (l *RequestLimiter) pauseEnd() time.Time {
+func (l *RequestLimiter) pauseEnd(namespace string) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.pausedUntil
+	return l.paused[namespace]
 }
 
 // maxWait is how long a request may wait before it is sent.
@@ -111,7 +216,11 @@ func sleep(ctx context.Context, d time.Duration, r Request) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
+		return notSentInTime(ctx, r)
 	}
+}
+
+func notSentInTime(ctx context.Context, r Request) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fault.Transient(v1alpha1.ReasonInternal, "%s → given up before it was sent (%s)", r, r.Actor)
 	}

@@ -3,7 +3,10 @@ package transport
 import (
 	"context"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -67,9 +70,70 @@ func TestRequestLimiter(t *testing.T) {
 	t.Run("keeps the time that Vault names", func(t *testing.T) {
 		g := NewWithT(t)
 		l := NewRequestLimiter(nil)
-		l.pauseFor(20 * time.Second)
-		l.pauseFor(time.Second) // does not shorten it
+		l.pauseFor("", 20*time.Second)
+		l.pauseFor("", time.Second) // does not shorten it
 		g.Expect(l.wait(t.Context(), 10*time.Second, read)).To(Equal(fault.Transient(v1alpha1.ReasonRateLimited,
 			"GET secret/data/db → not sent: a quota in Vault is used up, and Vault wants no request for 20s (VaultConfig shop/prod, auth token)").WithRemedy("raise the quota")))
 	})
+}
+
+// TestWhoUsesAVaultConfigWithOthersHasATurn: one namespace asks all the time for more than spec.limits allows.
+func TestWhoUsesAVaultConfigWithOthersHasATurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		ten := int32(10)
+		l := NewRequestLimiter(&v1alpha1.VaultLimits{RequestsPerSecond: &ten})
+		read := Request{Method: http.MethodGet, Path: "secret/data/db", Actor: "us"}
+		greedy, stop := context.WithCancel(OnBehalfOf(t.Context(), "greedy"))
+		var sent, refused atomic.Int32
+		var running sync.WaitGroup
+		for range 500 {
+			running.Go(func() {
+				for greedy.Err() == nil {
+					if l.wait(greedy, 10*time.Second, read) == nil {
+						sent.Add(1)
+					} else {
+						refused.Add(1)
+						time.Sleep(time.Second)
+					}
+				}
+			})
+		}
+		time.Sleep(5 * time.Second)
+		g.Expect(refused.Load()).To(BeNumerically(">", 100), "what would wait too long is told at once")
+		for range 20 {
+			began := time.Now()
+			g.Expect(l.wait(OnBehalfOf(t.Context(), "victim"), 10*time.Second, read)).To(Succeed())
+			g.Expect(time.Since(began)).To(BeNumerically("<", 250*time.Millisecond), "each second turn is its own")
+		}
+		expired, cancel := context.WithTimeout(OnBehalfOf(t.Context(), "victim"), time.Millisecond)
+		defer cancel()
+		g.Expect(l.wait(expired, 10*time.Second, read)).NotTo(Succeed())
+		g.Expect(sent.Load()).To(BeNumerically("~", 10+10*7-20, 30), "the rate is what it was")
+		stop()
+		running.Wait()
+		g.Expect(l.waiting).To(BeEmpty())
+		g.Expect(l.turns).To(BeEmpty())
+	})
+}
+
+func TestARefusalOfOneNamespacesRequestPausesNoOther(t *testing.T) {
+	g := NewWithT(t)
+	conn := connTo(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/limited" {
+			w.Header().Set("Retry-After", "60")
+			w.WriteHeader(http.StatusTooManyRequests)
+			_, _ = w.Write([]byte(`{"errors":["request path limited: rate limit quota exceeded"]}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"request_id":"1"}`))
+	})
+	get := func(namespace, path string) error {
+		_, err := conn.Call(OnBehalfOf(t.Context(), namespace), Request{Method: http.MethodGet, Path: path, Actor: "us"})
+		return err
+	}
+	g.Expect(get("greedy", "limited")).To(HaveOccurred())
+	g.Expect(get("greedy", "other")).To(MatchError(ContainSubstring("Vault wants no request for")))
+	g.Expect(get("victim", "other")).To(Succeed())
+	g.Expect(get("", "other")).To(Succeed())
 }

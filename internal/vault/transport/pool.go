@@ -21,22 +21,27 @@ import (
 
 // Config is all that makes one Transport another than the next.
 type Config struct {
-	Origin     string
+	// Address of Vault: its origin, and the path below which something before it has it.
+	Address    string
 	Trust      Trust
 	ServerName string
 	// ClientCertificate that is shown; nil: none.
 	ClientCertificate *ClientCertificate
 	// Proxy is the proxy's origin; empty if there is none.
 	Proxy string
+	// Headers that each request has besides. What stands before Vault may lead those with other ones elsewhere.
+	Headers Headers
 }
 
 type configKey struct {
-	origin, serverName, proxy string
-	trust, clientCertificate  [sha256.Size]byte
+	address, serverName, proxy        string
+	trust, clientCertificate, headers [sha256.Size]byte
 }
 
 func (c Config) key() configKey {
-	key := configKey{origin: c.Origin, serverName: c.ServerName, proxy: c.Proxy, trust: c.Trust.key}
+	key := configKey{
+		address: c.Address, serverName: c.ServerName, proxy: c.Proxy, trust: c.Trust.key, headers: c.Headers.key,
+	}
 	if c.ClientCertificate != nil {
 		key.clientCertificate = c.ClientCertificate.key
 	}
@@ -57,6 +62,15 @@ type Transport struct {
 	decoding *shares.Gate
 }
 
+// label is what metrics call the way. What a proxy of somebody's makes of requests is not told of the Vault's own
+// origin.
+func (t *Transport) label() string {
+	if t.Proxy == "" {
+		return t.Address
+	}
+	return t.Address + " via " + t.Proxy
+}
+
 // Pool holds the transports in use, one for each Config.
 type Pool struct {
 	timeout time.Duration
@@ -64,6 +78,8 @@ type Pool struct {
 	guard   *networks.Guard
 	// decoding bounds the large responses that are being read, by the namespace of their VaultConfig.
 	decoding *shares.Gate
+	// apart: another Pool knows which origins are in use.
+	apart bool
 
 	mu    sync.Mutex
 	byKey map[configKey]*Transport
@@ -76,6 +92,14 @@ func NewPool(timeout time.Duration, clk clock.PassiveClock, guard *networks.Guar
 		decoding: shares.NewGate(heap.Decoding, heap.DecodingShare)}
 }
 
+// Apart returns an empty Pool that shares with this one what all requests of a process have in common: where they may
+// lead, and the memory for what is being decoded.
+func (p *Pool) Apart() *Pool {
+	other := NewPool(p.timeout, p.clock, p.guard)
+	other.decoding, other.apart = p.decoding, true
+	return other
+}
+
 // Get returns the Transport for a Config.
 func (p *Pool) Get(config Config) (*Transport, error) {
 	key := config.key()
@@ -83,7 +107,7 @@ func (p *Pool) Get(config Config) (*Transport, error) {
 	defer p.mu.Unlock()
 	if p.byKey[key] == nil {
 		open := newConnections(p.clock, func() *http.Transport { return newHTTPTransport(config, p.guard) })
-		api, err := newAPI(config.Origin, newHTTPClient(open))
+		api, err := newAPI(config.Address, newHTTPClient(open))
 		if err != nil {
 			return nil, err
 		}
@@ -103,15 +127,21 @@ func (p *Pool) Keep(used map[*Transport]bool) {
 	for key, t := range p.byKey {
 		if !used[t] {
 			delete(p.byKey, key)
-			t.connections.CloseIdleConnections()
+			t.connections.closeIdle()
 		}
 	}
+	if p.apart {
+		return
+	}
 	origins := map[string]bool{}
-	for key := range p.byKey {
-		origins[key.origin] = true
+	for _, t := range p.byKey {
+		origins[t.label()] = true
 	}
 	metering.Keep(func(origin string) bool { return origins[origin] })
 }
+
+// maxUnread bounds what of a response over HTTP/2 is kept before anybody reads it, in bytes.
+const maxUnread = 64 << 10
 
 // healthTimeout bounds a look at sys/health, for which Vault asks neither an engine nor its storage.
 const healthTimeout = 5 * time.Second
@@ -138,8 +168,11 @@ func newHTTPTransport(c Config, guard *networks.Guard) *http.Transport {
 		TLSClientConfig:     config,
 		TLSHandshakeTimeout: 10 * time.Second,
 		ForceAttemptHTTP2:   true,
-		// Without pings, requests would go on being sent, and time out, on a connection whose other end vanished.
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+		// Without pings, requests would go on being sent, and time out, on a connection whose other end vanished. Without the
+		// bound, bodies that wait for their turn to be decoded would take 4 MiB each.
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second, MaxReceiveBufferPerStream: maxUnread,
+		},
 		MaxIdleConnsPerHost:    8,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,

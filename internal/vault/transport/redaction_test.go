@@ -19,6 +19,10 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		"unexported field":    struct{ hidden Token }{token},
 		"map key":             map[string]Token{"t": token},
 		"key pair":            KeyPair{PEM: token},
+		"headers":             newHeaders([]header{{"X-A", token}}),
+		"header":              header{"X-A", token},
+		"config":              Config{Headers: newHeaders([]header{{"X-A", token}})},
+		"transport":           &Transport{Config: Config{Headers: newHeaders([]header{{"X-A", token}})}},
 		"request":             Request{Path: "x", Token: &token},
 		"request with a body": Request{Path: "x", Body: map[string]string{"password": secret}},
 		"response": &Response{

@@ -77,7 +77,7 @@ func (c *Conn) count(r Request, meta responseMeta, err error, took time.Duration
 	case r.Path == "sys/health" && slices.Contains(standby, meta.status): // a node that is well says so
 		outcome = metering.OutcomeSucceeded
 	}
-	metering.Count(c.subject.Namespace, c.transport.Origin, r.operation(), outcome, took)
+	metering.Count(c.subject.Namespace, c.transport.label(), r.operation(), outcome, took)
 }
 
 const (
@@ -95,7 +95,7 @@ const (
 )
 
 // readBody reads and decodes a response. One that is large, or becomes so, waits for its turn, so that the responses to
-// all requests together have a bound, and no namespace's VaultConfigs take more than a share of that.
+// all requests together have a bound, and those of no namespace take more than a share of that.
 func (c *Conn) readBody(
 	ctx context.Context, cancel context.CancelFunc, r Request, response *http.Response, out any,
 ) error {
@@ -109,9 +109,12 @@ func (c *Conn) readBody(
 			return decode(response, body, out)
 		}
 	}
-	leave, err := c.transport.decoding.Enter(ctx, c.subject.Namespace, weight)
+	leave, err := c.transport.decoding.Enter(ctx, c.userOf(ctx), weight)
 	if err != nil {
-		return err
+		return fault.Transient(v1alpha1.ReasonRateLimited,
+			"%s → %d, which is large, and others for namespace %s, or for all, take the memory for decoding it (%s)",
+			r, response.StatusCode, c.userOf(ctx), r.Actor).
+			WithRemedy("this passes; smaller secrets or fewer requests at a time avoid it").WithOutcomeUnknown(r.hasEffect())
 	}
 	defer leave()
 	late := time.AfterFunc(bodyTime, cancel)
@@ -158,6 +161,7 @@ func (c *Conn) build(r Request) (*vaultapi.Request, error) {
 	// The library escapes the path; segments that would change its meaning were refused when the path was made.
 	built := c.client(r).NewRequest(r.Method, "/v1/"+r.Path)
 	built.WrapTTL = r.WrapTTL // the library would take one from the environment
+	c.transport.Headers.addTo(built.Headers)
 	if r.Method == http.MethodPatch {
 		built.Headers.Set("Content-Type", "application/merge-patch+json")
 	}

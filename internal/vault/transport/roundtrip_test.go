@@ -2,6 +2,7 @@ package transport
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ func TestRequestLine(t *testing.T) {
 	}
 	api, err := newAPI("https://vault:8200", http.DefaultClient)
 	g.Expect(err).NotTo(HaveOccurred())
-	c := &Conn{transport: &Transport{Config: Config{Origin: "https://vault:8200"}, api: api}, namespace: "team-a"}
+	c := &Conn{transport: &Transport{Config: Config{Address: "https://vault:8200"}, api: api}, namespace: "team-a"}
 	tok := NewToken("hvs.x")
 	apiRequest, err := c.build(Request{Method: http.MethodGet, Path: "secret/data/a b?c#d%2f/ü", Token: &tok})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -31,6 +32,30 @@ func TestRequestLine(t *testing.T) {
 		"X-Vault-Namespace": {"team-a"},
 		"User-Agent":        {"sallyport"},
 	}))
+
+	belowAPath, err := newAPI("https://gw/vault", http.DefaultClient)
+	g.Expect(err).NotTo(HaveOccurred())
+	below := &Conn{transport: &Transport{Config: Config{Address: "https://gw/vault"}, api: belowAPath}, namespace: "team-a"}
+	apiRequest, err = below.build(Request{Method: http.MethodGet, Path: "secret/data/a b", Query: url.Values{"version": {"3"}}})
+	g.Expect(err).NotTo(HaveOccurred())
+	built, err = apiRequest.ToHTTP()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(built.URL.String()).To(Equal("https://gw/vault/v1/secret/data/a%20b?version=3"))
+
+	c.transport.Headers = newHeaders([]header{{"x-tenant", NewToken("shop")}, {"X-Key", NewToken("a b")}})
+	for _, r := range []Request{
+		{Method: http.MethodGet, Path: "sys/health"}, {Method: http.MethodPost, Path: "auth/jwt/login", Body: "x"},
+	} {
+		apiRequest, err = c.build(r)
+		g.Expect(err).NotTo(HaveOccurred())
+		built, err = apiRequest.ToHTTP()
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect([]string{built.Header.Get("X-Tenant"), built.Header.Get("X-Key")}).To(Equal([]string{"shop", "a b"}), r.Path)
+	}
+	c.transport.Headers = Headers{}
+	apiRequest, err = c.build(Request{Method: http.MethodGet, Path: "x"})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(apiRequest.Headers).NotTo(HaveKey("X-Tenant"), "what one request had stays nowhere")
 
 	elsewhere, err := c.build(Request{Method: http.MethodGet, Path: "x", Namespace: "team-b"})
 	g.Expect(err).NotTo(HaveOccurred())

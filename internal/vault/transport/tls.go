@@ -33,6 +33,16 @@ var publicRoots = sync.OnceValue(func() *x509.CertPool {
 type Trust struct {
 	pool *x509.CertPool
 	key  [sha256.Size]byte
+	// certificates is the PEM bundle, if it is no longer than maxKeptBundle; empty for the public authorities.
+	certificates string
+}
+
+// maxKeptBundle bounds the PEM bundles that are kept with what was read from them, in bytes: a few authorities.
+const maxKeptBundle = 8 << 10
+
+// Certificates is the PEM bundle, empty for the public authorities. It is not known if it is long.
+func (t Trust) Certificates() (bundle string, known bool) {
+	return t.certificates, t.certificates != "" || t.key == [sha256.Size]byte{}
 }
 
 // newTrust reads a PEM bundle. It fails, with what is wrong, if there is no certificate in it or one that cannot be
@@ -57,7 +67,11 @@ func newTrust(certificates string) (Trust, string) {
 	if !found {
 		return Trust{}, "holds no PEM certificate"
 	}
-	return Trust{pool: pool, key: sha256.Sum256([]byte(certificates))}, ""
+	trusted := Trust{pool: pool, key: sha256.Sum256([]byte(certificates))}
+	if len(certificates) <= maxKeptBundle {
+		trusted.certificates = certificates
+	}
+	return trusted, ""
 }
 
 // publicTrust is in the public authorities.

@@ -1,9 +1,11 @@
 package transport
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 )
 
 const redacted = "[redacted]"
@@ -40,3 +42,33 @@ func (Token) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
 
 // MarshalText is for map keys and text formats.
 func (Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Headers are those that each request to Vault has besides, and a key that is the same for the same ones.
+type Headers struct {
+	list []header
+	key  [sha256.Size]byte
+}
+
+// header is one of them. Whether its text is secret, whoever wrote the spec knows: none is shown.
+type header struct {
+	name string
+	text Token
+}
+
+func newHeaders(list []header) Headers {
+	if len(list) == 0 {
+		return Headers{}
+	}
+	digest := sha256.New()
+	for _, h := range list { // neither a name nor a text holds a zero byte
+		_, _ = io.WriteString(digest, h.name+"\x00"+h.text.Reveal()+"\x00")
+	}
+	return Headers{list: list, key: [sha256.Size]byte(digest.Sum(nil))}
+}
+
+// addTo puts the headers into a request.
+func (h Headers) addTo(request http.Header) {
+	for _, one := range h.list {
+		request.Set(one.name, one.text.Reveal())
+	}
+}

@@ -25,7 +25,7 @@ func connTo(t *testing.T, answer http.HandlerFunc) *Conn {
 	}))
 	t.Cleanup(server.Close)
 	pool := NewPool(time.Second, clock.RealClock{}, nil)
-	way, err := pool.Get(Config{Origin: server.URL})
+	way, err := pool.Get(Config{Address: server.URL})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return pool.NewConn(way, Settings{Timeout: 20 * time.Second, Limiter: NewRequestLimiter(nil)})
 }

@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -91,11 +95,24 @@ var _ = Describe("kubectl sallyport check", Serial, func() {
 		Expect(text).To(And(
 			MatchRegexp(`(?m)^✔ +Kubernetes +v1\.\d+\.\d+`),
 			MatchRegexp(`(?m)^✔ +Clock +`), MatchRegexp(`(?m)^✔ +Feature gates +`),
-			MatchRegexp(`(?m)^✔ +Admission policies +all 8 are there, and deny$`),
+			MatchRegexp(fmt.Sprintf(`(?m)^✔ +Admission policies +all %d are there, and deny$`, len(soundness.Policies))),
 			MatchRegexp(`(?m)^✔ +Controller +2 of 2 replicas are ready, of image app$`),
 			MatchRegexp(`(?m)^✔ +Certificates +1 replicas are published$`),
 			MatchRegexp(`(?m)^✔ +Nodes +the driver is registered on all 1$`),
 			MatchRegexp(`(?m)^✔ +Rights +`), MatchRegexp(`(?m)^✔ +Leader +sallyport-controller-0$`)))
+	})
+
+	It("tells of how many Vaults' addresses how many are reached", func() {
+		namespace := newNamespace()
+		readyConfig(namespace)
+		beyond := builder.VaultConfig(namespace, "beyond", builder.WithAddress("https://127.0.0.1:1", vault.CACertificate()))
+		create(beyond)
+		await(beyond, v1alpha1.ConditionReady, v1alpha1.ReasonVaultUnreachable)
+		counts := regexp.MustCompile(`VaultConfigs; of (\d+) addresses of Vaults, (\d+) are reached`).FindStringSubmatch(run("check").Out)
+		Expect(counts).To(HaveLen(3))
+		asked, err := strconv.Atoi(counts[1])
+		Expect(err).NotTo(HaveOccurred())
+		Expect(strconv.Atoi(counts[2])).To(And(BeNumerically(">=", 1), BeNumerically("<", asked)))
 	})
 
 	It("names what is missing where nothing is installed but the kinds", func() {
@@ -136,6 +153,60 @@ var _ = Describe("kubectl sallyport check", Serial, func() {
 		}),
 		Entry("a clock is ahead", "Leader", "the clock of sallyport-controller-0 is 10m ahead", func() {
 			renewed(10*time.Minute + 10*time.Second)
+		}),
+		Entry("nobody has ever led", "Leader", "no replica of the controller leads, so that nothing is reconciled", func() {
+			lease := &coordinationv1.Lease{}
+			Expect(cp.Client.Get(ctx, client.ObjectKey{Namespace: env.Namespace, Name: "sallyport-controller"}, lease)).To(Succeed())
+			lease.Spec.HolderIdentity, lease.Spec.RenewTime = nil, nil
+			Expect(cp.Client.Update(ctx, lease)).To(Succeed())
+		}),
+		Entry("a binding does not deny", "Admission policy sallyport-sizes", "its binding does not deny: apply config/admission", func() {
+			binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}
+			act := func(action admissionregistrationv1.ValidationAction) {
+				GinkgoHelper()
+				Expect(cp.Client.Get(ctx, client.ObjectKey{Name: "sallyport-sizes"}, binding)).To(Succeed())
+				binding.Spec.ValidationActions = []admissionregistrationv1.ValidationAction{action}
+				Expect(cp.Client.Update(ctx, binding)).To(Succeed())
+			}
+			act(admissionregistrationv1.Audit)
+			DeferCleanup(act, admissionregistrationv1.Deny)
+		}),
+		Entry("replicas are not ready", "Controller", "1 of 2 replicas are ready, of image app; see the events and logs of its pods", func() {
+			deployment := &appsv1.Deployment{}
+			Expect(cp.Client.Get(ctx, client.ObjectKey{Namespace: env.Namespace, Name: "sallyport-controller"}, deployment)).To(Succeed())
+			deployment.Status.ReadyReplicas = 1
+			Expect(cp.Client.Status().Update(ctx, deployment)).To(Succeed())
+		}),
+		Entry("there are two of it", "Controller", "there are 2 Sallyports, and a cluster has one: remove the others", func() {
+			other := &appsv1.Deployment{}
+			Expect(cp.Client.Get(ctx, client.ObjectKey{Namespace: env.Namespace, Name: "sallyport-controller"}, other)).To(Succeed())
+			status := other.Status
+			other = &appsv1.Deployment{
+				ObjectMeta: metav1.ObjectMeta{Namespace: env.Namespace, Name: "sallyport-controller-other", Labels: part("controller")},
+				Spec:       other.Spec,
+			}
+			until(other)
+			other.Status = status
+			Expect(cp.Client.Status().Update(ctx, other)).To(Succeed())
+		}),
+		Entry("the node plugin is not ready", "Node plugin", "1 of 2 pods are ready, of image app; see the events and logs of its pods", func() {
+			set := &appsv1.DaemonSet{}
+			Expect(cp.Client.Get(ctx, client.ObjectKey{Namespace: env.Namespace, Name: "sallyport-node"}, set)).To(Succeed())
+			set.Status.NumberReady = 1
+			Expect(cp.Client.Status().Update(ctx, set)).To(Succeed())
+		}),
+		Entry("the CSIDriver is not there", "CSIDriver", "csi.sallyport.dev does not exist: apply config/node", func() {
+			Expect(cp.Client.Delete(ctx, &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.DriverName}})).To(Succeed())
+		}),
+		Entry("the CSIDriver says nothing", "CSIDriver", "must have podInfoOnMount: true, requiresRepublish: true, a tokenRequest for the audience "+
+			v1alpha1.AudiencePod+", serviceAccountTokenInSecrets: true, which this cluster knows: apply config/node", func() {
+			Expect(cp.Client.Delete(ctx, &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.DriverName}})).To(Succeed())
+			until(&storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.DriverName}})
+		}),
+		Entry("the driver is registered on few of many nodes", "Nodes", "on 7 of 8 (linux-2, linux-3, linux-4, linux-5, linux-6 and 2 more)", func() {
+			for n := 2; n <= 8; n++ {
+				until(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("linux-%d", n)}})
+			}
 		}),
 		Entry("a replica is not published", "Certificates", "replica stranger is ready and has published no certificate", func() {
 			pod := builder.Pod(env.Namespace, "stranger")

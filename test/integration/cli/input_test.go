@@ -26,10 +26,18 @@ var asks = [][]string{
 	{"suspend", "vaulttask/task"},
 	{"resume", "vaultconfig/main"},
 	{"refresh", "connection/oracle"},
+	{"policy"},
+	{"render", "connection/oracle"},
+	{"write", "path", "key", "--config", "main", "--generate", "--timeout", "1s"},
+	{"open", "vaulttask/task", "-i", os.DevNull},
 }
 
-// reviews say of each thing that it may not be looked at, and so do not end for want of rights.
-var reviews = [][]string{{"check"}}
+var (
+	// reviews say of each thing that it may not be looked at, and so do not end for want of rights.
+	reviews = [][]string{{"check"}}
+	// strangers need nothing of Sallyport's in the cluster.
+	strangers = [][]string{{"migrate"}}
+)
 
 func eachCommand(commands [][]string, check func(args ...string)) {
 	for _, args := range commands {
@@ -44,7 +52,7 @@ var _ = Describe("kubectl sallyport", func() {
 		Expect(err).NotTo(HaveOccurred())
 		gone := write(&rest.Config{Host: "https://" + listener.Addr().String()})
 		Expect(listener.Close()).To(Succeed())
-		eachCommand(slices.Concat(asks, reviews), func(args ...string) {
+		eachCommand(slices.Concat(asks, reviews, strangers), func(args ...string) {
 			r := run(append(args, "--kubeconfig", gone)...)
 			Expect(oneSentence(r)).To(ContainSubstring("the API server cannot be reached"))
 			Expect(r.Code).To(Equal(3))
@@ -60,7 +68,7 @@ var _ = Describe("kubectl sallyport", func() {
 	})
 
 	It("says in one sentence that there are no rights", func() {
-		eachCommand(asks, func(args ...string) {
+		eachCommand(slices.Concat(asks, strangers), func(args ...string) {
 			r := run(append(args, "--as", "nobody")...)
 			Expect(oneSentence(r)).To(And(ContainSubstring(`"nobody" cannot`), ContainSubstring("cluster role view")))
 			Expect(r.Code).To(Equal(3))
@@ -100,7 +108,7 @@ var _ = Describe("kubectl sallyport", func() {
 		readyConfig(namespace)
 		var complaints bytes.Buffer
 		streams := genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: closedPipe{}, ErrOut: &complaints}
-		code := cli.Main([]string{"--kubeconfig", kubeconfig, "-n", namespace, "why", "vaultconfig/main"}, streams, true)
+		code := cli.Main([]string{"--kubeconfig", kubeconfig, "-n", namespace, "why", "vaultconfig/main"}, streams, func(string) string { return "" })
 		Expect(complaints.String()).To(BeEmpty())
 		Expect(code).To(Equal(141))
 	})

@@ -82,10 +82,13 @@ type result struct {
 	Code     int
 }
 
-func run(args ...string) result {
+func run(args ...string) result { return runWith(nil, "", args...) }
+
+// runWith runs a command in an environment, with something to read.
+func runWith(environment map[string]string, in string, args ...string) result {
 	var out, complaints bytes.Buffer
-	streams := genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &complaints}
-	code := cli.Main(append([]string{"--kubeconfig", kubeconfig}, args...), streams, true)
+	streams := genericiooptions.IOStreams{In: bytes.NewBufferString(in), Out: &out, ErrOut: &complaints}
+	code := cli.Main(append([]string{"--kubeconfig", kubeconfig}, args...), streams, func(name string) string { return environment[name] })
 	return result{out.String(), complaints.String(), code}
 }
 

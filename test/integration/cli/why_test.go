@@ -8,9 +8,12 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -45,14 +48,18 @@ func expectCause(namespace, of, object, reason, sentence string) *diagnosis.Diag
 	return found
 }
 
-// podOnNode is a pod that waits for its volume on a node where the driver is registered.
-func podOnNode(namespace string, attributes map[string]string, options ...func(*corev1.Pod)) *corev1.Pod {
-	GinkgoHelper()
-	node := &storagev1.CSINode{
+// onNodeA says that the driver is registered on a node.
+func onNodeA() *storagev1.CSINode {
+	return &storagev1.CSINode{
 		ObjectMeta: metav1.ObjectMeta{Name: "node-a"},
 		Spec:       storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: v1alpha1.DriverName, NodeID: "node-a"}}},
 	}
-	Expect(client.IgnoreAlreadyExists(cp.Client.Create(ctx, node))).To(Succeed())
+}
+
+// podOnNode is a pod that waits for its volume on a node where the driver is registered.
+func podOnNode(namespace string, attributes map[string]string, options ...func(*corev1.Pod)) *corev1.Pod {
+	GinkgoHelper()
+	Expect(client.IgnoreAlreadyExists(cp.Client.Create(ctx, onNodeA()))).To(Succeed())
 	options = append([]func(*corev1.Pod){builder.WithNode("node-a"), builder.WithConnection(attributes)}, options...)
 	pod := builder.Pod(namespace, "orders", options...)
 	create(pod)
@@ -255,6 +262,122 @@ var _ = Describe("kubectl sallyport why", func() {
 		Expect(run("why", "-n", namespace, "deploy/orders").Out).To(ContainSubstring("2 pods, 1 pod not started"))
 	})
 
+	DescribeTable("follows every kind that makes pods", func(kind, short string, build func(metav1.ObjectMeta, corev1.PodTemplateSpec) client.Object) {
+		if kind == "Rollout" {
+			installRollouts()
+		}
+		readyConfig(namespace)
+		template := corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "orders"}},
+			Spec:       builder.Pod(namespace, "orders", builder.WithConnection(attributes)).Spec,
+		}
+		workload := build(metav1.ObjectMeta{Namespace: namespace, Name: "orders"}, template)
+		create(workload)
+		By("to what its template mounts, while it has no pods")
+		expectCause(namespace, short+"/orders", "Connection "+namespace+"/oracle", v1alpha1.ReasonConnectionNotFound, "does not exist")
+		c := oracle()
+		create(c)
+		await(c, v1alpha1.ConditionReady, v1alpha1.ReasonSucceeded)
+		text := run("why", "-n", namespace, short+"/orders")
+		Expect(text.Code).To(Equal(0), text.Out)
+		Expect(text.Out).To(And(HavePrefix("✔ "+kind+" "+namespace+"/orders: it has no pods\n"),
+			HaveSuffix("\nNothing is wrong with "+kind+" "+namespace+"/orders.\n")))
+
+		By("to the pod that is stuck, and not to one that has ended")
+		of := workload
+		if kind == "CronJob" {
+			of = &batchv1.Job{
+				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "orders-1", OwnerReferences: owner(workload, kind, "batch/v1")},
+				Spec:       batchv1.JobSpec{Template: workload.(*batchv1.CronJob).Spec.JobTemplate.Spec.Template},
+			}
+			create(of)
+		}
+		gvk, err := cp.Client.GroupVersionKindFor(of)
+		Expect(err).NotTo(HaveOccurred())
+		controlled := func(p *corev1.Pod) { p.OwnerReferences = owner(of, gvk.Kind, gvk.GroupVersion().String()) }
+		pod := func(name string) *corev1.Pod {
+			p := builder.Pod(namespace, name, builder.WithConnection(attributes), controlled, builder.WithNode("node-a"))
+			create(p)
+			return p
+		}
+		Expect(client.IgnoreAlreadyExists(cp.Client.Create(ctx, onNodeA()))).To(Succeed())
+		ended := pod("ended")
+		ended.Status.Phase = corev1.PodFailed
+		Expect(cp.Client.Status().Update(ctx, ended)).To(Succeed())
+		started(pod("well"))
+		stuck := pod("stuck")
+		failedMount(stuck, "NodeBusy: as many volumes of the namespace as a node mounts at once")
+		found := expectCause(namespace, short+"/orders", "volume connection", v1alpha1.ReasonNodeBusy, "as many volumes")
+		Expect(found.Steps[0].Details).To(ConsistOf("2 pods, 1 pod not started"))
+		Expect(found.Steps[1].Object).To(Equal("Pod " + namespace + "/stuck"))
+
+		By("and says that all is well once it has started")
+		started(stuck)
+		Expect(run("why", "-n", namespace, short, "orders").Code).To(Equal(0))
+	},
+		Entry("StatefulSet", "StatefulSet", "sts", func(of metav1.ObjectMeta, template corev1.PodTemplateSpec) client.Object {
+			return &appsv1.StatefulSet{ObjectMeta: of, Spec: appsv1.StatefulSetSpec{Selector: selecting(template), Template: template}}
+		}),
+		Entry("DaemonSet", "DaemonSet", "ds", func(of metav1.ObjectMeta, template corev1.PodTemplateSpec) client.Object {
+			return &appsv1.DaemonSet{ObjectMeta: of, Spec: appsv1.DaemonSetSpec{Selector: selecting(template), Template: template}}
+		}),
+		Entry("ReplicaSet", "ReplicaSet", "rs", func(of metav1.ObjectMeta, template corev1.PodTemplateSpec) client.Object {
+			return &appsv1.ReplicaSet{ObjectMeta: of, Spec: appsv1.ReplicaSetSpec{Selector: selecting(template), Template: template}}
+		}),
+		Entry("Job", "Job", "job", func(of metav1.ObjectMeta, template corev1.PodTemplateSpec) client.Object {
+			template.Spec.RestartPolicy = corev1.RestartPolicyNever
+			return &batchv1.Job{ObjectMeta: of, Spec: batchv1.JobSpec{Template: template}}
+		}),
+		Entry("CronJob", "CronJob", "cj", func(of metav1.ObjectMeta, template corev1.PodTemplateSpec) client.Object {
+			template.Spec.RestartPolicy = corev1.RestartPolicyNever
+			return &batchv1.CronJob{ObjectMeta: of, Spec: batchv1.CronJobSpec{
+				Schedule: "0 0 1 1 *", JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: template}},
+			}}
+		}),
+		Entry("Rollout of Argo", "Rollout", "ro", func(of metav1.ObjectMeta, template corev1.PodTemplateSpec) client.Object {
+			content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&template)
+			Expect(err).NotTo(HaveOccurred())
+			return rollout(of, map[string]any{
+				"selector": map[string]any{"matchLabels": map[string]any{"app": "orders"}}, "template": content,
+			})
+		}),
+	)
+
+	It("says why a Rollout has no pods: the Deployment that has its template, what Argo says, or no such kind", func() {
+		// Another spec's CRD may be on its way out.
+		Eventually(func() result { return run("why", "-n", namespace, "rollout/orders") }).Should(And(HaveField("Out", ""),
+			HaveField("Err", "kubectl sallyport: the cluster knows no such kind of argoproj.io: what defines it is not installed\n")))
+
+		installRollouts()
+		readyConfig(namespace)
+		rollout := rollout(metav1.ObjectMeta{Namespace: namespace, Name: "orders"}, map[string]any{
+			"workloadRef": map[string]any{"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders-template"},
+		})
+		create(rollout)
+		expectCause(namespace, "ro/orders", "Rollout "+namespace+"/orders", "", "names Deployment orders-template, which does not exist")
+
+		template := corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "orders"}},
+			Spec:       builder.Pod(namespace, "orders", builder.WithConnection(attributes)).Spec,
+		}
+		create(&appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "orders-template"},
+			Spec:       appsv1.DeploymentSpec{Replicas: new(int32(0)), Selector: selecting(template), Template: template},
+		})
+		expectCause(namespace, "rollouts.argoproj.io/orders", "Connection "+namespace+"/oracle", v1alpha1.ReasonConnectionNotFound, "does not exist")
+
+		Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(rollout), rollout)).To(Succeed())
+		rollout.Object["status"] = map[string]any{"conditions": []any{map[string]any{
+			"type": "InvalidSpec", "status": "True", "reason": "InvalidSpec", "message": "The Rollout is invalid: no strategy",
+			"lastTransitionTime": "2026-01-01T00:00:00Z", "lastUpdateTime": "2026-01-01T00:00:00Z",
+		}}}
+		Expect(cp.Client.Status().Update(ctx, rollout)).To(Succeed())
+		c := oracle()
+		create(c)
+		await(c, v1alpha1.ConditionReady, v1alpha1.ReasonSucceeded)
+		expectCause(namespace, "rollout/orders", "Rollout "+namespace+"/orders", "", "no strategy")
+	})
+
 	It("says what became of a VaultTask", func() {
 		readyConfig(namespace)
 		done := builder.VaultTask(namespace, "done", v1alpha1.OperationRead, namespace+"/oracle")
@@ -281,10 +404,32 @@ var _ = Describe("kubectl sallyport why", func() {
 	})
 })
 
+// installRollouts has the API server know Argo's Rollouts until the spec ends.
+func installRollouts() {
+	GinkgoHelper()
+	remove, err := cp.InstallRollouts()
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() { Expect(remove()).To(Succeed()) })
+}
+
+func rollout(of metav1.ObjectMeta, spec map[string]any) *unstructured.Unstructured {
+	made := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	made.SetAPIVersion("argoproj.io/v1alpha1")
+	made.SetKind("Rollout")
+	made.SetNamespace(of.Namespace)
+	made.SetName(of.Name)
+	return made
+}
+
 func first(d *diagnosis.Diagnosis, _ int) *diagnosis.Diagnosis { return d }
 
 func owner(object client.Object, kind, version string) []metav1.OwnerReference {
 	return []metav1.OwnerReference{{APIVersion: version, Kind: kind, Name: object.GetName(), UID: object.GetUID(), Controller: new(true)}}
+}
+
+// selecting finds the pods of a template.
+func selecting(template corev1.PodTemplateSpec) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: template.Labels}
 }
 
 func owned(set *appsv1.ReplicaSet) func(*corev1.Pod) {

@@ -38,6 +38,7 @@ var (
 	node    *env.Node
 	replica *env.Controller
 	plugin  *env.Plugin
+	traces  *env.Traces
 	logs    = &env.Log{}
 )
 
@@ -72,10 +73,17 @@ var _ = BeforeSuite(func() {
 		path "transit/*" { capabilities = ["read"] }`)
 	node, err = cp.CreateNode(ctx, "node-a")
 	Expect(err).NotTo(HaveOccurred())
-	replica, err = cp.StartController(ctx, "sallyport-controller-0", log)
+	traces, err = env.StartTraces()
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(traces.Stop)
+	controller, err := traces.Context(ctx, "sallyport-controller", log)
+	Expect(err).NotTo(HaveOccurred())
+	replica, err = cp.StartController(controller, "sallyport-controller-0", log)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(replica.Stop()).To(Succeed()) })
-	plugin, err = node.StartPlugin(ctx, replica, log)
+	onNode, err := traces.Context(ctx, "sallyport-node", log)
+	Expect(err).NotTo(HaveOccurred())
+	plugin, err = node.StartPlugin(onNode, replica, log)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(plugin.Stop()).To(Succeed()) })
 })
@@ -84,7 +92,7 @@ var _ = AfterSuite(func() {
 	if plugin == nil {
 		return
 	}
-	texts := map[string]string{"logs": logs.String()}
+	texts := map[string]string{"logs": logs.String(), "traces": traces.Bytes()}
 	for kind, list := range map[string]client.ObjectList{
 		"VaultConfigs": &v1alpha1.VaultConfigList{}, "Connections": &v1alpha1.ConnectionList{}, "events": &eventsv1.EventList{}, "pods": &corev1.PodList{},
 	} {
@@ -102,6 +110,8 @@ var _ = AfterSuite(func() {
 	}
 	Expect(texts["logs"]).To(And(ContainSubstring("serving the resolver"), ContainSubstring("Volume published")), "the search can find something")
 	Expect(texts["metrics"]).To(And(ContainSubstring("sallyport_node_"), ContainSubstring("sallyport_resolver_")))
+	Expect(texts["traces"]).To(And(ContainSubstring("publish"), ContainSubstring("vault read")))
+	Expect(texts["traces"]).NotTo(Or(ContainSubstring("secret/data"), ContainSubstring("hvs.")), "no path and no token")
 	for where, text := range texts {
 		Expect(strings.Contains(text, marker)).To(BeFalse(), "a secret stands in the %s", where)
 	}

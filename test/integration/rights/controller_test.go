@@ -112,19 +112,37 @@ var _ = Describe("A workload that the controller's service account writes", func
 	}
 	asks := map[string]string{"sallyport.dev/restart-on-change": "true", "example.com/operator": "on"}
 
-	It("gets two annotations, if it asks for that", func() {
-		both := `{"metadata":{"annotations":{"sallyport.dev/seen":"x"}},"spec":{"template":{"metadata":{"annotations":{"sallyport.dev/restarted-for":"x"}}}}}`
+	const all = `{"metadata":{"annotations":{"sallyport.dev/seen":"x","sallyport.dev/restarted-at":"x"}},
+		"spec":{"template":{"metadata":{"annotations":{"sallyport.dev/restarted-for":"x"}}}}}`
+
+	It("gets three annotations, if it asks for that", func() {
 		stateful := &appsv1.StatefulSet{ObjectMeta: meta(asks), Spec: appsv1.StatefulSetSpec{Selector: selector, Template: template}}
 		daemon := &appsv1.DaemonSet{ObjectMeta: meta(asks), Spec: appsv1.DaemonSetSpec{Selector: selector, Template: template}}
 		create(stateful, daemon)
 		for _, workload := range []client.Object{deployment(asks), stateful, daemon} {
-			Expect(patch(workload, both)).To(Succeed())
+			Expect(patch(workload, all)).To(Succeed())
 		}
-		Expect(patch(deployment(nil), both)).To(MatchError(ContainSubstring("may roll only workloads with the annotation")))
+		Expect(patch(deployment(nil), all)).To(MatchError(ContainSubstring("may roll only workloads with the annotation")))
 
 		By("and no number that the API server counts")
 		Expect(patch(daemon, `{"metadata":{"annotations":{"deprecated.daemonset.template.generation":"77"}}}`)).To(Succeed())
 		Expect(daemon.Annotations).To(HaveKeyWithValue("deprecated.daemonset.template.generation", "2"))
+	})
+
+	It("asks by its namespace's label, unless it says otherwise", func() {
+		labelled := func(workload client.Object, value string) client.Object {
+			GinkgoHelper()
+			namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: workload.GetNamespace()}}
+			patch := `{"metadata":{"labels":{"sallyport.dev/restart-on-change":"` + value + `"}}}`
+			Expect(cp.Client.Patch(ctx, namespace, client.RawPatch(types.MergePatchType, []byte(patch)))).To(Succeed())
+			return workload
+		}
+		silent := labelled(deployment(nil), "true")
+		Eventually(func() error { return patch(silent, all) }).Should(Succeed(), "the API server watches namespaces, too")
+		Expect(patch(silent, `{"spec":{"replicas":0}}`)).To(MatchError(ContainSubstring(outsideTemplate)))
+		out := labelled(deployment(map[string]string{"sallyport.dev/restart-on-change": "false"}), "true")
+		Consistently(func() error { return patch(out, all) }, "1s").Should(MatchError(ContainSubstring("may roll only workloads")))
+		Expect(patch(labelled(deployment(nil), "false"), all)).To(MatchError(ContainSubstring("may roll only workloads")))
 	})
 
 	DescribeTable("keeps everything else", func(body, sentence string) {
@@ -133,6 +151,7 @@ var _ = Describe("A workload that the controller's service account writes", func
 		Expect(apierrors.IsForbidden(err)).To(BeTrue())
 	},
 		Entry("the wish to be rolled", `{"metadata":{"annotations":{"sallyport.dev/restart-on-change":null}}}`, outsideTemplate),
+		Entry("how often it wants to be", `{"metadata":{"annotations":{"sallyport.dev/restart-min-interval":"0s"}}}`, outsideTemplate),
 		Entry("annotations that other operators read", `{"metadata":{"annotations":{"example.com/operator":"off"}}}`, outsideTemplate),
 		Entry("annotations that it did not have", `{"metadata":{"annotations":{"example.com/other":"on"}}}`, outsideTemplate),
 		Entry("labels", `{"metadata":{"labels":{"team":"mine"}}}`, outsideTemplate),
@@ -150,6 +169,6 @@ var _ = Describe("A workload that the controller's service account writes", func
 })
 
 const (
-	outsideTemplate = "may change nothing of a workload beside its pod template but the annotation sallyport.dev/seen"
+	outsideTemplate = "may change nothing of a workload beside its pod template but the annotations sallyport.dev/seen and sallyport.dev/restarted-at"
 	insideTemplate  = "may change nothing in a pod template but the annotation sallyport.dev/restarted-for"
 )

@@ -49,6 +49,12 @@ var _ = Describe("The size of an object", func() {
 		Expect(cp.Client.Create(ctx, connection(255), client.DryRunAll)).To(Succeed())
 		Expect(cp.Client.Create(ctx, connection(257), client.DryRunAll)).To(MatchError(ContainSubstring("the spec is larger than 256 KiB")))
 
+		runes := func(kibirunes int) client.Object {
+			return written("Connection", namespace, "large", fmt.Sprintf("type: t\nvalue: {a: {deep: [%s]}}", strings.Repeat("\U0001F512", kibirunes<<10)))
+		}
+		Expect(cp.Client.Create(ctx, runes(63), client.DryRunAll)).To(Succeed())
+		Expect(cp.Client.Create(ctx, runes(65), client.DryRunAll)).To(MatchError(ContainSubstring("the spec is larger than 256 KiB")), "bytes count, not characters")
+
 		files := func(number int) client.Object {
 			var all strings.Builder
 			for i := range number {
@@ -88,12 +94,14 @@ var _ = Describe("The size of an object", func() {
 	It("is bounded in the annotation that runs a VaultTask again, which goes into status", func() {
 		object := written("VaultTask", newNamespace(), "list", "vaultConfigRef: {name: main}\noperation: List")
 		create(object)
-		rerun := func(size int) error {
+		rerun := func(text string) error {
 			return cp.Client.Patch(ctx, object.DeepCopy(), client.RawPatch(types.MergePatchType,
-				fmt.Appendf(nil, `{"metadata":{"annotations":{"sallyport.dev/rerun":%q}}}`, strings.Repeat("x", size))))
+				fmt.Appendf(nil, `{"metadata":{"annotations":{"sallyport.dev/rerun":%q}}}`, text)))
 		}
-		Expect(rerun(1024)).To(Succeed())
-		Expect(rerun(1025)).To(MatchError(ContainSubstring("more than 1024 characters; a time or a number will do")))
+		Expect(rerun(strings.Repeat("x", 1024))).To(Succeed())
+		for _, long := range []string{strings.Repeat("x", 1025), strings.Repeat("\u00e9", 513)} {
+			Expect(rerun(long)).To(MatchError(ContainSubstring("more than 1024 bytes; a time or a number will do")))
+		}
 	})
 })
 

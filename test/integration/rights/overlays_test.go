@@ -27,7 +27,12 @@ import (
 // rendered returns the objects of an overlay.
 func rendered(overlay string) []*unstructured.Unstructured {
 	GinkgoHelper()
-	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(kubectl("kustomize", filepath.Join(root(), "config", overlay))), 4096)
+	return decoded(kubectl("kustomize", filepath.Join(root(), "config", overlay)))
+}
+
+func decoded(text string) []*unstructured.Unstructured {
+	GinkgoHelper()
+	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096)
 	var objects []*unstructured.Unstructured
 	for {
 		object := &unstructured.Unstructured{}

@@ -41,6 +41,10 @@ var byAuth = map[string]reference{
 		"auth: {token: {secretKeyRef: {name: open, key: k}}}\ncaCertificateFrom: {secretKeyRef: {name: private, key: k}}",
 		") may not refer to a Secret that you may not get yourself; ask for the right to get Secret open and Secret private in this namespace",
 	},
+	"headers[].secretKeyRef": {
+		"auth: {token: {secretKeyRef: {name: open, key: k}}}\nheaders: [{name: X-A, value: a}, {name: X-B, secretKeyRef: {name: private, key: k}}]",
+		") may not refer to a Secret that you may not get yourself; ask for the right to get Secret open and Secret private in this namespace",
+	},
 	"caCertificateFrom.configMapKeyRef": {
 		"auth: {token: {secretKeyRef: {name: open, key: k}}}\ncaCertificateFrom: {configMapKeyRef: {name: private, key: k}}", theConfigMap,
 	},

@@ -83,6 +83,7 @@ var _ = Describe("A load balancer in front of a cluster", func() {
 		third := leader(second)
 		led := balancer.Led(third)
 		balancer.Lead(third)
+		f.later(time.Second) // past the last look at its health
 		Expect(read()).NotTo(Succeed(), "the connection still leads to the sealed node")
 		Eventually(read, "10s").Should(Succeed())
 		Expect(balancer.Led(third)).To(BeNumerically(">", led))

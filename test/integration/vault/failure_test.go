@@ -245,7 +245,7 @@ var _ = Describe("Failing", func() {
 	It("says what is wrong with spec.url before anything is read or sent", func(ctx context.Context) {
 		f.config.Spec.URL = "http://vault:8200"
 		Expect(f.said(login(ctx), v1alpha1.ReasonInvalidSpec)).To(Equal("spec.url: http://vault:8200 is not encrypted; use https, " +
-			"or have this origin listed in the controller's --allowed-vault-urls (VaultConfig shop/prod)"))
+			"or have this address listed in the controller's --allowed-vault-urls (VaultConfig shop/prod)"))
 		Expect(f.secretReads.Load()).To(BeZero())
 	})
 

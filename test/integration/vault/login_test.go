@@ -186,6 +186,8 @@ var _ = Describe("Logging in", func() {
 		f.sessions.Forget(f.config.UID)
 		Expect(f.session(ctx)).NotTo(BeIdenticalTo(session))
 		Expect(read(ctx, session)).To(Succeed()) // whoever still holds it can finish
+		Consistently(func() error { return read(ctx, f.session(ctx)) }).WithTimeout(500*time.Millisecond).
+			Should(Succeed(), "a token that somebody put into a Secret is never revoked")
 		Expect(logins()).To(Equal(2))
 	})
 

@@ -57,6 +57,17 @@ var _ = Describe("The way to Vault", func() {
 		}
 	})
 
+	It("leads to a namespace below that with the requests for a secret that is there, and with no others", func(ctx context.Context) {
+		f.config.Spec.VaultNamespace = "team-a"
+		below := at("db")
+		below.Below = "child"
+		_, err := secrets.Read(ctx, f.session(ctx), below)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(proxy.Namespace("GET secret/data/db")).To(Equal("team-a/child"))
+		Expect(proxy.Namespace("GET sys/internal/ui/mounts/secret")).To(Equal("team-a/child"))
+		Expect(proxy.Namespace("GET auth/token/lookup-self")).To(Equal("team-a"))
+	})
+
 	It("leads to addresses that are allowed, and no credential is read for any other", func(ctx context.Context) {
 		f.newSessions(session.Options{AllowedURLs: []string{"https://vault.example.com"}})
 		Expect(origins(f.said(read(ctx), v1alpha1.ReasonInvalidSpec))).To(Equal(
@@ -65,6 +76,99 @@ var _ = Describe("The way to Vault", func() {
 		Expect(proxy.Counts()).To(BeEmpty())
 		f.newSessions(session.Options{AllowedURLs: []string{"https://vault.example.com", f.config.Spec.URL}})
 		Expect(read(ctx)).To(Succeed())
+	})
+
+	Describe("past a gateway that wants to see headers", func() {
+		const key = "gateway-key-" + canary
+		var lacking, elsewhere map[string]int
+
+		BeforeEach(func() {
+			lacking, elsewhere = map[string]int{}, map[string]int{}
+			var mu sync.Mutex
+			proxy.Observe(func(r *http.Request) {
+				mu.Lock()
+				defer mu.Unlock()
+				if r.Header.Get("X-Tenant") != "shop" || !strings.HasPrefix(r.Header.Get("X-Key"), key) {
+					lacking[r.Method+" "+r.URL.Path]++
+				}
+				if r.Header.Get("X-Key") == key+"2" {
+					elsewhere[r.Method+" "+r.URL.Path]++
+				}
+			})
+			DeferCleanup(proxy.Observe, (func(*http.Request))(nil))
+			f.setSecret("gateway", "key", key+"\n")
+			f.tokens = append(f.tokens, key)
+			f.config.Spec.Headers = []v1alpha1.VaultHeader{
+				{Name: "X-Tenant", Value: "shop"},
+				{Name: "X-Key", SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "gateway", Key: "key"}},
+			}
+		})
+
+		It("has them with every request, that for Vault's health too", func(ctx context.Context) {
+			Expect(read(ctx)).To(Succeed())
+			_, err := f.sessions.Health(ctx, f.config)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(proxy.Counts()).To(And(HaveKey("GET sys/health"), HaveKey("GET auth/token/lookup-self"), HaveKey("GET secret/data/db")))
+			Expect(lacking).To(BeEmpty())
+			f.mute(f.session(ctx))
+			f.mute(f.sessions)
+		})
+
+		It("follows a change of the Secret within a minute, and keeps the token", func(ctx context.Context) {
+			Expect(read(ctx)).To(Succeed())
+			proxy.Reset()
+			f.setSecret("gateway", "key", key+"2")
+			f.later(61 * time.Second)
+			Expect(read(ctx)).To(Succeed())
+			Expect(elsewhere).To(HaveKey("GET /v1/secret/data/db"))
+			Expect(lacking).To(BeEmpty())
+		})
+
+		It("says what is wrong with the Secret, and asks Vault for nothing", func(ctx context.Context) {
+			f.setSecret("gateway", "key", key+"\nX-Vault-Token: x")
+			Expect(f.said(read(ctx), v1alpha1.ReasonInvalidSpec)).To(Equal(`spec.headers: Secret shop/gateway, key "key", holds characters that a header cannot have ` +
+				"(VaultConfig shop/prod); put the text of the header alone there, on one line"))
+			Expect(proxy.Counts()).To(BeEmpty())
+			f.setSecret("gateway", "other", key)
+			Expect(f.said(read(ctx), v1alpha1.ReasonCredentialMissing)).To(Equal(`Secret shop/gateway has no key "key" (VaultConfig shop/prod); add it`))
+		})
+	})
+
+	Describe("below a path of a gateway", func() {
+		var gateway *env.Proxy
+
+		BeforeEach(func() {
+			var err error
+			gateway, err = env.StartProxy(server)
+			Expect(err).NotTo(HaveOccurred())
+			DeferCleanup(gateway.Close)
+			gateway.Below("/team/vault")
+			f.config.Spec.URL = gateway.URL() + "/"
+		})
+
+		It("is gone by all requests", func(ctx context.Context) {
+			Expect(read(ctx)).To(Succeed())
+			_, err := f.sessions.Health(ctx, f.config)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(f.session(ctx).Renew(ctx)).To(Succeed())
+			Expect(gateway.Counts()).To(And(HaveKey("GET sys/health"), HaveKey("GET auth/token/lookup-self"),
+				HaveKey("GET sys/internal/ui/mounts/secret"), HaveKey("GET secret/data/db")))
+			Expect(proxy.Counts()).To(BeEmpty())
+		})
+
+		It("says that somebody else answers where it is wrong", func(ctx context.Context) {
+			f.config.Spec.URL = strings.TrimSuffix(gateway.URL(), "/vault") + "/other"
+			Expect(origins(f.said(read(ctx), v1alpha1.ReasonVaultUnreachable))).To(Equal(
+				"GET auth/token/lookup-self → ORIGIN answered, but not as Vault does: status 404 with something that is not JSON " + as +
+					"; check that spec.url is Vault's own address"))
+		})
+
+		It("must be allowed as it is", func(ctx context.Context) {
+			f.newSessions(session.Options{AllowedURLs: []string{strings.TrimSuffix(gateway.URL(), "/team/vault")}})
+			Expect(f.said(read(ctx), v1alpha1.ReasonInvalidSpec)).To(ContainSubstring("/team/vault is not in the controller's --allowed-vault-urls"))
+			f.newSessions(session.Options{AllowedURLs: []string{gateway.URL()}})
+			Expect(read(ctx)).To(Succeed())
+		})
 	})
 
 	Describe("through a proxy", func() {
@@ -168,6 +272,11 @@ var _ = Describe("The way to Vault", func() {
 			Eventually(said).Should(ContainSubstring("the server wants a client certificate, or another one"))
 			setClient(certificate, key)
 			Expect(read(ctx)).To(Succeed())
+
+			By("saying so when it has ended")
+			setClient(server.ClientCertificateUntil("sallyport", time.Now().Add(-time.Minute)))
+			f.later(61 * time.Second)
+			Eventually(said).Should(ContainSubstring("the server wants a client certificate, or another one"))
 		})
 	})
 

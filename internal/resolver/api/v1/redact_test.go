@@ -11,8 +11,8 @@ import (
 func TestMessagesNeverPrintWhatTheyCarry(t *testing.T) {
 	const canary = "correct-horse-battery-staple"
 	file := &File{Path: "password", Content: []byte(canary)}
-	request := &ResolveRequest{PodToken: canary, WorkloadTokens: map[string]string{"vault": canary}, VolumeAttributes: map[string]string{"connection": "oracle"}, Leases: []byte(canary)}
-	response := &ResolveResponse{Revision: "r1", Files: []*File{file}, Leases: []byte(canary)}
+	request := &ResolveRequest{PodToken: canary, WorkloadTokens: map[string]string{"vault": canary}, VolumeAttributes: map[string]string{"connection": "oracle"}, Leases: []byte(canary), Grant: []byte(canary)}
+	response := &ResolveResponse{Revision: "r1", Files: []*File{file}, Leases: []byte(canary), Grant: []byte(canary)}
 	release := &ReleaseRequest{Leases: []byte(canary)}
 
 	for _, message := range []any{file, request, response, release, []*File{file}} {

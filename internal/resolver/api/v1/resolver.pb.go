@@ -26,7 +26,10 @@ const (
 type ReleaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The leases of the volume, as the last response to Resolve gave them.
-	Leases        []byte `protobuf:"bytes,1,opt,name=leases,proto3" json:"leases,omitempty"`
+	Leases []byte `protobuf:"bytes,1,opt,name=leases,proto3" json:"leases,omitempty"`
+	// True: this replica's answer that it cannot revoke them is not the last word, for others have not answered yet. It does
+	// not count them as left then.
+	OthersRemain  bool `protobuf:"varint,2,opt,name=others_remain,json=othersRemain,proto3" json:"others_remain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -62,6 +65,13 @@ func (x *ReleaseRequest) GetLeases() []byte {
 		return x.Leases
 	}
 	return nil
+}
+
+func (x *ReleaseRequest) GetOthersRemain() bool {
+	if x != nil {
+		return x.OthersRemain
+	}
+	return false
 }
 
 type ReleaseResponse struct {
@@ -206,7 +216,10 @@ type ResolveRequest struct {
 	// The volume's ID, as the kubelet gave it. It tells volumes of one pod apart that have the same attributes.
 	VolumeId string `protobuf:"bytes,6,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
 	// True: the node understands kept files in the response.
-	KeepsFiles    bool `protobuf:"varint,7,opt,name=keeps_files,json=keepsFiles,proto3" json:"keeps_files,omitempty"`
+	KeepsFiles bool `protobuf:"varint,7,opt,name=keeps_files,json=keepsFiles,proto3" json:"keeps_files,omitempty"`
+	// The grant of the volume, as the last response that had one gave it; empty if none did. While it is good, the pod's
+	// token is not reviewed and the pod is not read. One that is not changes nothing: the request is authorised in full.
+	Grant         []byte `protobuf:"bytes,8,opt,name=grant,proto3" json:"grant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -286,6 +299,13 @@ func (x *ResolveRequest) GetKeepsFiles() bool {
 	return false
 }
 
+func (x *ResolveRequest) GetGrant() []byte {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
 type ResolveResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names the content of the files. Opaque to the node, holds no secret and no hash of one.
@@ -303,7 +323,13 @@ type ResolveResponse struct {
 	// The leases that the volume has from now on, in place of all that it had, encrypted with a key that nodes do not have;
 	// also if unchanged is true. The node keeps them beside the volume before it touches the files, sends them with the next
 	// request, and has them revoked by Release when the volume is gone. Empty: it has none.
-	Leases        []byte `protobuf:"bytes,6,opt,name=leases,proto3" json:"leases,omitempty"`
+	Leases []byte `protobuf:"bytes,6,opt,name=leases,proto3" json:"leases,omitempty"`
+	// The user that the pod's spec has run the containers that mount the volume; absent where it does not say, or where they
+	// run as different ones. The node gives that user the files whose mode excludes others.
+	Owner *int64 `protobuf:"varint,7,opt,name=owner,proto3,oneof" json:"owner,omitempty"`
+	// What the node shows with its next requests for this volume in place of the former grant, encrypted with a key that
+	// nodes do not have: that they are authorised, for some minutes. Empty: the former one stays. In memory only.
+	Grant         []byte `protobuf:"bytes,8,opt,name=grant,proto3" json:"grant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -372,6 +398,20 @@ func (x *ResolveResponse) GetChangeKeys() []string {
 func (x *ResolveResponse) GetLeases() []byte {
 	if x != nil {
 		return x.Leases
+	}
+	return nil
+}
+
+func (x *ResolveResponse) GetOwner() int64 {
+	if x != nil && x.Owner != nil {
+		return *x.Owner
+	}
+	return 0
+}
+
+func (x *ResolveResponse) GetGrant() []byte {
+	if x != nil {
+		return x.Grant
 	}
 	return nil
 }
@@ -450,16 +490,17 @@ var File_internal_resolver_api_v1_resolver_proto protoreflect.FileDescriptor
 
 const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\n" +
-	"'internal/resolver/api/v1/resolver.proto\x12\x15sallyport.resolver.v1\"-\n" +
+	"'internal/resolver/api/v1/resolver.proto\x12\x15sallyport.resolver.v1\"R\n" +
 	"\x0eReleaseRequest\x12\x1b\n" +
-	"\x06leases\x18\x01 \x01(\fB\x03\x80\x01\x01R\x06leases\"\x11\n" +
+	"\x06leases\x18\x01 \x01(\fB\x03\x80\x01\x01R\x06leases\x12#\n" +
+	"\rothers_remain\x18\x02 \x01(\bR\fothersRemain\"\x11\n" +
 	"\x0fReleaseResponse\"&\n" +
 	"\x0eChangesRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\tR\x05after\"J\n" +
 	"\x0fChangesResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12\x1f\n" +
 	"\vchange_keys\x18\x02 \x03(\tR\n" +
-	"changeKeys\"\x84\x04\n" +
+	"changeKeys\"\x9f\x04\n" +
 	"\x0eResolveRequest\x12 \n" +
 	"\tpod_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\bpodToken\x12h\n" +
 	"\x11volume_attributes\x18\x02 \x03(\v2;.sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntryR\x10volumeAttributes\x12\x1a\n" +
@@ -468,13 +509,14 @@ const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\x06leases\x18\x05 \x01(\fB\x03\x80\x01\x01R\x06leases\x12\x1b\n" +
 	"\tvolume_id\x18\x06 \x01(\tR\bvolumeId\x12\x1f\n" +
 	"\vkeeps_files\x18\a \x01(\bR\n" +
-	"keepsFiles\x1aC\n" +
+	"keepsFiles\x12\x19\n" +
+	"\x05grant\x18\b \x01(\fB\x03\x80\x01\x01R\x05grant\x1aC\n" +
 	"\x15VolumeAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aA\n" +
 	"\x13WorkloadTokensEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe6\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa6\x02\n" +
 	"\x0fResolveResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x1c\n" +
 	"\tunchanged\x18\x02 \x01(\bR\tunchanged\x121\n" +
@@ -482,7 +524,10 @@ const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\x10refresh_after_ms\x18\x04 \x01(\x03R\x0erefreshAfterMs\x12\x1f\n" +
 	"\vchange_keys\x18\x05 \x03(\tR\n" +
 	"changeKeys\x12\x1b\n" +
-	"\x06leases\x18\x06 \x01(\fB\x03\x80\x01\x01R\x06leases\"a\n" +
+	"\x06leases\x18\x06 \x01(\fB\x03\x80\x01\x01R\x06leases\x12\x19\n" +
+	"\x05owner\x18\a \x01(\x03H\x00R\x05owner\x88\x01\x01\x12\x19\n" +
+	"\x05grant\x18\b \x01(\fB\x03\x80\x01\x01R\x05grantB\b\n" +
+	"\x06_owner\"a\n" +
 	"\x04File\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +
 	"\acontent\x18\x02 \x01(\fB\x03\x80\x01\x01R\acontent\x12\x12\n" +
@@ -539,6 +584,7 @@ func file_internal_resolver_api_v1_resolver_proto_init() {
 	if File_internal_resolver_api_v1_resolver_proto != nil {
 		return
 	}
+	file_internal_resolver_api_v1_resolver_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -45,7 +45,8 @@ type ResolverClient interface {
 	Changes(ctx context.Context, in *ChangesRequest, opts ...grpc.CallOption) (*ChangesResponse, error)
 	// Release revokes the leases of a volume that is gone. It succeeds if they were revoked before, or expired. A failure
 	// of class Transient or with the code PERMISSION_DENIED may go away and is to be tried again; after any other there is
-	// nothing to be had.
+	// nothing to be had. ConfigNotFound and CredentialMissing are what this replica knows: another may still have the login
+	// of a VaultConfig that is gone, so that only the answers of all replicas are final.
 	//
 	// The caller's token travels as with Resolve; the node that it is bound to must be the one that the leases were made for.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
@@ -108,7 +109,8 @@ type ResolverServer interface {
 	Changes(context.Context, *ChangesRequest) (*ChangesResponse, error)
 	// Release revokes the leases of a volume that is gone. It succeeds if they were revoked before, or expired. A failure
 	// of class Transient or with the code PERMISSION_DENIED may go away and is to be tried again; after any other there is
-	// nothing to be had.
+	// nothing to be had. ConfigNotFound and CredentialMissing are what this replica knows: another may still have the login
+	// of a VaultConfig that is gone, so that only the answers of all replicas are final.
 	//
 	// The caller's token travels as with Resolve; the node that it is bound to must be the one that the leases were made for.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)

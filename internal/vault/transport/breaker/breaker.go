@@ -22,8 +22,8 @@ type Breaker struct {
 	mu sync.Mutex
 	// since is from when on nothing was answered; zero: the Breaker is closed.
 	since time.Time
-	// next is when one request may be let through.
-	next time.Time
+	// next is when one request may be let through, nextLook when one that may not be sent may have sys/health asked.
+	next, nextLook time.Time
 	// answers counts everything that was answered.
 	answers uint64
 	// hangs: the last look had no answer.
@@ -71,7 +71,7 @@ func (l Look) TimedOut(connected bool) {
 		b.silent = true
 	case b.answers != l.answers, connected && b.silent, !b.since.IsZero():
 	default:
-		b.since, b.next = l.begun, b.clock.Now()
+		b.since, b.next, b.nextLook = l.begun, b.clock.Now(), b.clock.Now()
 	}
 }
 
@@ -89,12 +89,17 @@ func (b *Breaker) answeredLocked() {
 }
 
 // Ask tells whether a request may be sent: since is zero if it may, and else from when on nothing was answered. To one
-// request in TryEvery it gives the turn to find out whether there is an answer now.
-func (b *Breaker) Ask() (since time.Time, turn bool) {
+// request in TryEvery it gives the turn to find out whether there is an answer now: to one of those that are sent for
+// that, and to one of those that are not, so that neither takes the others' turns.
+func (b *Breaker) Ask(sent bool) (since time.Time, turn bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if now := b.clock.Now(); !b.since.IsZero() && !now.Before(b.next) {
-		b.next = now.Add(TryEvery)
+	next := &b.next
+	if !sent {
+		next = &b.nextLook
+	}
+	if now := b.clock.Now(); !b.since.IsZero() && !now.Before(*next) {
+		*next = now.Add(TryEvery)
 		return b.since, true
 	}
 	return b.since, false

@@ -64,7 +64,7 @@ func TestOneRequestAtATimeFindsOut(t *testing.T) {
 		for range 3 {
 			turns := 0
 			for range 100 {
-				since, turn := b.Ask()
+				since, turn := b.Ask(true)
 				g.Expect(since).To(Equal(begun), "it says since when")
 				if turn {
 					turns++
@@ -75,7 +75,7 @@ func TestOneRequestAtATimeFindsOut(t *testing.T) {
 			b.Look().TimedOut(true)
 		}
 		b.Answered()
-		since, turn := b.Ask()
+		since, turn := b.Ask(true)
 		g.Expect(since.IsZero()).To(BeTrue())
 		g.Expect(turn).To(BeFalse())
 	})

@@ -20,8 +20,8 @@ const (
 	// every operation and outcome, which is more than one origin ever has, that is some 6,000 series.
 	maxOrigins            = 64
 	maxOriginsOfNamespace = 8
-	// maxOriginLength is scheme, the longest name that DNS has, and port.
-	maxOriginLength = 8 + 253 + 6
+	// maxOriginLength is scheme, the longest name that DNS has, and port; the same of a proxy, and what is between them.
+	maxOriginLength = 2*(8+253+6) + 5
 	// Other stands for all origins that have no label of their own.
 	Other = "other"
 )

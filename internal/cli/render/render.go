@@ -1,0 +1,158 @@
+// Package render shows the files of a Connection as a pod would get them: by the mechanism that makes them for pods,
+// with what references mean left out, or read with the user's own token.
+package render
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/cli/ownvault"
+	"sallyport.dev/sallyport/internal/expression"
+	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/projection"
+	"sallyport.dev/sallyport/internal/resolver"
+)
+
+// defaultMode is that of a file which names none, in a pod without an fsGroup.
+const defaultMode = 0o644
+
+// File is one file of a volume.
+type File struct {
+	Path string
+	Mode uint32
+	// Content as the pod would get it, or with references in the place of what they mean.
+	Content []byte
+	// Missing says why there is no content here.
+	Missing string
+}
+
+// Masked returns the files with each reference in the place of what it means, in the form that Mask has. It asks
+// nobody. A file that cannot be made so, because it computes with a value, has no content.
+func Masked(ctx context.Context, connection *v1alpha1.Connection) ([]File, error) {
+	lookup := func(of expression.Reference) (any, error) { return Mask(of), nil }
+	files, err := resolver.FilesWith(ctx, connection, lookup, nil)
+	if err == nil {
+		return append(shown(files), spread(connection)...), nil
+	}
+	// Keys become files where no file is chosen, and no file of a key depends on a value.
+	kept := map[string]bool{}
+	for n := range connection.Spec.Files {
+		kept[connection.Spec.Files[n].Path] = true
+	}
+	if files, err = resolver.FilesWith(ctx, connection, lookup, kept); err != nil { // no file's own fault
+		return nil, err
+	}
+	found := shown(files)
+	for n := range found {
+		if !kept[found[n].Path] {
+			continue
+		}
+		others := maps.Clone(kept)
+		delete(others, found[n].Path)
+		made, err := resolver.FilesWith(ctx, connection, lookup, others)
+		if err != nil {
+			found[n].Missing = fault.From(err).Message()
+			continue
+		}
+		found[n] = shown(made)[n]
+	}
+	return append(found, spread(connection)...), nil
+}
+
+// spread stands for what every key of a secret adds: only Vault knows these.
+func spread(connection *v1alpha1.Connection) []File {
+	var files []File
+	for _, secret := range resolver.SpreadsAll(connection) {
+		files = append(files, File{
+			Path: "(" + secret + ")", Mode: defaultMode, Missing: "every key of this secret is added, and Vault alone knows them",
+		})
+	}
+	return files
+}
+
+// Mask is what stands in the place of a value.
+func Mask(of expression.Reference) string { return "<" + of.String() + ">" }
+
+func shown(files []projection.File) []File {
+	found := make([]File, len(files))
+	for n, file := range files {
+		found[n] = File{Path: file.Path, Mode: file.Mode, Content: file.Content}
+		if file.Mode == 0 {
+			found[n].Mode = defaultMode
+		}
+	}
+	return found
+}
+
+// WithValues returns the files with values that are read with the user's own token. What Vault would make for a pod is
+// made for nobody here.
+func WithValues(
+	ctx context.Context, objects client.Reader, own *ownvault.Vault, connection *v1alpha1.Connection,
+) ([]File, error) {
+	configs := &ownConfigs{Reader: objects, own: own, urls: map[string]bool{}}
+	if err := configs.sameVault(ctx, connection); err != nil {
+		return nil, err
+	}
+	engine := resolver.NewEngine(configs, own.Sessions(), clock.RealClock{})
+	checked, err := engine.Check(ctx, connection, "")
+	if err != nil {
+		return nil, ownvault.Explain(err)
+	}
+	if len(checked.Dynamic) > 0 {
+		return nil, fmt.Errorf("what is at %s is made for each pod, and would be made for you; leave out --show-values",
+			strings.Join(checked.Dynamic, ", "))
+	}
+	resolved, err := engine.Resolve(ctx, connection, resolver.Volume{})
+	if err != nil {
+		return nil, ownvault.Explain(err)
+	}
+	return shown(resolved.Files), nil
+}
+
+// ownConfigs finds VaultConfigs, and has them lead to the user's Vault.
+type ownConfigs struct {
+	client.Reader
+	own  *ownvault.Vault
+	urls map[string]bool
+}
+
+// Get implements client.Reader.
+func (o *ownConfigs) Get(
+	ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption,
+) error {
+	if err := o.Reader.Get(ctx, key, object, options...); err != nil {
+		return err
+	}
+	if config, is := object.(*v1alpha1.VaultConfig); is {
+		o.own.As(config)
+	}
+	return nil
+}
+
+// sameVault refuses a Connection whose secrets are in several Vaults: the user has a token for one.
+func (o *ownConfigs) sameVault(ctx context.Context, connection *v1alpha1.Connection) error {
+	needs, err := resolver.Needs(connection)
+	if err != nil {
+		return errors.New(fault.From(err).Message())
+	}
+	for _, need := range needs {
+		config := &v1alpha1.VaultConfig{}
+		if err := o.Reader.Get(ctx, need.Config, config); err != nil {
+			return err
+		}
+		o.urls[config.Spec.URL] = true
+	}
+	if len(o.urls) > 1 {
+		return fmt.Errorf("its secrets are in several Vaults (%s), and VAULT_ADDR is but one",
+			strings.Join(slices.Sorted(maps.Keys(o.urls)), ", "))
+	}
+	return nil
+}

@@ -1,0 +1,8 @@
+//go:build unix && !linux
+
+package launcher
+
+import "golang.org/x/sys/unix"
+
+// terminalRequest is the ioctl that only a terminal answers.
+const terminalRequest = unix.TIOCGETA
