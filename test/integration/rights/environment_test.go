@@ -19,14 +19,17 @@ import (
 )
 
 var _ = Describe("A pod that asks for the values of Connections in its environment", Ordered, func() {
-	var namespace string
+	var (
+		namespace  string
+		controller *appsv1.Deployment
+	)
 
 	const image = "registry.example.com/sallyport@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 	BeforeAll(func() {
 		namespace = newNamespace()
 		labels := map[string]string{"app": "sallyport"}
-		controller := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: env.Namespace, Name: "sallyport-controller"}, Spec: appsv1.DeploymentSpec{
+		controller = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: env.Namespace, Name: "sallyport-controller"}, Spec: appsv1.DeploymentSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
@@ -34,7 +37,7 @@ var _ = Describe("A pod that asks for the values of Connections in its environme
 			},
 		}}
 		create(controller)
-		DeferCleanup(func() { Expect(cp.Client.Delete(ctx, controller)).To(Succeed()) })
+		DeferCleanup(func() { Expect(client.IgnoreNotFound(cp.Client.Delete(ctx, controller))).To(Succeed()) })
 		content, err := os.ReadFile(filepath.Join("..", "..", "..", "config", "injection", "environment.yaml"))
 		Expect(err).NotTo(HaveOccurred())
 		for document := range strings.SplitSeq(string(content), "\n---\n") {
@@ -140,6 +143,14 @@ var _ = Describe("A pod that asks for the values of Connections in its environme
 		Entry("with a container that is not there", "db", "annotation sallyport.dev/env-containers: there is no container web",
 			func(p *corev1.Pod) { p.Annotations["sallyport.dev/env-containers"] = "app,web" }),
 	)
+
+	// The last: parameters of a policy are looked for before its conditions, for every pod of the cluster.
+	It("is refused where the controllers' Deployment is gone, and nobody else is", func() {
+		Expect(cp.Client.Delete(ctx, controller)).To(Succeed())
+		Eventually(func() error { return cp.Client.Create(ctx, pod(namespace, "db"), client.DryRunAll) }).
+			Should(MatchError(ContainSubstring("annotation sallyport.dev/env: nothing could be put into this pod")))
+		Expect(cp.Client.Create(ctx, pod(namespace, "db", func(p *corev1.Pod) { p.Annotations = nil }))).To(Succeed())
+	})
 })
 
 // pod asks for environment by the annotation.
