@@ -23,15 +23,9 @@ const clockTolerance = time.Hour
 // is left of them. Errors are faults; unless it is Terminal, it is worth another attempt. othersRemain: what nobody
 // here can revoke another replica may, and is not counted as left.
 func (m *Manager) RevokeVolume(ctx context.Context, encrypted []byte, node string, othersRemain bool) error {
-	v, err := m.encryption.decrypt(ctx, encrypted)
-	switch {
-	case errors.Is(err, errUndecryptable):
-		return fault.Terminal(v1alpha1.ReasonInvalidRequest, "the leases were sealed with a key that is gone").
-			WithRemedy("they run out by themselves")
-	case err != nil:
-		return err
-	case v.Volume.Node != node:
-		return fault.Terminal(v1alpha1.ReasonNotAllowed, "the leases belong to a volume of another node than %s", node)
+	v, err := m.opened(ctx, encrypted, node)
+	if err != nil {
+		return UnopenedError{err}
 	}
 	// Not what else is pending for the volume: it may have been published again meanwhile.
 	m.pending.take(v.Volume, func(l Lease) bool { return v.has(l.Name) })
@@ -53,6 +47,27 @@ func (m *Manager) RevokeVolume(ctx context.Context, encrypted []byte, node strin
 		leases.WithLabelValues(actionLeft).Add(float64(left))
 	}
 	return err
+}
+
+// UnopenedError is why nothing of a volume's leases was looked at. It is of the node that shows them, whatever tenants do.
+type UnopenedError struct{ error }
+
+// Unwrap returns the fault.
+func (u UnopenedError) Unwrap() error { return u.error }
+
+// opened returns the leases of a volume that a node had.
+func (m *Manager) opened(ctx context.Context, encrypted []byte, node string) (*VolumeLeases, error) {
+	v, err := m.encryption.decrypt(ctx, encrypted)
+	switch {
+	case errors.Is(err, errUndecryptable):
+		return nil, fault.Terminal(v1alpha1.ReasonInvalidRequest, "the leases were sealed with a key that is gone").
+			WithRemedy("they run out by themselves")
+	case err != nil:
+		return nil, err
+	case v.Volume.Node != node:
+		return nil, fault.Terminal(v1alpha1.ReasonNotAllowed, "the leases belong to a volume of another node than %s", node)
+	}
+	return v, nil
 }
 
 // outcome of the revocation of several leases: worth another attempt if one of them is. Only then is it final for the

@@ -26,6 +26,7 @@ import (
 // spec; or, at a refresh, from a grant that follows from these and a pod's token that the API server signed.
 type Authorizer struct {
 	tokens *tokenReviewer
+	limits *callerLimits
 	pods   client.Reader
 	plugin string
 	grants *Grants
@@ -38,8 +39,9 @@ func NewAuthorizer(
 	reviews authenticationclient.TokenReviewInterface, pods client.Reader, plugin types.NamespacedName,
 	grants *Grants, issuer *TokenIssuer,
 ) *Authorizer {
+	limits := newCallerLimits()
 	return &Authorizer{
-		tokens: newTokenReviewer(reviews), pods: pods, grants: grants, issuer: issuer,
+		tokens: newTokenReviewer(reviews, limits), limits: limits, pods: pods, grants: grants, issuer: issuer,
 		plugin: serviceAccountPrefix + plugin.Namespace + ":" + plugin.Name,
 	}
 }
@@ -58,6 +60,9 @@ func (a *Authorizer) Authorize(
 	authorization := a.authorizeByGrant(ctx, node, request)
 	if authorization == nil {
 		if authorization, err = a.authorizeInFull(ctx, node, request); err != nil {
+			if fault.Is(err, v1alpha1.ReasonNotAllowed) {
+				a.limits.refused(ctx, node.nodeName)
+			}
 			return nil, err
 		}
 	}

@@ -11,6 +11,9 @@ import (
 // A node has one connection to each replica, and for a moment another when a certificate is replaced.
 const (
 	maxConnectionsPerSource = 16
+	// newPerSecond is how many a source may open anew, after as many as it may have: each is a handshake of TLS, a
+	// millisecond of a core.
+	newPerSecond = 2
 	// maxConnections is for the largest clusters that Kubernetes supports, of 5,000 nodes, and bounds what is held for
 	// those that are none.
 	maxConnections = 6000
@@ -19,6 +22,9 @@ const (
 	// unknownLife is how long a connection may be there without a caller who is known, whatever it says meanwhile: as
 	// long as a node plugin's client waits for its handshakes and the first response, slow reviews and all.
 	unknownLife = 30 * time.Second
+	// maxRefusals is how often callers on a connection may be refused before anybody is known there. A node plugin whose
+	// token has run out comes with another one, on a connection of its own.
+	maxRefusals = 16
 	// unhurried is how long it may be there where others come, of which none has more.
 	unhurried = 2 * time.Second
 )
@@ -34,6 +40,8 @@ type limitedListener struct {
 
 	mu       sync.Mutex
 	bySource shares.Counts[string]
+	// pace is how often each source connects.
+	pace *shares.Limiters
 	// unknown are the connections on which nobody was known yet, by the caller's address.
 	unknown map[string]*unknownConn
 }
@@ -44,12 +52,15 @@ type unknownConn struct {
 	source string
 	since  time.Time
 	timer  *time.Timer
+	// refusals are how many callers were refused on it.
+	refusals int
 }
 
 func newLimitedListener(listener net.Listener, unknownLife time.Duration) *limitedListener {
 	return &limitedListener{
 		Listener: listener, unknownLife: unknownLife, maxUnknown: maxUnknown,
 		bySource: shares.NewCounts[string](maxConnections, maxConnectionsPerSource), unknown: map[string]*unknownConn{},
+		pace: shares.NewLimiters(newPerSecond, maxConnectionsPerSource, maxConnections),
 	}
 }
 
@@ -78,7 +89,7 @@ func (l *limitedListener) take(connection *unknownConn) bool {
 	if !l.bySource.Take(connection.source) {
 		return false
 	}
-	if len(l.unknown) >= l.maxUnknown && !l.makeRoom() {
+	if !l.pace.Of(connection.source).Allow() || len(l.unknown) >= l.maxUnknown && !l.makeRoom() {
 		l.bySource.Give(connection.source, 1)
 		return false
 	}
@@ -119,6 +130,23 @@ func (l *limitedListener) known(address string) {
 	defer l.mu.Unlock()
 	if connection := l.unknown[address]; connection != nil {
 		l.forget(connection)
+		l.pace.Refill(connection.source) // several nodes may come from one address
+	}
+}
+
+// refused says that the caller at an address was refused. Its connection ends if that was often: who is to be refused
+// again has to make another first.
+func (l *limitedListener) refused(address string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	connection := l.unknown[address]
+	if connection == nil {
+		return
+	}
+	if connection.refusals++; connection.refusals >= maxRefusals {
+		refusedConnections.Inc()
+		l.forget(connection)
+		_ = connection.Close()
 	}
 }
 

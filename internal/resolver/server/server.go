@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -131,6 +132,9 @@ func (s *Server) Release(
 		return nil, err
 	}
 	err = s.leases.RevokeVolume(ctx, request.GetLeases(), node.nodeName, request.GetOthersRemain())
+	if errors.As(err, &lease.UnopenedError{}) {
+		s.authorizer.limits.refused(ctx, node.nodeName)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -206,11 +210,16 @@ func (s *Server) register(server *grpc.Server, tracer tracing.Tracer) {
 // admit lets the node plugin's requests in, each of a node's when it is its turn, and returns what to call afterwards.
 func (s *Server) admit(ctx context.Context) (done func(), err error) {
 	node, err := s.authorizer.authorizeNode(ctx, bearer(ctx))
+	from, ok := peer.FromContext(ctx)
 	if err != nil {
-		refusedCallers.WithLabelValues(fault.From(err).Reason).Inc()
+		reason := fault.From(err).Reason
+		refusedCallers.WithLabelValues(reason).Inc()
+		if ok && reason == v1alpha1.ReasonNotAllowed {
+			s.listener.refused(from.Addr.String())
+		}
 		return nil, err
 	}
-	if from, ok := peer.FromContext(ctx); ok {
+	if ok {
 		s.listener.known(from.Addr.String())
 	}
 	done, err = s.nodes.Acquire(ctx, node.nodeName, 1)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
@@ -251,6 +253,67 @@ func TestAStolenNodeHasItsShareOfRequests(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	g.Expect(ask(ctx, dialFrom(t, address, "127.0.0.1"), nodeToken("node-b"))).To(Succeed())
+}
+
+func TestANodeThatIsRefusedOftenWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		a := authorizerOf(&cluster{})
+		refused := func(node string) time.Duration {
+			begun := time.Now()
+			_, err := a.Authorize(from(t, "10.0.0.9"), nodeToken(node), &resolverv1.ResolveRequest{})
+			g.Expect(fault.Is(err, v1alpha1.ReasonNotAllowed)).To(BeTrue(), "%v", err)
+			return time.Since(begun)
+		}
+		for range refusalsBurst {
+			g.Expect(refused("stolen")).To(BeZero())
+		}
+		g.Expect(refused("stolen")).To(Equal(refusalTime))
+		g.Expect(refused("node-b")).To(BeZero(), "another node does not")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for range 2 * refusalsBurst {
+			a.limits.refused(ctx, "gone")
+		}
+		g.Expect(ctx.Err()).To(HaveOccurred(), "nobody waits for who has gone")
+	})
+}
+
+func TestASourceConnectsNoFasterThanItMay(t *testing.T) {
+	g := NewWithT(t)
+	l := listenTo(t, func(*limitedListener) {})
+	begun, open := time.Now(), 0
+	for range 5 * maxConnectionsPerSource {
+		connection := connectFrom(t, l, "127.0.3.1")
+		if isOpen(connection) {
+			open++
+		}
+		g.Expect(connection.Close()).To(Succeed())
+	}
+	g.Expect(open).To(BeNumerically(">=", maxConnectionsPerSource))
+	g.Expect(open).To(BeNumerically("<=", maxConnectionsPerSource+newPerSecond*int(time.Since(begun)/time.Second+1)))
+	last := connectFrom(t, l, "127.0.3.2")
+	g.Expect(isOpen(last)).To(BeTrue(), "another source")
+	for i := range 2 * maxConnectionsPerSource {
+		l.known(last.LocalAddr().String())
+		g.Expect(last.Close()).To(Succeed())
+		last = connectFrom(t, l, "127.0.3.2")
+		g.Expect(isOpen(last)).To(BeTrue(), "a node that is known, connection %d", i)
+	}
+}
+
+func TestAConnectionEndsWhereManyAreRefused(t *testing.T) {
+	g := NewWithT(t)
+	count := &atomic.Int32{}
+	stranger := counted(t, serve(t, &cluster{}, time.Hour), "127.0.0.2", count)
+	for range maxRefusals - 1 {
+		g.Expect(ask(t.Context(), stranger, "garbage")).NotTo(Succeed())
+	}
+	g.Expect(count.Load()).To(BeEquivalentTo(1))
+	g.Eventually(func() int32 {
+		g.Expect(ask(t.Context(), stranger, "garbage")).NotTo(Succeed())
+		return count.Load()
+	}, time.Minute, 20*time.Millisecond).Should(BeEquivalentTo(2))
 }
 
 // What a good node asks is answered while others send garbage, from one source and from many: each time, within what is

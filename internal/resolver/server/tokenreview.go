@@ -56,7 +56,7 @@ type tokenClaims struct {
 // memory only, by a hash that is keyed with a key of the process: it is of no use to anybody else.
 type tokenReviewer struct {
 	reviews authenticationclient.TokenReviewInterface
-	limits  *reviewLimits
+	limits  *callerLimits
 	key     [32]byte
 	// accepted and refused are what reviews said. In known are the node plugins' tokens that were accepted, for longer: to
 	// review one of these again takes nothing from what callers share that are not known.
@@ -66,9 +66,9 @@ type tokenReviewer struct {
 
 type tokenDigest [sha256.Size]byte
 
-func newTokenReviewer(reviews authenticationclient.TokenReviewInterface) *tokenReviewer {
+func newTokenReviewer(reviews authenticationclient.TokenReviewInterface, limits *callerLimits) *tokenReviewer {
 	r := &tokenReviewer{
-		reviews: reviews, limits: newReviewLimits(), accepted: cache.NewLRUExpireCache(maxAccepted),
+		reviews: reviews, limits: limits, accepted: cache.NewLRUExpireCache(maxAccepted),
 		refused: cache.NewLRUExpireCache(maxAccepted), known: cache.NewLRUExpireCache(maxAccepted),
 	}
 	_, _ = rand.Read(r.key[:]) // it ends the process rather than fail

@@ -179,7 +179,7 @@ func TestASourceHasItsShareOfConnections(t *testing.T) {
 	g.Expect(isOpen(connectFrom(t, l, "127.0.3.1"))).To(BeFalse())
 	g.Expect(isOpen(connectFrom(t, l, "127.0.3.2"))).To(BeTrue())
 	g.Expect(first.Close()).To(Succeed())
-	g.Eventually(func() bool { return isOpen(connectFrom(t, l, "127.0.3.1")) }).Should(BeTrue(), "what is closed is given back")
+	g.Eventually(func() bool { return isOpen(connectFrom(t, l, "127.0.3.1")) }, "10s").Should(BeTrue(), "what is closed is given back")
 }
 
 func TestAnInventedVolumeIDIsRefused(t *testing.T) {
