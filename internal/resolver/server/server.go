@@ -132,7 +132,7 @@ func (s *Server) Release(
 		return nil, err
 	}
 	err = s.leases.RevokeVolume(ctx, request.GetLeases(), node.nodeName, request.GetOthersRemain())
-	if errors.As(err, &lease.UnopenedError{}) {
+	if _, unopened := errors.AsType[lease.UnopenedError](err); unopened {
 		s.authorizer.limits.refused(ctx, node.nodeName)
 	}
 	if err != nil {
