@@ -58,7 +58,7 @@ func newFixture() fixture {
 	Eventually(func() bool {
 		Expect(cp.Client.Get(ctx, ctrlclient.ObjectKeyFromObject(connection), connection)).To(Succeed())
 		return meta.IsStatusConditionTrue(connection.Status.Conditions, v1alpha1.ConditionReady)
-	}).WithTimeout(30 * time.Second).Should(BeTrue())
+	}).WithTimeout(45 * time.Second).Should(BeTrue())
 
 	attributes := map[string]string{"connection": "db"}
 	pod, err := plugin.CreatePod(ctx, namespace, "app-0", attributes)

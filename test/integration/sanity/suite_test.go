@@ -68,7 +68,7 @@ func start(t *testing.T, config *csisanity.TestConfig) (stop func()) {
 	go func() { ended <- driver.Run(ctx) }()
 	adapter := startAdapter(filepath.Join(dir, "adapter.sock"), filepath.Join(dir, "plugins", "csi.sallyport.dev", "csi.sock"), given)
 	config.Address = "unix:" + adapter.socket
-	Eventually(adapter.ready).WithTimeout(10 * time.Second).Should(Succeed())
+	Eventually(adapter.ready).WithTimeout(45 * time.Second).Should(Succeed())
 	return func() {
 		adapter.stop()
 		cancel()

@@ -160,7 +160,7 @@ var _ = Describe("A token obtained by login", func() {
 		Expect(w.read(ctx)).To(Succeed())
 		proxy.Inject(env.Fault{Path: "auth/token/revoke-self", CloseBefore: true, Times: 1})
 		w.sessions.Forget(w.config.UID)
-		Eventually(w.living).WithTimeout(20 * time.Second).Should(BeZero())
+		Eventually(w.living).Should(BeZero())
 	})
 
 	It("serves who still holds a session that was dropped, and is revoked when they are done", func(ctx context.Context) {
@@ -342,7 +342,7 @@ var _ = Describe("A wrapped secret ID", func() {
 		Eventually(func() error {
 			_, err := server.Client().Logical().Write("sys/wrapping/lookup", map[string]any{"token": expired})
 			return err
-		}).WithTimeout(10 * time.Second).Should(HaveOccurred())
+		}).Should(HaveOccurred())
 		w.setSecret("approle", "id", used+"\n"+expired)
 		Expect(w.said(w.read(ctx), v1alpha1.ReasonAuthFailed)).To(Equal(
 			"no wrapping token in " + source + " works: each was used or has expired " + w.as() + cure))

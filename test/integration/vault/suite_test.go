@@ -22,6 +22,7 @@ var (
 
 func TestVault(t *testing.T) {
 	RegisterFailHandler(Fail)
+	SetDefaultEventuallyTimeout(45 * time.Second) // a process may stall for seconds on a busy machine
 	RunSpecs(t, "Vault sessions on a real Vault")
 }
 
