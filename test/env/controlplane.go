@@ -91,7 +91,7 @@ func StartControlPlane(ctx context.Context, flags ...func(*envtest.Arguments)) (
 			return nil, err
 		}
 	}
-	if err := cp.awaitPolicies(ctx); err != nil {
+	if err := errors.Join(cp.awaitPolicies(ctx), cp.AwaitRights(ctx)); err != nil {
 		return nil, err
 	}
 	return cp, nil

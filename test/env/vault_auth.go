@@ -73,22 +73,31 @@ func (v *Vault) RevokeAllFrom(path string) { must(v.client.Sys().RevokePrefix(pa
 // that the API server publishes.
 func (v *Vault) TrustCluster(ctx context.Context, cp *ControlPlane, path, kind string) {
 	if kind == "jwt" {
-		must(client.IgnoreAlreadyExists(cp.Client.Create(ctx, binding("test-issuer-discovery", "system:service-account-issuer-discovery",
-			rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: "system:unauthenticated"}))))
+		cp.bind(ctx, binding("test-issuer-discovery", "system:service-account-issuer-discovery",
+			rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: "system:unauthenticated"}))
 		v.Write("auth/"+path+"/config", map[string]any{"jwks_url": strings.TrimSuffix(cp.Config.Host, "/") + "/openid/v1/jwks", "jwks_ca_pem": string(cp.Config.CAData)})
 		return
 	}
 	const reviewer = "test-vault-reviewer"
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: reviewer}}
 	must(client.IgnoreAlreadyExists(cp.Client.Create(ctx, account)))
-	must(client.IgnoreAlreadyExists(cp.Client.Create(ctx, binding(reviewer, "system:auth-delegator",
-		rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: Namespace, Name: reviewer}))))
+	cp.bind(ctx, binding(reviewer, "system:auth-delegator",
+		rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: Namespace, Name: reviewer}))
 	token, err := cp.Clients.CoreV1().ServiceAccounts(Namespace).CreateToken(ctx, reviewer, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	must(err)
 	v.Write("auth/"+path+"/config", map[string]any{
 		"kubernetes_host": cp.Config.Host, "kubernetes_ca_cert": string(cp.Config.CAData),
 		"token_reviewer_jwt": token.Status.Token, "disable_iss_validation": true,
 	})
+}
+
+// bind creates a binding that may be there, and returns when it has an effect.
+func (cp *ControlPlane) bind(ctx context.Context, binding *rbacv1.ClusterRoleBinding) {
+	err := cp.Client.Create(ctx, binding)
+	if err == nil {
+		err = cp.AwaitRights(ctx)
+	}
+	must(client.IgnoreAlreadyExists(err))
 }
 
 func binding(name, role string, subject rbacv1.Subject) *rbacv1.ClusterRoleBinding {

@@ -69,6 +69,7 @@ var _ = Describe("config/namespaced", Serial, func() {
 		DeferCleanup(func(ctx context.Context) {
 			everywhere.ResourceVersion, everywhere.UID = "", ""
 			Expect(cp.Client.Create(ctx, everywhere)).To(Succeed())
+			Expect(cp.AwaitRights(ctx)).To(Succeed())
 		})
 		controller := as("system:serviceaccount:"+env.Namespace+":sallyport-controller", "")
 		namespace := newNamespace()

@@ -235,7 +235,7 @@ var _ = Describe("kubectl sallyport check", Serial, func() {
 	})
 })
 
-// removed takes away what config/ installed, until the spec ends.
+// removed takes away what config/ installed, until the spec ends; rights are gone, and there again, for the authorizer too.
 func removed(object client.Object) {
 	GinkgoHelper()
 	Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
@@ -244,7 +244,9 @@ func removed(object client.Object) {
 		object.SetResourceVersion("")
 		object.SetUID("")
 		create(object)
+		Expect(cp.AwaitRights(ctx)).To(Succeed())
 	})
+	Expect(cp.AwaitRights(ctx)).To(Succeed())
 }
 
 // renewed changes when the leader was last heard of.

@@ -357,6 +357,7 @@ var _ = Describe("kubectl sallyport migrate, of a cluster", Ordered, func() {
 		subject := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "reader"}}
 		ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name}
 		create(role, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "reader"}, RoleRef: ref, Subjects: subject})
+		Expect(cp.AwaitRights(ctx)).To(Succeed())
 		r = run("migrate", "-n", namespace, "--as", "reader")
 		Expect(oneSentence(r)).To(ContainSubstring(`"reader" cannot get resource "clustersecretstores"`))
 		Expect(r.Code).To(Equal(3))
@@ -364,6 +365,7 @@ var _ = Describe("kubectl sallyport migrate, of a cluster", Ordered, func() {
 		stores := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: role.Name}, RoleRef: ref, Subjects: subject}
 		create(stores)
 		DeferCleanup(func() { Expect(cp.Client.Delete(ctx, stores)).To(Succeed()) })
+		Expect(cp.AwaitRights(ctx)).To(Succeed())
 		spread := func(args ...string) any {
 			for _, made := range documents(run(append([]string{"migrate", "-n", namespace}, args...)...).Out) {
 				if made.GetKind() == "Connection" && made.GetName() == "all" {

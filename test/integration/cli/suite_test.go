@@ -146,4 +146,5 @@ func grant(namespace, user, role string) {
 			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: user}},
 		})
 	}
+	Expect(cp.AwaitRights(ctx)).To(Succeed())
 }

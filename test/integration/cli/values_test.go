@@ -187,6 +187,7 @@ var _ = Describe("kubectl sallyport", func() {
 				RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:aggregate-to-edit"},
 				Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "writer"}},
 			})
+			Expect(cp.AwaitRights(ctx)).To(Succeed())
 			r := runWith(root(), "value", in("write", namespace+"/x", "a", "--config", "main", "--as", "writer")...)
 			Expect(oneSentence(r)).To(ContainSubstring(`"writer" cannot create resource "vaulttasks"`))
 			secrets := &corev1.SecretList{}

@@ -18,12 +18,13 @@ import (
 	"sallyport.dev/sallyport/test/env"
 )
 
-var _ = Describe("config/startup-taint", func() {
+var _ = Describe("config/startup-taint", Ordered, func() {
 	var plugin client.Client // the node plugin on the node "own"
 	other := corev1.Taint{Key: "example.com/dedicated", Effect: corev1.TaintEffectNoSchedule}
 	ours := corev1.Taint{Key: v1alpha1.StartupTaint, Effect: corev1.TaintEffectNoSchedule}
 
-	BeforeEach(func() {
+	// Once for all specs: a policy that is made again under its name may be taken for the one that was there before.
+	BeforeAll(func() {
 		for _, file := range []string{"rbac.yaml", "policy.yaml"} {
 			content, err := os.ReadFile(filepath.Join(root(), "config", "startup-taint", file))
 			Expect(err).NotTo(HaveOccurred())
@@ -40,6 +41,9 @@ var _ = Describe("config/startup-taint", func() {
 		}
 		plugin, err = client.New(config, client.Options{Scheme: cp.Scheme})
 		Expect(err).NotTo(HaveOccurred())
+	})
+
+	BeforeEach(func() {
 		for _, name := range []string{"own", "another"} {
 			node := &corev1.Node{
 				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"zone": "a"}},

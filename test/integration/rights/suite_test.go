@@ -80,6 +80,7 @@ func grant(namespace, user string, rules ...rbacv1.PolicyRule) {
 			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
 		},
 	)
+	Expect(cp.AwaitRights(ctx)).To(Succeed())
 }
 
 func may(resource, verb string, names ...string) rbacv1.PolicyRule {
