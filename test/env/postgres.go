@@ -88,6 +88,17 @@ func (p *Postgres) Roles() []string {
 	return p.Run("SELECT rolname FROM pg_roles WHERE rolcanlogin ORDER BY rolname")
 }
 
+// ValidUntil is when a role's password ends. It panics if there is no such role, or no such end.
+func (p *Postgres) ValidUntil(name string) time.Time {
+	rows := p.Run(fmt.Sprintf("SELECT extract(epoch FROM rolvaliduntil)::bigint FROM pg_roles WHERE rolname = '%s'", name))
+	if len(rows) != 1 {
+		panic("PostgreSQL has no role " + name)
+	}
+	seconds, err := strconv.ParseInt(rows[0], 10, 64)
+	must(err)
+	return time.Unix(seconds, 0)
+}
+
 // AddRole makes a role that can log in. Options are as in CREATE ROLE: CREATEROLE, SUPERUSER.
 func (p *Postgres) AddRole(name, password string, options ...string) {
 	p.Run(fmt.Sprintf("CREATE ROLE %q LOGIN PASSWORD '%s' %s", name, password, strings.Join(options, " ")))

@@ -47,22 +47,27 @@ func (v *Vault) Wrap(path string, ttl time.Duration) string {
 }
 
 // TokensFrom is how many tokens live that were made at a path, such as auth/approle/login.
-func (v *Vault) TokensFrom(path string) int {
+func (v *Vault) TokensFrom(path string) int { return len(v.TokenTerms(path)) }
+
+// TokenTerms is when each living token that was made at a path ends, by its accessor.
+func (v *Vault) TokenTerms(path string) map[string]time.Time {
 	list, err := v.client.Logical().List("auth/token/accessors")
 	must(err)
 	accessors, _ := list.Data["keys"].([]any)
-	count := 0
+	terms := map[string]time.Time{}
 	for _, accessor := range accessors {
 		id, _ := accessor.(string)
 		found, err := v.client.Auth().Token().LookupAccessor(id)
 		if err != nil {
 			continue // it died meanwhile
 		}
-		if made, _ := found.Data["path"].(string); made == path {
-			count++
+		if made, _ := found.Data["path"].(string); made != path {
+			continue
 		}
+		ends, _ := found.Data["expire_time"].(string)
+		terms[id], _ = time.Parse(time.RFC3339, ends) // none: zero
 	}
-	return count
+	return terms
 }
 
 // RevokeAllFrom ends every token that was made below a path, as an administrator would: auth/approle/login.

@@ -57,7 +57,7 @@ var _ = Describe("Renewing", func() {
 
 	It("notices that the max TTL caps it, and stops", func(ctx context.Context) {
 		f.setToken(
-			f.token(env.TokenOptions{Policies: []string{"reader"}, TTL: 12 * time.Second, ExplicitMaxTTL: 20 * time.Second}),
+			f.token(env.TokenOptions{Policies: []string{"reader"}, TTL: 30 * time.Second, ExplicitMaxTTL: 42 * time.Second}),
 		)
 		session := f.session(ctx)
 		Expect(session.Token().MaxTTLReached).To(BeFalse())
@@ -69,7 +69,7 @@ var _ = Describe("Renewing", func() {
 		Eventually(func(g Gomega) {
 			g.Expect(session.Renew(ctx)).To(Succeed())
 			g.Expect(session.Token().MaxTTLReached).To(BeTrue())
-		}).WithTimeout(18 * time.Second).WithPolling(time.Second).Should(Succeed())
+		}).WithPolling(time.Second).Should(Succeed())
 		Expect(session.NextRenewal()).To(BeZero())
 		proxy.Reset()
 		Expect(session.Renew(ctx)).To(Succeed())
