@@ -164,7 +164,7 @@ var _ = Describe("A VaultConfig that logs in", func() {
 		Eventually(func() metav1.ConditionStatus {
 			Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(other), other)).To(Succeed())
 			return meta.FindStatusCondition(other.Status.Conditions, v1alpha1.ConditionReady).Status
-		}, "5s").Should(Equal(metav1.ConditionTrue))
+		}, "25s").Should(Equal(metav1.ConditionTrue), "the next try by itself comes after half a minute")
 	})
 
 	DescribeTable("is refused by the API server with the cure, if its auth makes no sense",

@@ -125,7 +125,7 @@ var _ = Describe("A Connection", func() {
 		vault.PutKV("secret/data/"+path, map[string]any{"password": "second"})
 		Consistently(version, "2s").Should(BeEquivalentTo(1))
 		update(c, func(c *v1alpha1.Connection) { c.Annotations = map[string]string{v1alpha1.AnnotationRefresh: "1"} })
-		Eventually(version, "5s").Should(BeEquivalentTo(2))
+		Eventually(version).Should(BeEquivalentTo(2))
 	})
 
 	It("says so when the policy lacks the right, and which one", func() {
@@ -167,7 +167,7 @@ var _ = Describe("A Connection, when Vault fails", Serial, func() {
 		Eventually(func(g Gomega) { // seen at the next look at Vault's health
 			g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(config), config)).To(Succeed())
 			g.Expect(config.Status.Vault).To(HaveValue(HaveField("Sealed", true)))
-		}, "40s").Should(Succeed())
+		}, "90s").Should(Succeed())
 		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonVaultSealed)
 		expectEvent(config, "Warning", v1alpha1.ReasonVaultSealed)
 		vault.Unseal()

@@ -75,7 +75,7 @@ var _ = Describe("The files of a Connection", func() {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(files(next)).To(HaveKeyWithValue("app.env", "password=new\nport=1\nuser=\"o'brien\"\n"))
 			g.Expect(files(next)).To(HaveKeyWithValue("store.p12", "\x00"))
-		}, "15s").Should(Succeed())
+		}).Should(Succeed())
 	})
 
 	DescribeTable("that cannot be made say what is wrong and where, and show no value",

@@ -496,10 +496,10 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 				c.Spec.Value = builder.JSON(map[string]any{"password": "vault.secret(pasword)"})
 			}),
 		)
-		_, err := caller.mount(newPod(namespace, map[string]string{"connection": "wrong-key"}))
+		_, err := mountEventually(caller, newPod(namespace, map[string]string{"connection": "wrong-key"}))
 		expectFault(err, v1alpha1.ReasonSecretNotFound, "secret/data/"+namespace+"/none")
 		Expect(users()).To(HaveLen(before))
-		_, err = caller.mount(newPod(namespace, map[string]string{"connection": "no-such-key"}))
+		_, err = mountEventually(caller, newPod(namespace, map[string]string{"connection": "no-such-key"}))
 		expectFault(err, v1alpha1.ReasonKeyMissing, `no attached secret has the key "pasword"`)
 		Eventually(users).Should(HaveLen(before))
 	})

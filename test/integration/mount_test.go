@@ -208,7 +208,7 @@ var _ = Describe("A mounted Connection", func() {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(files(response)).To(HaveKeyWithValue("password", next))
 			g.Expect(response.GetRevision()).NotTo(Equal(first.GetRevision()))
-		}, "7s").Should(Succeed())
+		}).Should(Succeed())
 
 		By("a change of the Connection itself")
 		update(c, func(c *v1alpha1.Connection) { c.Spec.Value = builder.JSON(map[string]any{"other": "x"}) })
@@ -346,10 +346,15 @@ func parallel(n int, do func(int) string) []string {
 // mountEventually mounts once the replica's caches have seen the Connection that the spec has just created.
 func mountEventually(caller *caller, pod *corev1.Pod) (response *resolverv1.ResolveResponse, err error) {
 	GinkgoHelper()
+	return eventually(func() (*resolverv1.ResolveResponse, error) { return caller.mount(pod) })
+}
+
+func eventually(mount func() (*resolverv1.ResolveResponse, error)) (response *resolverv1.ResolveResponse, err error) {
+	GinkgoHelper()
 	Eventually(func() bool {
-		response, err = caller.mount(pod)
+		response, err = mount()
 		return fault.Is(err, v1alpha1.ReasonConnectionNotFound) || fault.Is(err, v1alpha1.ReasonConfigNotFound)
-	}).Should(BeFalse(), "%v", err)
+	}).Should(BeFalse(), func() string { return err.Error() })
 	return response, err
 }
 

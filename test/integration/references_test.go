@@ -93,7 +93,7 @@ var _ = Describe("References", func() {
 			next, failed := caller.mount(pod, response.GetRevision())
 			g.Expect(failed).NotTo(HaveOccurred())
 			g.Expect(files(next)).To(And(HaveKeyWithValue("optional", password), HaveKeyWithValue("default", password)))
-		}, "15s").Should(Succeed())
+		}).Should(Succeed())
 		By("the secret going")
 		_, err = vault.Client().Logical().Delete("secret/data/" + namespace + "/later")
 		Expect(err).NotTo(HaveOccurred())
@@ -101,7 +101,7 @@ var _ = Describe("References", func() {
 			next, err := caller.mount(pod)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(files(next)).To(HaveKeyWithValue("optional", ""))
-		}, "15s").Should(Succeed())
+		}).Should(Succeed())
 	})
 
 	It("have no default for what is denied, sealed, or has no engine", func() {
@@ -165,7 +165,7 @@ var _ = Describe("References that a secret brings which is spread", func() {
 			next, err := caller.mount(pod, response.GetRevision())
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(files(next)).To(Equal(map[string]string{"type": "test", "user": "me", "host": "h", "token": password}))
-		}, "15s").Should(Succeed())
+		}).Should(Succeed())
 	})
 
 	It("says what cannot be a file, or comes from two", func() {

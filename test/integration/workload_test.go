@@ -25,6 +25,12 @@ func (c *caller) mountAs(pod *corev1.Pod, tokens map[string]string, revision str
 	})
 }
 
+// mountAsEventually is mountEventually with such tokens.
+func (c *caller) mountAsEventually(pod *corev1.Pod, tokens map[string]string) (*resolverv1.ResolveResponse, error) {
+	GinkgoHelper()
+	return eventually(func() (*resolverv1.ResolveResponse, error) { return c.mountAs(pod, tokens, "") })
+}
+
 func podToken(pod *corev1.Pod, audience string) string {
 	GinkgoHelper()
 	token, err := cp.PodToken(ctx, pod, audience)
@@ -148,7 +154,7 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 		create(builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/web")))
 		pod, other := newPod(namespace, volume, as("web")), newPod(namespace, volume, as("web"))
 
-		_, err := caller.mountAs(pod, nil, "")
+		_, err := caller.mountAsEventually(pod, nil)
 		expectFault(err, v1alpha1.ReasonCredentialMissing,
 			"for the audience vault: add it to spec.tokenRequests of the CSIDriver csi.sallyport.dev, or correct the audience in the VaultConfig")
 		_, err = caller.mountAs(pod, map[string]string{"vault": podToken(pod, "somebody-else")}, "")
@@ -164,7 +170,7 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 		vault.Write("auth/"+mount+"/role/any", map[string]any{"bound_service_account_names": "nobody", "bound_service_account_namespaces": namespace, "audience": "vault"})
 		create(builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/web")))
 		pod := newPod(namespace, volume, as("web"))
-		_, err := caller.mountAs(pod, map[string]string{"vault": podToken(pod, "vault")}, "")
+		_, err := caller.mountAsEventually(pod, map[string]string{"vault": podToken(pod, "vault")})
 		expectFault(err, v1alpha1.ReasonAuthFailed, "the role does not allow service account "+namespace+"/web")
 	})
 
@@ -206,7 +212,7 @@ var _ = Describe("A VaultConfig that logs in as the workload", func() {
 		}
 		mount := func(in, of string) (*resolverv1.ResolveResponse, error) {
 			pod := newPod(in, map[string]string{v1alpha1.AttributeConnection: "of-" + of}, as("web"))
-			return caller.mountAs(pod, map[string]string{"vault": podToken(pod, "vault")}, "")
+			return caller.mountAsEventually(pod, map[string]string{"vault": podToken(pod, "vault")})
 		}
 		values := map[string]string{}
 		for _, other := range others {

@@ -45,6 +45,24 @@ func authorizedKey() string {
 	return string(ssh.MarshalAuthorizedKey(key))
 }
 
+// notBefore is by how much the certificates of these specs are valid before they were issued.
+const notBefore = time.Second
+
+// validity is the time for which a certificate is valid, one of SSH or of X.509 in PEM.
+func validity(certificate string) (begin, end time.Time) {
+	GinkgoHelper()
+	if block, _ := pem.Decode([]byte(certificate)); block != nil {
+		parsed, err := x509.ParseCertificate(block.Bytes)
+		Expect(err).NotTo(HaveOccurred())
+		return parsed.NotBefore, parsed.NotAfter
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(certificate))
+	Expect(err).NotTo(HaveOccurred())
+	parsed, is := key.(*ssh.Certificate)
+	Expect(is).To(BeTrue())
+	return time.Unix(int64(parsed.ValidAfter), 0), time.Unix(int64(parsed.ValidBefore), 0)
+}
+
 // certificateRequest is one in PEM, with a new key.
 func certificateRequest() string {
 	GinkgoHelper()
@@ -68,21 +86,21 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 		DeferCleanup(func() { vault.Unmount(pki) })
 		vault.Write(pki+"/root/generate/internal", map[string]any{"common_name": "written", "ttl": "24h"})
 		vault.Write(pki+"/roles/shop", map[string]any{"allowed_domains": "example.com", "allow_subdomains": true, "max_ttl": "1h"})
-		vault.Write(pki+"/roles/brief", map[string]any{"allowed_domains": "example.com", "allow_subdomains": true, "not_before_duration": "1s"})
+		vault.Write(pki+"/roles/brief", map[string]any{"allowed_domains": "example.com", "allow_subdomains": true, "not_before_duration": notBefore.String()})
 		vault.Mount(transit, "transit")
 		DeferCleanup(func() { vault.Unmount(transit) })
 		vault.Create(transit + "/keys/shop")
 		vault.Mount("ssh-written", "ssh")
 		DeferCleanup(func() { vault.Unmount("ssh-written") })
 		vault.Write(pki+"/roles/signed", map[string]any{
-			"allow_any_name": true, "key_type": "any", "not_before_duration": "1s",
+			"allow_any_name": true, "key_type": "any", "not_before_duration": notBefore.String(),
 		})
 		vault.Mount("ssh-ca", "ssh")
 		DeferCleanup(func() { vault.Unmount("ssh-ca") })
 		vault.Write("ssh-ca/config/ca", map[string]any{"generate_signing_key": true})
 		vault.Write("ssh-ca/roles/user", map[string]any{
 			"key_type": "ca", "allow_user_certificates": true, "allowed_users": "*", "default_user": "app",
-			"not_before_duration": "1s",
+			"not_before_duration": notBefore.String(),
 		})
 		vault.Policy("written", fmt.Sprintf(`path "%[1]s/issue/*" { capabilities = ["update"] }
 			path "%[1]s/sign/*" { capabilities = ["update"] }
@@ -136,34 +154,52 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 		Eventually(func() string { Expect(v.resolve(caller)).To(Succeed()); return v.files["serial"] }).ShouldNot(Equal(serial))
 	})
 
-	DescribeTable("has another before it ends, where nothing but the content says when",
-		func(engine, path, key string, parameters func() map[string]any) {
-			encoded, err := json.Marshal(parameters())
+	It("has another before it ends, where nothing but the content says when", func() {
+		type secret struct {
+			engine, path, key string
+			parameters        map[string]any
+			volume            *leasedVolume
+			former            string
+		}
+		secrets := map[string]*secret{
+			"ssh-sign": {engine: "ssh-ca", path: "sign/user", key: "signed_key", parameters: map[string]any{
+				"public_key": authorizedKey(), "ttl": "30s", "valid_principals": "app",
+			}},
+			"ssh-issue": {engine: "ssh-ca", path: "issue/user", key: "signed_key", parameters: map[string]any{
+				"key_type": "ed25519", "ttl": "30s", "valid_principals": "app",
+			}},
+			"pki-sign": {engine: "pki-written", path: "sign/signed", key: "certificate", parameters: map[string]any{
+				"csr": certificateRequest(), "common_name": "a.example.com", "ttl": "30s",
+			}},
+		}
+		for name, s := range secrets {
+			encoded, err := json.Marshal(s.parameters)
 			Expect(err).NotTo(HaveOccurred())
-			create(builder.Connection(namespace, "brief", map[string]any{"certificate": "vault.secret(" + key + ")"},
-				builder.WithSecret("x"), builder.WithShortestRefresh, written(engine, path, string(encoded))))
-			v := mounted("brief")
-			former, began := v.files["certificate"], time.Now()
-			Expect(v.resolve(caller)).To(Succeed())
-			Expect(v.files["certificate"]).To(Equal(former), "while most of its life is to come")
-			Expect(v.after).To(BeNumerically("<=", 8*time.Second), "the volume is told to come back before it ends")
-			Eventually(func(g Gomega) {
-				g.Expect(v.resolve(caller)).To(Succeed())
-				g.Expect(v.files["certificate"]).NotTo(Equal(former))
-			}).Should(Succeed())
-			Expect(time.Since(began)).To(BeNumerically("<", 12*time.Second), "before it ends")
-			Expect(caller.release(v.leases)).To(Succeed())
-		},
-		Entry("ssh/sign", "ssh-ca", "sign/user", "signed_key", func() map[string]any {
-			return map[string]any{"public_key": authorizedKey(), "ttl": "12s", "valid_principals": "app"}
-		}),
-		Entry("ssh/issue", "ssh-ca", "issue/user", "signed_key", func() map[string]any {
-			return map[string]any{"key_type": "ed25519", "ttl": "12s", "valid_principals": "app"}
-		}),
-		Entry("pki/sign", "pki-written", "sign/signed", "certificate", func() map[string]any {
-			return map[string]any{"csr": certificateRequest(), "common_name": "a.example.com", "ttl": "12s"}
-		}),
-	)
+			create(builder.Connection(namespace, name, map[string]any{"certificate": "vault.secret(" + s.key + ")"}, builder.WithSecret("x"),
+				written(s.engine, s.path, string(encoded)), func(c *v1alpha1.Connection) { c.Spec.RefreshInterval = &metav1.Duration{Duration: time.Hour} }))
+			s.volume = mounted(name)
+			s.former = s.volume.files["certificate"]
+			Expect(s.volume.resolve(caller)).To(Succeed())
+			Expect(s.volume.files["certificate"]).To(Equal(s.former), "%s: while most of its life is to come", name)
+			Expect(s.volume.after).To(BeNumerically("<=", 20*time.Second), "%s: the volume is told to come back before it ends", name)
+		}
+		for name, s := range secrets {
+			Eventually(func() string {
+				for _, all := range secrets {
+					if all.volume.files["certificate"] == all.former {
+						Expect(all.volume.resolve(caller)).To(Succeed())
+					}
+				}
+				return s.volume.files["certificate"]
+			}).WithTimeout(90*time.Second).ShouldNot(Equal(s.former), name)
+		}
+		for name, s := range secrets {
+			_, ended := validity(s.former)
+			began, _ := validity(s.volume.files["certificate"])
+			Expect(began.Add(notBefore)).To(BeTemporally("<", ended), "%s: before it ends", name)
+			Expect(caller.release(s.volume.leases)).To(Succeed())
+		}
+	})
 
 	It("keeps what has no end: data keys of transit", func() {
 		create(builder.Connection(namespace, "key", map[string]any{"password": "vault.secret(plaintext)", "wrapped": "vault.secret(ciphertext)"}, builder.WithSecret("x"),
@@ -190,7 +226,7 @@ var _ = Describe("A Connection with a secret that Vault answers a write with", O
 			"kv": "a write changes the secret", "sys": `is of type "system"`,
 			"silent": "without data (VaultConfig " + namespace + "/main, auth token); use a path that answers, or a VaultTask for what has only an effect",
 		} {
-			_, err := caller.mount(newPod(namespace, map[string]string{"connection": name}))
+			_, err := mountEventually(caller, newPod(namespace, map[string]string{"connection": name}))
 			expectFault(err, v1alpha1.ReasonInvalidRequest, sentence)
 		}
 		Expect(vault.Get("kv/" + namespace)).To(HaveKeyWithValue("password", "as it was"))

@@ -45,7 +45,7 @@ var _ = Describe("A mounted volume with directories", func() {
 		Expect(err).NotTo(HaveOccurred())
 
 		vault.PutKV(path, map[string]any{"password": next})
-		Eventually(func() string { return read("conf.d/db/password") }, "20s").Should(Equal(next))
+		Eventually(func() string { return read("conf.d/db/password") }).Should(Equal(next))
 		Expect(read("db.json")).To(ContainSubstring(next))
 		same, err := os.Stat(filepath.Join(dir, "conf.d/fixed"))
 		Expect(err).NotTo(HaveOccurred())

@@ -86,7 +86,7 @@ var _ = Describe("A mounted volume that cannot be refreshed", func() {
 			// The plugin tries the volume ever more seldom. Who waits for every reason waits for minutes.
 			if broken.reason == v1alpha1.ReasonKeyMissing || broken.reason == v1alpha1.ReasonConfigNotFound {
 				told := And(HavePrefix(broken.reason+": the files of the volume stay as they are: Connection "+namespace+"/db"), ContainSubstring(broken.says))
-				Eventually(func(g Gomega) { g.Expect(warnings(g, pod)).To(ContainElement(told)) }).Should(Succeed())
+				Eventually(func(g Gomega) { g.Expect(warnings(g, pod)).To(ContainElement(told)) }, 2*time.Minute).Should(Succeed())
 			}
 		}
 		reasons := map[string]bool{}
@@ -105,7 +105,9 @@ var _ = Describe("A mounted volume that cannot be refreshed", func() {
 	It("costs no event for each pod while Vault is away", func() {
 		namespace := newNamespace()
 		vault.PutKV("secret/data/"+namespace+"/app", map[string]any{"password": newSecret()})
-		create(builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/app"), builder.WithShortestRefresh))
+		c := builder.Connection(namespace, "db", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(namespace+"/app"), builder.WithShortestRefresh)
+		create(c)
+		expectReady(c, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		pod, dir := mount(namespace, "db")
 		good := filesIn(dir)
 		vault.Seal()
