@@ -33,14 +33,17 @@ type Proxy struct {
 }
 
 // Fault is what the proxy does to the requests it matches. Exactly one of Hang, CloseBefore, CloseAfter, Status and
-// Rewrite should be set, or none to Delay only.
+// Rewrite should be set, or none to hold or Delay only.
 type Fault struct {
 	// Method and Path (a prefix, without /v1/) of the requests; empty matches all.
 	Method, Path string
 	// Times is how many requests it is done to; zero: all.
 	Times int
 
-	// Delay before anything else.
+	// Until holds the request before anything else, until it is closed or the client gives up: so that a spec asserts what
+	// comes first, whatever time it takes.
+	Until <-chan struct{}
+	// Delay after that, before anything else.
 	Delay time.Duration
 	// Hang: no answer until the client gives up.
 	Hang bool
@@ -162,7 +165,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.forward.ServeHTTP(w, r)
 		return
 	}
-	if pause(r.Context(), f.Delay) != nil {
+	if f.wait(r.Context()) != nil {
 		return
 	}
 	switch {
@@ -217,17 +220,27 @@ func (p *Proxy) record(r *http.Request, path string) *Fault {
 	return nil
 }
 
-func pause(ctx context.Context, delay time.Duration) error {
-	if delay == 0 {
+var errClientLeft = errors.New("the client left")
+
+// wait until the fault lets the request go on.
+func (f *Fault) wait(ctx context.Context) error {
+	if f.Until != nil {
+		select {
+		case <-f.Until:
+		case <-ctx.Done():
+			return errClientLeft
+		}
+	}
+	if f.Delay == 0 {
 		return nil
 	}
-	timer := time.NewTimer(delay)
+	timer := time.NewTimer(f.Delay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return errors.New("the client left")
+		return errClientLeft
 	}
 }
 

@@ -17,6 +17,11 @@ var _ = Describe("Volumes that are mounted while another one is", Serial, func()
 	It("share what Vault said a moment ago, and no longer, and those that are mounted alone share nothing", func() {
 		namespace := newNamespace()
 		proxy := readyConfigByProxy(namespace)
+		config := vault.Config(namespace, "main")
+		update(config, func(c *v1alpha1.VaultConfig) { // longer than a request is held here
+			c.Spec.Limits = &v1alpha1.VaultLimits{Timeout: &metav1.Duration{Duration: time.Minute}}
+		})
+		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		pods := map[string]*corev1.Pod{}
 		for _, name := range []string{"oracle", "long"} {
 			vault.PutKV("secret/data/"+namespace+"/"+name, map[string]any{"password": canary()})
@@ -50,8 +55,8 @@ var _ = Describe("Volumes that are mounted while another one is", Serial, func()
 		}
 
 		By("mounting while another volume is being mounted")
-		proxy.Inject(env.Fault{Path: "secret/data/" + namespace + "/long", Times: 1, Delay: 8 * time.Second})
-		finished := make(chan struct{})
+		release, finished := make(chan struct{}), make(chan struct{})
+		proxy.Inject(env.Fault{Path: "secret/data/" + namespace + "/long", Times: 1, Until: release})
 		go func() {
 			defer GinkgoRecover()
 			defer close(finished)
@@ -72,6 +77,7 @@ var _ = Describe("Volumes that are mounted while another one is", Serial, func()
 		Expect(finished).NotTo(BeClosed())
 
 		By("mounting when it is over")
+		close(release)
 		Eventually(finished).Should(BeClosed())
 		time.Sleep(time.Second) // longer than a burst may pause
 		proxy.Reset()

@@ -43,7 +43,8 @@ var _ = Describe("Logging in", func() {
 	})
 
 	It("is not ended by the first caller giving up", func(ctx context.Context) {
-		proxy.Inject(env.Fault{Path: "auth/token/lookup-self", Delay: 300 * time.Millisecond})
+		release := make(chan struct{})
+		proxy.Inject(env.Fault{Path: "auth/token/lookup-self", Until: release})
 		impatient, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 		defer cancel()
 		done := make(chan error)
@@ -52,10 +53,11 @@ var _ = Describe("Logging in", func() {
 			done <- err
 		}()
 		Eventually(logins).Should(Equal(1))
-		session := f.session(ctx)
-		Expect(read(ctx, session)).To(Succeed())
 		Expect(f.said(<-done, v1alpha1.ReasonVaultUnreachable)).To(Equal("no login in the time that the caller allows " + as +
 			"; check that Vault answers in time, and whether it is overloaded"))
+		close(release)
+		session := f.session(ctx)
+		Expect(read(ctx, session)).To(Succeed())
 		Expect(logins()).To(Equal(1))
 	})
 

@@ -3,6 +3,7 @@ package vault_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -43,14 +44,20 @@ var _ = Describe("Renewing", func() {
 
 	It("happens once for callers who come together", func(ctx context.Context) {
 		session := f.session(ctx)
-		proxy.Inject(env.Fault{Path: "auth/token/renew-self", Delay: 300 * time.Millisecond})
+		const callers = 10
+		came := make(chan struct{})
+		proxy.Inject(env.Fault{Path: "auth/token/renew-self", Until: came, Delay: 300 * time.Millisecond})
+		var begun atomic.Int64
 		var group sync.WaitGroup
-		for range 10 {
+		for range callers {
 			group.Go(func() {
 				defer GinkgoRecover()
+				begun.Add(1)
 				Expect(session.Renew(ctx)).To(Succeed())
 			})
 		}
+		Eventually(begun.Load).Should(BeEquivalentTo(callers))
+		close(came)
 		group.Wait()
 		Expect(proxy.Counts()).To(HaveKeyWithValue(renewals, 1))
 	})
