@@ -173,7 +173,7 @@ var _ = Describe("kubectl sallyport", func() {
 		})
 
 		It("says what a task waits for", func() {
-			r := run(in("write", namespace+"/x", "a", "--config", "nobody", "--generate", "--timeout", "5s")...)
+			r := run(in("write", namespace+"/x", "a", "--config", "nobody", "--generate", "--timeout", "12s")...)
 			Expect(r.Err).To(BeEmpty())
 			Expect(r.Out).To(And(ContainSubstring("it has not ended yet."), ContainSubstring("VaultConfig "+namespace+"/nobody does not exist")))
 			Expect(r.Code).To(Equal(1))

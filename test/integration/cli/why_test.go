@@ -2,8 +2,12 @@ package cli
 
 import (
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
-	"time"
+	"sync"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -14,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -396,11 +401,31 @@ var _ = Describe("kubectl sallyport why", func() {
 		Expect(text.Out).To(ContainSubstring("Sallyport has no part in it"))
 	})
 
-	It("looks at nothing for longer than a blink", func() {
+	It("looks at everything once, and watches nothing", func() {
 		readyConfig(namespace)
-		begin := time.Now()
-		run("why", "-n", namespace, "vaultconfig/main")
-		Expect(time.Since(begin)).To(BeNumerically("<", 5*time.Second))
+		transport, err := rest.TransportFor(cp.Config)
+		Expect(err).NotTo(HaveOccurred())
+		target, err := url.Parse(cp.Config.Host)
+		Expect(err).NotTo(HaveOccurred())
+		var mu sync.Mutex
+		asked := map[string]int{}
+		forward := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
+		counting := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			asked[r.Method+" "+r.URL.String()]++
+			mu.Unlock()
+			forward.ServeHTTP(w, r)
+		}))
+		DeferCleanup(counting.Close)
+		r := run("why", "-n", namespace, "vaultconfig/main", "--kubeconfig", write(&rest.Config{Host: counting.URL}))
+		Expect(r.Code).To(Equal(0), r.Err)
+		mu.Lock()
+		defer mu.Unlock()
+		Expect(asked).NotTo(BeEmpty())
+		for request, times := range asked {
+			Expect(request).NotTo(ContainSubstring("watch"))
+			Expect(times).To(Equal(1), request)
+		}
 	})
 })
 

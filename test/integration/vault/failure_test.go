@@ -87,14 +87,16 @@ var _ = Describe("Failing", func() {
 
 	DescribeTable("tells what something in front of Vault did",
 		func(ctx context.Context, fault env.Fault, reason, sentence string) {
-			f.newSessions(session.Options{Timeout: 500 * time.Millisecond})
+			if fault.Hang {
+				f.newSessions(session.Options{Timeout: 3 * time.Second})
+			}
 			session := f.session(ctx)
 			fault.Path = "secret/"
 			proxy.Inject(fault)
 			said := f.said(read(ctx, session), reason)
 			Expect(strings.ReplaceAll(said, proxy.URL(), "ORIGIN")).To(Equal("GET secret/data/db → " + sentence))
 		},
-		Entry("hang", env.Fault{Hang: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ORIGIN: time-out after 500ms "+as+
+		Entry("hang", env.Fault{Hang: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ORIGIN: time-out after 3s "+as+
 			"; check that network policies and firewalls let the controller reach Vault, and that Vault is not overloaded"),
 		Entry("close", env.Fault{CloseBefore: true}, v1alpha1.ReasonVaultUnreachable, "no answer from ORIGIN: the connection broke "+as+
 			"; check that Vault, and what stands before it, is well"),

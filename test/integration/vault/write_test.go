@@ -125,7 +125,9 @@ var _ = Describe("Writing", func() {
 
 		DescribeTable("says that the outcome is unknown",
 			func(ctx context.Context, lost env.Fault, reason, sentence string, happened int64) {
-				f.newSessions(session.Options{Timeout: time.Second})
+				if lost.Hang {
+					f.newSessions(session.Options{Timeout: 3 * time.Second})
+				}
 				s = f.session(ctx)
 				proxy.Reset()
 				err := attempt(ctx, lost)
