@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -37,7 +38,15 @@ func (cp *ControlPlane) StartController(ctx context.Context, podName string, log
 	if err := client.IgnoreAlreadyExists(cp.Client.Create(ctx, pod)); err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	address, err := FreeAddress()
+	if err != nil {
+		return nil, err
+	}
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.Atoi(text)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +60,7 @@ func (cp *ControlPlane) StartController(ctx context.Context, podName string, log
 		AllowedVaultNetworks: []string{"127.0.0.0/8", "::1"},
 		MetricsAddress:       "0",
 		ProbeAddress:         "0",
-		ResolverAddress:      fmt.Sprintf("127.0.0.1:%d", port),
+		ResolverAddress:      address,
 		SkipNameValidation:   true,
 	}
 	for _, m := range mutate {
@@ -63,9 +72,14 @@ func (cp *ControlPlane) StartController(ctx context.Context, podName string, log
 		cancel()
 		return nil, err
 	}
+	former, err := cp.published(ctx, podName) // of a replica of this name that crashed
+	if err != nil {
+		cancel()
+		return nil, err
+	}
 	c := &Controller{PodName: podName, ResolverPort: port, cancel: cancel, done: make(chan error, 1)}
 	go func() { c.done <- mgr.Start(ctx) }()
-	if err := cp.WaitPublished(ctx, podName); err != nil {
+	if err := cp.waitPublished(ctx, podName, former); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
 	return c, nil
@@ -74,13 +88,20 @@ func (cp *ControlPlane) StartController(ctx context.Context, podName string, log
 // WaitPublished is what the readiness probe of a replica is for in a cluster: whoever asks earlier is told that there is
 // no resolver.
 func (cp *ControlPlane) WaitPublished(ctx context.Context, podName string) error {
-	key := client.ObjectKey{Namespace: Namespace, Name: resolverv1.ConfigMapName}
-	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
-		configMap := &corev1.ConfigMap{}
-		if err := cp.Client.Get(ctx, key, configMap); err != nil {
-			return false, client.IgnoreNotFound(err)
-		}
-		return configMap.Data[podName] != "", nil
+	return cp.waitPublished(ctx, podName, "")
+}
+
+// published is the certificate under the name of a replica; empty if there is none.
+func (cp *ControlPlane) published(ctx context.Context, podName string) (string, error) {
+	configMap := &corev1.ConfigMap{}
+	err := cp.Client.Get(ctx, client.ObjectKey{Namespace: Namespace, Name: resolverv1.ConfigMapName}, configMap)
+	return configMap.Data[podName], client.IgnoreNotFound(err)
+}
+
+func (cp *ControlPlane) waitPublished(ctx context.Context, podName, former string) error {
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		certificate, err := cp.published(ctx, podName)
+		return certificate != "" && certificate != former, err
 	})
 	if err != nil {
 		return fmt.Errorf("waiting for replica %s to publish its certificate: %w", podName, err)
@@ -103,13 +124,4 @@ func (cp *ControlPlane) As(user, podName string, groups ...string) *rest.Config 
 		config.Impersonate.Extra = map[string][]string{"authentication.kubernetes.io/pod-name": {podName}}
 	}
 	return config
-}
-
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).Port, nil
 }

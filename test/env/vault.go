@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -239,14 +240,20 @@ func Cache() string {
 // FreeAddress returns an address on this machine that nobody listens at.
 func FreeAddress() (string, error) { return freeAddressOf("127.0.0.1") }
 
-// freeAddressOf returns one with the given host.
-func freeAddressOf(host string) (string, error) {
-	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		return "", err
+// freeAddressOf returns one with the given host. Its port is none of those that the kernel gives to connections, which
+// could take it before the caller does.
+func freeAddressOf(host string) (_ string, err error) {
+	const first, ports, tries = 16_384, 16_384, 100
+	for range tries {
+		port := strconv.Itoa(first + rand.IntN(ports))
+		listener, failed := net.Listen("tcp", net.JoinHostPort(host, port))
+		if failed != nil {
+			err = failed
+			continue
+		}
+		return listener.Addr().String(), listener.Close()
 	}
-	defer func(l io.Closer) { _ = l.Close() }(listener)
-	return listener.Addr().String(), nil
+	return "", err
 }
 
 func must(err error) {

@@ -67,7 +67,7 @@ var _ = Describe("The ConfigMap with the resolvers' certificates", func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(certificates().Data).To(HaveKey("sallyport-controller-1"))
 		Expect(second.Stop()).To(Succeed())
-		Expect(certificates().Data).NotTo(HaveKey("sallyport-controller-1"))
+		Eventually(func() map[string]string { return certificates().Data }).ShouldNot(HaveKey("sallyport-controller-1"))
 	})
 })
 

@@ -314,13 +314,13 @@ var _ = Describe("A workload with restart-on-change", func() {
 		}
 		Consistently(noted, "2s").Should(BeZero())
 
-		label := func(value string) {
+		label := func(namespace, value string) {
 			GinkgoHelper()
 			body := `{"metadata":{"labels":{"sallyport.dev/restart-on-change":` + value + `}}}`
 			Expect(cp.Client.Patch(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}},
 				client.RawPatch(types.MergePatchType, []byte(body)))).To(Succeed())
 		}
-		label(`"true"`)
+		label(namespace, `"true"`)
 		Eventually(noted).Should(Equal(3))
 		_, seen := restartedFor(Default, all[3])
 		Expect(seen).To(BeEmpty(), "it says false")
@@ -333,8 +333,16 @@ var _ = Describe("A workload with restart-on-change", func() {
 		}
 
 		By("no label any more")
-		label("null")
-		time.Sleep(2 * time.Second) // nothing tells that the label's end was seen
+		label(namespace, "null")
+		// Nothing tells that the label's end was seen, but that of another namespace was which came later.
+		later := newNamespace()
+		readyConfig(later)
+		vault.PutKV("secret/data/"+later+"/oracle", map[string]any{"password": canary()})
+		witness := workloads(later, "oracle")[0]
+		witness.SetAnnotations(nil)
+		create(builder.Connection(later, "oracle", map[string]any{"password": "vault.secret(password)"}, builder.WithSecret(later+"/oracle")), witness)
+		label(later, `"true"`)
+		Eventually(func(g Gomega) string { _, seen := restartedFor(g, witness); return seen }).ShouldNot(BeEmpty())
 		vault.PutKV("secret/data/"+namespace+"/oracle", map[string]any{"password": canary()})
 		versions := map[client.Object]string{}
 		for _, workload := range all {

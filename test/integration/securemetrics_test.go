@@ -41,10 +41,8 @@ func createFrom(path string) {
 var _ = Describe("Metrics with --metrics-secure", func() {
 	It("are given, over TLS, to whom the API server allows to read them, and to nobody else", func() {
 		createFrom("secure-metrics/rbac.yaml")
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		address, err := env.FreeAddress()
 		Expect(err).NotTo(HaveOccurred())
-		address := listener.Addr().String()
-		Expect(listener.Close()).To(Succeed())
 		secure, err := cp.StartController(ctx, "sallyport-controller-secure", log, func(o *app.ControllerOptions) {
 			o.SecureMetrics, o.MetricsAddress = true, address
 		})
