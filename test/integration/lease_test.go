@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	resolverclient "sallyport.dev/sallyport/internal/resolver/client"
 	"sallyport.dev/sallyport/test/builder"
@@ -618,14 +619,20 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 	})
 
 	Describe("that is deleted together with its VaultConfig", func() {
-		// gone deletes objects and waits until the replica's cache knows, and the session is dropped.
+		// gone deletes objects, the VaultConfig among them, and waits until the replica's cache knows.
 		gone := func(objects ...client.Object) {
 			GinkgoHelper()
+			witness := builder.Connection(namespace, "witness", map[string]any{"a": "vault.secret(b)"}, builder.WithSecret(namespace+"/none"))
+			create(witness)
+			asks := newPod(namespace, map[string]string{"connection": "witness"})
 			for _, object := range objects {
 				Expect(cp.Client.Delete(ctx, object)).To(Succeed())
 				Eventually(func() error { return cp.Client.Get(ctx, client.ObjectKeyFromObject(object), object) }).ShouldNot(Succeed())
 			}
-			time.Sleep(time.Second)
+			Eventually(func() bool {
+				_, err := caller.mount(asks)
+				return fault.Is(err, v1alpha1.ReasonConfigNotFound)
+			}).Should(BeTrue())
 		}
 		authority := func() *corev1.ConfigMap {
 			ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "ca"}, Data: map[string]string{"ca.crt": vault.CACertificate()}}

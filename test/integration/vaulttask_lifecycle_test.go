@@ -48,13 +48,14 @@ var _ = Describe("The life of a VaultTask", func() {
 	It("is given up at its deadline, and after as many attempts as it may take", func() {
 		down := vault.Config(namespace, "down", builder.WithURL("https://127.0.0.1:1"))
 		create(down)
+		expectCondition(down, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonVaultUnreachable)
 		unreachable := builder.WithConfig("down")
 		late := builder.VaultTask(namespace, "late", v1alpha1.OperationWrite, "x", something, unreachable,
-			func(t *v1alpha1.VaultTask) { t.Spec.ActiveDeadlineSeconds = new(int64(2)) })
+			func(t *v1alpha1.VaultTask) { t.Spec.ActiveDeadlineSeconds = new(int64(10)) })
 		tired := builder.VaultTask(namespace, "tired", v1alpha1.OperationWrite, "x", something, unreachable,
 			func(t *v1alpha1.VaultTask) { t.Spec.BackoffLimit = new(int32(1)) })
 		missing := builder.VaultTask(namespace, "missing", v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) {
-			t.Spec.VaultConfigRef.Name, t.Spec.ActiveDeadlineSeconds = "none", new(int64(2))
+			t.Spec.VaultConfigRef.Name, t.Spec.ActiveDeadlineSeconds = "none", new(int64(10))
 		})
 		create(late, tired, missing)
 		expectCondition(late, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonDeadlineExceeded, ContainSubstring("VaultUnreachable"))

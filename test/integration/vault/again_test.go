@@ -117,7 +117,7 @@ var _ = Describe("A credential that works again", func() {
 	)
 
 	It("is that of an account which somebody else locked, within five minutes after Vault's lock ends", func(ctx context.Context) {
-		const lock = 5 * time.Second
+		const lock = 12 * time.Second
 		w := newAuthMethod(ctx, "userPass", "", terms{})
 		w.lockout(map[string]any{
 			"lockout_threshold": "3", "lockout_counter_reset_duration": "15m", "lockout_duration": lock.String(),

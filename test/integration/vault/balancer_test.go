@@ -28,7 +28,7 @@ var _ = Describe("A load balancer in front of a cluster", func() {
 			DeferCleanup(node.Close)
 			nodes = append(nodes, node)
 		}
-		Eventually(voters, "60s", "200ms").WithArguments(ctx, first).Should(Equal(len(nodes)))
+		Eventually(voters, "90s", "200ms").WithArguments(ctx, first).Should(Equal(len(nodes)))
 		balancer, err := env.StartBalancer(first)
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(balancer.Close)
@@ -41,7 +41,7 @@ var _ = Describe("A load balancer in front of a cluster", func() {
 					}
 				}
 				return found
-			}, "60s", "200ms").ShouldNot(BeNil())
+			}, "90s", "200ms").ShouldNot(BeNil())
 			return found
 		}
 
@@ -68,14 +68,14 @@ var _ = Describe("A load balancer in front of a cluster", func() {
 		Expect(first.Client().Sys().StepDownWithContext(ctx)).To(Succeed())
 		second := leader(first)
 		balancer.Lead(second)
-		Eventually(read, "30s").Should(Succeed())
+		Eventually(read, "90s").Should(Succeed())
 		Eventually(func() int {
 			f.later(20 * time.Second) // until the next look at its health
 			_, err := f.sessions.Health(ctx, f.config)
 			f.mute(err)
 			_ = read()
 			return balancer.Led(second)
-		}, "30s", "3s").Should(BeNumerically(">=", 1))
+		}, "90s", "3s").Should(BeNumerically(">=", 1))
 		Expect(read()).To(Succeed())
 
 		By("sealing the node that the connection leads to now")
@@ -85,7 +85,7 @@ var _ = Describe("A load balancer in front of a cluster", func() {
 		balancer.Lead(third)
 		f.later(time.Second) // past the last look at its health
 		Expect(read()).NotTo(Succeed(), "the connection still leads to the sealed node")
-		Eventually(read, "10s").Should(Succeed())
+		Eventually(read, "90s").Should(Succeed())
 		Expect(balancer.Led(third)).To(BeNumerically(">", led))
 	})
 })

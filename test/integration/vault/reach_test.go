@@ -439,9 +439,9 @@ var _ = Describe("A standby", func() {
 			f.mute(failure)
 			return failure
 		}
-		Eventually(again, "30s").Should(HaveOccurred())
+		Eventually(again, "90s").Should(HaveOccurred())
 		active.Start()
-		Eventually(again, "30s").Should(Succeed())
+		Eventually(again, "90s").Should(Succeed())
 	})
 })
 

@@ -13,8 +13,8 @@ import (
 	"sallyport.dev/sallyport/test/env"
 )
 
-// One Vault for all specs, and a proxy in front of it that counts and spoils requests. Specs that stop or seal Vault
-// put it right again before they end.
+// One Vault for all specs, and for each spec a proxy in front of it that counts and spoils requests: what sessions of a
+// former spec still send is none of its. Specs that stop or seal Vault put it right again before they end.
 var (
 	server *env.Vault
 	proxy  *env.Proxy
@@ -33,10 +33,6 @@ var _ = BeforeSuite(func() {
 	server, err = env.StartVault(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(server.Close)
-	proxy, err = env.StartProxy(server)
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(proxy.Close)
-
 	server.Policy("reader", `
 path "secret/data/*" { capabilities = ["read"] }
 path "kv/*" { capabilities = ["read"] }
@@ -54,4 +50,11 @@ path "secret/metadata/*" { capabilities = ["read"] }
 		}
 	})
 	server.Policy("data-only", `path "secret/data/*" { capabilities = ["create", "read", "update"] }`)
+})
+
+var _ = BeforeEach(func() {
+	var err error
+	proxy, err = env.StartProxy(server)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(proxy.Close)
 })
