@@ -82,15 +82,15 @@ type ServiceAccountAuth struct {
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 
 	// workload is whether to log in as the pod that mounts a Connection, with its own service account's token. The
-	// CSIDriver csi.sallyport.dev must request a token for the audience. Such a VaultConfig cannot be used by
-	// VaultTasks.
+	// CSIDriver csi.sallyport.dev must request a token for the audience. A VaultTask that uses such a VaultConfig logs in
+	// as the service account of its namespace that its serviceAccountName names.
 	// +optional
 	Workload *bool `json:"workload,omitempty"`
 
-	// workloadScope is whose pods workload: true is for. Namespace, which is the default: those of the VaultConfig's own
-	// namespace. AllowedNamespaces: those of spec.allowedNamespaces as well, each as its own service account. Whoever
-	// writes that must have the right to create tokens of all service accounts of the cluster, for the pods' tokens go to
-	// the address that the VaultConfig says.
+	// workloadScope is whose pods and VaultTasks workload: true is for. Namespace, which is the default: those of the
+	// VaultConfig's own namespace. AllowedNamespaces: those of spec.allowedNamespaces as well, each as its own service
+	// account. Whoever writes that must have the right to create tokens of all service accounts of the cluster, for their
+	// tokens go to the address that the VaultConfig says.
 	// +optional
 	WorkloadScope WorkloadScope `json:"workloadScope,omitempty"`
 
@@ -103,7 +103,7 @@ type ServiceAccountAuth struct {
 	Audience string `json:"audience,omitempty"`
 }
 
-// WorkloadScope is whose pods a VaultConfig logs in.
+// WorkloadScope is whose pods and VaultTasks a VaultConfig logs in.
 //
 // +kubebuilder:validation:Enum=Namespace;AllowedNamespaces
 type WorkloadScope string

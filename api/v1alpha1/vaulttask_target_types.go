@@ -1,11 +1,23 @@
 package v1alpha1
 
-// TaskTarget is the Vault that a task acts on. Exactly one field is set.
+// TaskTarget is the Vault that a task acts on, and who it is there. Exactly one of vaultConfigRef, vault and
+// connectionRef is set.
 type TaskTarget struct {
 	// vaultConfigRef names the VaultConfig to use.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
 	VaultConfigRef *VaultConfigReference `json:"vaultConfigRef,omitempty"`
+
+	// serviceAccountName names the service account of this namespace that the task logs in as, where the VaultConfig of
+	// vaultConfigRef, or one that data refers to, has workload: true. A short-lived token is made for it at every login
+	// (TokenRequest), and Vault's own token is revoked when the run has ended. Whoever writes the task, or runs it again,
+	// must be allowed to create tokens of the service account. A VaultConfig that logs in by itself is used without it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="write the name of a service account of this namespace, without the namespace"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 
 	// vault is a Vault that no VaultConfig stands for: how to reach it, and who to be there.
 	// +optional

@@ -43,6 +43,8 @@ type outcome struct {
 	message string
 	// values that were read, written or answered; they leave it sealed or wrapped, or not at all.
 	values map[string]any
+	// leased: they came with a lease, which ends with the token.
+	leased bool
 }
 
 // String shows nothing of the values.

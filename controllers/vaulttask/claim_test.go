@@ -24,7 +24,7 @@ func TestClaimsAreMadeWhileOthersAreForgotten(t *testing.T) {
 	task := builder.VaultTask("shop", "rotate", v1alpha1.OperationWrite, "db")
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(task).WithStatusSubresource(task).Build()
 	r := &Reconciler{client: c, claims: claims.NewStore[outcome](),
-		inline: inlineSessions{uids: map[types.NamespacedName]types.UID{}}}
+		own: ownSessions{uids: map[types.NamespacedName]types.UID{}}}
 	a := &attempt{Reconciler: r, task: task}
 	g.Expect(c.Get(context.Background(), types.NamespacedName{Namespace: "shop", Name: "rotate"}, task)).To(Succeed())
 

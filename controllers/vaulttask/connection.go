@@ -73,7 +73,7 @@ func (a *access) byConnection(ctx context.Context, to *target) error {
 			Auth: login,
 		},
 	}, credentials)
-	to.connection = stateOf(connection)
+	to.connection, to.own = stateOf(connection), true
 	return err
 }
 

@@ -48,7 +48,7 @@ type Reconciler struct {
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
 	claims   *claims.Store[outcome]
-	inline   inlineSessions
+	own      ownSessions
 	// written is what tasks write and hand out at one moment, reading the objects that they take it from.
 	written, reading *shares.Gate
 }
@@ -63,7 +63,7 @@ func NewReconciler(
 ) *Reconciler {
 	return &Reconciler{
 		client: c, live: live, engine: engine, sessions: sessions, recorder: recorder, clock: clk,
-		claims: claims.NewStore[outcome](), inline: inlineSessions{uids: map[types.NamespacedName]types.UID{}},
+		claims: claims.NewStore[outcome](), own: ownSessions{uids: map[types.NamespacedName]types.UID{}},
 		written: shares.NewGate(heap.Tasks, heap.TasksShare), reading: shares.NewGate(heap.Reading, heap.ReadingShare),
 	}
 }
@@ -217,10 +217,10 @@ func (r *Reconciler) gone(request ctrl.Request, err error) (ctrl.Result, error) 
 	return ctrl.Result{}, client.IgnoreNotFound(err)
 }
 
-// forget drops what is only needed while a task runs: the states of its claims, and its own session with Vault.
+// forget drops what is only needed while a task runs: the states of its claims, and its own sessions with Vault.
 func (r *Reconciler) forget(task types.NamespacedName) {
 	r.claims.Forget(task)
-	if uid, found := r.inline.remove(task); found {
+	if uid, found := r.own.remove(task); found {
 		r.sessions.Forget(uid)
 	}
 }

@@ -50,6 +50,9 @@ func (a *attempt) exportResult(ctx context.Context, to *target, recipient *age.X
 		out.result.Wrapped, err = a.wrap(ctx, to, values)
 	}
 	leave()
+	if err == nil && out.leased && to.own {
+		to.session.LeaveToken() // else they were dead when somebody reads them
+	}
 	if err != nil && a.task.Spec.Operation.HasEffect() {
 		out.message += ", but its values cannot be handed out: " + fault.From(err).Message()
 		return nil

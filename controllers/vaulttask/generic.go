@@ -25,7 +25,8 @@ func (a *attempt) genericRead(ctx context.Context, to *target) (*outcome, error)
 	if err != nil {
 		return nil, err
 	}
-	return &outcome{result: secretResult(secret), message: "read " + secret.Path, values: secret.Data}, nil
+	return &outcome{result: secretResult(secret), message: "read " + secret.Path, values: secret.Data,
+		leased: secret.Leased}, nil
 }
 
 // genericWrite writes to, or deletes, any path of Vault. What that does nobody here knows, so that it is sent once, and
@@ -58,7 +59,8 @@ func (a *attempt) genericWrite(ctx context.Context, to *target) (*outcome, error
 	if err != nil {
 		return nil, err
 	}
-	return &outcome{result: secretResult(response), message: verb + response.Path, values: response.Data}, nil
+	return &outcome{result: secretResult(response), message: verb + response.Path, values: response.Data,
+		leased: response.Leased}, nil
 }
 
 // healthy asks Vault whether it can do anything at all.

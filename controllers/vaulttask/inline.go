@@ -8,29 +8,40 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/vault/auth"
 )
 
-// inlineSessions are the tasks that have a session with Vault of their own, so that it ends with them. It is safe for
-// concurrent use.
-type inlineSessions struct {
+// ownSessions are the tasks that have sessions with Vault of their own, so that these end with them: with the Vault that
+// stands in the task, or as its service account. It is safe for concurrent use.
+type ownSessions struct {
 	mu   sync.Mutex
 	uids map[types.NamespacedName]types.UID
 }
 
-// add notes that a task has a session of its own.
-func (s *inlineSessions) add(task *v1alpha1.VaultTask) {
+// add notes that a task has a session of its own, under its UID.
+func (s *ownSessions) add(task *v1alpha1.VaultTask) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.uids[client.ObjectKeyFromObject(task)] = task.UID
 }
 
 // remove returns whose session a task had, if it had one of its own, and forgets it.
-func (s *inlineSessions) remove(task types.NamespacedName) (types.UID, bool) {
+func (s *ownSessions) remove(task types.NamespacedName) (types.UID, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	uid, found := s.uids[task]
 	delete(s.uids, task)
 	return uid, found
+}
+
+// workload is whom VaultConfigs with workload: true log in for a task: the service account of its namespace that it
+// names; nil if it names none.
+func (r *Reconciler) workload(task *v1alpha1.VaultTask) *auth.Workload {
+	if task.Spec.ServiceAccountName == "" {
+		return nil
+	}
+	r.own.add(task)
+	return &auth.Workload{Namespace: task.Namespace, ServiceAccount: task.Spec.ServiceAccountName, Task: task.UID}
 }
 
 // inlineConfig is a VaultConfig that exists only for the task, and goes by the task's name.

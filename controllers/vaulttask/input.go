@@ -138,7 +138,7 @@ func (i *input) literal(ctx context.Context) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := i.engine.Evaluate(ctx, i.task.Namespace, value)
+	data, err := i.engine.Evaluate(ctx, i.task.Namespace, value, i.workload(i.task))
 	if err != nil {
 		return nil, fault.In(err, "spec.data")
 	}

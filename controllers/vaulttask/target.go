@@ -9,6 +9,7 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/resolver"
+	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/secrets"
 	"sallyport.dev/sallyport/internal/vault/session"
 )
@@ -22,7 +23,9 @@ type target struct {
 	config *v1alpha1.VaultConfig
 	// connection that the Vault was taken from, as it was; nil if it was not.
 	connection *v1alpha1.TaskConnection
-	close      func()
+	// own: the session is for tasks only, and its token is revoked after them.
+	own   bool
+	close func()
 }
 
 // shown is how status calls it.
@@ -53,7 +56,8 @@ func (a *access) target(ctx context.Context) (*target, error) {
 	case spec.VaultConfigRef != nil:
 		err = a.byConfig(ctx, to)
 	case spec.Vault != nil:
-		a.inline.add(a.task)
+		a.own.add(a.task)
+		to.own = true
 		to.session, err = a.sessions.For(ctx, a.inlineConfig(*spec.Vault))
 	case spec.ConnectionRef != nil:
 		err = a.byConnection(ctx, to)
@@ -104,8 +108,31 @@ func (a *access) byConfig(ctx context.Context, to *target) error {
 	if to.location.EnginePath == "" {
 		to.location.EnginePath = config.Spec.EnginePath
 	}
-	to.session, err = a.sessions.For(ctx, config)
+	if err := namesWhoLogsIn(a.task, config); err != nil {
+		return err
+	}
+	to.own = auth.IsWorkload(config)
+	to.session, err = a.sessions.ForWorkload(ctx, config, a.workload(a.task))
 	return err
+}
+
+// namesWhoLogsIn refuses a task that names no service account where the VaultConfig logs in as one of whoever uses it,
+// and one that does where it logs in by itself: what its author meant to be Vault's to decide would not be.
+func namesWhoLogsIn(task *v1alpha1.VaultTask, config *v1alpha1.VaultConfig) error {
+	name, workload := client.ObjectKeyFromObject(config), auth.IsWorkload(config)
+	switch named := task.Spec.ServiceAccountName != ""; {
+	case workload && !named:
+		return fault.Waiting(v1alpha1.ReasonInvalidSpec,
+			"VaultConfig %s logs in as whoever uses it (workload: true), and spec.serviceAccountName does not say who that is", name).
+			WithRemedy("create a VaultTask with serviceAccountName, a service account of this namespace that Vault's role allows; " +
+				"or use a VaultConfig that logs in by itself")
+	case named && !workload:
+		return fault.Waiting(v1alpha1.ReasonInvalidSpec,
+			"spec.serviceAccountName names service account %s, but VaultConfig %s logs in by itself, and as nobody else",
+			task.Spec.ServiceAccountName, name).
+			WithRemedy("create a VaultTask without serviceAccountName, or use a VaultConfig with workload: true")
+	}
+	return nil
 }
 
 // check asks whether the VaultConfig lets the task do this there, before anything is sent.

@@ -25,10 +25,10 @@ import (
 // writeCommand is write, with its flags.
 type writeCommand struct {
 	*program
-	config, engine, name, sealTo, passwordPolicy string
-	generate, patch, overwrite                   bool
-	length                                       int32
-	timeout                                      time.Duration
+	config, account, engine, name, sealTo, passwordPolicy string
+	generate, patch, overwrite                            bool
+	length                                                int32
+	timeout                                               time.Duration
 }
 
 func newWrite(p *program) *cobra.Command {
@@ -48,6 +48,7 @@ func newWrite(p *program) *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&o.config, "config", "", "the VaultConfig whose identity writes: NAME, or NAMESPACE/NAME")
+	f.StringVar(&o.account, "service-account", "", "service account of this namespace to log in as, where the VaultConfig has workload: true")
 	f.StringVar(&o.engine, "engine", "", "path of the KV engine; by default that of the VaultConfig")
 	f.StringVar(&o.name, "name", "", "name of the VaultTask; by default one is made")
 	f.BoolVar(&o.generate, "generate", false, "have the values generated, instead of typing them")
@@ -120,7 +121,7 @@ func (p *writeCommand) task(namespace, path string, keys []string) (*v1alpha1.Va
 	task := &v1alpha1.VaultTask{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: p.name},
 		Spec: v1alpha1.VaultTaskSpec{
-			TaskTarget: v1alpha1.TaskTarget{VaultConfigRef: &ref},
+			TaskTarget: v1alpha1.TaskTarget{VaultConfigRef: &ref, ServiceAccountName: p.account},
 			Operation:  v1alpha1.OperationWrite, EnginePath: p.engine, SecretPath: path,
 		},
 	}

@@ -13,6 +13,7 @@ import (
 	"sallyport.dev/sallyport/internal/abridged"
 	"sallyport.dev/sallyport/internal/expression"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
@@ -74,11 +75,14 @@ func (e *Engine) Values(ctx context.Context, connection *v1alpha1.Connection) (m
 }
 
 // Evaluate resolves the references in a value that has no attached secrets, such as a VaultTask's data; every reference
-// must name config and path itself. The result holds secrets and is the caller's to forget.
-func (e *Engine) Evaluate(ctx context.Context, namespace string, value *expression.Value) (map[string]any, error) {
+// must name config and path itself. VaultConfigs with workload: true log in as the workload; nil: they cannot be read.
+// The result holds secrets and is the caller's to forget.
+func (e *Engine) Evaluate(
+	ctx context.Context, namespace string, value *expression.Value, workload *auth.Workload,
+) (map[string]any, error) {
 	m := &memory{gates: e.gates, namespace: namespace}
 	defer m.release()
-	return e.evaluate(transport.OnBehalfOf(ctx, namespace), m, nil, value)
+	return e.evaluate(transport.OnBehalfOf(ctx, namespace), m, nil, value, workload)
 }
 
 // Begin says that a volume is being served, until done is called: volumes that are served at the same time share reads.
@@ -295,12 +299,12 @@ func (e *Engine) values(ctx context.Context, connection *v1alpha1.Connection) (m
 	if err != nil {
 		return nil, err
 	}
-	return e.evaluate(ctx, m, connection.Spec.VaultSecrets, value)
+	return e.evaluate(ctx, m, connection.Spec.VaultSecrets, value, nil)
 }
 
 // evaluate resolves the references in a value without a pod.
 func (e *Engine) evaluate(
-	ctx context.Context, m *memory, attached []v1alpha1.VaultSecret, value *expression.Value,
+	ctx context.Context, m *memory, attached []v1alpha1.VaultSecret, value *expression.Value, workload *auth.Workload,
 ) (map[string]any, error) {
 	p, err := newPlan(m.namespace, attached, value.References())
 	if err != nil {
@@ -308,7 +312,7 @@ func (e *Engine) evaluate(
 	}
 	p.memory, m.parses = m, p.leadsIn
 	p.findConfigs(ctx, e.access)
-	p.open(ctx, e.sessions, e.access, nil)
+	p.open(ctx, e.sessions, e.access, workload)
 	e.reader.readAll(ctx, p)
 	p.refuseDynamic()
 	var values map[string]any

@@ -23,7 +23,7 @@ var _ = Describe("A user who writes a VaultConfig that logs in", func() {
 			rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"serviceaccounts/token"}, Verbs: []string{"create"}})
 		const secret = "ask for the right to get Secret private in this namespace"
 		const token = "ask for the right to create serviceaccounts/token of app in this namespace"
-		const tokens = "workload: true sends tokens of the pods that mount a Connection to this Vault"
+		const tokens = "workload: true sends tokens of the pods that mount a Connection, and of VaultTasks, to this Vault"
 		account := func(name string) *v1alpha1.ServiceAccountAuth {
 			auth := &v1alpha1.ServiceAccountAuth{Role: "app", ServiceAccountName: name}
 			if name == "" {

@@ -107,12 +107,16 @@ var _ = Describe("A VaultTask that makes no sense", func() {
 		Entry("a schedule that generates once", "generate with schedule needs overwrite", write+"generate: [{key: a}]\nschedule: {cron: '@daily'}"),
 		Entry("a schedule that finishes", "remove ttlSecondsAfterFinished", write+data+"ttlSecondsAfterFinished: 1\nschedule: {cron: '@daily'}"),
 		Entry("a schedule with a zone in cron", "remove TZ=", write+data+"schedule: {cron: 'TZ=UTC 0 0 * * *'}"),
+		Entry("a service account of another Vault than a VaultConfig's", "set vaultConfigRef, or remove serviceAccountName",
+			"connectionRef: {name: c}\nserviceAccountName: app\noperation: Read\nsecretPath: x"),
+		Entry("a service account with its namespace", "without the namespace", main+"serviceAccountName: shop/app\noperation: Read\nsecretPath: x"),
 		Entry("an inline Vault without auth", "spec.vault.auth", "vault: {url: https://vault}\noperation: Read\nsecretPath: x"),
 	)
 
 	It("is no reason to reject one that does", func() {
 		for _, spec := range []string{
 			main + "operation: List",
+			main + "serviceAccountName: app.v1\noperation: List",
 			main + "operation: GenericWrite\npath: transit/keys/a/rotate",
 			"connectionRef: {name: c}\noperation: Read",
 			write + "generate: [{key: a, length: 20, charset: abc}]\noverwrite: true\nschedule: {cron: '0 3 * * *', timeZone: Europe/Berlin}",
@@ -165,6 +169,7 @@ var _ = Describe("A user who writes a VaultTask", func() {
 				Kubernetes: &v1alpha1.ServiceAccountAuth{Role: "shop", ServiceAccountName: "shop"},
 			}}}
 		}
+		itself := func(t *v1alpha1.VaultTask) { t.Spec.ServiceAccountName = "shop" }
 		connected := func(t *v1alpha1.VaultTask) {
 			t.Spec.TaskTarget = v1alpha1.TaskTarget{ConnectionRef: &v1alpha1.ConnectionReference{Name: "vault"}}
 		}
@@ -177,6 +182,7 @@ var _ = Describe("A user who writes a VaultTask", func() {
 			"unwraps":   {unwraps, "ask for the right to get Secret wrapped in this namespace"},
 			"inline":    {inline, "ask for the right to get Secret vault-token in this namespace"},
 			"account":   {account, "ask for the right to create serviceaccounts/token of shop in this namespace"},
+			"itself":    {itself, "ask for the right to create serviceaccounts/token of shop in this namespace"},
 			"connected": {connected, "without the right to create pods"},
 		} {
 			t := builder.VaultTask(namespace, name, v1alpha1.OperationWrite, "x", suspended, refused.mutate)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"filippo.io/age"
+	"filippo.io/age/armor"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -105,6 +107,41 @@ var _ = Describe("A VaultTask on Vault's database engine", Ordered, func() {
 		made := slices.DeleteFunc(database.Roles(), func(name string) bool { return slices.Contains(before, name) })
 		Expect(made).To(HaveLen(1))
 		withoutValues(t, made[0])
+	})
+
+	It("leaves the login alive with which a task of its own issued what it hands out", func() {
+		mount, loginPassword := "userpass-"+namespace, canary()
+		vault.EnableAuth(mount, "userpass")
+		DeferCleanup(func() { vault.DisableAuth(mount) })
+		vault.Write("auth/"+mount+"/users/bob", map[string]any{"password": loginPassword, "token_policies": "everything", "token_ttl": "1h"})
+		create(builder.Secret(namespace, "bob", map[string]string{"password": loginPassword}))
+		logins := func() int { return vault.TokensFrom("auth/" + mount + "/login/bob") }
+		key, err := age.GenerateX25519Identity()
+		Expect(err).NotTo(HaveOccurred())
+		inline := func(t *v1alpha1.VaultTask) {
+			t.Spec.TaskTarget = v1alpha1.TaskTarget{Vault: &v1alpha1.InlineVault{
+				URL: vault.URL(), CACertificate: vault.CACertificate(), Auth: v1alpha1.VaultAuth{UserPass: &v1alpha1.PasswordAuth{
+					Mount: v1alpha1.MountPath(mount), Username: "bob", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "bob", Key: "password"},
+				}},
+			}}
+		}
+		handsOut := builder.VaultTask(namespace, "hands-out", v1alpha1.OperationGenericRead, engine+"/creds/reader", inline,
+			func(t *v1alpha1.VaultTask) {
+				t.Spec.Result = &v1alpha1.TaskResultRequest{SealTo: key.Recipient().String()}
+			})
+		create(handsOut)
+		expectCondition(handsOut, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		By("while that of one which keeps nothing is revoked, with what it issued")
+		keepsNothing := builder.VaultTask(namespace, "keeps-nothing", v1alpha1.OperationGenericRead, engine+"/creds/reader", inline)
+		create(keepsNothing)
+		expectCondition(keepsNothing, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		Eventually(logins).Should(Equal(1))
+		plain, err := age.Decrypt(armor.NewReader(strings.NewReader(handsOut.Status.Result.Sealed)), key)
+		Expect(err).NotTo(HaveOccurred())
+		issued := map[string]string{}
+		Expect(json.NewDecoder(plain).Decode(&issued)).To(Succeed())
+		remember(issued["password"])
+		Expect(database.Login(issued["username"], issued["password"])).To(Succeed())
 	})
 
 	DescribeTable("rotates at most once when the answer is lost, and says that it does not know",

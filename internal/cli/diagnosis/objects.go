@@ -62,6 +62,9 @@ func (i *Inspection) taskDetails(task *v1alpha1.VaultTask) []string {
 	} else if at := task.Status.StartTime; at != nil {
 		details = append(details, "began "+i.age(at)+" ago")
 	}
+	if account := task.Spec.ServiceAccountName; account != "" {
+		details = append(details, "logs in as service account "+task.Namespace+"/"+account)
+	}
 	if result := task.Status.Result; result != nil && result.Version > 0 {
 		details = append(details, fmt.Sprintf("%s version %d", result.Path, result.Version))
 	}

@@ -18,7 +18,8 @@ func newDraft(config *v1alpha1.VaultConfig) *draft {
 	d.Subject, d.For, d.URL = subject, subject.String(), config.Spec.URL
 	d.place(config)
 	if auth.IsWorkload(config) {
-		d.note("pods log in themselves: this is for the roles of all service accounts together, and each needs only what its pods mount")
+		d.note("pods and VaultTasks log in themselves: this is for the roles of all service accounts together, and each needs only what " +
+			"its pods mount and its VaultTasks do")
 	}
 	return d
 }

@@ -24,6 +24,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		"method":                &appRoleMethod{unwrapper: &unwrapper{opened: &unwrappedSecretID{secretID: token}}},
 		"rejected login":        &RejectedError{fault.Transient("AuthFailed", "no"), true},
 		"workload":              workload,
+		"workload of a task":    &Workload{Namespace: "shop", ServiceAccount: "app", Task: "uid", Token: workload.Token},
 		"workload identity":     identity,
 	})
 }

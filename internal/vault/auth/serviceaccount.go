@@ -53,7 +53,8 @@ type serviceAccountMethod struct {
 	audience  string
 	container client.ObjectKey // the service account
 	clients   kubernetes.Interface
-	// workload brings the mounting pod's own token; nil: one is made for the service account.
+	// workload is whom it logs in as: pods bring their own token, and for a VaultTask one is made; nil: the VaultConfig's
+	// own service account.
 	workload *WorkloadIdentity
 }
 
@@ -103,6 +104,14 @@ func (m *serviceAccountMethod) Remedy() string {
 	return "check role " + m.role + " of the auth method at " + m.mount
 }
 
+// nameField is the field that names the service account.
+func (m *serviceAccountMethod) nameField() string {
+	if m.workload != nil {
+		return "spec.serviceAccountName in another VaultTask"
+	}
+	return m.field("serviceAccountName")
+}
+
 // ReadCredential returns the service account: a token is made when it is needed, and a fresh one is no other
 // credential.
 func (m *serviceAccountMethod) ReadCredential(context.Context, client.Reader) (Credential, error) {
@@ -124,7 +133,7 @@ func (m *serviceAccountMethod) Login(ctx context.Context, conn *transport.Conn, 
 
 // token returns a service account token with the audience that Vault is to demand.
 func (m *serviceAccountMethod) token(ctx context.Context) (string, error) {
-	if m.workload != nil {
+	if m.workload != nil && m.workload.task == "" {
 		return m.workload.token(ctx, m.audience)
 	}
 	if m.clients == nil {
@@ -139,7 +148,7 @@ func (m *serviceAccountMethod) token(ctx context.Context) (string, error) {
 	switch {
 	case apierrors.IsNotFound(err):
 		return "", fault.Waiting(v1alpha1.ReasonCredentialMissing, "%s does not exist (%s)", m.who(), m.actor).
-			WithRemedy("create it, or correct %s", m.field("serviceAccountName"))
+			WithRemedy("create it, or correct %s", m.nameField())
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), tokenPolicy):
 		// Nothing else in the error says who refused.
 		return "", fault.Waiting(v1alpha1.ReasonInvalidSpec, "the admission policy %s allows Sallyport no token of %s for audience %q (%s)",

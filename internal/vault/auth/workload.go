@@ -5,23 +5,32 @@ import (
 	"context"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 )
 
-// Workload is the pod that mounts a Connection, whose service account VaultConfigs with workload: true log in as.
+// Workload is who uses a VaultConfig with workload: true, which logs in as its service account: the pod that mounts a
+// Connection, or a VaultTask.
 type Workload struct {
-	// Namespace and ServiceAccount of the pod, as the API server confirmed them.
+	// Namespace and ServiceAccount: of the pod, as the API server confirmed them; of the task, its own namespace and
+	// what it names, which admission lets only those write who may create that one's tokens.
 	Namespace, ServiceAccount string
+	// Task is the UID of the VaultTask; empty for a pod. Its token is made (TokenRequest) when a login is due, and its
+	// session is nobody else's.
+	Task types.UID
 	// Token returns the pod's own token for an audience, after the API server confirmed it. It is asked for only when a
 	// login is due. Its errors are faults. It is nil if the pod is gone: then only a session that is logged in already
-	// can be used.
+	// can be used; and for a VaultTask.
 	Token func(ctx context.Context, audience string) (string, error)
 }
 
-// WorkloadIdentity is the service account behind a workload's session, which all its pods share.
+// WorkloadIdentity is the service account behind a workload's session, which all its pods share, or one VaultTask has.
 type WorkloadIdentity struct {
 	namespace, serviceAccount string
+	// task is the VaultTask whose session it is; empty: the pods'.
+	task types.UID
 
 	mu sync.Mutex
 	// latest is the pod that came last. Its token is the freshest: the kubelet renews it for as long as the pod lives.
@@ -30,7 +39,9 @@ type WorkloadIdentity struct {
 
 // NewWorkloadIdentity returns the identity of a workload, whose tokens it has only after Update.
 func NewWorkloadIdentity(workload *Workload) *WorkloadIdentity {
-	return &WorkloadIdentity{namespace: workload.Namespace, serviceAccount: workload.ServiceAccount}
+	return &WorkloadIdentity{
+		namespace: workload.Namespace, serviceAccount: workload.ServiceAccount, task: workload.Task,
+	}
 }
 
 // String is namespace/name of the service account.
@@ -41,6 +52,9 @@ func (w *WorkloadIdentity) Namespace() string { return w.namespace }
 
 // ServiceAccount is its name.
 func (w *WorkloadIdentity) ServiceAccount() string { return w.serviceAccount }
+
+// Task is the UID of the VaultTask whose session it is; empty for the pods'.
+func (w *WorkloadIdentity) Task() types.UID { return w.task }
 
 // Update notes the pod that came last.
 func (w *WorkloadIdentity) Update(workload *Workload) {
@@ -63,7 +77,7 @@ func (w *WorkloadIdentity) token(ctx context.Context, audience string) (string, 
 	return latest.Token(ctx, audience)
 }
 
-// IsWorkload tells whether a VaultConfig logs in as the pod that mounts a Connection.
+// IsWorkload tells whether a VaultConfig logs in as the pod that mounts a Connection, or as a VaultTask.
 func IsWorkload(config *v1alpha1.VaultConfig) bool {
 	auth := serviceAccountAuth(config)
 	return auth != nil && isTrue(auth.Workload)
@@ -72,7 +86,7 @@ func IsWorkload(config *v1alpha1.VaultConfig) bool {
 // StoresNoCredential tells whether a VaultConfig logs in with tokens that are made for it, or that pods bring.
 func StoresNoCredential(config *v1alpha1.VaultConfig) bool { return serviceAccountAuth(config) != nil }
 
-// IsWorkloadOfAllowedNamespaces tells whether it does so for pods of other namespaces.
+// IsWorkloadOfAllowedNamespaces tells whether it does so for those of other namespaces.
 func IsWorkloadOfAllowedNamespaces(config *v1alpha1.VaultConfig) bool {
 	return IsWorkload(config) && serviceAccountAuth(config).WorkloadScope == v1alpha1.WorkloadScopeAllowedNamespaces
 }

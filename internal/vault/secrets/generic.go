@@ -49,7 +49,9 @@ func generic(ctx context.Context, s *session.Session, r transport.Request) (*Sec
 	if err != nil {
 		return nil, err
 	}
-	secret := &Secret{Path: r.Path, RequestID: response.RequestID, Data: response.Data}
+	secret := &Secret{
+		Path: r.Path, RequestID: response.RequestID, Data: response.Data, Leased: response.LeaseID != "",
+	}
 	if response.Auth != nil || response.WrapInfo != nil { // a token of somebody's own, which is not for a task to hand out
 		secret.Data = nil
 	}

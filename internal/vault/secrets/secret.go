@@ -26,6 +26,9 @@ type Secret struct {
 	Path string
 	// RequestID is Vault's ID of the request, to be found in its audit log.
 	RequestID string
+	// Leased tells whether a lease came with it, which ends with the token that it was made with; of the Generic
+	// operations only, for others refuse one.
+	Leased bool
 }
 
 // String returns path and version.

@@ -42,8 +42,12 @@ type drainKey struct {
 	sessionKey
 }
 
-// sessionKey is whose identity a session has: a workload's, or that of the VaultConfig itself if it is empty.
-type sessionKey struct{ namespace, serviceAccount string }
+// sessionKey is whose identity a session has: a workload's, or that of the VaultConfig itself if it is empty. A VaultTask
+// shares none with others, be they of its service account or not.
+type sessionKey struct {
+	namespace, serviceAccount string
+	task                      types.UID
+}
 
 // drained is a session that makes requests with one login only, which is not revoked before release is called.
 type drained struct {
@@ -67,7 +71,7 @@ func VaultOf(config *v1alpha1.VaultConfig) string {
 func drainKeyOf(h *tokenHolder) drainKey {
 	key := drainKey{config: client.ObjectKeyFromObject(h.config), vault: VaultOf(h.config)}
 	if h.workload != nil {
-		key.sessionKey = sessionKey{h.workload.Namespace(), h.workload.ServiceAccount()}
+		key.sessionKey = sessionKey{h.workload.Namespace(), h.workload.ServiceAccount(), h.workload.Task()}
 	}
 	return key
 }

@@ -55,6 +55,14 @@ func (s *Session) Token() auth.TokenInfo {
 	return info
 }
 
+// LeaveToken has the token that the session has now live to its own end: it is not revoked with the session. For what
+// was made with it, and ends with it, was handed out.
+func (s *Session) LeaveToken() {
+	if current := s.holder.current(); current != nil {
+		current.ref.Invalidate()
+	}
+}
+
 // Namespace is that of the object that says how to log in.
 func (s *Session) Namespace() string { return s.holder.subject.Namespace }
 

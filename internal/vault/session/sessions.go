@@ -49,7 +49,8 @@ type Options struct {
 	Timeout time.Duration
 }
 
-// Sessions holds one Session per identity: one for each VaultConfig, or one for each service account whose pods use it.
+// Sessions holds one Session per identity: one for each VaultConfig, or one for each service account whose pods use it,
+// and one for each VaultTask that names one.
 // It is safe for concurrent use.
 type Sessions struct {
 	set       *sessionSet
@@ -95,8 +96,9 @@ func (s *Sessions) For(ctx context.Context, config *v1alpha1.VaultConfig) (*Sess
 	return s.ForWorkload(ctx, config, nil)
 }
 
-// ForWorkload is For on behalf of a pod. If the VaultConfig logs in as the workload, the session is that of the pod's
-// service account, and its first user's token is what it logs in with.
+// ForWorkload is For on behalf of a pod or a VaultTask. If the VaultConfig logs in as the workload, the session is that
+// of the pod's service account, and its first user's token is what it logs in with; a VaultTask's is its own, and ends
+// when its UID is forgotten, or nobody has used it for a while.
 func (s *Sessions) ForWorkload(
 	ctx context.Context, config *v1alpha1.VaultConfig, workload *auth.Workload,
 ) (*Session, error) {
@@ -200,7 +202,8 @@ func (s *Sessions) OnTurn(turned func(config types.NamespacedName)) {
 // if there is none.
 func (s *Sessions) RefusedLogin(uid types.UID) Refused { return s.set.refusedLogin(uid) }
 
-// Forget drops the sessions of an object that no longer exists, and their connections if no other session uses them.
+// Forget drops the sessions of an object that no longer exists, and their connections if no other session uses them. Of
+// a VaultTask these are also the ones that it has with VaultConfigs as a service account.
 // Tokens that they obtained by login are revoked as soon as nothing depends on them; one that somebody put into a
 // Secret is theirs. Where leases depend on a session, they can be revoked for a while yet: see Draining.
 func (s *Sessions) Forget(uid types.UID) {
@@ -211,7 +214,7 @@ func (s *Sessions) Forget(uid types.UID) {
 // less than drainTime: it makes requests with the last token, as long as that lives, and never with another. It is nil
 // if there is none. The workload, namespace and name of a service account, is empty for a VaultConfig's own identity.
 func (s *Sessions) Draining(config types.NamespacedName, vault string, workload types.NamespacedName) *Session {
-	return s.set.drained(drainKey{config, vault, sessionKey{workload.Namespace, workload.Name}})
+	return s.set.drained(drainKey{config, vault, sessionKey{namespace: workload.Namespace, serviceAccount: workload.Name}})
 }
 
 // stopTimeout bounds what is still revoked when the process ends: less than the termination grace period.

@@ -49,16 +49,34 @@ func (s *sessionSet) refusedLogin(uid types.UID) Refused {
 	return session.holder.offers.last()
 }
 
-// forget drops the sessions of an object.
+// forget drops the sessions of an object, and those that it has with others.
 func (s *sessionSet) forget(uid types.UID) {
-	s.mu.Lock()
-	gone := slices.Collect(maps.Values(s.byUID[uid]))
-	delete(s.byUID, uid)
-	s.mu.Unlock()
+	gone := s.take(func(of types.UID, key sessionKey, _ *Session) bool {
+		return of == uid || key.task == uid && key.task != ""
+	})
 	for _, session := range gone {
 		session.holder.close()
 	}
 	s.dropUnusedTransports()
+}
+
+// take removes sessions from the set, and returns them.
+func (s *sessionSet) take(wanted func(of types.UID, key sessionKey, session *Session) bool) []*Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var taken []*Session
+	for uid, sessions := range s.byUID {
+		for key, session := range sessions {
+			if wanted(uid, key, session) {
+				taken = append(taken, session)
+				delete(sessions, key)
+			}
+		}
+		if len(sessions) == 0 {
+			delete(s.byUID, uid)
+		}
+	}
+	return taken
 }
 
 // forgetAll drops all sessions, one after the other: what is under way with one still ends well. Nothing is kept of
@@ -76,20 +94,9 @@ func (s *sessionSet) forgetAll() {
 // dropIdle drops the sessions of workloads that nobody has used for a while: their pods are gone.
 func (s *sessionSet) dropIdle() {
 	now := s.environment.clock.Now()
-	var idle []*Session
-	s.mu.Lock()
-	for uid, sessions := range s.byUID {
-		for key, session := range sessions {
-			if session.holder.workload != nil && session.idleSince(now) >= idleTime {
-				idle = append(idle, session)
-				delete(sessions, key)
-			}
-		}
-		if len(sessions) == 0 {
-			delete(s.byUID, uid)
-		}
-	}
-	s.mu.Unlock()
+	idle := s.take(func(_ types.UID, _ sessionKey, session *Session) bool {
+		return session.holder.workload != nil && session.idleSince(now) >= idleTime
+	})
 	for _, session := range idle {
 		session.holder.close()
 	}
@@ -142,7 +149,7 @@ func (s *sessionSet) choose(config *v1alpha1.VaultConfig, workload *auth.Workloa
 	var key sessionKey
 	var identity *auth.WorkloadIdentity
 	if workload != nil {
-		key = sessionKey{workload.Namespace, workload.ServiceAccount}
+		key = sessionKey{workload.Namespace, workload.ServiceAccount, workload.Task}
 		identity = auth.NewWorkloadIdentity(workload)
 	}
 	former := s.byUID[config.UID]
@@ -154,6 +161,7 @@ func (s *sessionSet) choose(config *v1alpha1.VaultConfig, workload *auth.Workloa
 	}
 	next, err := newSession(s.environment, config.DeepCopy(), identity)
 	if err == nil {
+		shareWay(next.holder, key, former)
 		next.holder.givenUp = func(last *login) { s.draining.add(next.holder, last) }
 	}
 	// If the owner changed the spec into something that cannot work, the old one must not go on working.
@@ -178,6 +186,17 @@ func (s *sessionSet) choose(config *v1alpha1.VaultConfig, workload *auth.Workloa
 	}
 	former[key] = next
 	return next, replaced, nil
+}
+
+// shareWay has a session go the way to Vault of the others of its service account, be they its pods' or a VaultTask's:
+// what the VaultConfig may ask of Vault (limits) each service account may, and not as often as it has VaultTasks.
+func shareWay(h *tokenHolder, key sessionKey, others map[sessionKey]*Session) {
+	for other, session := range others {
+		if other.namespace == key.namespace && other.serviceAccount == key.serviceAccount &&
+			session.holder.config.Generation == h.config.Generation {
+			h.connector = session.holder.connector
+		}
+	}
 }
 
 // sameLogin tells whether two generations of a VaultConfig log in to the same Vault as the same one. Who goes there

@@ -64,6 +64,7 @@ func references() map[string]map[string]reference {
 		"VaultTask": {
 			"dataFrom[].secretRef":    {write + "dataFrom: [{secretRef: {name: private}}]", theSecret},
 			"dataFrom[].configMapRef": {write + "dataFrom: [{configMapRef: {name: private}}]", theConfigMap},
+			"serviceAccountName":      {write + "serviceAccountName: private\ndata: {a: b}", theAccount},
 			"unwrap.secretKeyRef":     {write + "unwrap: {secretKeyRef: {name: private, key: k}}", theSecret},
 			"connectionRef":           {"connectionRef: {name: private}\noperation: Read\nsecretPath: x", "without the right to create pods here"},
 		},
@@ -156,6 +157,20 @@ var _ = Describe("References to other objects", func() {
 				Expect(as("alice").Create(ctx, object.DeepCopy(), client.DryRunAll)).To(Succeed(), kind+" "+path)
 			}
 		}
+	})
+
+	It("to a service account are for those who may create that one's tokens, in the namespace of the VaultTask", func() {
+		other := newNamespace()
+		grant(namespace, "carol", may("serviceaccounts/token", "create", "public"))
+		grant(other, "carol", may("serviceaccounts/token", "create"))
+		task := func(account string) client.Object {
+			return written("VaultTask", namespace, "as-"+account,
+				"vaultConfigRef: {name: shared, namespace: "+other+"}\nserviceAccountName: "+account+"\noperation: List")
+		}
+		Eventually(func() error { return as("carol").Create(ctx, task("public"), client.DryRunAll) }).Should(Succeed())
+		err := as("carol").Create(ctx, task("private"), client.DryRunAll)
+		Expect(err).To(MatchError(ContainSubstring("you (carol) may not refer to a service account whose token you may not create yourself; " + theAccount)))
+		Expect(apierrors.IsForbidden(err)).To(BeTrue())
 	})
 
 	It("are looked at again when a VaultTask is run again, and not when it is labelled", func() {
