@@ -66,7 +66,7 @@ type VaultConfigSpec struct {
 	URL string `json:"url,omitempty"`
 
 	// vaultNamespace is the namespace of Vault Enterprise that every request goes to, for example team-a or
-	// team-a/test.
+	// team-a/test. A Vault that says that it has no namespaces, the Community edition, is not used with it.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512

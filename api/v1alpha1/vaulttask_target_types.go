@@ -31,7 +31,8 @@ type InlineVault struct {
 	// +kubebuilder:validation:MaxLength=2048
 	URL string `json:"url,omitempty"`
 
-	// vaultNamespace is the namespace of Vault Enterprise that every request goes to.
+	// vaultNamespace is the namespace of Vault Enterprise that every request goes to. A Vault that says that it has
+	// no namespaces, the Community edition, is not used with it.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
