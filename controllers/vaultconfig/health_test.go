@@ -257,3 +257,29 @@ func TestANamespaceOfAVaultThatHasNoneIsRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestAVaultBehindWhatIsWrongWithTheWayThereIsUnknown(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*v1alpha1.VaultConfig)
+		reason string
+	}{
+		"an address that may not be used": {func(c *v1alpha1.VaultConfig) { c.Spec.URL = "https://elsewhere.example.com" }, v1alpha1.ReasonInvalidSpec},
+		"a CA that is no certificate":     {func(c *v1alpha1.VaultConfig) { c.Spec.CACertificate = "garbage" }, v1alpha1.ReasonInvalidSpec},
+		"a client certificate that is not there": {func(c *v1alpha1.VaultConfig) {
+			c.Spec.TLS = &v1alpha1.VaultTLS{ClientCertificateSecretRef: &v1alpha1.TLSSecretReference{Name: "none"}}
+		}, v1alpha1.ReasonCredentialMissing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			_, look := reconcilerOf(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s %s", r.Method, r.URL.Path) }, test.change)
+			_, status := look()
+			for condition, value := range map[string]metav1.ConditionStatus{
+				v1alpha1.ConditionReady: metav1.ConditionFalse, v1alpha1.ConditionReachable: metav1.ConditionUnknown,
+				v1alpha1.ConditionAuthenticated: metav1.ConditionUnknown,
+			} {
+				found := meta.FindStatusCondition(status.Conditions, condition)
+				g.Expect([]any{found.Status, found.Reason}).To(Equal([]any{value, test.reason}), condition)
+			}
+		})
+	}
+}

@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -30,6 +31,9 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 			config := vault.Config(namespace, "main", mutate)
 			create(config)
 			expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, ContainSubstring(strings.ReplaceAll(sentence, "NS", namespace)))
+			reachable := meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionReachable)
+			tried := reason == v1alpha1.ReasonVaultUnreachable || reason == v1alpha1.ReasonTLSFailed
+			Expect(reachable.Status == metav1.ConditionFalse).To(Equal(tried), "%+v", reachable)
 		},
 		Entry("http instead of https", v1alpha1.ReasonInvalidSpec, "spec.url",
 			func(c *v1alpha1.VaultConfig) { c.Spec.URL = strings.Replace(c.Spec.URL, "https", "http", 1) }),
