@@ -32,7 +32,7 @@ func at[T any](
 		return err
 	})
 	if err != nil {
-		return none, err
+		return none, explainVersion("enginePath", location.EnginePath, err)
 	}
 	return result, nil
 }
