@@ -170,6 +170,17 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 		Expect(cp.Client.Create(ctx, config)).To(MatchError(ContainSubstring("exactly one of the fields in [token kubernetes jwt appRole userPass ldap cert] must be set")))
 	})
 
+	It("at admission, when the token is to be a header, in one sentence however it is written", func() {
+		for _, header := range []v1alpha1.VaultHeader{
+			{Name: "X-Vault-Token", Value: "x"},
+			{Name: "X-Vault-Token", SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "a", Key: "b"}},
+		} {
+			err := cp.Client.Create(ctx, vault.Config(newNamespace(), "main", withHeader(header)))
+			Expect(err).To(MatchError(ContainSubstring("the login's: leave the header out, and name the Secret with the token in auth.token")))
+			Expect(strings.Count(err.Error(), "spec.headers")).To(Equal(1), "%v", err)
+		}
+	})
+
 	DescribeTable("at admission",
 		func(message string, mutate func(*v1alpha1.VaultConfig)) {
 			config := vault.Config(newNamespace(), "main", mutate)
@@ -193,7 +204,12 @@ var _ = Describe("A VaultConfig that cannot work says why, and what cures it", f
 			func(c *v1alpha1.VaultConfig) { c.Spec.TLS = &v1alpha1.VaultTLS{ServerName: "vault.example.com:8200"} }),
 		Entry("a Vault namespace with a slash before it", "no slash before it", func(c *v1alpha1.VaultConfig) { c.Spec.VaultNamespace = "/team-a" }),
 		Entry("a Vault namespace with a line break", "no spaces", func(c *v1alpha1.VaultConfig) { c.Spec.VaultNamespace = "team-a\nX-Vault-Token: x" }),
-		Entry("a header that is a token", "name begins with X-Vault-", withHeader(v1alpha1.VaultHeader{Name: "x-vaulT-Token", Value: "x"})),
+		Entry("a header that is a token", "name is X-Vault-Token, which is the login's: leave the header out, and name the Secret with the token in auth.token",
+			withHeader(v1alpha1.VaultHeader{Name: "x-vaulT-Token", Value: "x"})),
+		Entry("a header that is a token of a Secret", "name the Secret with the token in auth.token", withHeader(v1alpha1.VaultHeader{
+			Name: "X-Vault-Token", SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "a", Key: "b"},
+		})),
+		Entry("a header that is a namespace", "name begins with X-Vault-", withHeader(v1alpha1.VaultHeader{Name: "X-Vault-Namespace", Value: "x"})),
 		Entry("a header that Vault takes for a token", "say in auth who logs in", withHeader(v1alpha1.VaultHeader{Name: "Authorization", Value: "x"})),
 		Entry("a header that says where a request comes from", "set it", withHeader(v1alpha1.VaultHeader{Name: "X-Forwarded-For", Value: "x"})),
 		Entry("a header of the connection", "belongs to the connection or to the body", withHeader(v1alpha1.VaultHeader{Name: "Host", Value: "x"})),
