@@ -111,10 +111,10 @@ func (p *parser) keyOf(reference *Reference) (expected string, err error) {
 }
 
 // fallback reads a comma and JSON, and returns where that begins.
-func (p *parser) fallback() (from int, value string, err error) {
+func (p *parser) fallback() (int, string, error) {
 	p.at++
 	p.skipBlanks()
-	from = p.at
+	from := p.at
 	limit := max(from, p.start+maxExpressionBytes)
 	decoder := json.NewDecoder(strings.NewReader(p.source[from:min(len(p.source), limit)]))
 	var raw json.RawMessage
