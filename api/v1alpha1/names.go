@@ -71,7 +71,8 @@ const (
 	// Job.
 	ConditionSuspended = "Suspended"
 
-	// ConditionReachable on a VaultConfig says whether Vault answers, initialized and unsealed.
+	// ConditionReachable on a VaultConfig says whether Vault answers, initialized and unsealed; Unknown where it was not
+	// asked.
 	ConditionReachable = "Reachable"
 	// ConditionAuthenticated on a VaultConfig says whether Vault accepts the configured identity.
 	ConditionAuthenticated = "Authenticated"

@@ -73,18 +73,19 @@ type VaultLimits struct {
 // want to see one. Exactly one of value and secretKeyRef must be set.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.value) != has(self.secretKeyRef)",message="set exactly one of value and secretKeyRef of a header"
-// +kubebuilder:validation:XValidation:rule="!has(self.value) || !self.name.lowerAscii().matches('(^|-)(cookie|token|secret|password|credentials?|key|apikey|jwt)(-|$)')",message="a header of that name holds a credential, and everybody who reads this object would see it: put its text into a Secret, and name that in secretKeyRef in place of value"
+// +kubebuilder:validation:XValidation:rule="!has(self.value) || self.name.lowerAscii().matches('^(x-vault-|x-forwarded-|x-original-|x-rewrite-|content-|if-|proxy-)') || !self.name.lowerAscii().matches('(^|-)(cookie|token|secret|password|credentials?|key|apikey|jwt)(-|$)')",message="a header of that name holds a credential, and everybody who reads this object would see it: put its text into a Secret, and name that in secretKeyRef in place of value"
 type VaultHeader struct {
 	// name of the header, such as X-Tenant. Refused are the names by which a request would become another one: those that
-	// begin with X-Vault-, which Sallyport itself says to Vault; Authorization, which Vault takes for a token; those that
-	// say where a request comes from (Forwarded, X-Forwarded-…, X-Real-IP), for a Vault may believe them; those by which
-	// some servers take another method or path (X-HTTP-Method-Override, X-Original-…, X-Rewrite-…); and those of the
-	// connection and of the body.
+	// begin with X-Vault-, which Sallyport itself says to Vault, such as the token of auth.token; Authorization, which Vault
+	// takes for a token; those that say where a request comes from (Forwarded, X-Forwarded-…, X-Real-IP), for a Vault may
+	// believe them; those by which some servers take another method or path (X-HTTP-Method-Override, X-Original-…,
+	// X-Rewrite-…); and those of the connection and of the body.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$')",message="name is that of a header, such as X-Tenant: write letters, digits and single hyphens between them"
-	// +kubebuilder:validation:XValidation:rule="!self.lowerAscii().startsWith('x-vault-')",message="name begins with X-Vault-, by which Sallyport itself says to Vault what it wants: leave the header out, and say it with auth, vaultNamespace or result.wrap"
+	// +kubebuilder:validation:XValidation:rule="self.lowerAscii() != 'x-vault-token'",message="name is X-Vault-Token, which is the login's: leave the header out, and name the Secret with the token in auth.token"
+	// +kubebuilder:validation:XValidation:rule="self.lowerAscii() == 'x-vault-token' || !self.lowerAscii().startsWith('x-vault-')",message="name begins with X-Vault-, by which Sallyport itself says to Vault what it wants: leave the header out, and say it with auth, vaultNamespace or result.wrap"
 	// +kubebuilder:validation:XValidation:rule="self.lowerAscii() != 'authorization'",message="name is Authorization, which Vault takes for a token: say in auth who logs in, and let what stands before Vault look at another header"
 	// +kubebuilder:validation:XValidation:rule="!(self.lowerAscii() in ['forwarded', 'x-real-ip'] || self.lowerAscii().startsWith('x-forwarded-'))",message="name is that of a header that says where a request comes from, which a Vault may believe: leave it out, and let what stands before Vault set it"
 	// +kubebuilder:validation:XValidation:rule="!(self.lowerAscii() in ['x-http-method', 'x-http-method-override', 'x-method-override'] || self.lowerAscii().startsWith('x-original-') || self.lowerAscii().startsWith('x-rewrite-'))",message="name is that of a header by which some servers take another method or path than the request's: leave it out"

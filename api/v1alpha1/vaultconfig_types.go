@@ -63,10 +63,15 @@ type VaultConfigSpec struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[Hh][Tt][Tt][Pp][Ss]?://[^/?#]')",message="write url with its scheme and host, such as https://vault.example.com:8200"
+	// +kubebuilder:validation:XValidation:rule="!self.contains('@')",message="url holds an @, as after a user name or password: leave them out, auth says who logs in"
+	// +kubebuilder:validation:XValidation:rule="!self.contains('?') && !self.contains('#')",message="url has a query or a fragment: leave out everything from the question mark or # on"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/]*//[^/]*/(.*/)?(v1|ui)(/|$)')",message="url leads into Vault's API or its pages: leave out everything from /v1 or /ui on; enginePath and secretPath say what is read"
+	// +kubebuilder:validation:XValidation:rule="self.matches('[@?#]') || !self.matches('^[Hh][Tt][Tt][Pp][Ss]?://[^/?#]') || (isURL(self) && url(self).getHostname() != '')",message="url cannot be parsed: write one such as https://vault.example.com:8200"
 	URL string `json:"url,omitempty"`
 
 	// vaultNamespace is the namespace of Vault Enterprise that every request goes to, for example team-a or
-	// team-a/test.
+	// team-a/test. A Vault that says that it has no namespaces, the Community edition, is not used with it.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512

@@ -150,7 +150,11 @@ func (r *Reconciler) observe(ctx context.Context, config *v1alpha1.VaultConfig) 
 		enabled: enabled(config.Spec.Enabled), autoRenew: enabled(config.Spec.AutoRenew),
 		workload: auth.IsWorkload(config),
 	}
-	if r.observeHealth(ctx, config, &found); found.pending || found.healthErr != nil || found.workload {
+	r.observeHealth(ctx, config, &found)
+	if found.health.NoNamespaces {
+		found.authErr = session.NamesNamespace(config)
+	}
+	if found.pending || found.healthErr != nil || found.authErr != nil || found.workload {
 		return found
 	}
 	login := ctx

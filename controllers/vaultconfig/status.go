@@ -2,6 +2,7 @@ package vaultconfig
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -104,7 +105,30 @@ func (o observation) limit() (reason, sentence string) {
 	return "", ""
 }
 
+// beforeVault are the reasons of faults that are found before Vault is asked: in the VaultConfig, in what it refers to,
+// or in Kubernetes. They say nothing of Vault.
+var beforeVault = []string{
+	v1alpha1.ReasonInvalidSpec, v1alpha1.ReasonCredentialMissing, v1alpha1.ReasonNotAllowed, v1alpha1.ReasonInternal,
+}
+
+// unasked is the fault that kept Vault from being asked; nil if it was.
+func (o observation) unasked() *fault.Fault {
+	f := o.healthErr
+	if f == nil && o.hidden { // only a login would have shown
+		f = o.authErr
+	}
+	if f == nil || !slices.Contains(beforeVault, f.Reason) {
+		return nil
+	}
+	return f
+}
+
 func (o observation) reportReachable(s *v1alpha1.VaultConfigStatus, config *v1alpha1.VaultConfig) {
+	if f := o.unasked(); f != nil {
+		status.Unknown(&s.Conditions, config.Generation, v1alpha1.ConditionReachable, o.toldByReady(f))
+		s.Vault = nil
+		return
+	}
 	if o.healthErr != nil {
 		status.False(&s.Conditions, config.Generation, v1alpha1.ConditionReachable, o.toldByReady(o.healthErr))
 		if o.healthErr.Reason != v1alpha1.ReasonVaultSealed {

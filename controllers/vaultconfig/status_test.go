@@ -158,6 +158,44 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// TestNothingIsSaidOfAVaultThatWasNotAsked: Reachable is False only where Vault, or the way there, was tried.
+func TestNothingIsSaidOfAVaultThatWasNotAsked(t *testing.T) {
+	vault := []string{
+		v1alpha1.ReasonVaultUnreachable, v1alpha1.ReasonTLSFailed, v1alpha1.ReasonVaultSealed, v1alpha1.ReasonVaultError, v1alpha1.ReasonRateLimited,
+	}
+	for _, reason := range vault {
+		g := NewWithT(t)
+		config, o := testConfig(), good()
+		o.healthErr = fault.Transient(reason, "no")
+		o.report(&config.Status, config)
+		reachable := meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionReachable)
+		g.Expect([]any{reachable.Status, reachable.Reason}).To(Equal([]any{metav1.ConditionFalse, reason}))
+	}
+	for _, reason := range []string{v1alpha1.ReasonInvalidSpec, v1alpha1.ReasonCredentialMissing, v1alpha1.ReasonNotAllowed, v1alpha1.ReasonInternal} {
+		g := NewWithT(t)
+		config, o := testConfig(), good()
+		o.report(&config.Status, config)
+		o.healthErr = &fault.Fault{Reason: reason, Problem: "no"}
+		o.report(&config.Status, config)
+		reachable := meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionReachable)
+		g.Expect([]any{reachable.Status, reachable.Reason}).To(Equal([]any{metav1.ConditionUnknown, reason}))
+		g.Expect(reachable.Message).To(Equal("the condition Ready says why"))
+		g.Expect(config.Status.Vault).To(BeNil())
+		g.Expect(meta.IsStatusConditionFalse(config.Status.Conditions, v1alpha1.ConditionReady)).To(BeTrue())
+
+		// Where sys/health is hidden only a login shows, and there was none.
+		o.healthErr, o.hidden, o.authErr = nil, true, &fault.Fault{Reason: reason, Problem: "no"}
+		o.report(&config.Status, config)
+		g.Expect(meta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionReachable).Status).To(Equal(metav1.ConditionUnknown))
+		o.hidden = false
+		o.report(&config.Status, config)
+		g.Expect(meta.IsStatusConditionTrue(config.Status.Conditions, v1alpha1.ConditionReachable)).To(BeTrue(), "sys/health answered")
+		o.hidden, o.authErr = true, fault.Waiting(v1alpha1.ReasonAuthFailed, "no")
+		o.report(&config.Status, config)
+		g.Expect(meta.IsStatusConditionTrue(config.Status.Conditions, v1alpha1.ConditionReachable)).To(BeTrue(), "Vault answered the login")
+	}
+}
+
 func TestALongSentenceIsToldOnce(t *testing.T) {
 	g := NewWithT(t)
 	const sentence = "a long sentence that says what is wrong, where, and how to cure it"

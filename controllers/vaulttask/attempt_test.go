@@ -162,3 +162,31 @@ func TestAllowedPathsCoverWholeParts(t *testing.T) {
 	g.Expect(covered("sys/mounts/team-b", allowed)).To(BeFalse())
 	g.Expect(covered("sys/mounts", allowed)).To(BeFalse())
 }
+
+func TestAMismatchSaysWhichVersionWasExpectedAndWhichIsThere(t *testing.T) {
+	for name, test := range map[string]struct {
+		cas               *int64
+		expected, version int64
+		known             bool
+		sentence          string
+	}{
+		"another version": {new(int64(3)), 3, 5, true, "the write was to follow version 3, and version 5 of secret/db is there; " +
+			"look at what is there, then create another VaultTask with cas: 5"},
+		"where there was to be none": {new(int64(0)), 0, 1, true, "the write was to be the first version, and version 1 of secret/db is there; " +
+			"look at what is there, then create another VaultTask with cas: 1"},
+		"none": {new(int64(3)), 3, 0, true, "the write was to follow version 3, and there is no version of secret/db; " +
+			"look at what is there, then create another VaultTask with cas: 0"},
+		"one that Vault does not tell": {new(int64(3)), 3, 0, false, "the write was to follow version 3, and another version of secret/db is there, and " +
+			"Vault does not tell which; look at what is there, then create another VaultTask with its version as cas"},
+		"others all the time": {nil, 3, 5, true, "the write was to follow version 3, and version 5 of secret/db is there; " +
+			"others write it at the same time: set the annotation sallyport.dev/rerun to run the task again"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			task := builder.VaultTask("shop", "write", v1alpha1.OperationWrite, "db", func(t *v1alpha1.VaultTask) { t.Spec.CAS = test.cas })
+			f := versionMismatch(task, "secret/db", test.expected, test.version, test.known)
+			g.Expect(f).To(MatchError("nothing was written: " + test.sentence))
+			g.Expect([]any{f.Reason, f.Class}).To(Equal([]any{v1alpha1.ReasonCASMismatch, fault.ClassTerminal}))
+		})
+	}
+}

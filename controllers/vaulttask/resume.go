@@ -69,7 +69,7 @@ func (w *kvWrite) verify(ctx context.Context, secret *secrets.Secret, lost bool)
 		return nil, unknown("version %d of %s holds something else than this task would write now, but what it writes may have been something else "+
 			"at an earlier attempt", secret.Version, secret.Path)
 	}
-	return nil, fault.Terminal(v1alpha1.ReasonCASMismatch, "nothing was written: version %d of %s is somebody else's", secret.Version, secret.Path)
+	return nil, w.mismatch(ctx, secret.Version-1)
 }
 
 // wrote tells whether a version holds what this attempt, or an earlier one of this process, sent.

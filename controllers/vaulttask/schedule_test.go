@@ -1,11 +1,19 @@
 package vaulttask
 
 import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	"github.com/robfig/cron/v3"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -93,6 +101,91 @@ func TestAScheduleThatIsNone(t *testing.T) {
 			g.Expect(next.problem.Message()).To(ContainSubstring(test.sentence))
 			g.Expect(next.problem.Class).To(Equal(fault.ClassTerminal))
 		})
+	}
+}
+
+// TestAdmissionRefusesNoScheduleThatCanBeKept: what the CRD's rules refuse, cron refuses too, by every form that a field
+// can have.
+func TestAdmissionRefusesNoScheduleThatCanBeKept(t *testing.T) {
+	g := NewWithT(t)
+	admits := cronRules(t)
+	refused := 0
+	judge := func(schedule string) {
+		_, err := cron.ParseStandard(schedule)
+		if !admits(schedule) {
+			refused++
+			g.Expect(err).To(HaveOccurred(), "%q", schedule)
+		}
+	}
+	numbers := []string{
+		"0", "1", "6", "7", "9", "12", "13", "23", "24", "31", "32", "59", "60", "99", "100", "007", "+5", "-1", "1.5", "",
+		"jan", "DEC", "Sun", "sat", "monday", "su", "x", "*", "?", "**", "*1",
+	}
+	for field := range 5 {
+		in := func(text string) {
+			fields := []string{"*", "*", "*", "*", "*"}
+			fields[field] = text
+			judge(strings.Join(fields, " "))
+		}
+		for _, a := range numbers {
+			in(a)
+			for _, b := range numbers {
+				for _, form := range []string{"%s-%s", "%s/%s", "%s,%s", ",%s,,%s,", "%s-%s/2", "%s-%s/99", "%s/1,%s"} {
+					in(fmt.Sprintf(form, a, b))
+				}
+			}
+		}
+	}
+	for _, whole := range []string{
+		"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly", "@every 1m", "@every 90s", "@reboot", " @daily",
+		"* * * *", "* * * * * *", "\t*  *\u00a0* *\u2003*\n", "*\v*\f* * *", "", " ", "tomorrow", ", , , , ,",
+	} {
+		judge(whole)
+	}
+	g.Expect(refused).To(BeNumerically(">", 1000), "so that it is known to refuse anything")
+	for _, kept := range []string{"0 3 * * *", "*/5 0-23/2 1,15 jan-DEC mon-fri", "@hourly"} {
+		g.Expect(admits(kept)).To(BeTrue(), kept)
+	}
+	for _, wrong := range []string{"60 * * * *", "0 24 * * *", "0 0 32 * *", "0 0 0 * *", "0 0 * 13 *", "0 0 * * 7", "0 0 * * monday", "0 0 0 * * *"} {
+		g.Expect(admits(wrong)).To(BeFalse(), wrong)
+	}
+}
+
+// cronRules are the CRD's rules for the forms of spec.schedule.cron. Each is a form, or a form and one that a schedule of
+// that form must not have as well.
+func cronRules(t *testing.T) func(schedule string) bool {
+	t.Helper()
+	g := NewWithT(t)
+	content, err := os.ReadFile("../../config/crd/bases/sallyport.dev_vaulttasks.yaml")
+	g.Expect(err).NotTo(HaveOccurred())
+	var crd apiextensionsv1.CustomResourceDefinition
+	g.Expect(yaml.Unmarshal(content, &crd)).To(Succeed())
+	spec := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
+	var rules []string
+	for _, validation := range spec.Properties["schedule"].Properties["cron"].XValidations {
+		if strings.Contains(validation.Rule, "{4}") {
+			rules = append(rules, validation.Rule)
+		}
+	}
+	g.Expect(rules).To(HaveLen(6))
+	form := regexp.MustCompile(`self\.matches\('([^']*)'\)`)
+	named := regexp.MustCompile(`'(@[a-z]+)'`)
+	return func(schedule string) bool {
+		for _, rule := range rules {
+			matches := form.FindAllStringSubmatch(rule, -1)
+			first := regexp.MustCompile(matches[0][1]).MatchString(schedule)
+			if len(matches) == 1 {
+				names := named.FindAllStringSubmatch(rule, -1)
+				known := strings.HasPrefix(schedule, "@every ") ||
+					slices.ContainsFunc(names, func(name []string) bool { return name[1] == schedule })
+				if !first && !known {
+					return false
+				}
+			} else if first && regexp.MustCompile(matches[1][1]).MatchString(schedule) {
+				return false
+			}
+		}
+		return true
 	}
 }
 

@@ -149,8 +149,12 @@ func (a *access) check(ctx context.Context, to *target) error {
 	}
 	use := resolver.Use{Namespace: a.task.Namespace, Path: strings.Trim(to.path, "/"), Operation: a.task.Spec.Operation}
 	if own := secrets.SystemPath(use.Path); own != "" && !covered(use.Path, to.config.Spec.AllowedSystemPaths) {
+		remedy := "have its owner add the path to spec.allowedSystemPaths"
+		if rest, versioned := strings.CutPrefix(use.Path, "v1/"); versioned {
+			remedy = "write path without v1/, which Sallyport puts before every path: " + rest
+		}
 		return fault.Waiting(v1alpha1.ReasonPathNotAllowed, "%s: VaultConfig %s does not let tasks act on what lies below %q, which may be Vault's own",
-			use.Path, name, own).WithRemedy("have its owner add the path to spec.allowedSystemPaths")
+			use.Path, name, own).WithRemedy("%s", remedy)
 	}
 	if to.config.Namespace == a.task.Namespace {
 		return nil

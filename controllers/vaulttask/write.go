@@ -69,13 +69,57 @@ func (w *kvWrite) claimAndSend(ctx context.Context) (*outcome, error) {
 		case !fault.Is(err, v1alpha1.ReasonCASMismatch):
 			return nil, err
 		case w.createsOnly():
-			return nil, replacesNothing("there is a secret at %s already", w.to.shown()).WithRemedy("set overwrite: true to rotate it, or cas")
+			return nil, w.exists(ctx)
 		case w.task.Spec.CAS != nil || try == maxCASFollowed:
-			return nil, err
+			return nil, w.mismatch(ctx, cas)
 		}
 		// Somebody else wrote in between, and Vault has refused ours: claim the next version. That fails if another
 		// attempt took the run up.
 	}
+}
+
+// mismatch is the fault of a write that Vault refused because another version is there than the one to follow.
+func (w *kvWrite) mismatch(ctx context.Context, expected int64) *fault.Fault {
+	version, known := w.current(ctx)
+	return versionMismatch(w.task, w.to.shown(), expected, version, known)
+}
+
+// versionMismatch says which version a write was to follow, which there is, where that is known, and what to do.
+func versionMismatch(task *v1alpha1.VaultTask, path string, expected, version int64, known bool) *fault.Fault {
+	wanted := "to be the first version"
+	if expected > 0 {
+		wanted = fmt.Sprintf("to follow version %d", expected)
+	}
+	there := fmt.Sprintf("version %d of %s is there", version, path)
+	switch {
+	case !known:
+		there = "another version of " + path + " is there, and Vault does not tell which"
+	case version == 0:
+		there = "there is no version of " + path
+	}
+	f := fault.Terminal(v1alpha1.ReasonCASMismatch, "nothing was written: the write was %s, and %s", wanted, there)
+	switch {
+	case task.Spec.CAS == nil:
+		return f.WithRemedy("others write it at the same time: set the annotation %s to run the task again", v1alpha1.AnnotationRerun)
+	case known:
+		return f.WithRemedy("look at what is there, then create another VaultTask with cas: %d", version)
+	}
+	return f.WithRemedy("look at what is there, then create another VaultTask with its version as cas")
+}
+
+// exists is the fault of generated values for a secret that is there.
+func (w *kvWrite) exists(ctx context.Context) *fault.Fault {
+	if version, known := w.current(ctx); known && version > 0 {
+		return replacesNothing("there is a secret at %s already, of version %d", w.to.shown(), version).
+			WithRemedy("set overwrite: true to rotate it, or cas: %d to replace this version", version)
+	}
+	return replacesNothing("there is a secret at %s already", w.to.shown()).WithRemedy("set overwrite: true to rotate it, or cas")
+}
+
+// current is the version that is there, where Vault tells.
+func (w *kvWrite) current(ctx context.Context) (version int64, known bool) {
+	version, err := secrets.CurrentVersion(ctx, w.to.session, w.to.location)
+	return version, err == nil
 }
 
 func (w *kvWrite) send(ctx context.Context, cas int64) (*secrets.Written, error) {

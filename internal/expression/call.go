@@ -3,7 +3,9 @@ package expression
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -13,9 +15,6 @@ import (
 
 // maxExpressionBytes is the cap on one vault.secret(...). The longest names and paths of Kubernetes and Vault fit.
 const maxExpressionBytes = 4096
-
-const remedyQuotes = `a part with other characters than letters, digits, "_", "-" and "/" stands in quotes, ` +
-	`as in vault.secret("a.b")`
 
 // call reads an argument and the closing parenthesis.
 func (p *parser) call(name string) (part, error) {
@@ -33,13 +32,17 @@ func (p *parser) call(name string) (part, error) {
 func (p *parser) literal() (part, error) {
 	p.skipBlanks()
 	if p.peek() != '"' {
-		return part{}, p.expected(`text in double quotes, as in vault.text("…")`, "")
+		return part{}, p.expected("text in double quotes, as in "+p.meantText(), nil)
 	}
 	text, err := p.quoted()
 	if err != nil {
 		return part{}, err
 	}
-	return part{literal: text}, p.accept(')', `")"`, "")
+	if p.skipBlanks(); p.peek() != ')' {
+		return part{}, p.expected(`")"`, nil)
+	}
+	p.at++
+	return part{literal: text}, nil
 }
 
 // reference reads the rest of an expression after vault.secret(.
@@ -48,7 +51,7 @@ func (p *parser) reference() (Reference, error) {
 		return Reference{}, p.fail(p.at, "which secret is meant, the expression does not say").
 			WithRemedy("give it a name in vaultSecrets, and write vault.secret(name.*)")
 	}
-	first, err := p.part("a key")
+	first, err := p.part("a key", "key")
 	if err != nil {
 		return Reference{}, err
 	}
@@ -60,22 +63,27 @@ func (p *parser) reference() (Reference, error) {
 	case ':':
 		p.at++
 		reference = Reference{Config: first}
-		if reference.Path, err = p.part("the path of a secret"); err != nil {
+		if reference.Path, err = p.part("the path of a secret", "path"); err != nil {
 			return Reference{}, err
 		}
 		if p.peek() != '.' {
-			return Reference{}, p.expected(`"." and a key, as in vault.secret(config:path.key)`, remedyQuotes)
+			return Reference{}, p.expected(`"." and a key`, func() string { return p.meant(".key") })
 		}
 		expected, err = p.keyOf(&reference)
 	}
+	from := p.at
 	if err == nil && p.peek() == ',' {
 		expected = `")"`
-		reference.Default, err = p.fallback()
+		from, reference.Default, err = p.fallback()
 	}
 	if err != nil {
 		return Reference{}, err
 	}
-	return reference, p.accept(')', expected, remedyQuotes)
+	if p.peek() != ')' {
+		return Reference{}, p.expected(expected, func() string { return p.meantEnd(reference, from) })
+	}
+	p.at++
+	return reference, nil
 }
 
 // keyOf reads what follows the name of a secret: a dot and a key, with the fields below it, or all keys. It returns
@@ -88,13 +96,13 @@ func (p *parser) keyOf(reference *Reference) (expected string, err error) {
 		reference.Whole = true
 		return `")" or ","`, nil
 	}
-	if reference.Key, err = p.part("a key"); err != nil {
+	if reference.Key, err = p.part("a key", "key"); err != nil {
 		return "", err
 	}
 	for p.peek() == '.' {
 		p.at++
 		var field string
-		if field, err = p.part("a field"); err != nil {
+		if field, err = p.part("a field", "field"); err != nil {
 			return "", err
 		}
 		reference.Fields = append(reference.Fields, field)
@@ -102,36 +110,42 @@ func (p *parser) keyOf(reference *Reference) (expected string, err error) {
 	return `")", "," or "."`, nil
 }
 
-// fallback reads a comma and JSON.
-func (p *parser) fallback() (string, error) {
+// fallback reads a comma and JSON, and returns where that begins.
+func (p *parser) fallback() (int, string, error) {
 	p.at++
 	p.skipBlanks()
 	from := p.at
-	rest := p.source[from:min(len(p.source), max(from, p.start+maxExpressionBytes))]
-	decoder := json.NewDecoder(strings.NewReader(rest))
+	limit := max(from, p.start+maxExpressionBytes)
+	decoder := json.NewDecoder(strings.NewReader(p.source[from:min(len(p.source), limit)]))
 	var raw json.RawMessage
-	if decoder.Decode(&raw) != nil {
-		return "", p.fail(from, "the default is not JSON, or not all of it fits into the %d bytes of an expression", maxExpressionBytes).
-			WithRemedy(`text stands in double quotes, as in vault.secret(name.key, "text")`)
+	switch err := decoder.Decode(&raw); {
+	case err == nil:
+	case limit < len(p.source) && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)):
+		return from, "", p.fail(from, "the default does not end within the %d bytes of an expression", maxExpressionBytes).
+			WithRemedy("close its quotes, lists and objects, or write to Vault what is so long")
+	default:
+		return from, "", p.fail(from, "the default is not JSON").WithRemedy("%s", p.meantDefault(from))
 	}
 	if value, err := decode(raw); err != nil || nested(value) > maxDepth {
-		return "", p.fail(from, "the default has more than %d lists and objects nested", maxDepth)
+		return from, "", p.fail(from, "the default has more than %d lists and objects nested", maxDepth).
+			WithRemedy("write it to Vault, or nest it less")
 	}
 	p.at = from + int(decoder.InputOffset())
 	p.skipBlanks()
 	var compact bytes.Buffer
 	_ = json.Compact(&compact, raw) // it was decoded
-	return compact.String(), nil
+	return from, compact.String(), nil
 }
 
-// part reads one part of a reference and the blanks around it.
-func (p *parser) part(what string) (string, error) {
+// part reads one part of a reference and the blanks around it. The placeholder stands for it in a remedy.
+func (p *parser) part(what, placeholder string) (string, error) {
 	p.skipBlanks()
 	from := p.at
+	p.partFrom = from
 	if p.peek() == '"' {
 		value, err := p.quoted()
 		if err == nil && value == "" {
-			err = p.fail(from, "expected %s, found empty quotes", what)
+			err = p.fail(from, "expected %s, found empty quotes", what).WithRemedy("write it between them")
 		}
 		p.skipBlanks()
 		return value, err
@@ -141,7 +155,7 @@ func (p *parser) part(what string) (string, error) {
 	}
 	value := p.source[from:p.at]
 	if value == "" {
-		return "", p.expected(what, remedyQuotes)
+		return "", p.expected(what, func() string { return p.meant(placeholder) })
 	}
 	p.skipBlanks()
 	return value, nil
@@ -182,25 +196,18 @@ func (p *parser) peek() byte {
 	return p.source[p.at]
 }
 
-func (p *parser) accept(next byte, what, remedy string) error {
-	p.skipBlanks()
-	if p.peek() != next {
-		return p.expected(what, remedy)
-	}
-	p.at++
-	return nil
-}
-
 // expected is the error at a position with something else than what. At the end of the string it has no remedy.
-func (p *parser) expected(what, remedy string) error {
-	found := "the end of the string"
+func (p *parser) expected(what string, remedy func() string) error {
+	found, cure := "the end of the string", ""
 	if p.at < len(p.source) {
 		character, _ := utf8.DecodeRuneInString(p.source[p.at:])
 		found = fmt.Sprintf("%q", string(character))
-	} else {
-		remedy = ""
+		if remedy != nil && !p.quiet {
+			cure = remedy()
+		}
 	}
-	return p.fail(p.at, "expected %s, found %s after %q", what, found, bounded(p.source[p.start:p.at])).WithRemedy("%s", remedy)
+	return p.fail(p.at, "expected %s, found %s after %q", what, found, bounded(p.source[p.start:p.at])).
+		WithRemedy("%s", cure)
 }
 
 func (p *parser) fail(at int, format string, args ...any) *fault.Fault {

@@ -27,6 +27,9 @@ func (c *copier) follow(value any, reference Reference) (any, error) {
 			}
 		}
 		item, problem := member(value, field)
+		if problem != nil && problem.Absent {
+			problem = problem.WithRemedy("%s", reference.RemedyAbsent(i))
+		}
 		if problem != nil {
 			return nil, fault.In(problem, "%s: %s", bounded(reference.String()), bounded(reference.upTo(i)))
 		}
@@ -56,8 +59,7 @@ func member(value any, field string) (any, *fault.Fault) {
 		return nil, notStructured("it is a single value, in which nothing can be called %q", bounded(field)).WithRemedy(remedyWhole)
 	}
 	if !found {
-		return nil, fault.Waiting(v1alpha1.ReasonKeyMissing, "it has no field %q", bounded(field)).
-			WithRemedy("correct it, write it to Vault, or give the reference a default; a name with a dot in it stands in quotes").WithAbsent()
+		return nil, fault.Waiting(v1alpha1.ReasonKeyMissing, "it has no field %q", bounded(field)).WithAbsent()
 	}
 	return item, nil
 }

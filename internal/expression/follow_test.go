@@ -73,7 +73,7 @@ func TestFieldsLeadIntoObjectsListsAndJSONInText(t *testing.T) {
 
 func TestFieldsThatLeadNowhereSaySoWithPlaceAndCure(t *testing.T) {
 	const whole = "refer to all of it, or keep an object or a list there"
-	const absent = "correct it, write it to Vault, or give the reference a default; a name with a dot in it stands in quotes"
+	const absent = "correct it, write it to Vault, or give the reference a default: "
 	for _, row := range []struct{ source, reason, sentence string }{
 		{"vault.secret(s.plain.a)", v1alpha1.ReasonNotStructured, "plain: it is text that holds no JSON object or list; " + whole},
 		{`vault.secret(s.plain.a, "default")`, v1alpha1.ReasonNotStructured, "plain: it is text that holds no JSON object or list; " + whole},
@@ -84,9 +84,11 @@ func TestFieldsThatLeadNowhereSaySoWithPlaceAndCure(t *testing.T) {
 		{"vault.secret(s.object.hosts.first)", v1alpha1.ReasonNotStructured,
 			`object.hosts: it is a list, in which "first" is nothing; its items have numbers, from 0 on`},
 		{"vault.secret(s.object.hosts.01)", v1alpha1.ReasonNotStructured, `object.hosts: it is a list, in which "01" is nothing; its items have numbers, from 0 on`},
-		{"vault.secret(s.object.hosts.2)", v1alpha1.ReasonKeyMissing, `object.hosts: it has no field "2"; ` + absent},
-		{"vault.secret(s.object.port)", v1alpha1.ReasonKeyMissing, `object: it has no field "port"; ` + absent},
-		{"vault.secret(s.none.port)", v1alpha1.ReasonKeyMissing, `none: it has no field "port"; ` + absent},
+		{"vault.secret(s.object.hosts.2)", v1alpha1.ReasonKeyMissing, `object.hosts: it has no field "2"; ` + absent + `vault.secret(s.object.hosts.2, "…")`},
+		{"vault.secret(s.object.port)", v1alpha1.ReasonKeyMissing, `object: it has no field "port"; ` + absent + `vault.secret(s.object.port, "…")`},
+		{"vault.secret(s.object.tls.crt)", v1alpha1.ReasonKeyMissing, `object: it has no field "tls"; ` + absent +
+			`vault.secret(s.object.tls.crt, "…"); a name with a dot in it stands in quotes: vault.secret(s.object."tls.crt")`},
+		{"vault.secret(s.none.port)", v1alpha1.ReasonKeyMissing, `none: it has no field "port"; ` + absent + `vault.secret(s.none.port, "…")`},
 	} {
 		t.Run(row.source, func(t *testing.T) {
 			g := NewWithT(t)

@@ -41,8 +41,10 @@ type parser struct {
 	source string
 	// at is the position of the next byte.
 	at int
-	// start is the position of the current expression.
-	start int
+	// start is the position of the current expression, partFrom that of the part of it that was begun last.
+	start, partFrom int
+	// quiet: its errors need no remedy.
+	quiet bool
 }
 
 func (p *parser) text() (Text, error) {
@@ -75,7 +77,7 @@ func (p *parser) text() (Text, error) {
 			literalFrom = p.at
 		case p.beginsWord():
 			return Text{}, p.fail(p.start, "unknown function %s", bounded(prefix+name)).
-				WithRemedy(`known are vault.secret and vault.text; for literal text write vault.text("…")`)
+				WithRemedy("%s", p.meantFunction())
 		}
 	}
 }

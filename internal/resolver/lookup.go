@@ -42,7 +42,7 @@ func (p *plan) lookup(ref expression.Reference) (any, error) {
 	}
 	candidates := make([]string, len(found))
 	for i, s := range found {
-		candidates[i] = candidate(s, ref.Key)
+		candidates[i] = candidate(s, ref)
 	}
 	return nil, fault.Waiting(v1alpha1.ReasonAmbiguousKey, "%d attached secrets have the key %q", len(found), ref.Key).
 		WithRemedy("say which: %s", strings.Join(candidates, " or "))
@@ -77,12 +77,14 @@ func (p *plan) find(ref expression.Reference) ([]*source, error) {
 	return found, nil
 }
 
-// candidate spells the reference that means exactly this source.
-func candidate(s *source, key string) string {
+// candidate spells the reference with the source that it may mean.
+func candidate(s *source, ref expression.Reference) string {
 	if !strings.Contains(s.label, ":") {
-		return expression.Reference{Secret: s.label, Key: key}.String()
+		return expression.Reference{Secret: s.label, Key: ref.Key, Default: ref.Default}.String()
 	}
-	return expression.Reference{Config: s.configRef.Name, Path: s.location.SecretPath, Key: key}.String()
+	return expression.Reference{
+		Config: s.configRef.Name, Path: s.location.SecretPath, Key: ref.Key, Default: ref.Default,
+	}.String()
 }
 
 // value returns what a reference wants of the secret.
@@ -114,7 +116,11 @@ func (s *source) kept(ref expression.Reference) (any, error) {
 	}
 	value, ok := s.secret.Data[ref.Key]
 	if !ok {
-		return nil, fault.Waiting(v1alpha1.ReasonKeyMissing, "the secret %s has no key %q", s.path, ref.Key).WithAbsent()
+		absent := fault.Waiting(v1alpha1.ReasonKeyMissing, "the secret %s has no key %q", s.path, ref.Key).WithAbsent()
+		if len(ref.Fields) > 0 { // a dot too many, or a key with one in it
+			absent = absent.WithRemedy("%s", ref.RemedyAbsent(-1))
+		}
+		return nil, absent
 	}
 	return value, nil
 }

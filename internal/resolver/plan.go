@@ -65,14 +65,15 @@ func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []exp
 			if p.named[ref.Secret] == nil {
 				return nil, placed.In(fault.Terminal(v1alpha1.ReasonInvalidExpression,
 					"%s names the secret %q, which is not among vaultSecrets (%s)", ref, ref.Secret, names(p.named)).
-					WithRemedy("%s", unnamed(ref)))
+					WithRemedy("%s", p.unnamed(ref)))
 			}
 			needed[p.named[ref.Secret]] = true
 			p.named[ref.Secret].want(ref)
 		case len(all) == 0:
 			return nil, placed.In(fault.Terminal(v1alpha1.ReasonInvalidExpression,
 				"%s needs an attached secret, and there is none", ref).
-				WithRemedy("attach one, or name config and path: vault.secret(config:path.key)"))
+				WithRemedy("attach one, or name a VaultConfig and the path: %s",
+					expression.Reference{Config: "CONFIG", Path: "PATH", Key: ref.Key, Default: ref.Default}))
 		default:
 			p.attached = all
 			for _, s := range all {
@@ -237,12 +238,41 @@ func revisionBase(connection *v1alpha1.Connection, overrides map[string]string) 
 	return b.String()
 }
 
-// unnamed is the remedy for a reference to a secret that is not attached.
-func unnamed(ref expression.Reference) string {
-	if ref.Whole || len(ref.Fields) > 0 {
-		return "give the secret that is meant this name; a key or a path with a dot in it stands in quotes"
+// maxOffered is how many references a remedy offers.
+const maxOffered = 3
+
+// unnamed is the remedy for a reference to a secret that is not attached: the references that may be meant, written so
+// that they can be copied.
+func (p *plan) unnamed(ref expression.Reference) string {
+	var offered []string
+	var known []string
+	for _, name := range slices.Sorted(maps.Keys(p.named)) {
+		if strings.HasPrefix(name, "vaultSecrets[") { // it has none
+			continue
+		}
+		known = append(known, name)
+		meant := ref
+		meant.Secret = name
+		if text := meant.Offered(); text != "" && len(offered) < maxOffered {
+			offered = append(offered, text)
+		}
 	}
-	return "a key with a dot in it stands in quotes: " + expression.Reference{Key: ref.Secret + "." + ref.Key}.String()
+	remedy := "give the secret that is meant this name"
+	if len(offered) > 0 {
+		remedy = "write " + strings.Join(offered, " or ") + ", or give the secret that is meant this name"
+	}
+	if ref.Whole {
+		return remedy
+	}
+	dotted := expression.Reference{Default: ref.Default}
+	dotted.Key = strings.Join(append([]string{ref.Secret, ref.Key}, ref.Fields...), ".")
+	if len(known) == 1 {
+		dotted.Secret = known[0]
+	}
+	if text := dotted.Offered(); text != "" {
+		return remedy + "; a key with a dot in it stands in quotes: " + text
+	}
+	return remedy + "; a key with a dot in it stands in quotes"
 }
 
 func names(named map[string]*source) string {

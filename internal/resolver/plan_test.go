@@ -13,14 +13,42 @@ import (
 	"sallyport.dev/sallyport/test/builder"
 )
 
-func TestAKeyWithADotThatLacksItsQuotesIsToldThem(t *testing.T) {
-	g := NewWithT(t)
-	connection := builder.Connection("shop", "db", map[string]any{"cert": "vault.secret(tls.crt)"}, builder.WithSecret("shop/tls"))
-	value, err := expression.ParseValue(connection.Spec.Value)
-	g.Expect(err).NotTo(HaveOccurred())
-	_, err = newPlan("shop", connection.Spec.VaultSecrets, value.References())
-	g.Expect(err).To(MatchError(`key "cert": vault.secret(tls.crt) names the secret "tls", which is not among vaultSecrets ` +
-		`(none has a name); a key with a dot in it stands in quotes: vault.secret("tls.crt")`))
+func TestAReferenceToNoAttachedSecretIsToldWhatMayBeMeant(t *testing.T) {
+	named := func(names ...string) []v1alpha1.VaultSecret {
+		var secrets []v1alpha1.VaultSecret
+		for _, name := range names {
+			secrets = append(secrets, builder.VaultSecret(name, "shop/"+name))
+		}
+		return secrets
+	}
+	const dotted = "; a key with a dot in it stands in quotes: "
+	for reference, test := range map[string]struct {
+		attached []v1alpha1.VaultSecret
+		sentence string
+	}{
+		"vault.secret(tls.crt)": {named(""), `names the secret "tls", which is not among vaultSecrets (none has a name); ` +
+			"give the secret that is meant this name" + dotted + `vault.secret("tls.crt")`},
+		"vault.secret(tls.key)": {named("db"), `names the secret "tls", which is not among vaultSecrets (db); ` +
+			"write vault.secret(db.key), or give the secret that is meant this name" + dotted + `vault.secret(db."tls.key")`},
+		`vault.secret(dbb.user, "x")`: {named("db", "web"), `names the secret "dbb", which is not among vaultSecrets (db, web); ` +
+			`write vault.secret(db.user, "x") or vault.secret(web.user, "x"), or give the secret that is meant this name` + dotted +
+			`vault.secret("dbb.user", "x")`},
+		"vault.secret(a.b.c)": {named("db"), `names the secret "a", which is not among vaultSecrets (db); ` +
+			"write vault.secret(db.b.c), or give the secret that is meant this name" + dotted + `vault.secret(db."a.b.c")`},
+		"vault.secret(a.*)": {named("db"), `names the secret "a", which is not among vaultSecrets (db); ` +
+			"write vault.secret(db.*), or give the secret that is meant this name"},
+		"vault.secret(user)": {nil, "needs an attached secret, and there is none; attach one, or name a VaultConfig and the path: " +
+			"vault.secret(CONFIG:PATH.user)"},
+	} {
+		t.Run(reference, func(t *testing.T) {
+			g := NewWithT(t)
+			connection := builder.Connection("shop", "db", map[string]any{"cert": reference}, builder.WithSecrets(test.attached...))
+			value, err := expression.ParseValue(connection.Spec.Value)
+			g.Expect(err).NotTo(HaveOccurred())
+			_, err = newPlan("shop", connection.Spec.VaultSecrets, value.References())
+			g.Expect(err).To(MatchError(`key "cert": ` + reference + " " + test.sentence))
+		})
+	}
 }
 
 func TestThePathsOfAllSecretsTogetherAreBounded(t *testing.T) {

@@ -25,7 +25,9 @@ import (
 // namespacedVault answers as Vault Enterprise documents it of namespaces, which the community's program does not have. In
 // team, the engine kv is of version 1, in team/child of version 2, and each has a secret db and makes credentials.
 type namespacedVault struct {
-	mu sync.Mutex
+	// health is what it says of itself; empty: nothing.
+	health string
+	mu     sync.Mutex
 	// seen are the requests with their namespaces, other than those of the session itself.
 	seen []string
 }
@@ -35,6 +37,10 @@ func (v *namespacedVault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	in, path := r.Header.Get("X-Vault-Namespace"), strings.TrimPrefix(r.URL.Path, "/v1/")
 	if path == "auth/token/lookup-self" {
 		_, _ = fmt.Fprint(w, `{"request_id":"r","data":{"ttl":3600,"renewable":true,"policies":["p"],"type":"service"}}`)
+		return
+	}
+	if path == "sys/health" && v.health != "" {
+		_, _ = fmt.Fprint(w, v.health)
 		return
 	}
 	v.mu.Lock()
@@ -237,6 +243,29 @@ func TestOthersHaveOfANamespaceBelowWhatIsGrantedThere(t *testing.T) {
 		g.Expect(fault.Is(err, v1alpha1.ReasonNamespaceNotAllowed)).To(BeTrue(), "%s: %v", prefix, err)
 		g.Expect(err).To(MatchError(ContainSubstring("may not be used from namespace other for child/kv/data/db")))
 	}
+}
+
+// TestASecretOfANamespaceThatVaultDoesNotHave: it would be read from the root.
+func TestASecretOfANamespaceThatVaultDoesNotHave(t *testing.T) {
+	g := NewWithT(t)
+	vault := &namespacedVault{health: `{"initialized":true,"version":"1.21.1","enterprise":false}`}
+	e := engineIn(t, vault, func(c *v1alpha1.VaultConfig) { c.Spec.VaultNamespace = "" })
+	for name, resolve := range map[string]func(*v1alpha1.Connection) error{
+		"mounted": func(c *v1alpha1.Connection) error { _, err := e.Resolve(t.Context(), c, Volume{}); return err },
+		"checked": func(c *v1alpha1.Connection) error { _, err := e.Check(t.Context(), c, ""); return err },
+	} {
+		err := resolve(builder.Connection("shop", "db", map[string]any{"a": "vault.secret(a.password)"},
+			builder.WithSecrets(inNamespace("a", "team/child", "db"))))
+		g.Expect(fault.Is(err, v1alpha1.ReasonInvalidSpec)).To(BeTrue(), "%s: %v", name, err)
+		g.Expect(err).To(MatchError(And(ContainSubstring(`vaultNamespace "team/child": Vault at `), ContainSubstring("has no namespaces"),
+			HaveSuffix("leave it out, or name the VaultConfig of a Vault that has namespaces"))))
+	}
+	g.Expect(vault.reached()).To(BeEmpty())
+	resolved, err := e.Resolve(t.Context(), builder.Connection("shop", "db", map[string]any{"a": "vault.secret(a.password)"},
+		builder.WithSecrets(inNamespace("a", "root", "db"))), Volume{})
+	g.Expect(err).To(HaveOccurred(), "there is no such secret in the root")
+	g.Expect(resolved).To(BeNil())
+	g.Expect(fault.Is(err, v1alpha1.ReasonInvalidSpec)).To(BeFalse(), "%v", err)
 }
 
 func TestWayBelow(t *testing.T) {

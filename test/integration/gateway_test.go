@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -8,6 +9,8 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/test/builder"
@@ -82,8 +85,8 @@ var _ = Describe("A Vault below a path of a gateway that wants a header", func()
 		config := vault.Config(namespace, "main", builder.WithURL(strings.TrimSuffix(gateway.URL(), "/team/vault")))
 		create(config)
 		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonVaultUnreachable, ContainSubstring("answered, but not as Vault does: status 404"))
-		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.URL = gateway.URL() + "/v1" })
-		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec, ContainSubstring("leave out everything from /v1 on"))
+		longer := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"url":%q}}`, gateway.URL()+"/v1"))
+		Expect(cp.Client.Patch(ctx, config.DeepCopy(), longer, client.DryRunAll)).To(MatchError(ContainSubstring("leave out everything from /v1 or /ui on")))
 		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.URL = gateway.URL() })
 		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 	})

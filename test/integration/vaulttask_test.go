@@ -85,7 +85,8 @@ var _ = Describe("A VaultTask", func() {
 		refused := builder.VaultTask(namespace, "refused", v1alpha1.OperationWrite, namespace+"/cas", builder.WithData(map[string]v1alpha1.TaskValue{"a": "2"}),
 			func(t *v1alpha1.VaultTask) { t.Spec.CAS = &zero })
 		create(refused)
-		expectCondition(refused, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonCASMismatch)
+		expectCondition(refused, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonCASMismatch, Equal("nothing was written: "+
+			"the write was to be the first version, and version 1 of secret/"+namespace+"/cas is there; look at what is there, then create another VaultTask with cas: 1"))
 		expectCondition(refused, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCASMismatch)
 		expectEvent(refused, "Warning", v1alpha1.ReasonCASMismatch)
 		accepted := builder.VaultTask(namespace, "accepted", v1alpha1.OperationWrite, namespace+"/cas", builder.WithData(map[string]v1alpha1.TaskValue{"a": "2"}),
@@ -93,6 +94,11 @@ var _ = Describe("A VaultTask", func() {
 		create(accepted)
 		expectCondition(accepted, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		Expect(versions(namespace + "/cas")).To(Equal(2))
+		late := builder.VaultTask(namespace, "late", v1alpha1.OperationWrite, namespace+"/cas", builder.WithData(map[string]v1alpha1.TaskValue{"a": "2"}),
+			func(t *v1alpha1.VaultTask) { t.Spec.CAS = &one })
+		create(late)
+		expectCondition(late, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonCASMismatch,
+			And(ContainSubstring("was to follow version 1, and version 2 of"), HaveSuffix("create another VaultTask with cas: 2")))
 	})
 
 	DescribeTable("that Vault refuses has failed, with the reason",

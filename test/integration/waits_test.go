@@ -56,8 +56,8 @@ var _ = Describe("What is wrong with a VaultConfig is waited for by what uses it
 			func(c *v1alpha1.VaultConfig) { c.Spec.CACertificate = "garbage" }),
 		Entry("a CA of somebody else", v1alpha1.ReasonTLSFailed, "",
 			func(c *v1alpha1.VaultConfig) { c.Spec.CACertificate = string(cp.Config.CAData) }),
-		Entry("a URL with a path", v1alpha1.ReasonInvalidSpec, "spec.url",
-			func(c *v1alpha1.VaultConfig) { c.Spec.URL += "/v1" }),
+		Entry("a URL with dots in its path", v1alpha1.ReasonInvalidSpec, "spec.url",
+			func(c *v1alpha1.VaultConfig) { c.Spec.URL += "/a/../b" }),
 	)
 
 	It("also where a reference of the data names it", func() {

@@ -54,6 +54,21 @@ func Names() []string {
 	return names
 }
 
+// NamespaceOf returns the namespace of Vault that a login names, and the method in whose settings it stands; empty if
+// none is named.
+func NamespaceOf(auth *v1alpha1.VaultAuth) (method, namespace string) {
+	values := reflect.ValueOf(auth).Elem()
+	for i := range values.NumField() {
+		if values.Field(i).IsNil() {
+			continue
+		}
+		if named := values.Field(i).Elem().FieldByName("VaultNamespace"); named.IsValid() && named.String() != "" {
+			return fieldName(values.Type().Field(i)), named.String()
+		}
+	}
+	return "", ""
+}
+
 // set returns the methods that are set.
 func set(auth *v1alpha1.VaultAuth) []string {
 	values := reflect.ValueOf(auth).Elem()

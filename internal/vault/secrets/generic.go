@@ -47,7 +47,7 @@ func generic(ctx context.Context, s *session.Session, r transport.Request) (*Sec
 	r.Path = path
 	response, err := call(ctx, s, r)
 	if err != nil {
-		return nil, err
+		return nil, explainGeneric(r, response, err)
 	}
 	secret := &Secret{
 		Path: r.Path, RequestID: response.RequestID, Data: response.Data, Leased: response.LeaseID != "",

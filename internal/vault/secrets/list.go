@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -21,7 +22,7 @@ func List(ctx context.Context, s *session.Session, location Location) (*Secret, 
 		response, err := conn.Call(ctx, r)
 		if response.Is(http.StatusNotFound) && !noEngine(response) {
 			return nil, fault.Waiting(v1alpha1.ReasonSecretNotFound, "%s → 404 nothing in this folder (%s)", r, r.Actor).
-				WithRemedy("correct secretPath, or write a secret there")
+				WithRemedy("%s", cmp.Or(folder.shorter(), "correct secretPath, or write a secret there"))
 		}
 		if err != nil {
 			return nil, err

@@ -21,6 +21,9 @@ func at[T any](
 	var result, none T
 	err := s.Do(ctx, func(ctx context.Context, conn *session.Conn) error {
 		conn = conn.In(location.Below)
+		if err := conn.CheckNamespace(ctx); err != nil {
+			return err
+		}
 		found, err := locate(ctx, conn, location)
 		if err != nil {
 			return err
@@ -29,7 +32,7 @@ func at[T any](
 		return err
 	})
 	if err != nil {
-		return none, err
+		return none, explainVersion("enginePath", location.EnginePath, err)
 	}
 	return result, nil
 }

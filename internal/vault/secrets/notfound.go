@@ -1,7 +1,11 @@
 package secrets
 
 import (
+	"cmp"
+	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -42,7 +46,69 @@ func notFound(r transport.Request, response *transport.Response, from kvPath, ve
 	case version != 0:
 		return missing("no such version, or no secret at all at this path", "name a version that exists, or correct secretPath").WithAbsent()
 	}
-	return missing("no secret at this path", "write it to Vault, or correct secretPath").WithAbsent()
+	return missing("no secret at this path", cmp.Or(from.shorter(), "write it to Vault, or correct secretPath")).WithAbsent()
+}
+
+// shorter is the remedy for a path inside a KV engine that begins with what is no part of it: the whole path of Vault's
+// API, or what KV version 2 has in its paths; empty if it does not.
+func (p kvPath) shorter() string {
+	if p.version == notKV {
+		return ""
+	}
+	rest := strings.TrimPrefix(p.path, apiVersion+p.engine+"/")
+	rest = strings.TrimPrefix(rest, p.engine+"/")
+	for _, part := range []string{dataPrefix, "metadata/"} {
+		rest = strings.TrimPrefix(rest, part)
+	}
+	if rest == "" || rest == p.path {
+		return ""
+	}
+	why := "enginePath, v1/ and data/ are no part of it"
+	if p.version == v1alpha1.KVVersion1 && p.path == dataPrefix+rest {
+		why = "an engine of KV version 1 has no data/ in its paths"
+	}
+	return fmt.Sprintf("set secretPath to %s, for %s; or write the secret to Vault", rest, why)
+}
+
+// apiVersion is what every path of Vault's API begins with. The transport writes it.
+const apiVersion = "v1/"
+
+// explainVersion puts in place of a remedy, where Vault knows no such path or denies it, that the path begins with the
+// version of Vault's API. An engine may be mounted there, so that nothing is refused before Vault was asked.
+func explainVersion(field, path string, err error) error {
+	f, isFault := errors.AsType[*fault.Fault](err)
+	rest, versioned := strings.CutPrefix(strings.Trim(path, "/"), apiVersion)
+	if !isFault || !versioned {
+		return err
+	}
+	switch f.Reason {
+	case v1alpha1.ReasonPermissionDenied, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonInvalidRequest:
+		return f.WithRemedy("write %s without v1/, which Sallyport puts before every path: %s", field, rest)
+	}
+	return err
+}
+
+// explainGeneric says what may be wrong with a path of Vault's API that Vault does not know.
+func explainGeneric(r transport.Request, response *transport.Response, err error) error {
+	if response.Is(http.StatusNotFound) {
+		err = fault.From(err).WithRemedy("%s", remedyGeneric(r, response))
+	}
+	return explainVersion("path", r.Path, err)
+}
+
+func remedyGeneric(r transport.Request, response *transport.Response) string {
+	engine, name, versioned := strings.Cut(r.Path, "/"+dataPrefix)
+	switch {
+	case len(response.Warnings) > 0: // of version 1's way of asking a version 2 engine, and of nothing else here
+		return "an engine of KV version 2 has its secrets below data/, and lists them below metadata/: put that behind the " +
+			"engine's path, or use operation Read or List with enginePath and secretPath"
+	case noEngine(response):
+		return "no engine of Vault answers there: correct path, which begins with where an engine is mounted"
+	case versioned:
+		return fmt.Sprintf("correct path, or write there first; only KV version 2 has data/ in its paths: without it %s/%s",
+			engine, name)
+	}
+	return "correct path, or write there first"
 }
 
 // explainNotFound describes a 404 of a request; any other error stays as it is.

@@ -67,6 +67,15 @@ func (c *Conn) In(below string) *Conn {
 	return &inner
 }
 
+// CheckNamespace is nil unless the Conn is for a namespace of a Vault that has none.
+func (c *Conn) CheckNamespace(ctx context.Context) error {
+	if c.below == "" || !c.login.conn.LacksNamespaces(ctx) {
+		return nil
+	}
+	return noNamespaces("vaultNamespace", c.below, c.session.holder.config, c.Actor()).
+		WithRemedy("leave it out, or name the VaultConfig of a Vault that has namespaces")
+}
+
 // Below is the way from the session's namespace of Vault to the one that requests go to; empty: that itself.
 func (c *Conn) Below() string { return c.below }
 

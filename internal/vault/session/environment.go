@@ -73,6 +73,30 @@ func WayTo(config *v1alpha1.VaultConfig) string {
 	return hex.EncodeToString(digest[:])
 }
 
+// NamesNamespace is the fault of a VaultConfig that names a namespace of a Vault which has none: what is asked of it
+// would be answered from the root. It is nil if none is named. It is no terminal fault, for Vault may be upgraded.
+func NamesNamespace(config *v1alpha1.VaultConfig) *fault.Fault {
+	subject := transport.SubjectOf(config)
+	spec := map[string]string{fault.KindVaultConfig: "spec.", fault.KindVaultTask: "spec.vault."}[subject.Kind]
+	field, named := spec+"vaultNamespace", config.Spec.VaultNamespace
+	if transport.NamespacePath(named) == "" {
+		var method string
+		method, named = auth.NamespaceOf(&config.Spec.Auth)
+		field = spec + "auth." + method + ".vaultNamespace"
+	}
+	if transport.NamespacePath(named) == "" {
+		return nil
+	}
+	return noNamespaces(field, named, config, subject.String()).
+		WithRemedy("leave it out, or let %surl name a Vault that has namespaces", spec)
+}
+
+func noNamespaces(field, named string, config *v1alpha1.VaultConfig, actor string) *fault.Fault {
+	return fault.Waiting(v1alpha1.ReasonInvalidSpec,
+		"%s %q: Vault at %s is the Community edition, which has no namespaces and would answer from the root (%s)",
+		field, named, config.Spec.URL, actor)
+}
+
 // about says that an error concerns the object that says how to log in.
 func about(err error, config *v1alpha1.VaultConfig) error {
 	if err == nil {

@@ -30,6 +30,8 @@ type enterprise struct {
 	of string
 	// opaque: the token's policies do not let it look itself up.
 	opaque bool
+	// health is what it says of itself; empty: nothing.
+	health string
 
 	mu   sync.Mutex
 	seen []string
@@ -51,6 +53,11 @@ func (e *enterprise) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		path = fmt.Sprintf(`"namespace_path":%q,`, e.of+"/")
 	}
 	switch r.URL.Path {
+	case "/v1/sys/health":
+		if e.health != "" {
+			answer(200, e.health)
+			return
+		}
 	case "/v1/auth/token/lookup-self":
 		if own && !e.opaque {
 			answer(200, `{"request_id":"1","data":{`+path+`"ttl":3600,"creation_ttl":3600,"renewable":true,"expire_time":"2099-01-01T00:00:00Z"}}`)
@@ -127,6 +134,72 @@ func TestATokenIsLookedUpAndRenewedInItsOwnNamespace(t *testing.T) {
 			})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(vault.reached()).To(Equal([]string{strings.Trim(test.used, "/") + ": secret/data/db"}), "all else stays where it is")
+		})
+	}
+}
+
+// TestANamespaceOfAVaultThatHasNone: Vault's Community edition answers from the root namespace whatever a request names.
+func TestANamespaceOfAVaultThatHasNone(t *testing.T) {
+	const community, openBao = `{"initialized":true,"version":"1.21.1","enterprise":false}`, `{"initialized":true,"version":"2.4.0"}`
+	const ent, refused = `{"initialized":true,"version":"1.21.1+ent","enterprise":true}`,
+		" is the Community edition, which has no namespaces and would answer from the root "
+	userPass := func(namespace string) func(*v1alpha1.VaultConfig) {
+		return func(c *v1alpha1.VaultConfig) {
+			c.Spec.Auth = v1alpha1.VaultAuth{UserPass: &v1alpha1.PasswordAuth{Username: "bob", VaultNamespace: namespace,
+				PasswordSecretKeyRef: c.Spec.Auth.Token.SecretKeyRef}}
+		}
+	}
+	for name, test := range map[string]struct {
+		health, named, kind, below, field, remedy string
+		change                                    func(*v1alpha1.VaultConfig)
+	}{
+		"by the VaultConfig": {health: community, named: "team", field: `spec.vaultNamespace "team": `,
+			remedy: "; leave it out, or let spec.url name a Vault that has namespaces"},
+		"by a VaultTask": {health: community, named: "team", kind: fault.KindVaultTask, field: `spec.vault.vaultNamespace "team": `,
+			remedy: "; leave it out, or let spec.vault.url name a Vault that has namespaces"},
+		"by a Connection": {health: community, named: "team", kind: fault.KindConnection, field: `vaultNamespace "team": `,
+			remedy: "; leave it out, or let url name a Vault that has namespaces"},
+		"by a login": {health: community, change: userPass("team"), field: `spec.auth.userPass.vaultNamespace "team": `},
+		"by a secret": {health: community, below: "team", field: `vaultNamespace "team": `,
+			remedy: "; leave it out, or name the VaultConfig of a Vault that has namespaces"},
+		"the root by its name":   {health: community, named: "root"},
+		"none":                   {health: community},
+		"of Vault Enterprise":    {health: ent, named: "team", below: "child"},
+		"of OpenBao":             {health: openBao, named: "team", below: "child"},
+		"where health is hidden": {named: "team", below: "child"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			vault := &enterprise{health: test.health}
+			server := httptest.NewServer(vault)
+			defer server.Close()
+			config := builder.VaultConfig("shop", "main", builder.WithURL(server.URL), func(c *v1alpha1.VaultConfig) {
+				c.UID, c.Spec.VaultNamespace, c.Kind = "config", test.named, test.kind
+				if test.change != nil {
+					test.change(c)
+				}
+			})
+			scheme := runtime.NewScheme()
+			g.Expect(corev1.AddToScheme(scheme)).To(Succeed())
+			objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(builder.TokenSecret("shop", "vault-token", "t")).Build()
+			sessions, err := NewSessions(Options{Reader: objects, AllowedURLs: []string{server.URL}})
+			g.Expect(err).NotTo(HaveOccurred())
+
+			session, err := sessions.For(t.Context(), config)
+			if test.below != "" {
+				g.Expect(err).NotTo(HaveOccurred())
+				err = session.Do(t.Context(), func(ctx context.Context, c *Conn) error { return c.In(test.below).CheckNamespace(ctx) })
+			}
+			if test.field == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+				return
+			}
+			g.Expect(err).To(MatchError(And(HavePrefix(test.field+"Vault at "+server.URL+refused), HaveSuffix(test.remedy))))
+			f := fault.From(err)
+			g.Expect([]any{f.Reason, f.Class}).To(Equal([]any{v1alpha1.ReasonInvalidSpec, fault.ClassWaiting}), "Vault may be upgraded")
+			if test.below == "" {
+				g.Expect(vault.reached()).To(Equal([]string{": sys/health"}), "no credential is sent")
+			}
 		})
 	}
 }

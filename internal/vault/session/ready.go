@@ -44,6 +44,10 @@ func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 		h.setAside()
 		return nil, err
 	}
+	if named := NamesNamespace(h.config); named != nil && conn.LacksNamespaces(ctx) {
+		h.setAside()
+		return nil, named
+	}
 	if current == nil {
 		current = unpark(h, c)
 	}

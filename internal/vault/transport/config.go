@@ -46,8 +46,12 @@ func readHeaders(ctx context.Context, reader client.Reader, config *v1alpha1.Vau
 	list := make([]header, 0, len(config.Spec.Headers))
 	for _, one := range config.Spec.Headers {
 		if !one.MayBeSent() {
+			remedy := "leave it out"
+			if strings.EqualFold(one.Name, "X-Vault-Token") {
+				remedy = "leave it out, for it is the login's: name the Secret with the token in auth.token"
+			}
 			return Headers{}, fault.Terminal(v1alpha1.ReasonInvalidSpec, "spec.headers: %s may not be sent (%s)",
-				printable.Quote(one.Name), actor).WithRemedy("leave it out")
+				printable.Quote(one.Name), actor).WithRemedy("%s", remedy)
 		}
 		text := one.Value
 		if ref := one.SecretKeyRef; ref != nil {

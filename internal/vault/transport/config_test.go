@@ -33,6 +33,15 @@ func TestNoHeaderMakesAnotherRequestOfOne(t *testing.T) {
 	}
 }
 
+func TestATokenIsNoHeader(t *testing.T) {
+	config := builder.VaultConfig("shop", "prod", func(c *v1alpha1.VaultConfig) {
+		c.Spec.Headers = []v1alpha1.VaultHeader{{Name: "x-vault-token", Value: "x"}}
+	})
+	_, err := ReadConfig(t.Context(), fake.NewClientBuilder().Build(), config, "https://vault", "")
+	NewWithT(t).Expect(err).To(MatchError(`spec.headers: "x-vault-token" may not be sent (VaultConfig shop/prod); ` +
+		`leave it out, for it is the login's: name the Secret with the token in auth.token`))
+}
+
 func TestReadHeaders(t *testing.T) {
 	const secret = `spec.headers: Secret shop/gateway, key "k", `
 	for name, test := range map[string]struct {

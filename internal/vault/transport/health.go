@@ -30,6 +30,9 @@ type Health struct {
 	Standby bool
 	// Secondary: a disaster recovery secondary, which serves nobody until it is promoted.
 	Secondary bool
+	// NoNamespaces: it says that it is the Community edition, which ignores the namespace that a request names. False
+	// where it does not say which edition it is.
+	NoNamespaces bool
 }
 
 // HealthHiddenError is why nothing is known of Vault's health: something in front of Vault answers in its place, which
@@ -73,13 +76,29 @@ func (c *Conn) healthSince(ctx context.Context, actor string, since time.Time) (
 		return Health{}, err
 	}
 	return Health{
-		Version:     printable.Text(found.response.Version, maxVersion),
-		ClusterName: printable.Text(found.response.ClusterName, maxClusterName),
-		Sealed:      found.response.Sealed,
-		Initialized: *found.response.Initialized,
-		Standby:     found.response.Standby,
-		Secondary:   found.response.ReplicationDRMode == "secondary",
+		Version:      printable.Text(found.response.Version, maxVersion),
+		ClusterName:  printable.Text(found.response.ClusterName, maxClusterName),
+		Sealed:       found.response.Sealed,
+		Initialized:  *found.response.Initialized,
+		Standby:      found.response.Standby,
+		Secondary:    found.response.ReplicationDRMode == "secondary",
+		NoNamespaces: found.response.noNamespaces(),
 	}, nil
+}
+
+// LacksNamespaces tells whether Vault says that it has no namespaces: it would answer what is asked of one from the
+// root. It is false where that is not known: sys/health is hidden or unanswered, or does not tell the edition.
+func (c *Conn) LacksNamespaces(ctx context.Context) bool {
+	t := c.transport
+	if lacks, known := t.health.lacksNamespaces(t.clock.Now()); known {
+		return lacks
+	}
+	// Whoever hides sys/health by dropping the request must not hold up every login.
+	look, cancel := context.WithTimeout(ctx, turnTime)
+	defer cancel()
+	_, _ = t.health.get(look, t.clock, time.Time{}, c.anonymous().askHealth)
+	lacks, _ := t.health.lacksNamespaces(t.clock.Now())
+	return lacks
 }
 
 // askHealth asks sys/health, which belongs to no namespace and to no VaultConfig's limits.

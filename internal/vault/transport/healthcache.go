@@ -20,6 +20,10 @@ const (
 	// minUnhealthyTTL and maxUnhealthyTTL bound it for a Vault that is not, so that its return is seen within seconds.
 	minUnhealthyTTL = 500 * time.Millisecond
 	maxUnhealthyTTL = 4 * time.Second
+	// namespacesTTL is how long it is believed of a Vault that it has namespaces, or that it does not tell, and
+	// noNamespacesTTL that it has none, for it may be upgraded. Any look that is made meanwhile overrules both.
+	namespacesTTL   = 10 * time.Minute
+	noNamespacesTTL = time.Minute
 	// maxLook bounds a look, whose request has its own bound: more than that.
 	maxLook = time.Minute
 )
@@ -38,6 +42,9 @@ type healthCache struct {
 	until   time.Time
 	ttls    wait.Backoff // of the failures to come; the zero value: none has been yet
 	version versionDebounce
+	// noNamespaces is what Vault said last of its edition, and namespacesUntil how long that is believed.
+	noNamespaces    bool
+	namespacesUntil time.Time
 }
 
 // healthResult is one response of sys/health, or why there is none. It is never changed.
@@ -58,8 +65,15 @@ type healthResponse struct {
 	Version           string `json:"version"`
 	ClusterName       string `json:"cluster_name"`
 	ReplicationDRMode string `json:"replication_dr_mode"`
+	// Enterprise is nil of an OpenBao, which has namespaces, and of a Vault before 1.16.
+	Enterprise *bool `json:"enterprise"`
 	// Errors are there in place of all else when Vault says no.
 	Errors []string `json:"errors"`
+}
+
+// noNamespaces: it is the Community edition by its own word.
+func (r *healthResponse) noNamespaces() bool {
+	return r.Initialized != nil && r.Enterprise != nil && !*r.Enterprise
 }
 
 func (r *healthResult) healthy() bool {
@@ -112,6 +126,13 @@ func (c *healthCache) fresh(now, since time.Time) *healthResult {
 	return c.last
 }
 
+// lacksNamespaces tells whether Vault said that it has no namespaces, and whether anything is known of that.
+func (c *healthCache) lacksNamespaces(now time.Time) (lacks, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.noNamespaces, now.Before(c.namespacesUntil)
+}
+
 // put remembers a result and decides how long it stands.
 func (c *healthCache) put(result *healthResult, now time.Time) *healthResult {
 	c.mu.Lock()
@@ -132,6 +153,12 @@ func (c *healthCache) put(result *healthResult, now time.Time) *healthResult {
 			ttl = maxUnhealthyTTL
 		}
 		c.version = versionDebounce{}
+	}
+	switch {
+	case result.err == nil && result.response.noNamespaces():
+		c.noNamespaces, c.namespacesUntil = true, now.Add(noNamespacesTTL)
+	case result.err == nil && result.response.Initialized != nil, result.hidden():
+		c.noNamespaces, c.namespacesUntil = false, now.Add(namespacesTTL)
 	}
 	// Half a fifth less or more, so that replicas do not come at the same moment.
 	c.last, c.until = result, now.Add(ttl*9/10+rand.N(ttl/5)) //nolint:gosec // jitter

@@ -54,3 +54,45 @@ func TestHealthCache_NodesOfDifferentVersionsDoNotFlap(t *testing.T) {
 	c.put(&healthResult{err: errors.New("connection refused")}, time.Now())
 	g.Expect(seen("1.21.2")).To(Equal("1.21.2"), "a Vault that was away is believed at once")
 }
+
+func TestHealthCache_WhatIsKnownOfNamespacesOutlivesAResult(t *testing.T) {
+	yes, no := true, false
+	of := func(status int, enterprise *bool) *healthResult {
+		return &healthResult{status: status, response: healthResponse{Initialized: &yes, Enterprise: enterprise}}
+	}
+	for name, test := range map[string]struct {
+		result       *healthResult
+		lacks, known bool
+		stands       time.Duration
+	}{
+		"the Community edition":           {of(200, &no), true, true, noNamespacesTTL},
+		"a standby of it":                 {of(429, &no), true, true, noNamespacesTTL},
+		"Enterprise":                      {of(200, &yes), false, true, namespacesTTL},
+		"OpenBao, or a Vault before 1.16": {of(200, nil), false, true, namespacesTTL},
+		"somebody else who says no":       {&healthResult{status: 403, response: healthResponse{Errors: []string{"no"}}}, false, true, namespacesTTL},
+		"nobody":                          {result: &healthResult{err: errors.New("connection refused")}},
+		"an error of the server":          {result: &healthResult{status: 502, err: &errNotVault{status: 502}}},
+		"a body that broke off after it":  {result: &healthResult{status: 200, response: healthResponse{Enterprise: &no}, err: errors.New("EOF")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			var c healthCache
+			now := time.Now()
+			_, known := c.lacksNamespaces(now)
+			g.Expect(known).To(BeFalse())
+			c.put(test.result, now)
+			lacks, known := c.lacksNamespaces(now)
+			g.Expect([]bool{lacks, known}).To(Equal([]bool{test.lacks, test.known}))
+			if test.known {
+				_, known = c.lacksNamespaces(now.Add(test.stands))
+				g.Expect(known).To(BeFalse())
+				c.put(&healthResult{err: errors.New("connection refused")}, now)
+				lacks, known = c.lacksNamespaces(now.Add(test.stands - time.Second))
+				g.Expect([]bool{lacks, known}).To(Equal([]bool{test.lacks, true}), "an outage says nothing of it")
+			}
+			c.put(of(200, &yes), now)
+			lacks, _ = c.lacksNamespaces(now)
+			g.Expect(lacks).To(BeFalse(), "an upgrade is seen at once")
+		})
+	}
+}

@@ -58,7 +58,8 @@ func responseFault(r Request, response *Response) *fault.Fault {
 		return fault.Waiting(v1alpha1.ReasonSecretNotFound, "%s → 404 nothing at this path (%s)", r, r.Actor)
 	case response.Says(textCASMismatch):
 		return fault.Terminal(v1alpha1.ReasonCASMismatch,
-			"%s → %d the secret's current version is another than the one expected (%s); somebody else wrote it", r, status, r.Actor)
+			"%s → %d the secret's current version is another than the one expected (%s); somebody else wrote it", r, status, r.Actor).
+			WithRemedy("look at the secret, then write with its version as cas")
 	case response.Says(textLastUse):
 		return fault.Waiting(v1alpha1.ReasonUseLimited,
 			"%s → %d the token was used up by this request, and Vault revoked what it made (%s)", r, status, r.Actor).

@@ -131,13 +131,32 @@ var _ = Describe("Durations and schedules", func() {
 			"a schedule runs once a minute at most; write @every with 1m or longer, in the units h, m and s: @every 90s"),
 		Entry("a schedule just below a minute", "VaultTask", write+"schedule: {cron: '@every 59.999s'}", "a schedule runs once a minute at most"),
 		Entry("a schedule in days", "VaultTask", write+"schedule: {cron: '@every 1d'}", "a schedule runs once a minute at most"),
+		Entry("a schedule in words", "VaultTask", write+"schedule: {cron: tomorrow}",
+			"write cron's five fields, minute hour day month weekday, such as 0 3 * * *; or @hourly, @daily, @weekly, @monthly, @yearly, or @every 90s"),
+		Entry("a schedule with seconds", "VaultTask", write+"schedule: {cron: '0 0 3 * * *'}", "write cron's five fields"),
+		Entry("a schedule at every start", "VaultTask", write+"schedule: {cron: '@reboot'}", "write cron's five fields"),
+		Entry("a minute that no hour has", "VaultTask", write+"schedule: {cron: '60 3 * * *'}", "the first field of cron is the minute: write 0 to 59"),
+		Entry("an hour that no day has", "VaultTask", write+"schedule: {cron: '0 0-24/2 * * *'}", "the second field of cron is the hour: write 0 to 23"),
+		Entry("a day that no month has", "VaultTask", write+"schedule: {cron: '0 3 0 * *'}", "the third field of cron is the day of the month: write 1 to 31"),
+		Entry("a month that no year has", "VaultTask", write+"schedule: {cron: '0 3 * 1,13 *'}", "the fourth field of cron is the month: write 1 to 12, or jan to dec"),
+		Entry("Sunday by its other number", "VaultTask", write+"schedule: {cron: '0 3 * * 7'}",
+			"the fifth field of cron is the day of the week: write 0 to 6 from Sunday on, or sun to sat"),
+		Entry("a weekday written out", "VaultTask", write+"schedule: {cron: '0 3 * * monday'}", "the fifth field of cron is the day of the week"),
 	)
+
+	It("of cron are refused with one sentence each", func() {
+		for _, cron := range []string{"tomorrow", "0 0 3 * * *", "@reboot", "60 3 * * *", "0 3 * * 7", "TZ=UTC 0 3 * * *"} {
+			err := cp.Client.Create(ctx, written("VaultTask", "default", "form", write+"schedule: {cron: '"+cron+"'}"), client.DryRunAll)
+			Expect(strings.Count(err.Error(), "spec.schedule.cron:")).To(Equal(1), "%v", err)
+		}
+	})
 
 	It("are accepted in the forms that are told", func() {
 		for _, interval := range []string{"5s", "90s", "5m", "1h30m", "1.5h", "30000ms"} {
 			Expect(cp.Client.Create(ctx, written("Connection", "default", "form", "type: t\nrefreshInterval: "+interval), client.DryRunAll)).To(Succeed(), interval)
 		}
-		for _, cron := range []string{"@every 1m", "@every 90s", "@every 1h30m", "* * * * *", "@hourly"} {
+		for _, cron := range []string{"@every 1m", "@every 90s", "@every 1h30m", "* * * * *", "@hourly", "@midnight", "*/5 0-23/2 1,15 jan-DEC mon-fri",
+			" 0  3 ? * sun ", "007 3 1-31 1-12 0-6"} {
 			Expect(cp.Client.Create(ctx, written("VaultTask", "default", "form", write+"schedule: {cron: '"+cron+"'}"), client.DryRunAll)).To(Succeed(), cron)
 		}
 		Expect(cp.Client.Create(ctx, written("VaultTask", "default", "form", metadata+"metadata: {deleteVersionAfter: 0s}"), client.DryRunAll)).To(Succeed())
@@ -160,6 +179,52 @@ var _ = Describe("Durations and schedules", func() {
 					schema = schema.Properties[name]
 				}
 				Expect(strings.ReplaceAll(schema.Description, "\n", " ")).To(ContainSubstring(text), kind+" "+path)
+			}
+		}
+	})
+})
+
+var _ = Describe("The address of a Vault", func() {
+	create := func(kind, url string) error {
+		const auth = ", auth: {token: {secretKeyRef: {name: t, key: k}}}}"
+		spec := map[string]string{
+			"VaultConfig": fmt.Sprintf("{url: %q"+auth, url),
+			"VaultTask":   fmt.Sprintf("{operation: Read, enginePath: secret, secretPath: x, vault: {url: %q"+auth+"}", url),
+		}[kind]
+		return cp.Client.Create(ctx, written(kind, "default", "address", spec), client.DryRunAll)
+	}
+
+	DescribeTable("is refused, with the cure, if no controller could use it",
+		func(url, message string) {
+			for _, kind := range []string{"VaultConfig", "VaultTask"} {
+				err := create(kind, url)
+				Expect(err).To(MatchError(ContainSubstring(message)), kind)
+				Expect(err).NotTo(MatchError(ContainSubstring("evaluating rule")), "the language of rules is nobody's business")
+				Expect(strings.Count(err.Error(), "url:")).To(Equal(1), "one sentence is enough: %v", err)
+			}
+		},
+		Entry("without a scheme", "vault.example.com:8200", "write url with its scheme and host, such as https://vault.example.com:8200"),
+		Entry("with another scheme", "ftp://vault.example.com", "write url with its scheme and host"),
+		Entry("of a file", "unix:///run/vault.sock", "write url with its scheme and host"),
+		Entry("without a host", "https:///vault", "write url with its scheme and host"),
+		Entry("with a port alone", "https://:8200", "url cannot be parsed: write one such as https://vault.example.com:8200"),
+		Entry("with a port that is a word", "https://vault:port", "url cannot be parsed"),
+		Entry("with a space", "https://vault ", "url cannot be parsed"),
+		Entry("with a password", "https://me:pass@vault", "leave them out, auth says who logs in"),
+		Entry("with a query", "https://vault?namespace=a", "leave out everything from the question mark or # on"),
+		Entry("with a fragment", "https://vault#a", "leave out everything from the question mark or # on"),
+		Entry("with the API's path", "https://vault/v1", "leave out everything from /v1 or /ui on"),
+		Entry("with a secret's path", "https://gw/vault/v1/secret/data/db", "enginePath and secretPath say what is read"),
+		Entry("of a page for people", "https://vault/ui/vault/secrets", "leave out everything from /v1 or /ui on"),
+	)
+
+	It("is accepted in every other form", func() {
+		for _, kind := range []string{"VaultConfig", "VaultTask"} {
+			for _, url := range []string{
+				"https://vault", "http://127.0.0.1:8200", "HTTPS://Vault.Example.com:443/", "https://[::1]:8200", "https://v1", "https://ui/v1x/",
+				"https://gateway.example.com/Team-A/vault_2/~x",
+			} {
+				Expect(create(kind, url)).To(Succeed(), kind+" "+url)
 			}
 		}
 	})

@@ -1,6 +1,7 @@
 package vault_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -71,6 +72,15 @@ func newFixture(changes ...func(*v1alpha1.VaultConfig)) *fixture {
 	proxy.Reset()
 	f.setToken(f.token(env.TokenOptions{Policies: []string{"reader"}}))
 	return f
+}
+
+// asEnterprise has Vault, which is the Community edition, say that it has namespaces.
+func asEnterprise() {
+	proxy.Inject(env.Fault{Path: "sys/health", Rewrite: func(body []byte) []byte {
+		GinkgoHelper()
+		Expect(body).To(ContainSubstring(`"enterprise":false`))
+		return bytes.Replace(body, []byte(`"enterprise":false`), []byte(`"enterprise":true`), 1)
+	}})
 }
 
 func (f *fixture) newSessions(options session.Options) {

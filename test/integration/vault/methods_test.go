@@ -303,8 +303,9 @@ var _ = Describe("Logging in with", func() {
 
 	It("names the Vault namespace of the login", func(ctx context.Context) {
 		w := newAuthMethod(ctx, "userPass", "", terms{})
+		asEnterprise()
 		w.config.Spec.Auth.UserPass.VaultNamespace = "team-a"
-		_, _ = w.sessions.For(ctx, w.config) // Vault's Community edition has none
+		_, _ = w.sessions.For(ctx, w.config)
 		Expect(proxy.Namespace(w.request)).To(Equal("team-a"))
 	})
 })

@@ -44,6 +44,7 @@ var _ = Describe("The way to Vault", func() {
 	}
 
 	It("leads to a Vault namespace, with every request but that for Vault's health, which has none", func(ctx context.Context) {
+		asEnterprise()
 		f.config.Spec.VaultNamespace = "team-a"
 		Expect(read(ctx)).To(Succeed())
 		_, err := f.sessions.Health(ctx, f.config)
@@ -58,6 +59,7 @@ var _ = Describe("The way to Vault", func() {
 	})
 
 	It("leads to a namespace below that with the requests for a secret that is there, and with no others", func(ctx context.Context) {
+		asEnterprise()
 		f.config.Spec.VaultNamespace = "team-a"
 		below := at("db")
 		below.Below = "child"
@@ -66,6 +68,22 @@ var _ = Describe("The way to Vault", func() {
 		Expect(proxy.Namespace("GET secret/data/db")).To(Equal("team-a/child"))
 		Expect(proxy.Namespace("GET sys/internal/ui/mounts/secret")).To(Equal("team-a/child"))
 		Expect(proxy.Namespace("GET auth/token/lookup-self")).To(Equal("team-a"))
+	})
+
+	It("leads to no namespace of a Vault that has none, and would answer from the root", func(ctx context.Context) {
+		below := at("db")
+		below.Below = "child"
+		_, err := secrets.Read(ctx, f.session(ctx), below)
+		Expect(origins(f.said(err, v1alpha1.ReasonInvalidSpec))).To(Equal(`vaultNamespace "child": Vault at ORIGIN is the Community ` +
+			`edition, which has no namespaces and would answer from the root ` + as + `; leave it out, or name the VaultConfig of a ` +
+			`Vault that has namespaces`))
+
+		proxy.Reset()
+		f = newFixture(func(c *v1alpha1.VaultConfig) { c.Spec.VaultNamespace = "team-a" })
+		Expect(origins(f.said(read(ctx), v1alpha1.ReasonInvalidSpec))).To(Equal(`spec.vaultNamespace "team-a": Vault at ORIGIN is the ` +
+			`Community edition, which has no namespaces and would answer from the root (VaultConfig shop/prod); leave it out, or let ` +
+			`spec.url name a Vault that has namespaces`))
+		Expect(proxy.Counts()).To(HaveLen(1), "no token is sent: %v", proxy.Counts())
 	})
 
 	It("leads to addresses that are allowed, and no credential is read for any other", func(ctx context.Context) {

@@ -11,6 +11,7 @@ import (
 	"github.com/onsi/gomega/types"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/auth"
 	"sallyport.dev/sallyport/internal/vault/secrets"
 	"sallyport.dev/sallyport/test/env"
@@ -87,6 +88,23 @@ var _ = Describe("Reading", func() {
 					"; name a version that exists, or correct secretPath"))
 			Expect(read(at("team/nothing"))).To(Equal("GET secret/data/team/nothing → 404 no secret at this path " + as +
 				"; write it to Vault, or correct secretPath"))
+			Expect(read(at("secret/data/team/oracle"))).To(Equal("GET secret/data/secret/data/team/oracle → 404 no secret at this path " + as +
+				"; set secretPath to team/oracle, for enginePath, v1/ and data/ are no part of it; or write the secret to Vault"))
+		})
+
+		It("says that paths are written without the API's version", func(ctx context.Context) {
+			_, err := secrets.ReadPath(ctx, f.session(ctx), "/v1/secret/data/team/oracle")
+			Expect(fault.From(err).Remedy).To(Equal("write path without v1/, which Sallyport puts before every path: secret/data/team/oracle"))
+			location := at("team/oracle")
+			location.EnginePath = "v1/secret"
+			_, err = secrets.Read(ctx, f.session(ctx), location)
+			Expect(fault.From(err).Remedy).To(Equal("write enginePath without v1/, which Sallyport puts before every path: secret"))
+		})
+
+		It("says what a path of Vault's API lacks that leads into KV version 2", func(ctx context.Context) {
+			f.setToken(f.token(env.TokenOptions{Policies: []string{"root"}}))
+			_, err := secrets.ReadPath(ctx, f.session(ctx), "secret/team/oracle")
+			Expect(f.said(err, v1alpha1.ReasonSecretNotFound)).To(ContainSubstring("an engine of KV version 2 has its secrets below data/"))
 		})
 
 		It("escapes what has a meaning in URLs", func(ctx context.Context) {

@@ -55,7 +55,7 @@ var _ = Describe("Writing", func() {
 		Expect(err).NotTo(HaveOccurred())
 		_, err = secrets.Write(ctx, s, at("new"), data, 0)
 		Expect(f.said(err, v1alpha1.ReasonCASMismatch)).To(Equal(
-			"POST secret/data/new → 400 the secret's current version is another than the one expected " + as + "; somebody else wrote it"))
+			"POST secret/data/new → 400 the secret's current version is another than the one expected " + as + "; somebody else wrote it; look at the secret, then write with its version as cas"))
 		Expect(fault.OutcomeUnknown(err)).To(BeFalse())
 		Expect(secrets.CurrentVersion(ctx, s, at("new"))).To(Equal(int64(1)))
 	})
