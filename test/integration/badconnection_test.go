@@ -91,7 +91,7 @@ var _ = Describe("A Connection with odd content", func() {
 		vault.Policy(engine, fmt.Sprintf(`path "%s/*" { capabilities = ["read"] }`, engine))
 		tokenSecretNamed(namespace, "quota", env.TokenOptions{Policies: []string{engine}})
 		config := vault.Config(namespace, "main")
-		update(config, func(c *v1alpha1.VaultConfig) {
+		reconfigure(config, func(c *v1alpha1.VaultConfig) {
 			c.Spec.EnginePath, c.Spec.Auth.Token.SecretKeyRef.Name = engine, "quota"
 		})
 		vault.PutKV(engine+"/db", map[string]any{"password": canary()})

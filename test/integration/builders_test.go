@@ -83,6 +83,13 @@ func expectCondition(object client.Object, conditionType string, status metav1.C
 	return text
 }
 
+// reconfigure changes a VaultConfig's spec, and waits until the controller has taken it over and is well with it.
+func reconfigure(config *v1alpha1.VaultConfig, mutate func(*v1alpha1.VaultConfig)) {
+	GinkgoHelper()
+	update(config, mutate)
+	expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+}
+
 // update changes an object's spec, whatever its status does meanwhile.
 func update[T client.Object](object T, mutate func(T)) {
 	GinkgoHelper()

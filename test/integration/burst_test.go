@@ -18,10 +18,9 @@ var _ = Describe("Volumes that are mounted while another one is", Serial, func()
 		namespace := newNamespace()
 		proxy := readyConfigByProxy(namespace)
 		config := vault.Config(namespace, "main")
-		update(config, func(c *v1alpha1.VaultConfig) { // longer than a request is held here
+		reconfigure(config, func(c *v1alpha1.VaultConfig) { // longer than a request is held here
 			c.Spec.Limits = &v1alpha1.VaultLimits{Timeout: &metav1.Duration{Duration: time.Minute}}
 		})
-		expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 		pods := map[string]*corev1.Pod{}
 		for _, name := range []string{"oracle", "long"} {
 			vault.PutKV("secret/data/"+namespace+"/"+name, map[string]any{"password": canary()})

@@ -250,8 +250,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 			by := vault.Config(namespace, name, builder.WithTokenSecret(name))
 			create(by, creds(name, "app", func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].VaultConfigRef.Name = name }))
 			volumes = append(volumes, volume(name).mounted(caller))
-			update(by, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token.SecretKeyRef.Name = "vault-token" })
-			expectCondition(by, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+			reconfigure(by, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token.SecretKeyRef.Name = "vault-token" })
 		}
 		former := []map[string]string{volumes[0].files, volumes[1].files}
 		loginFormer := func(i int) error { return database.Login(former[i]["username"], former[i]["password"]) }
@@ -328,7 +327,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 
 	It("makes one, however many references mean it", func() {
 		before := len(users())
-		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.EnginePath = engine })
+		reconfigure(config, func(c *v1alpha1.VaultConfig) { c.Spec.EnginePath = engine })
 		create(creds("db", "app", func(c *v1alpha1.Connection) {
 			c.Spec.VaultSecrets = append(c.Spec.VaultSecrets, *c.Spec.VaultSecrets[0].DeepCopy())
 			c.Spec.VaultSecrets[0].Name, c.Spec.VaultSecrets[1].Name = "one", "two"
@@ -442,7 +441,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		kept()
 
 		By("an edit of the VaultConfig, and another replica")
-		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.EnginePath = "secret" })
+		reconfigure(config, func(c *v1alpha1.VaultConfig) { c.Spec.EnginePath = "secret" })
 		other, err := cp.StartController(ctx, "sallyport-controller-kept", log)
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(func() { Expect(other.Stop()).To(Succeed()) })
@@ -517,7 +516,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 
 	It("says so where the policy lets nothing be given back, and where it lets nothing be made", func() {
 		tokenSecretNamed(namespace, "kept", env.TokenOptions{Policies: []string{"leases-kept"}})
-		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token.SecretKeyRef.Name = "kept" })
+		reconfigure(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token.SecretKeyRef.Name = "kept" })
 		create(creds("db", "app"))
 		v := volume("db").mounted(caller)
 		err := caller.release(v.leases)
@@ -526,7 +525,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		vault.RevokeLeases(engine + "/creds/app")
 
 		tokenSecretNamed(namespace, "none", env.TokenOptions{})
-		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token.SecretKeyRef.Name = "none" })
+		reconfigure(config, func(c *v1alpha1.VaultConfig) { c.Spec.Auth.Token.SecretKeyRef.Name = "none" })
 		denied := creds("denied", "app")
 		create(denied)
 		expectCondition(denied, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonPermissionDenied, ContainSubstring(`"read" on `+engine+"/creds/app"))
@@ -543,7 +542,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 			DeferCleanup(func() { vault.DisableAuth(mount) })
 			vault.Write("auth/"+mount+"/users/bob", map[string]any{"password": "a password of bob", "token_policies": "leases", "token_ttl": ttl})
 			create(builder.Secret(namespace, "bob", map[string]string{"password": "a password of bob"}))
-			update(config, func(c *v1alpha1.VaultConfig) {
+			reconfigure(config, func(c *v1alpha1.VaultConfig) {
 				c.Spec.Auth = v1alpha1.VaultAuth{UserPass: &v1alpha1.PasswordAuth{
 					Mount: v1alpha1.MountPath(mount), Username: "bob", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "bob", Key: "password"},
 				}}
@@ -551,7 +550,6 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		}
 		It("keeps them when the replica that logged in is gone, and gives them back", func() {
 			withLogin("30s")
-			expectCondition(config, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 			create(creds("db", "app"))
 			others := vault.TokenTerms(path)
 			other, err := cp.StartController(ctx, "sallyport-controller-token", log)
@@ -637,7 +635,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		authority := func() *corev1.ConfigMap {
 			ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "ca"}, Data: map[string]string{"ca.crt": vault.CACertificate()}}
 			create(ca)
-			update(config, func(c *v1alpha1.VaultConfig) {
+			reconfigure(config, func(c *v1alpha1.VaultConfig) {
 				c.Spec.CACertificate = ""
 				c.Spec.CACertificateFrom = &v1alpha1.CACertificateSource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "ca", Key: "ca.crt"}}
 			})
@@ -675,7 +673,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 			vault.Write("auth/"+mount+"/users/bob", map[string]any{"password": "a password of bob", "token_policies": "leases"})
 			bob := builder.Secret(namespace, "bob", map[string]string{"password": "a password of bob"})
 			create(bob)
-			update(config, func(c *v1alpha1.VaultConfig) {
+			reconfigure(config, func(c *v1alpha1.VaultConfig) {
 				c.Spec.Auth = v1alpha1.VaultAuth{UserPass: &v1alpha1.PasswordAuth{
 					Mount: v1alpha1.MountPath(mount), Username: "bob", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "bob", Key: "password"},
 				}}
@@ -715,7 +713,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 			vault.Write("auth/"+mount+"/users/bob", map[string]any{"password": "a password of bob", "token_policies": "leases"})
 			bob, ca := builder.Secret(namespace, "bob", map[string]string{"password": "a password of bob"}), authority()
 			create(bob)
-			update(config, func(c *v1alpha1.VaultConfig) {
+			reconfigure(config, func(c *v1alpha1.VaultConfig) {
 				c.Spec.Auth = v1alpha1.VaultAuth{UserPass: &v1alpha1.PasswordAuth{
 					Mount: v1alpha1.MountPath(mount), Username: "bob", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "bob", Key: "password"},
 				}}
@@ -840,7 +838,7 @@ var _ = Describe("A Connection with credentials that Vault makes for each volume
 		t := builder.VaultTask(namespace, "copy", v1alpha1.OperationGenericWrite, engine+"/rotate-root/none", builder.WithData(map[string]v1alpha1.TaskValue{
 			"password": v1alpha1.TaskValue(`vault.secret(main:"creds/app".password)`),
 		}))
-		update(config, func(c *v1alpha1.VaultConfig) { c.Spec.EnginePath = engine })
+		reconfigure(config, func(c *v1alpha1.VaultConfig) { c.Spec.EnginePath = engine })
 		before := len(users())
 		create(t)
 		expectCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidRequest, ContainSubstring("is made for each reader"))

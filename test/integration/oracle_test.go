@@ -51,9 +51,13 @@ var _ = Describe("What the check of a Connection says", func() {
 	})
 })
 
+// ofOthers are the beginnings of metrics that no check of a Connection brings about alone.
+var ofOthers = []string{"sallyport_vault_request", "sallyport_resolver_", "sallyport_leases_"}
+
 // metricSeries are the metrics of Sallyport and of the Connections' controller, by name and labels. How often something happened depends on how often a
 // check was tried again, and on what other specs left; what happened does not. Left out are series of single objects,
-// which tell what status says, and requests to Vault, which the objects of other specs go on making.
+// which tell what status says, and what no check brings about, but what other specs left: requests to Vault, of nodes and
+// for leases.
 func metricSeries() (series []string) {
 	GinkgoHelper()
 	families, err := metrics.Registry.Gather()
@@ -68,7 +72,7 @@ func metricSeries() (series []string) {
 				labels = append(labels, fmt.Sprintf("%s=%q", label.GetName(), label.GetValue()))
 			}
 			if slices.ContainsFunc(labels, func(label string) bool { return strings.HasPrefix(label, "namespace=") }) ||
-				strings.HasPrefix(family.GetName(), "sallyport_vault_request") {
+				slices.ContainsFunc(ofOthers, func(prefix string) bool { return strings.HasPrefix(family.GetName(), prefix) }) {
 				continue
 			}
 			if text := strings.Join(labels, ","); strings.HasPrefix(family.GetName(), "sallyport_") ||

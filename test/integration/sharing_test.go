@@ -81,7 +81,7 @@ var _ = Describe("A VaultConfig that other namespaces may use", func() {
 			shared("escaped", "team-"+shop+"/%2e%2e/team-"+platform+"/db"),
 		} {
 			create(trick)
-			_, err = a.mount(newPod(shop, map[string]string{"connection": trick.Name}))
+			_, err = mountEventually(a, newPod(shop, map[string]string{"connection": trick.Name}))
 			Expect(err).To(HaveOccurred(), trick.Name)
 			Expect(err).NotTo(MatchError(ContainSubstring("404")), "Vault was asked")
 		}
