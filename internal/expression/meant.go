@@ -3,11 +3,10 @@ package expression
 import (
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
-// maxMeant is how many characters a reference may have that a remedy offers: all of it, or it could not be copied.
-const maxMeant = 120
+// maxMeant is how many bytes a reference may have that a remedy offers: all of it, or it could not be copied.
+const maxMeant = 160
 
 const (
 	remedyQuotes = `a part with other characters than letters, digits, "_", "-" and "/" stands in quotes`
@@ -57,7 +56,7 @@ func canonical(text string) string {
 // Offered is String for a remedy; empty if it is too long for one.
 func (r Reference) Offered() string {
 	text := r.String()
-	if utf8.RuneCountInString(text) > maxMeant {
+	if len(text) > maxMeant {
 		return ""
 	}
 	return text
@@ -134,7 +133,7 @@ func (p *parser) meantFunction() string {
 	argument := p.source[p.at : p.at+end+1]
 	reference := canonical(prefix + functionSecret + "(" + argument)
 	literal := prefix + functionText + "(" + quote(p.source[p.start:p.at]+argument) + ")"
-	if reference == "" || utf8.RuneCountInString(literal) > maxMeant {
+	if reference == "" || len(literal) > maxMeant {
 		return known
 	}
 	return "write " + reference + ", or for literal text " + literal
