@@ -192,7 +192,7 @@ type Keystore struct {
 // ConnectionFile is one file of a mounted Connection: the whole value in a format, one text, a template, or a key
 // store.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.format) ? 1 : 0) + (has(self.value) ? 1 : 0) + (has(self.template) ? 1 : 0) + (has(self.keystore) ? 1 : 0) == 1",message="set exactly one of format, value, template and keystore"
+// +kubebuilder:validation:XValidation:rule="(has(self.format) && !(has(self.template) && self.format == 'JSON') ? 1 : 0) + (has(self.value) ? 1 : 0) + (has(self.template) ? 1 : 0) + (has(self.keystore) ? 1 : 0) == 1",message="set exactly one of format, value, template and keystore; only the format JSON may stand beside template"
 // +kubebuilder:validation:XValidation:rule="!((has(self.format) || has(self.keystore)) && has(self.encoding))",message="encoding is for value and template; a format writes text, and a key store is bytes"
 type ConnectionFile struct {
 	// path is the file's name, or a path with directories: conf.d/app.conf. Each part follows the rules of a ConfigMap's
@@ -207,7 +207,8 @@ type ConnectionFile struct {
 
 	// format writes the whole value: JSON; YAML; Env, for the shell's command "."; DockerEnv, for docker run
 	// --env-file; Properties, for java.util.Properties. In Env, DockerEnv and Properties each top-level key is one
-	// entry; what is not a string stands there as JSON.
+	// entry; what is not a string stands there as JSON. Beside template, JSON writes nothing: it has the template's
+	// output refused if that is no JSON.
 	// +optional
 	Format FileFormat `json:"format,omitempty"`
 

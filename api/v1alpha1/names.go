@@ -130,7 +130,8 @@ const (
 	ReasonInvalidFileName = "InvalidFileName"
 	// ReasonInvalidTemplate: the template of a file cannot be parsed, or cannot be executed with the value as it is.
 	ReasonInvalidTemplate = "InvalidTemplate"
-	// ReasonNotRepresentable: the format of a file cannot hold a key or a value, or a text is not in its encoding.
+	// ReasonNotRepresentable: the format of a file cannot hold a key or a value, or a text is not in its encoding or
+	// format.
 	ReasonNotRepresentable = "NotRepresentable"
 	// ReasonTooLarge: more than one object may have or take: files and bytes of a volume, volumes of a pod, what
 	// references put in place, values of secrets, a value that is parsed, data and results of a VaultTask.

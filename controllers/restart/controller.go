@@ -133,6 +133,9 @@ func (r *Reconciler) metadata() *metav1.PartialObjectMetadata {
 // their specs, which are not cached; they are few.
 func (r *Reconciler) besides(ctx context.Context, connection client.Object) []ctrl.Request {
 	namespace, err := r.namespace(ctx, connection.GetNamespace())
+	if notCached(err) {
+		return nil // as in workloads
+	}
 	if err != nil {
 		log.FromContext(ctx).Error(err, "reading the namespace of a Connection")
 		return nil

@@ -168,11 +168,11 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonNotRepresentable: {
 		code:     codes.FailedPrecondition,
 		classes:  []Class{ClassWaiting, ClassTerminal},
-		terminal: "a key or a literal value of the Connection cannot be held by the format, whatever Vault holds",
-		edit:     "the key, the value or the format",
-		meaning:  "the format of a file cannot hold a key or a value, a text is not in its `encoding`, or a key store cannot be made of what its texts hold",
-		cure:     "another format, another key, or correct what Vault holds: the sentence says which text of a key store, and how",
-		retry:    "when changed; edit for a key",
+		terminal: "a key or a literal value of the Connection cannot be held by the format, or what a template makes cannot be the JSON of its `format`, whatever Vault holds",
+		edit:     "the key, the value, the template or the format",
+		meaning:  "the format of a file cannot hold a key or a value, a text is not in its `encoding`, what a template makes is not the JSON of its `format`, or a key store cannot be made of what its texts hold",
+		cure:     "another format, another key, `toJson` in the template, or correct what Vault holds: the sentence says which text of a key store, and how",
+		retry:    "when changed; edit for a key, or for what is wrong with any value",
 	},
 	v1alpha1.ReasonTooLarge: {
 		code:     codes.ResourceExhausted,

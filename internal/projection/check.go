@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 )
 
@@ -56,24 +57,34 @@ func (l *Layout) check(ctx context.Context, value, texts map[string]any, open bo
 
 // checkFile returns what is known of the content of a file: never more than it will have.
 func (l *Layout) checkFile(source fileSource, value, literals, texts map[string]any) ([]byte, error) {
+	if source.template != nil {
+		return l.checkTemplate(source, value)
+	}
 	if source.spec.Format != "" {
 		return writeFormat(source.spec.Format, literals)
 	}
-	if source.template == nil {
-		for place := range source.texts() {
-			if containsUnknown(texts[place]) {
-				return nil, nil
-			}
+	for place := range source.texts() {
+		if containsUnknown(texts[place]) {
+			return nil, nil
 		}
-		return source.content(value, texts)
 	}
+	return source.content(value, texts)
+}
+
+func (l *Layout) checkTemplate(source fileSource, value map[string]any) ([]byte, error) {
 	l.budget.printedUnknown = false
 	content, err := source.template.execute(value)
 	switch {
 	case errors.Is(err, errUndecided):
 		return nil, nil
-	case err != nil || source.spec.Encoding == "":
-		return content, err
+	case err != nil:
+		return nil, err
+	case source.spec.Format == v1alpha1.FileFormatJSON && l.budget.printedUnknown:
+		return content, checkJSONStart(content[:l.budget.known])
+	case source.spec.Format == v1alpha1.FileFormatJSON:
+		return content, checkJSON(content)
+	case source.spec.Encoding == "":
+		return content, nil
 	case l.budget.printedUnknown:
 		return nil, nil
 	}

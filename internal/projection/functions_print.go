@@ -9,7 +9,7 @@ import (
 // output prints the result of an action. In a check, nothing stands where a value would.
 func (f functions) output(value any) (string, error) {
 	if f.budget.holdsUnknown(value) {
-		f.budget.printedUnknown = true
+		f.budget.noteUnknown()
 		return "", nil
 	}
 	return f.text(value)

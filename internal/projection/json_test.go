@@ -2,7 +2,9 @@ package projection
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -90,5 +92,67 @@ func TestMoreThanAVolumeHoldsIsNotWritten(t *testing.T) {
 				g.Expect(took).To(BeNumerically("<", 16<<20))
 			})
 		}
+	}
+}
+
+// madeAs is a file whose template has to make JSON.
+func madeAs(template string) v1alpha1.ConnectionFile {
+	return v1alpha1.ConnectionFile{Path: "app.json", Format: v1alpha1.FileFormatJSON, Template: template}
+}
+
+// made is what the template makes of a value.
+func made(template string, v any) (string, error) {
+	layout, err := NewLayout(chosen(madeAs(template)), []string{"v"})
+	if err != nil {
+		return "", err
+	}
+	files, err := layout.Files(context.Background(), map[string]any{"v": v}, nil, nil)
+	if err != nil {
+		return "", err
+	}
+	return string(files[0].Content), nil
+}
+
+func TestATemplateThatHasToMakeJSONMakesNothingElse(t *testing.T) {
+	g := NewWithT(t)
+	const right, wrong = "{\n  \"v\": {{ toJson .v }} }\n", "{\n  \"v\": \"{{ .v }}\" }\n"
+	g.Expect(made(right, "a\"b\n")).To(Equal("{\n  \"v\": \"a\\\"b\\n\" }\n"), "as the template made it")
+	g.Expect(made(wrong, "plain")).To(Equal("{\n  \"v\": \"plain\" }\n"))
+	var said []string
+	for _, value := range []string{"a\"b", "\n\n\nlonger than the other", `\`} {
+		_, err := made(wrong, value)
+		g.Expect(fault.Is(err, v1alpha1.ReasonNotRepresentable)).To(BeTrue(), "%v", err)
+		g.Expect(fault.From(err).Class).To(Equal(fault.ClassWaiting), "another secret may cure it")
+		said = append(said, err.Error())
+	}
+	g.Expect(said).To(HaveEach(`file "app.json": what the template makes is no JSON; have toJson write each value, quotes included: `+
+		`"password": {{ toJson .password }}`), "nothing of the value, nor where it stands")
+	_, err := made(`"{{ .v }}"`, "\xff")
+	g.Expect(err).To(MatchError(ContainSubstring("is not text in UTF-8")))
+}
+
+func TestACheckSaysWhatNoValueMakesJSON(t *testing.T) {
+	const line, all = "line %d of what the template makes is no JSON, whatever the values are", "what the template makes is no JSON"
+	for template, sentence := range map[string]string{
+		`{ host: "{{ .secret }}" }`:                        fmt.Sprintf(line, 1),
+		"{\n  'a': {{ toJson .secret }}\n}":                fmt.Sprintf(line, 2),
+		"{\n  \"a\": {{ .host }},\n  {{ .secret }}\n}":     fmt.Sprintf(line, 2),
+		"{\n  \"a\": {{ toJson .host }},\n}":               fmt.Sprintf(line, 3),
+		"{}\n\nx{{ .secret }}":                             fmt.Sprintf(line, 3),
+		"{}\n[{{ .secret }}":                               fmt.Sprintf(line, 2),
+		`{"a": {{ toJson .host }}`:                         all,
+		"{{/* nothing */}}":                                all,
+		"{{ range .hosts }}\n,{{ . }}{{ break }}{{ end }}": fmt.Sprintf(line, 2),
+	} {
+		err := check(madeAs(template))
+		NewWithT(t).Expect(err).To(MatchError(HavePrefix(`file "app.json": `+sentence+"; ")), template)
+		NewWithT(t).Expect(fault.From(err).Class).To(Equal(fault.ClassTerminal), template)
+	}
+	for _, template := range []string{ // for some values, at least
+		`{"a": "{{ .secret }}"}`, `{"a": {{ .secret }}`, "{{ .secret }}", "1{{ .secret }}", `"{{ .secret }}`, "tru{{ .secret }}",
+		"{{ if .secret }}x{{ end }}", "x{{ if .secret }}y{{ end }}", "[{{ toJson .host }}{{ .secret }}", " {{ toJson .host }}\n{{ .secret }}",
+		`{"a": {{ toJson .secret }},}`, `{"a": {{ toJson .host }}, "b": {{ toJson .hosts }}}`, `{"a": {{ toJson .host }}}`, "-{{ .secret }}",
+	} {
+		NewWithT(t).Expect(check(madeAs(template))).To(Succeed(), template)
 	}
 }

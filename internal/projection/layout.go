@@ -22,7 +22,8 @@ type Layout struct {
 	budget *workBudget
 }
 
-// fileSource is what one chosen file is made from: a format, a text, a template, or a key store.
+// fileSource is what one chosen file is made from: a format, a text, a template, or a key store. Beside a template the
+// format is what its output has to be.
 type fileSource struct {
 	spec     *v1alpha1.ConnectionFile
 	template *fileTemplate
@@ -240,6 +241,9 @@ func (s fileSource) content(value, texts map[string]any) ([]byte, error) {
 	switch {
 	case s.template != nil:
 		content, err = s.template.execute(value)
+		if err == nil && s.spec.Format == v1alpha1.FileFormatJSON {
+			err = validateJSON(content)
+		}
 	case s.spec.Keystore != nil:
 		return s.keystore(texts)
 	case s.spec.Format != "":

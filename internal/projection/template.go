@@ -53,6 +53,7 @@ func (t *fileTemplate) execute(value any) ([]byte, error) {
 	}
 	data, _ := value.(map[string]any)
 	content := &boundedBuffer{left: MaxContentBytes}
+	t.budget.printed = content
 	err := t.parsed.Execute(content, data)
 	switch {
 	case errors.Is(err, errUndecided), t.budget.checking && isFieldOfNoObject(err):

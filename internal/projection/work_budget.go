@@ -32,8 +32,22 @@ type workBudget struct {
 	interrupted func() error
 	// checking: the value holds Unknown in the places of values, and none itself.
 	checking bool
-	// printedUnknown: the text that was printed lacks some of what the real one has.
+	// printed is what the template under way has made so far.
+	printed *boundedBuffer
+	// printedUnknown: the text that was printed lacks some of what the real one has, after its first known bytes.
 	printedUnknown bool
+	known          int
+}
+
+// noteUnknown notes, in a check, that something would be printed here of which nothing is known.
+func (b *workBudget) noteUnknown() {
+	if b.printedUnknown {
+		return
+	}
+	b.printedUnknown, b.known = true, 0
+	if b.printed != nil {
+		b.known = b.printed.buffer.Len()
+	}
 }
 
 func (b *workBudget) spend(units int) error {

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -47,6 +48,50 @@ func hooksHoldTheSync(ctx SpecContext) {
 	expectNotFound(ctx, change)
 	Eventually(ctx, func() error { return api.Get(ctx, client.ObjectKeyFromObject(missing), missing) }).
 		WithTimeout(soon).Should(Satisfy(apierrors.IsNotFound), "the failed hook is deleted")
+}
+
+// tasksRunOnceUnderSelfHeal is the spec of ttlSecondsAfterFinished: a task that git has would be created anew, and would
+// run, whenever it is gone. So it stays, and a hook goes, which self-heal does not bring back.
+func tasksRunOnceUnderSelfHeal(ctx SpecContext) {
+	t := newReadyTenant(ctx)
+	rotation := func(name string, annotations ...string) *v1alpha1.VaultTask {
+		return annotated(builder.VaultTask(t.namespace, name, v1alpha1.OperationWrite, t.namespace+"/"+name, func(task *v1alpha1.VaultTask) {
+			task.Spec.Generate, task.Spec.Overwrite = []v1alpha1.GeneratedValue{{Key: "password"}}, new(true)
+			task.Spec.TTLSecondsAfterFinished = new(int32(0))
+		}), annotations...)
+	}
+	kept, hook := rotation("kept"), rotation("hook", annotationHook, "Sync", annotationWave, "1")
+	beside := &corev1.ConfigMap{ObjectMeta: t.meta("beside"), Data: map[string]string{"of": "git"}}
+	a := newApplication(ctx, platformProject, "rotations", t.namespace, manifests(kept, hook, beside), automated())
+	a.expectOperation(ctx, "Succeeded", Not(BeEmpty()))
+	a.expectSynced(ctx)
+	Expect(expectCondition(ctx, kept, v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonSucceeded).Message).
+		To(ContainSubstring("it stays in spite of ttlSecondsAfterFinished, for Argo CD would create it anew"))
+	first := kept.UID
+	versions := func(g Gomega) []int {
+		var written []int
+		for _, name := range []string{"kept", "hook"} {
+			metadata, err := vault.KVv2(engine).GetMetadata(ctx, t.namespace+"/"+name)
+			g.Expect(err).NotTo(HaveOccurred())
+			written = append(written, metadata.CurrentVersion)
+		}
+		return written
+	}
+	Expect(versions(Default)).To(Equal([]int{1, 1}))
+	Eventually(ctx, func() error { return api.Get(ctx, client.ObjectKeyFromObject(hook), hook) }).
+		WithTimeout(eventual).Should(Satisfy(apierrors.IsNotFound), "the hook is gone after its end")
+
+	for range 3 {
+		By("healing what somebody deleted beside it")
+		Expect(api.Delete(ctx, beside.DeepCopy())).To(Succeed())
+		Eventually(ctx, func() error { return api.Get(ctx, client.ObjectKeyFromObject(beside), &corev1.ConfigMap{}) }).
+			WithTimeout(atLast).Should(Succeed(), "self-heal")
+		a.refresh(ctx)
+		a.expectSynced(ctx)
+		Expect(api.Get(ctx, client.ObjectKeyFromObject(kept), kept)).To(Succeed())
+		Expect(kept.UID).To(Equal(first), "the same task, not one that was created anew")
+		Expect(versions(Default)).To(Equal([]int{1, 1}), "each ran once")
+	}
 }
 
 func expectNotFound(ctx context.Context, object client.Object) {

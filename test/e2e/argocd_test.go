@@ -170,6 +170,7 @@ var _ = Describe("A real Argo CD", Ordered, Serial, func() {
 
 	It("shows why a task that changed in git is refused, and goes on with a new name", changedTasksAreRefused, SpecTimeout(2*atLast))
 	It("holds the sync for a hook until it is Complete, and fails with it", hooksHoldTheSync, SpecTimeout(2*atLast))
+	It("runs a task once that would be gone after its end, whatever it heals", tasksRunOnceUnderSelfHeal, SpecTimeout(2*atLast))
 	It("shows which right a limited identity lacks", robotsLearnWhatTheyLack, SpecTimeout(atLast))
 	It("gives leases back with what it prunes and with what it cascades", leasesGoWithTheirObjects, SpecTimeout(4*atLast))
 })

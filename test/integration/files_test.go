@@ -95,6 +95,9 @@ var _ = Describe("The files of a Connection", func() {
 			v1alpha1.ConnectionFile{Path: "f", Format: v1alpha1.FileFormatEnv}),
 		Entry("what is not base64", v1alpha1.ReasonNotRepresentable, `file "f": its text is not base64`,
 			v1alpha1.ConnectionFile{Path: "f", Value: "not base64", Encoding: v1alpha1.FileEncodingBase64}),
+		Entry("a template that makes no JSON of any value", v1alpha1.ReasonNotRepresentable,
+			`file "f": line 2 of what the template makes is no JSON, whatever the values are`,
+			v1alpha1.ConnectionFile{Path: "f", Format: v1alpha1.FileFormatJSON, Template: "{\n'a': {{ .password }}}"}),
 		Entry("a reference that leads nowhere", v1alpha1.ReasonKeyMissing, `file "f": no attached secret has the key "missing"`,
 			v1alpha1.ConnectionFile{Path: "f", Value: "x vault.secret(missing)"}),
 		Entry("a reference that cannot be parsed", v1alpha1.ReasonInvalidExpression, `file "f": column 3`,
@@ -108,6 +111,10 @@ var _ = Describe("The files of a Connection", func() {
 			Expect(err).To(MatchError(ContainSubstring(sentence)))
 		},
 		Entry("two of format, value, template and keystore", "set exactly one of format, value, template and keystore", v1alpha1.ConnectionFile{Path: "f", Value: "x", Template: "x"}),
+		Entry("another format than JSON beside a template", "only the format JSON may stand beside template",
+			v1alpha1.ConnectionFile{Path: "f", Format: v1alpha1.FileFormatYAML, Template: "x"}),
+		Entry("JSON beside a text", "only the format JSON may stand beside template",
+			v1alpha1.ConnectionFile{Path: "f", Format: v1alpha1.FileFormatJSON, Value: "{}"}),
 		Entry("none of them", "set exactly one of format, value, template and keystore", v1alpha1.ConnectionFile{Path: "f"}),
 		Entry("a way out", "no part of path may be '.' or begin with '..'", v1alpha1.ConnectionFile{Path: "../../etc/passwd", Value: "x"}),
 		Entry("an absolute path", "it begins and ends with none", v1alpha1.ConnectionFile{Path: "/etc/passwd", Value: "x"}),
@@ -124,6 +131,36 @@ var _ = Describe("The files of a Connection", func() {
 		Entry("a mode that nobody could read", "mode must be between 0400 and 0777", v1alpha1.ConnectionFile{Path: "f", Value: "x", Mode: new(int32)}),
 		Entry("a template that is too long", "Too long", v1alpha1.ConnectionFile{Path: "f", Template: strings.Repeat("x", 65537)}),
 	)
+
+	It("are JSON where a template has to make it, which shows with a pod's values only", func() {
+		template := func(password string) v1alpha1.ConnectionFile {
+			return v1alpha1.ConnectionFile{
+				Path: "app.json", Format: v1alpha1.FileFormatJSON, Template: `{"db": {"password": ` + password + "}}\n",
+			}
+		}
+		c := builder.Connection(namespace, "json", map[string]any{"password": "vault.secret(password)"},
+			builder.WithSecret(namespace+"/oracle"), builder.WithShortestRefresh, builder.WithFiles(template(`"{{ .password }}"`)))
+		create(c)
+		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		caller := newCaller(replica)
+		pod := newPod(namespace, map[string]string{"connection": "json"})
+		Eventually(func(g Gomega) {
+			_, err := caller.mount(pod)
+			g.Expect(err).To(MatchError(HaveSuffix(`file "app.json": what the template makes is no JSON; have toJson write each value, ` +
+				`quotes included: "password": {{ toJson .password }}`)))
+		}).Should(Succeed())
+
+		update(c, func(c *v1alpha1.Connection) {
+			c.Spec.Files = []v1alpha1.ConnectionFile{template("{{ toJson .password }}")}
+		})
+		Eventually(func(g Gomega) {
+			response, err := caller.mount(pod)
+			g.Expect(err).NotTo(HaveOccurred())
+			var parsed map[string]map[string]any
+			g.Expect(json.Unmarshal([]byte(files(response)["app.json"]), &parsed)).To(Succeed())
+			g.Expect(parsed["db"]["password"]).To(Equal(password))
+		}).Should(Succeed())
+	})
 
 	It("cannot be larger than the cap, however many keys there are", func() {
 		large := map[string]any{}

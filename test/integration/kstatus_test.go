@@ -1,12 +1,19 @@
 package integration
 
 import (
+	"os"
+	"strings"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	kstatus "sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/test/builder"
@@ -24,6 +31,54 @@ func expectKStatus(object client.Object, expected kstatus.Status) {
 	result, err := kstatus.Compute(stored)
 	Expect(err).NotTo(HaveOccurred())
 	Expect(result.Status).To(Equal(expected), "%s: %v", result.Message, env.Conditions(object))
+
+	var status struct {
+		Status struct {
+			Conditions []metav1.Condition `json:"conditions"`
+		} `json:"status"`
+	}
+	Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(stored.Object, &status)).To(Succeed())
+	sentence := expectSentenceWhereItIsRead(status.Status.Conditions)
+	if expected != kstatus.CurrentStatus { // of what is current kstatus says nothing
+		Expect(result.Message).To(Equal(sentence))
+	}
+}
+
+// expectSentenceWhereItIsRead makes sure that the conditions which have an object's sentence are those that
+// docs/reference/reasons.md lists for what the object is, and returns the sentence.
+func expectSentenceWhereItIsRead(conditions []metav1.Condition) (sentence string) {
+	GinkgoHelper()
+	is := func(condition string) bool { return meta.IsStatusConditionTrue(conditions, condition) }
+	state := "ready"
+	switch {
+	case is(v1alpha1.ConditionSuspended):
+		state = "switched off"
+	case is(v1alpha1.ConditionFailed):
+		state = "failed"
+	case is(v1alpha1.ConditionComplete):
+		state = "done"
+	case is(v1alpha1.ConditionStalled):
+		state = "not ready, which somebody must cure"
+	case is(v1alpha1.ConditionReconciling):
+		state = "not ready, which may pass by itself"
+	}
+	page, err := os.ReadFile("../../docs/reference/reasons.md")
+	Expect(err).NotTo(HaveOccurred())
+	_, row, found := strings.Cut(string(page), "\n| "+state+" | ")
+	Expect(found).To(BeTrue(), "no row for what is %s", state)
+	cell, _, _ := strings.Cut(row, " |")
+	documented := strings.Split(strings.ReplaceAll(cell, "`", ""), ", ")
+
+	first := meta.FindStatusCondition(conditions, documented[0])
+	Expect(first).NotTo(BeNil(), "%v", conditions)
+	var having []string
+	for _, condition := range conditions {
+		if strings.Contains(condition.Message, first.Message) {
+			having = append(having, condition.Type)
+		}
+	}
+	Expect(having).To(ConsistOf(documented), "%v", conditions)
+	return first.Message
 }
 
 // The rows are what docs/gitops.md says of Flux and Helm, for status that the controllers wrote.
@@ -101,6 +156,22 @@ var _ = Describe("To kstatus", func() {
 		Entry("current: a VaultTask that is suspended", current, v1alpha1.ConditionSuspended, isTrue, v1alpha1.ReasonSuspended,
 			func() client.Object { return write(func(t *v1alpha1.VaultTask) { t.Spec.Suspend = new(true) }) }),
 	)
+
+	It("and to kubectl, the sentence is where each looks for it", func() {
+		for _, kind := range []string{"connections", "vaultconfigs", "vaulttasks"} {
+			file, err := os.ReadFile("../../config/crd/bases/sallyport.dev_" + kind + ".yaml")
+			Expect(err).NotTo(HaveOccurred())
+			var crd apiextensionsv1.CustomResourceDefinition
+			Expect(yaml.Unmarshal(file, &crd)).To(Succeed())
+			columns := map[string]string{}
+			for _, column := range crd.Spec.Versions[0].AdditionalPrinterColumns {
+				columns[column.Name] = column.JSONPath
+			}
+			for name, field := range map[string]string{"Ready": "status", "Reason": "reason", "Message": "message"} {
+				Expect(columns).To(HaveKeyWithValue(name, `.status.conditions[?(@.type=="`+v1alpha1.ConditionReady+`")].`+field), kind)
+			}
+		}
+	})
 
 	It("an object that was cured is current again", func() {
 		readyConfig(namespace)

@@ -112,6 +112,11 @@ func oracles() []oracle {
 	for _, format := range []v1alpha1.FileFormat{"JSON", "YAML", "Env", "DockerEnv", "Properties"} {
 		all = append(all, oracle{value, []v1alpha1.ConnectionFile{{Path: "f", Format: format}}})
 	}
+	for _, template := range []string{
+		`{"p": "{{ .p }}"}`, `{"p": {{ .n }}}`, `{{ .j }}`, "{\n{{ .p }}x", `{{ if eq .s "x" }}{{ else }}x{{ end }}`, `{"p": {{ toJson .o }}}`,
+	} {
+		all = append(all, oracle{value, []v1alpha1.ConnectionFile{{Path: "f", Format: v1alpha1.FileFormatJSON, Template: template}}})
+	}
 	many := map[string]any{}
 	for i := range 200 {
 		many[fmt.Sprint("k", i)] = "vault.secret(large)"

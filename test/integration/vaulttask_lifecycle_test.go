@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	vaultapi "github.com/hashicorp/vault/api"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -45,25 +46,81 @@ var _ = Describe("The life of a VaultTask", func() {
 		expectEvent(gone, "Normal", v1alpha1.ReasonSucceeded)
 	})
 
-	It("is given up at its deadline, and after as many attempts as it may take", func() {
+	It("is given up after as many attempts as it may take", func() {
 		down := vault.Config(namespace, "down", builder.WithURL("https://127.0.0.1:1"))
 		create(down)
 		expectCondition(down, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonVaultUnreachable)
-		unreachable := builder.WithConfig("down")
-		late := builder.VaultTask(namespace, "late", v1alpha1.OperationWrite, "x", something, unreachable,
-			func(t *v1alpha1.VaultTask) { t.Spec.ActiveDeadlineSeconds = new(int64(10)) })
-		tired := builder.VaultTask(namespace, "tired", v1alpha1.OperationWrite, "x", something, unreachable,
+		tired := builder.VaultTask(namespace, "tired", v1alpha1.OperationWrite, "x", something, builder.WithConfig("down"),
 			func(t *v1alpha1.VaultTask) { t.Spec.BackoffLimit = new(int32(1)) })
-		missing := builder.VaultTask(namespace, "missing", v1alpha1.OperationRead, "x", func(t *v1alpha1.VaultTask) {
-			t.Spec.VaultConfigRef.Name, t.Spec.ActiveDeadlineSeconds = "none", new(int64(10))
-		})
-		create(late, tired, missing)
-		expectCondition(late, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonDeadlineExceeded, ContainSubstring("VaultUnreachable"))
+		create(tired)
 		expectCondition(tired, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonBackoffLimitExceeded)
 		Expect(tired.Status.Failures).To(BeEquivalentTo(2))
-		expectCondition(missing, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonDeadlineExceeded, ContainSubstring("ConfigNotFound"))
-		Expect(late.Status.Claim).To(BeNil())
 	})
+
+	// through has the task use a VaultConfig of its own.
+	through := func(change ...func(*v1alpha1.VaultConfig)) func(*v1alpha1.VaultTask) {
+		return func(t *v1alpha1.VaultTask) {
+			create(vault.Config(namespace, "own", change...))
+			builder.WithConfig("own")(t)
+		}
+	}
+	copying := func(reference string) func(*v1alpha1.VaultTask) {
+		return builder.WithData(map[string]v1alpha1.TaskValue{"a": v1alpha1.TaskValue(reference)})
+	}
+	sealed := func(t *v1alpha1.VaultTask) {
+		proxy, err := env.StartProxy(vault)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(proxy.Close)
+		const kind = "application/json"
+		proxy.Inject(env.Fault{Path: "sys/health", Status: 503, ContentType: kind, Body: `{"initialized":true,"sealed":true,"standby":true}`})
+		proxy.Inject(env.Fault{Status: 503, ContentType: kind, Body: `{"errors":["Vault is sealed"]}`})
+		through(builder.WithURL(proxy.URL()))(t)
+	}
+
+	DescribeTable("is given up at its deadline, whatever it waits for",
+		func(reason string, wait func(*v1alpha1.VaultTask)) {
+			late := builder.VaultTask(namespace, "late", v1alpha1.OperationWrite, namespace+"/late", something)
+			wait(late)
+			late.Spec.ActiveDeadlineSeconds = new(int64(5)) // caches follow meanwhile
+			create(late)
+			expectCondition(late, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonDeadlineExceeded,
+				And(HavePrefix("it was not done within the 5 seconds of activeDeadlineSeconds"), ContainSubstring("; last: "+reason+", ")))
+			expectCondition(late, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDeadlineExceeded)
+			Expect(late.Status.Claim).To(BeNil())
+			_, err := vault.Client().KVv2("secret").Get(ctx, namespace+"/late")
+			Expect(err).To(MatchError(vaultapi.ErrSecretNotFound), "nothing was written")
+		},
+		Entry("a VaultConfig that is not there", v1alpha1.ReasonConfigNotFound, builder.WithConfig("none")),
+		Entry("a VaultConfig that is disabled", v1alpha1.ReasonConfigDisabled,
+			through(func(c *v1alpha1.VaultConfig) { c.Spec.Enabled = new(false) })),
+		Entry("a VaultConfig that is wrong", v1alpha1.ReasonInvalidSpec,
+			through(func(c *v1alpha1.VaultConfig) { c.Spec.CACertificate = "garbage" })),
+		Entry("a VaultConfig of another namespace that does not let it", v1alpha1.ReasonNamespaceNotAllowed, func(t *v1alpha1.VaultTask) {
+			t.Spec.VaultConfigRef.Namespace = newNamespace()
+			taskConfig(t.Spec.VaultConfigRef.Namespace)
+		}),
+		Entry("a Vault that does not answer", v1alpha1.ReasonVaultUnreachable, through(builder.WithURL("https://127.0.0.1:1"))),
+		Entry("a Vault that is sealed", v1alpha1.ReasonVaultSealed, sealed),
+		Entry("a Secret with its credential", v1alpha1.ReasonCredentialMissing, through(builder.WithTokenSecret("none"))),
+		Entry("a credential that Vault accepts", v1alpha1.ReasonAuthFailed, func(t *v1alpha1.VaultTask) {
+			create(builder.TokenSecret(namespace, "wrong", canary()))
+			through(builder.WithTokenSecret("wrong"))(t)
+		}),
+		Entry("the right to read what it copies", v1alpha1.ReasonPermissionDenied, func(t *v1alpha1.VaultTask) {
+			tokenSecretNamed(namespace, "narrow", env.TokenOptions{Policies: []string{"default"}})
+			create(vault.Config(namespace, "narrow", builder.WithTokenSecret("narrow")))
+			copying("vault.secret(narrow:" + namespace + "/source.a)")(t)
+		}),
+		Entry("a secret that it copies", v1alpha1.ReasonSecretNotFound, func(t *v1alpha1.VaultTask) {
+			copying("vault.secret(main:" + namespace + "/source.a)")(t)
+		}),
+		Entry("a Secret with its data", v1alpha1.ReasonCredentialMissing, func(t *v1alpha1.VaultTask) {
+			t.Spec.Data, t.Spec.DataFrom = nil, []v1alpha1.TaskDataSource{{SecretRef: &v1alpha1.LocalReference{Name: "none"}}}
+		}),
+		Entry("a Connection that is not there", v1alpha1.ReasonConnectionNotFound, func(t *v1alpha1.VaultTask) {
+			t.Spec.TaskTarget = v1alpha1.TaskTarget{ConnectionRef: &v1alpha1.ConnectionReference{Name: "none"}}
+		}),
+	)
 
 	It("returns at every time of its schedule", func() {
 		t := builder.VaultTask(namespace, "rotate", v1alpha1.OperationWrite, namespace+"/rotated", func(t *v1alpha1.VaultTask) {

@@ -3,6 +3,10 @@ package vault_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -15,6 +19,35 @@ import (
 	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/test/env"
 )
+
+// documentedBound is how long docs/reference/lifetimes.md lets a login of a method take at most, after somebody put right
+// what refused it.
+func documentedBound(method, who string) time.Duration {
+	GinkgoHelper()
+	page, err := os.ReadFile("../../../docs/reference/lifetimes.md")
+	Expect(err).NotTo(HaveOccurred())
+	_, table, found := strings.Cut(string(page), "\n| Method | Who changes | At most | How |\n")
+	Expect(found).To(BeTrue())
+	for row := range strings.Lines(table) {
+		cells := strings.Split(row, " | ")
+		if len(cells) != 4 {
+			continue
+		}
+		methods := strings.Split(strings.TrimPrefix(cells[0], "| "), ", ")
+		if !slices.Contains(methods, method) && !slices.Contains(methods, "all") || !strings.Contains(cells[1], who) {
+			continue
+		}
+		if cells[2] == "at once" {
+			return 0
+		}
+		number, _, _ := strings.Cut(cells[2], ";")
+		seconds, failure := strconv.Atoi(number)
+		Expect(failure).NotTo(HaveOccurred(), row)
+		return time.Duration(seconds) * time.Second
+	}
+	Fail("no row for " + method + ", " + who)
+	return 0
+}
 
 // These specs are what docs/reference/lifetimes.md says of logins: a credential that Vault refused, or cannot be used
 // with, works within five minutes after somebody put it right, whoever that is.
@@ -48,8 +81,12 @@ var _ = Describe("A credential that works again", func() {
 		func(w *authMethod) { w.setSecret("bob", "password", password) },
 	}
 
-	DescribeTable("does so within five minutes, and locks no account at a threshold of three",
-		func(ctx context.Context, kind string, change refusal) {
+	// What each may take. A bound that docs/reference/lifetimes.md does not have for it fails the spec as well.
+	const atOnce, seconds, minutes = time.Duration(0), 15 * time.Second, 5 * time.Minute
+
+	DescribeTable("does so within its time, five minutes at most, and locks no account at a threshold of three",
+		func(ctx context.Context, kind, who string, within time.Duration, change refusal) {
+			Expect(within).To(And(Equal(documentedBound(kind, who)), BeNumerically("<=", minutes)))
 			w := newAuthMethod(ctx, kind, "", terms{})
 			if kind == "userPass" || kind == "ldap" || kind == "appRole" {
 				lockout(w)
@@ -62,48 +99,53 @@ var _ = Describe("A credential that works again", func() {
 				w.later(10 * time.Second)
 			}
 			change.right(w)
-			took := time.Duration(0)
-			for ; w.read(ctx) != nil; took += 10 * time.Second {
-				Expect(took).To(BeNumerically("<=", 5*time.Minute), "%v", w.read(ctx))
-				w.later(10 * time.Second)
+			proxy.Reset()
+			took := time.Duration(0) // by the clock of the sessions: however slow the machine is, what is due comes then
+			for err := w.read(ctx); err != nil; err = w.read(ctx) {
+				took += 5 * time.Second
+				Expect(took).To(BeNumerically("<=", within), "%v", err)
+				w.later(5 * time.Second)
 			}
 			AddReportEntry("seconds", fmt.Sprint(took))
+			if kind != "cert" { // which goes past the proxy
+				Expect(w.logins()).To(Equal(1), "the first one that could succeed")
+			}
 			Expect(locked()).NotTo(ContainSubstring(server.Get("sys/auth/" + w.mount)["accessor"]))
 		},
-		Entry("kubernetes, role", "kubernetes", refusal{
+		Entry("kubernetes, role", "kubernetes", "role", minutes, refusal{
 			write("/role/app", append(accounts, "other")...), write("/role/app", append(accounts, "app")...),
 		}),
-		Entry("kubernetes, network", "kubernetes", network),
-		Entry("jwt, role", "jwt", refusal{
+		Entry("kubernetes, network", "kubernetes", "network", seconds, network),
+		Entry("jwt, role", "jwt", "role", minutes, refusal{
 			write("/role/app", append(subject, "system:serviceaccount:shop:other")...),
 			write("/role/app", append(subject, "system:serviceaccount:shop:app")...),
 		}),
-		Entry("jwt, network", "jwt", network),
-		Entry("appRole, role", "appRole", refusal{
+		Entry("jwt, network", "jwt", "network", seconds, network),
+		Entry("appRole, role", "appRole", "role", minutes, refusal{
 			func(w *authMethod) { role(w, "secret_id_bound_cidrs", "10.9.8.0/24") },
 			func(w *authMethod) { role(w, "secret_id_bound_cidrs", "") },
 		}),
-		Entry("appRole, Secret", "appRole", refusal{
+		Entry("appRole, Secret", "appRole", "Secret", atOnce, refusal{
 			func(w *authMethod) { w.setSecret("approle", "id", canary+"wrong") },
 			func(w *authMethod) { w.setSecret("approle", "id", w.secretID()) },
 		}),
-		Entry("appRole, network", "appRole", network),
-		Entry("userPass, account", "userPass", refusal{
+		Entry("appRole, network", "appRole", "network", seconds, network),
+		Entry("userPass, account", "userPass", "account", minutes, refusal{
 			func(w *authMethod) {
 				_, err := server.Client().Logical().Delete("auth/" + w.mount + "/users/bob")
 				Expect(err).NotTo(HaveOccurred())
 			},
 			func(w *authMethod) { write("/users/bob", "password", canary+"password with a space ")(w) },
 		}),
-		Entry("userPass, Secret", "userPass", password),
-		Entry("userPass, network", "userPass", network),
-		Entry("ldap, Secret", "ldap", password),
-		Entry("ldap, account", "ldap", refusal{
+		Entry("userPass, Secret", "userPass", "Secret", atOnce, password),
+		Entry("userPass, network", "userPass", "network", seconds, network),
+		Entry("ldap, Secret", "ldap", "Secret", atOnce, password),
+		Entry("ldap, account", "ldap", "account", minutes, refusal{
 			func(w *authMethod) { write("/config", "userdn", "ou=nobody,"+env.LDAPBase)(w) },
 			func(w *authMethod) { write("/config", "userdn", "ou=people,"+env.LDAPBase)(w) },
 		}),
-		Entry("ldap, network", "ldap", network),
-		Entry("cert, role", "cert", refusal{
+		Entry("ldap, network", "ldap", "network", seconds, network),
+		Entry("cert, role", "cert", "role", minutes, refusal{
 			func(w *authMethod) {
 				write("/certs/app", "certificate", server.CACertificate(), "allowed_common_names", "other")(w)
 			},
@@ -111,7 +153,7 @@ var _ = Describe("A credential that works again", func() {
 				write("/certs/app", "certificate", server.CACertificate(), "allowed_common_names", "sallyport")(w)
 			},
 		}),
-		Entry("cert, Secret", "cert", refusal{
+		Entry("cert, Secret", "cert", "Secret", atOnce, refusal{
 			func(w *authMethod) { w.setCertificate("other") }, func(w *authMethod) { w.setCertificate("sallyport") },
 		}),
 	)
