@@ -231,6 +231,11 @@ var _ = Describe("kubectl sallyport", func() {
 		Expect(r.Code).To(Equal(code))
 	},
 		Entry("a value on the command line", 2, "name keys only", "", "write", "x", "a=hidden", "--config", "main"),
+		Entry("an empty path", 2, "PATH is empty", "", "write", "", "a", "--config", "main"),
+		Entry("an empty key", 2, "a KEY is empty", "", "write", "x", "", "--config", "main"),
+		Entry("a key twice", 2, `the key "a" is named twice`, "", "write", "x", "a", "a", "--config", "main", "--generate"),
+		Entry("a VaultConfig without a name", 2, "--config is NAME or NAMESPACE/NAME", "", "write", "x", "a", "--config", "shop/"),
+		Entry("both ways to replace", 2, "give one of both", "", "write", "x", "a", "--config", "main", "--patch", "--overwrite"),
 		Entry("no VaultConfig", 2, `required flag(s) "config" not set`, "", "write", "x", "a"),
 		Entry("several values by a pipe", 2, "standard input is one value", "hidden", "write", "x", "a", "b", "--config", "main"),
 		Entry("an empty value", 3, "the value of a is empty", "\n", "write", "x", "a", "--config", "main"),
