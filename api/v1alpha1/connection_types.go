@@ -235,11 +235,13 @@ type ConnectionFile struct {
 	// +optional
 	Encoding FileEncoding `json:"encoding,omitempty"`
 
-	// mode is the file's permission bits, 0400 to 0777. By default 0644, or 0440 if the pod has an fsGroup, which then
-	// owns the file in any case. A file that excludes others belongs to the user that the pod's spec has run the
-	// containers that mount it (runAsUser), if that is one.
+	// mode is the file's permission bits, 0400 to 0777; as a decimal number, which JSON needs, 256 to 511. The decimal
+	// numbers 400, 404, 440 and 444 are refused: they mean 0620, 0624, 0670 and 0674, and 0400, 0404, 0440 or 0444 was
+	// meant. By default 0644, or 0440 if the pod has an fsGroup, which then owns the file in any case. A file that
+	// excludes others belongs to the user that the pod's spec has run the containers that mount it (runAsUser), if that
+	// is one.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self >= 256 && self <= 511",message="mode must be between 0400 and 0777 (256 and 511 in JSON, which has no octal numbers)"
+	// +kubebuilder:validation:XValidation:rule="self >= 256 && self <= 511 && !(self in [400, 404, 440, 444])",messageExpression="self in [400, 404, 440, 444] || self >= 512 && self <= 777 && self / 10 % 10 <= 7 && self % 10 <= 7 ? 'mode ' + string(self) + ' is decimal, and not the octal 0' + string(self) + ': write 0' + string(self) + ' in YAML or ' + string(self / 100 * 64 + self / 10 % 10 * 8 + self % 10) + ' in JSON' : 'mode must be between 0400 and 0777 (256 and 511 in JSON, which has no octal numbers)'"
 	Mode *int32 `json:"mode,omitempty"`
 }
 

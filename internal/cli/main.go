@@ -36,6 +36,9 @@ const (
 // errWrong ends a command that has said what is wrong.
 var errWrong = errors.New("something is wrong")
 
+// errUnread ends a command whose output nobody reads on. The network has closed pipes of its own.
+var errUnread = errors.New("nobody reads the output")
+
 // unanswered is an error of a command, as opposed to one of its usage.
 type unanswered struct{ error }
 
@@ -59,6 +62,7 @@ type program struct {
 func Main(args []string, streams genericiooptions.IOStreams, environment func(string) string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	streams.Out, streams.ErrOut = outlet{streams.Out}, outlet{streams.ErrOut}
 	p := &program{
 		IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), environment: environment,
 		colours: environment("NO_COLOR") == "",
@@ -76,10 +80,10 @@ func (p *program) exit(err error) int {
 		return exitOK
 	case errors.Is(err, errWrong):
 		return exitWrong
-	case errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, errUnread):
 		return exitPipe
 	case errors.As(err, &failed):
-		_, _ = fmt.Fprintf(p.ErrOut, "kubectl sallyport: %s\n", strings.TrimSpace(failed.Error()))
+		_, _ = fmt.Fprintf(p.ErrOut, "kubectl sallyport: %s\n", strings.TrimSpace(harmless(failed.Error())))
 		return exitUnanswered
 	default:
 		first, _, _ := strings.Cut(err.Error(), "\n")
@@ -109,7 +113,21 @@ func (p *program) root() *cobra.Command {
 	root.AddCommand(p.why(), p.status(), p.mounts(), p.check())
 	root.AddCommand(newPolicy(p), newRender(p), newWrite(p), newOpen(p), p.migrate())
 	root.AddCommand(p.actions()...)
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "help" {
+			c.Args = knownTopic
+		}
+	}
 	return root
+}
+
+// knownTopic refuses help for what is no command.
+func knownTopic(c *cobra.Command, args []string) error {
+	if found, _, err := c.Root().Find(args); len(args) > 0 && (err != nil || found == c.Root()) {
+		return fmt.Errorf("unknown command %q for %q", args[0], c.Root().CommandPath())
+	}
+	return nil
 }
 
 // run makes a command's work of what needs a cluster.
@@ -136,8 +154,12 @@ func withoutCluster(p *program, c *cobra.Command, do func(context.Context) error
 
 // ended turns an error of a command's work into one that says how the program ends.
 func ended(err error) error {
-	var usage usageError
-	if err == nil || errors.Is(err, errWrong) || errors.Is(err, syscall.EPIPE) || errors.As(err, &usage) {
+	var (
+		usage  usageError
+		failed unanswered
+	)
+	told := errors.As(err, &usage) || errors.As(err, &failed)
+	if err == nil || told || errors.Is(err, errWrong) || errors.Is(err, errUnread) {
 		return err
 	}
 	return unanswered{cluster.Explain(err)}

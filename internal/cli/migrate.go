@@ -37,7 +37,7 @@ func (p *program) migrate() *cobra.Command {
 			"  kubectl sallyport migrate -n bookshop --patches --report report.txt\n" +
 			"  kustomize build . | kubectl sallyport migrate -f - --vault-url https://vault.example.com:8200",
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return p.runMigrate(c.Context(), flags) },
+		RunE: func(c *cobra.Command, _ []string) error { return ended(p.runMigrate(c.Context(), flags)) },
 	}
 	f := c.Flags()
 	f.StringSliceVarP(&flags.files, "filename", "f", nil, "files or directories of manifests, - for standard input; without it, the cluster is read")
@@ -65,7 +65,7 @@ func (p *program) runMigrate(ctx context.Context, flags *migrateFlags) error {
 	}
 	result, err := migrate.Migrate(ctx, in, options)
 	if err != nil {
-		return unanswered{cluster.Explain(err)}
+		return err
 	}
 	manifests, err := result.Manifests(flags.patches)
 	if err != nil {
@@ -144,7 +144,7 @@ func (p *program) writeReport(result *migrate.Result, file string) error {
 		return err
 	}
 	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
-		return unanswered{err}
+		return unanswered{fmt.Errorf("--report: %w", err)}
 	}
 	return nil
 }

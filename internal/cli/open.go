@@ -144,7 +144,11 @@ const maxInput = 4 << 20
 // readFrom reads a file, or standard input.
 func readFrom(in io.Reader, name string) ([]byte, error) {
 	if name == "-" {
-		return io.ReadAll(io.LimitReader(in, maxInput))
+		content, err := io.ReadAll(io.LimitReader(in, maxInput+1))
+		if err == nil && len(content) > maxInput {
+			err = fmt.Errorf("standard input has more than %d MiB", maxInput>>20)
+		}
+		return content, err
 	}
 	content, err := os.ReadFile(name)
 	if err != nil { // not as one of the cluster

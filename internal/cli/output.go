@@ -2,11 +2,14 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -54,14 +57,51 @@ func (p *program) print(data any, text func(io.Writer)) error {
 	default:
 		var plain strings.Builder
 		text(&plain)
-		out.WriteString(p.paintMarks(plain.String()))
+		// Status and events are written by others.
+		out.WriteString(p.paintMarks(p.shown(plain.String())))
 	}
 	_, err := io.WriteString(p.Out, out.String())
 	return err
 }
 
+// shown is a text as a terminal may have it; other readers get it as it is.
+func (p *program) shown(text string) string {
+	if onTerminal(p.Out) {
+		return harmless(text)
+	}
+	return text
+}
+
+// harmless replaces what a terminal would take for a command.
+func harmless(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
+}
+
+// outlet is where the program writes to.
+type outlet struct{ io.Writer }
+
+// Write implements io.Writer. That nobody reads what is written is errUnread.
+func (o outlet) Write(text []byte) (int, error) {
+	n, err := o.Writer.Write(text)
+	switch {
+	case errors.Is(err, syscall.EPIPE):
+		err = errUnread
+	case err != nil: // not as one of the cluster
+		err = errors.New("the output cannot be written: " + err.Error())
+	}
+	return n, err
+}
+
 // onTerminal tells whether somebody reads the output, and no program.
 func onTerminal(out io.Writer) bool {
+	if to, is := out.(outlet); is {
+		out = to.Writer
+	}
 	file, is := out.(*os.File)
 	return is && term.IsTerminal(int(file.Fd()))
 }

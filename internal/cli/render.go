@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -98,7 +97,7 @@ func (p *renderCommand) printFiles(files []render.File) error {
 	}
 	err := p.print(items[shownFile]{list}, func(w io.Writer) {
 		for n := range list {
-			p.writeFile(w, &list[n])
+			writeFile(w, &list[n])
 		}
 	})
 	if err == nil && missing {
@@ -107,7 +106,7 @@ func (p *renderCommand) printFiles(files []render.File) error {
 	return err
 }
 
-func (p *renderCommand) writeFile(w io.Writer, f *shownFile) {
+func writeFile(w io.Writer, f *shownFile) {
 	_, _ = fmt.Fprintf(w, "==> %s (%s) <==\n", f.Path, f.Mode)
 	switch {
 	case f.Missing != "":
@@ -115,20 +114,6 @@ func (p *renderCommand) writeFile(w io.Writer, f *shownFile) {
 	case f.Content == nil:
 		_, _ = fmt.Fprintf(w, "? %d bytes that are no text; -o json has them in base64\n", len(f.Base64))
 	default:
-		text := *f.Content
-		if onTerminal(p.Out) {
-			text = harmless(text)
-		}
-		_, _ = io.WriteString(w, strings.TrimSuffix(text, "\n")+"\n")
+		_, _ = io.WriteString(w, strings.TrimSuffix(*f.Content, "\n")+"\n")
 	}
-}
-
-// harmless replaces what a terminal would take for a command.
-func harmless(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
 }

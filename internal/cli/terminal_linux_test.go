@@ -84,6 +84,20 @@ func TestColoursAreForTerminalsAndNotWithNoColor(t *testing.T) {
 	g.Expect(io.ReadAll(reader)).To(Equal([]byte("✔ fine\n  ✘ broken\n")))
 }
 
+// What a program reads is as others wrote it; a terminal would do as it is told there.
+func TestWhatOthersWroteCommandsNoTerminal(t *testing.T) {
+	g, at := NewWithT(t), open(t)
+	text := func(w io.Writer) { _, _ = io.WriteString(w, "Pod a: \x1b]0;title\a\n") }
+	p := &program{IOStreams: genericiooptions.IOStreams{Out: outlet{at.File}}}
+	g.Expect(p.print(nil, text)).To(Succeed())
+	g.Eventually(at.Screen).Should(Equal("Pod a: \uFFFD]0;title\uFFFD\r\n"))
+
+	var out bytes.Buffer
+	p.Out = outlet{&out}
+	g.Expect(p.print(nil, text)).To(Succeed())
+	g.Expect(out.String()).To(Equal("Pod a: \x1b]0;title\a\n"))
+}
+
 func TestAValueIsTypedTwiceAndNeverShown(t *testing.T) {
 	g, at := NewWithT(t), open(t)
 	command := plugin(t, "write", "path", "password", "--config", "main")

@@ -80,10 +80,15 @@ func (p *writeCommand) write(ctx context.Context, to *cluster.Cluster, args []st
 		return err
 	}
 	outcome, err := storing.Settle(ctx, to, task, needed, p.timeout)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("interrupted; VaultTask %s/%s goes on: see kubectl sallyport why vaulttask/%s -n %s",
+			task.Namespace, task.Name, task.Name, task.Namespace)
+	}
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(p.Out, "VaultTask %s/%s: %s\n", task.Namespace, task.Name, outcome.Message); err != nil {
+	said := p.shown(outcome.Message)
+	if _, err := fmt.Fprintf(p.Out, "VaultTask %s/%s: %s\n", task.Namespace, task.Name, said); err != nil {
 		return err
 	}
 	if !outcome.Complete {
@@ -107,12 +112,36 @@ func (p *writeCommand) store(
 	return storing.Store(ctx, to, own, task, values)
 }
 
+// checkArguments finds what no VaultTask could be made of, before anything is asked for.
+func (p *writeCommand) checkArguments(path string, keys []string) error {
+	named := map[string]bool{}
+	for _, key := range keys {
+		switch {
+		case strings.Contains(key, "="):
+			return errors.New("name keys only: a value on the command line would be seen by others, and kept in the shell's history")
+		case key == "":
+			return errors.New("a KEY is empty")
+		case named[key]:
+			return fmt.Errorf("the key %q is named twice", key)
+		}
+		named[key] = true
+	}
+	space, name, both := strings.Cut(p.config, "/")
+	switch {
+	case path == "":
+		return errors.New("PATH is empty")
+	case space == "" || both && name == "" || strings.Contains(name, "/"):
+		return fmt.Errorf("--config is NAME or NAMESPACE/NAME of a VaultConfig, not %q", p.config)
+	case p.patch && p.overwrite:
+		return errors.New("--patch keeps the other keys, and --overwrite does not: give one of both")
+	}
+	return nil
+}
+
 // task is the VaultTask, without values.
 func (p *writeCommand) task(namespace, path string, keys []string) (*v1alpha1.VaultTask, error) {
-	for _, key := range keys {
-		if strings.Contains(key, "=") {
-			return nil, usageError{errors.New("name keys only: a value on the command line would be seen by others, and kept in the shell's history")}
-		}
+	if err := p.checkArguments(path, keys); err != nil {
+		return nil, usageError{err}
 	}
 	ref := v1alpha1.VaultConfigReference{Name: p.config}
 	if space, name, found := strings.Cut(p.config, "/"); found {

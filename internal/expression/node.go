@@ -6,8 +6,8 @@ type node interface {
 	references(to []Placed) []Placed
 	// evaluate returns a value that shares nothing with the node.
 	evaluate(lookup Lookup, copies *copier) (any, error)
-	// outline returns a value with unknown in the place of every string that holds a reference.
-	outline(unknown any) any
+	// outline returns a value with unknown's answer in the place of every string that holds a reference.
+	outline(unknown func(Text) any) any
 }
 
 // scalar is a value without references: null, a bool, a number or a string.
@@ -17,7 +17,7 @@ func (s scalar) references(to []Placed) []Placed { return to }
 
 func (s scalar) evaluate(Lookup, *copier) (any, error) { return s.value, nil }
 
-func (s scalar) outline(any) any { return s.value }
+func (s scalar) outline(func(Text) any) any { return s.value }
 
 // leaf is a string with its place.
 type leaf struct {
@@ -41,7 +41,7 @@ func (l leaf) evaluate(lookup Lookup, copies *copier) (any, error) {
 	return value, nil
 }
 
-func (l leaf) outline(unknown any) any { return unknown }
+func (l leaf) outline(unknown func(Text) any) any { return unknown(l.text) }
 
 type list []node
 
@@ -64,7 +64,7 @@ func (l list) evaluate(lookup Lookup, copies *copier) (any, error) {
 	return values, nil
 }
 
-func (l list) outline(unknown any) any {
+func (l list) outline(unknown func(Text) any) any {
 	values := make([]any, 0, len(l))
 	for _, item := range l {
 		values = append(values, item.outline(unknown))
@@ -93,7 +93,7 @@ func (o object) evaluate(lookup Lookup, copies *copier) (any, error) {
 	return values, nil
 }
 
-func (o object) outline(unknown any) any {
+func (o object) outline(unknown func(Text) any) any {
 	values := make(map[string]any, len(o))
 	for key, item := range o {
 		values[key] = item.outline(unknown)

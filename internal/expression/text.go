@@ -52,6 +52,19 @@ func (t Text) literal() string {
 	return text.String()
 }
 
+// Mask returns the text with mask's answer in the place of each reference, where there are no values.
+func (t Text) Mask(mask func(Reference) string) string {
+	var text strings.Builder
+	for _, p := range t.parts {
+		if p.isReference() {
+			text.WriteString(mask(p.reference))
+			continue
+		}
+		text.WriteString(p.literal)
+	}
+	return text.String()
+}
+
 // Evaluate replaces the references by their values. A text that is one reference and nothing else keeps the value's
 // JSON type. Any other is a string: strings as they are, other values as compact JSON. An empty vault.text("") beside a
 // reference counts as something else, so it makes a string of a number.

@@ -148,9 +148,9 @@ func (v *Value) Evaluate(ctx context.Context, lookup Lookup) (map[string]any, er
 	return result, nil
 }
 
-// Outline returns the value with unknown in the place of every string that holds a reference: what is known of it
-// whatever Vault holds.
-func (v *Value) Outline(unknown any) map[string]any {
+// Outline returns the value with unknown's answer in the place of every string that holds a reference: what is known of
+// it whatever Vault holds.
+func (v *Value) Outline(unknown func(Text) any) map[string]any {
 	result := make(map[string]any, len(v.nodes))
 	for key, node := range v.nodes {
 		result[key] = node.outline(unknown)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -55,6 +56,129 @@ func (l *Layout) check(ctx context.Context, value, texts map[string]any, open bo
 	return nil
 }
 
+// Shown is a file without values, or why there is none.
+type Shown struct {
+	File
+	// Missing says why there is no Content.
+	Missing string
+}
+
+// Show makes the files where there are no values: a Mask stands in value and texts in the place of each string with
+// references. A file that these do not make says so, and the others are made. Value and texts passed Check before, and
+// are no more the caller's. In an open value there may be more keys.
+func (l *Layout) Show(ctx context.Context, value, texts map[string]any, open bool) ([]Shown, error) {
+	var made []Shown
+	var err error
+	if len(l.chosen) > 0 {
+		made, err = l.showChosen(ctx, value, texts, open)
+	} else {
+		made, err = l.showKeys(value)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, fixed := range l.fixed {
+		made = append(made, Shown{File: fixed})
+	}
+	slices.SortFunc(made, func(a, b Shown) int { return strings.Compare(a.Path, b.Path) })
+	return made, nil
+}
+
+func (l *Layout) showKeys(value map[string]any) ([]Shown, error) {
+	masked := withMasks(value)
+	for _, fixed := range l.fixed {
+		delete(masked, fixed.Path) // which the fixed file must equal
+	}
+	files, err := perKey(nil, masked, nil)
+	if err != nil {
+		return nil, err
+	}
+	made := make([]Shown, len(files))
+	for i, file := range files {
+		made[i].File = file
+	}
+	return made, nil
+}
+
+func (l *Layout) showChosen(ctx context.Context, value, texts map[string]any, open bool) ([]Shown, error) {
+	*l.budget = workBudget{left: maxWork, checking: true, showing: true}
+	masked, maskedTexts := withMasks(value), withMasks(texts)
+	if err := l.begin(ctx, value); err != nil {
+		return nil, err
+	}
+	made := make([]Shown, 0, len(l.chosen)+len(l.fixed))
+	for _, source := range l.chosen {
+		file := Shown{File: File{Path: source.spec.Path, Mode: source.mode()}}
+		var err error
+		switch {
+		case source.template != nil:
+			file.Content, err = source.showTemplate(value, l.budget)
+		case source.spec.Format == "" && source.dependsOn(texts):
+			file.Content, err = source.showText(maskedTexts)
+		default:
+			file.Content, err = source.content(masked, maskedTexts)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			file.Content, file.Missing = nil, fault.From(err).Message()
+			if open && source.template != nil {
+				file.Missing += " (or a key of a secret is meant of which every key is added)"
+			}
+		}
+		made = append(made, file)
+	}
+	return made, nil
+}
+
+// showTemplate executes a template with a Mask in the place of each value that it prints.
+func (s fileSource) showTemplate(value map[string]any, budget *workBudget) ([]byte, error) {
+	budget.printedUnknown = false
+	content, err := s.template.execute(value)
+	switch {
+	case err != nil || s.spec.Encoding == "":
+		return content, err
+	case budget.printedUnknown:
+		return nil, errNotDecoded()
+	}
+	return decodeBase64(content)
+}
+
+// showText is a text with references, if the file is that text.
+func (s fileSource) showText(masked map[string]any) ([]byte, error) {
+	switch {
+	case s.spec.Keystore != nil:
+		return nil, notRepresentable("a key store is made of the values themselves: password, key and certificates", "")
+	case s.spec.Encoding != "":
+		return nil, errNotDecoded()
+	}
+	return s.content(nil, masked)
+}
+
+func errNotDecoded() error {
+	return notRepresentable("its bytes are what a value in base64 decodes to", "")
+}
+
+// dependsOn tells whether there is an Unknown in the file's own texts.
+func (s fileSource) dependsOn(texts map[string]any) bool {
+	for place := range s.texts() {
+		if containsUnknown(texts[place]) {
+			return true
+		}
+	}
+	return false
+}
+
+// withMasks returns the keys of a value with the text of each Mask in its place.
+func withMasks(value map[string]any) map[string]any {
+	masked := make(map[string]any, len(value))
+	for key, item := range value {
+		masked[key], _ = unmasked(item)
+	}
+	return masked
+}
+
 // checkFile returns what is known of the content of a file: never more than it will have.
 func (l *Layout) checkFile(source fileSource, value, literals, texts map[string]any) ([]byte, error) {
 	if source.template != nil {
@@ -63,10 +187,8 @@ func (l *Layout) checkFile(source fileSource, value, literals, texts map[string]
 	if source.spec.Format != "" {
 		return writeFormat(source.spec.Format, literals)
 	}
-	for place := range source.texts() {
-		if containsUnknown(texts[place]) {
-			return nil, nil
-		}
+	if source.dependsOn(texts) {
+		return nil, nil
 	}
 	return source.content(value, texts)
 }
@@ -104,7 +226,7 @@ func withoutUnknown(value map[string]any) map[string]any {
 
 func containsUnknown(value any) bool {
 	switch v := value.(type) {
-	case Unknown:
+	case Unknown, Mask:
 		return true
 	case []any:
 		return slices.ContainsFunc(v, containsUnknown)

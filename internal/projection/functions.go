@@ -57,11 +57,11 @@ func (f functions) byName() template.FuncMap {
 		functionCharge: f.budget.charge,
 		functionRange:  f.iterate,
 		functionDecide: decide,
-		"text":         unary(f, f.text),
+		"text":         unaryText(f, f.text),
 		"date":         binary(f, f.date),
-		"default":      binary(f, defaultTo),
-		"print":        variadic(f, f.print),
-		"printf":       variadic(f, f.printf),
+		"default":      f.orDefault,
+		"print":        variadicText(f, f.print),
+		"printf":       variadicText(f, f.printf),
 		"hasKey":       f.hasKey,
 		"index":        f.index,
 		"keys":         f.keys,
@@ -77,7 +77,7 @@ func (f functions) byName() template.FuncMap {
 
 // decide passes on what decides about the template's way.
 func decide(value any) (any, error) {
-	if _, unknown := value.(Unknown); unknown {
+	if isUnknown(value) {
 		return nil, errUndecided
 	}
 	return value, nil
@@ -90,7 +90,7 @@ func (f functions) iterate(value any) (any, error) {
 		return v, nil
 	case map[string]any:
 		return v, f.budget.spendOnKeys(v)
-	case Unknown:
+	case Unknown, Mask:
 		return nil, errUndecided
 	}
 	return nil, errFunction("range needs a list, an object or an integer")
@@ -103,8 +103,8 @@ func not(value any) (bool, error) {
 
 func length(value any) (any, error) {
 	switch v := value.(type) {
-	case Unknown:
-		return v, nil
+	case Unknown, Mask:
+		return Unknown{}, nil
 	case string:
 		return len(v), nil
 	case []any:
@@ -146,8 +146,8 @@ func (f functions) index(value any, path ...any) (any, error) {
 			return Unknown{}, nil
 		}
 		switch v := value.(type) {
-		case Unknown:
-			return v, nil
+		case Unknown, Mask:
+			return Unknown{}, nil
 		case map[string]any:
 			key, err := f.text(step)
 			if err != nil {
@@ -176,7 +176,7 @@ func (f functions) index(value any, path ...any) (any, error) {
 
 func (f functions) keys(object any) (any, error) {
 	if isUnknown(object) {
-		return object, nil
+		return Unknown{}, nil
 	}
 	members, ok := object.(map[string]any)
 	if !ok {

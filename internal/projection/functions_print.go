@@ -6,13 +6,21 @@ import (
 	"strings"
 )
 
-// output prints the result of an action. In a check, nothing stands where a value would.
+// output prints the result of an action. In a check, nothing stands where a value would. Where files are shown, a Mask
+// does, and what was computed from one ends the template.
 func (f functions) output(value any) (string, error) {
-	if f.budget.holdsUnknown(value) {
-		f.budget.noteUnknown()
+	if !f.budget.holdsUnknown(value) {
+		return f.text(value)
+	}
+	f.budget.noteUnknown()
+	if !f.budget.showing {
 		return "", nil
 	}
-	return f.text(value)
+	shown, all := unmasked(value)
+	if !all {
+		return "", errUndecided
+	}
+	return f.text(shown)
 }
 
 // text prints a value: strings as they are, nothing for null, everything else as JSON.

@@ -20,7 +20,7 @@ const maxIndent = 100
 func (f functions) stringFunctions() template.FuncMap {
 	// simple makes a function on one text.
 	simple := func(do func(string) string) func(any) (any, error) {
-		return unary(f, func(value any) (string, error) {
+		return unaryText(f, func(value any) (string, error) {
 			text, err := f.text(value)
 			if err != nil {
 				return "", err
@@ -56,9 +56,9 @@ func (f functions) stringFunctions() template.FuncMap {
 		"hasSuffix":  tests(strings.HasSuffix),
 		"replace":    ternary(f, f.replace),
 		"splitList":  binary(f, f.split),
-		"join":       binary(f, f.joinList),
-		"indent":     binary(f, func(width, value any) (string, error) { return f.indent("", width, value) }),
-		"nindent":    binary(f, func(width, value any) (string, error) { return f.indent("\n", width, value) }),
+		"join":       binaryText(f, f.joinList),
+		"indent":     binaryText(f, func(width, value any) (string, error) { return f.indent("", width, value) }),
+		"nindent":    binaryText(f, func(width, value any) (string, error) { return f.indent("\n", width, value) }),
 	}
 }
 
@@ -131,27 +131,27 @@ func (f functions) indent(before string, blanksWanted, value any) (string, error
 
 // encodings are the functions that encode, decode or quote for another language.
 func (f functions) encodings() template.FuncMap {
-	// encoder makes a function on one text that may fail.
-	encoder := func(do func(string) (string, error)) func(any) (any, error) {
-		return unary(f, func(value any) (string, error) {
+	// on makes a function on one value from one on its text, which may fail.
+	on := func(do func(string) (string, error)) func(any) (string, error) {
+		return func(value any) (string, error) {
 			text, err := f.text(value)
 			if err != nil {
 				return "", err
 			}
 			return f.encoded(text, do)
-		})
+		}
 	}
 	return template.FuncMap{
-		"b64enc":     encoder(toBase64),
-		"b64dec":     encoder(fromBase64),
-		"urlEscape":  encoder(urlEscape),
-		"xmlEscape":  encoder(xmlEscape),
-		"shellQuote": encoder(shellQuote),
-		"sqlQuote":   encoder(sqlQuote),
-		"properties": encoder(propertyValue),
-		"quote":      encoder(quote),
-		"toJson":     unary(f, f.toJSON),
-		"toYaml":     unary(f, f.toYAML),
+		"b64enc":     unary(f, on(toBase64)),
+		"b64dec":     unary(f, on(fromBase64)),
+		"urlEscape":  unaryText(f, on(urlEscape)),
+		"xmlEscape":  unaryText(f, on(xmlEscape)),
+		"shellQuote": unaryText(f, on(shellQuote)),
+		"sqlQuote":   unaryText(f, on(sqlQuote)),
+		"properties": unaryText(f, on(propertyValue)),
+		"quote":      unaryText(f, on(quote)),
+		"toJson":     unaryText(f, f.toJSON),
+		"toYaml":     unaryText(f, f.toYAML),
 		"fromJson":   unary(f, f.fromJSON),
 	}
 }

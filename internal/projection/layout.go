@@ -204,15 +204,12 @@ func (l *Layout) chosenFiles(ctx context.Context, value, texts map[string]any, k
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		file := File{Path: source.spec.Path, Kept: kept[source.spec.Path]}
+		file := File{Path: source.spec.Path, Mode: source.mode(), Kept: kept[source.spec.Path]}
 		if !file.Kept {
 			var err error
 			if file.Content, err = source.content(value, texts); err != nil {
 				return nil, fault.InField(err, "file %q", bounded(source.spec.Path))
 			}
-		}
-		if source.spec.Mode != nil {
-			file.Mode = uint32(*source.spec.Mode) & 0o777 //nolint:gosec // bounded by the API and the mask
 		}
 		files = append(files, file)
 		// After each file: a hundred files of a large value would fill the memory before a check at the end.
@@ -233,6 +230,14 @@ func (l *Layout) begin(ctx context.Context, value map[string]any) error {
 		return fault.Waiting(v1alpha1.ReasonInvalidTemplate, "%v", err)
 	}
 	return nil
+}
+
+// mode is the permission bits that the author chose; 0 if none.
+func (s fileSource) mode() uint32 {
+	if s.spec.Mode == nil {
+		return 0
+	}
+	return uint32(*s.spec.Mode) & 0o777 //nolint:gosec // bounded by the API and the mask
 }
 
 func (s fileSource) content(value, texts map[string]any) ([]byte, error) {

@@ -57,6 +57,9 @@ func (t *fileTemplate) execute(value any) ([]byte, error) {
 	err := t.parsed.Execute(content, data)
 	switch {
 	case errors.Is(err, errUndecided), t.budget.checking && isFieldOfNoObject(err):
+		if t.budget.showing {
+			return nil, undecidedFault(err)
+		}
 		return nil, errUndecided
 	case err != nil:
 		return nil, executionFault(err)

@@ -62,15 +62,26 @@ func executionFault(err error) error {
 	if errors.Is(err, errTooLarge) {
 		return fault.Waiting(v1alpha1.ReasonTooLarge, "it has more than %d bytes; a volume holds no more", MaxContentBytes)
 	}
-	line, piece, cause := "1", "", ""
-	if found := executionMessage.FindStringSubmatch(oneLine(err)); found != nil {
-		line, piece, cause = found[1], asWritten(found[2]), found[3]
-	}
+	line, piece, cause := dissected(err)
 	problem, remedy := explain(cause)
 	if own, ok := errors.AsType[*functionError](err); ok {
 		problem, remedy = own.problem, own.remedy
 	}
 	return fault.Waiting(v1alpha1.ReasonInvalidTemplate, "line %s:%s %s", line, piece, problem).WithRemedy("%s", remedy)
+}
+
+// undecidedFault says where a template cannot go on without a value.
+func undecidedFault(err error) error {
+	line, piece, _ := dissected(err)
+	return fault.Waiting(v1alpha1.ReasonInvalidTemplate, "line %s:%s what is written here depends on a value", line, piece)
+}
+
+// dissected is where a template failed, and why.
+func dissected(err error) (line, piece, cause string) {
+	if found := executionMessage.FindStringSubmatch(oneLine(err)); found != nil {
+		return found[1], asWritten(found[2]), found[3]
+	}
+	return "1", "", ""
 }
 
 // asWritten is a piece of the template without the calls that the author did not write.

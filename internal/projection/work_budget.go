@@ -32,6 +32,8 @@ type workBudget struct {
 	interrupted func() error
 	// checking: the value holds Unknown in the places of values, and none itself.
 	checking bool
+	// showing: a Mask stands for each of them, and is printed.
+	showing bool
 	// printed is what the template under way has made so far.
 	printed *boundedBuffer
 	// printedUnknown: the text that was printed lacks some of what the real one has, after its first known bytes.
@@ -130,9 +132,40 @@ type Unknown struct{}
 // String says that there is nothing to print.
 func (Unknown) String() string { return "unknown" }
 
+// Mask is an Unknown with a text that is shown in its place.
+type Mask string
+
 func isUnknown(value any) bool {
-	_, is := value.(Unknown)
-	return is
+	switch value.(type) {
+	case Unknown, Mask:
+		return true
+	}
+	return false
+}
+
+// unmasked returns a copy of a value with the text of each Mask in its place; false if there is an Unknown without one.
+func unmasked(value any) (any, bool) {
+	switch v := value.(type) {
+	case Unknown:
+		return nil, false
+	case Mask:
+		return string(v), true
+	case []any:
+		items, all := make([]any, len(v)), true
+		for i, item := range v {
+			text, has := unmasked(item)
+			items[i], all = text, all && has
+		}
+		return items, all
+	case map[string]any:
+		members, all := make(map[string]any, len(v)), true
+		for key, item := range v {
+			text, has := unmasked(item)
+			members[key], all = text, all && has
+		}
+		return members, all
+	}
+	return value, true
 }
 
 // errUndecided ends a check where the template's way depends on a value.

@@ -85,7 +85,7 @@ func (d *document) references() []expression.Placed {
 
 // checkFiles finds what is wrong with the files whatever Vault holds.
 func (d *document) checkFiles(ctx context.Context) error {
-	unknown := projection.Unknown{}
+	unknown := func(expression.Text) any { return projection.Unknown{} }
 	return d.layout.Check(ctx, d.value.Outline(unknown), d.texts.Outline(unknown), d.open)
 }
 

@@ -46,16 +46,25 @@ func needs(namespace string, attached []v1alpha1.VaultSecret, references []expre
 	return found, nil
 }
 
-// FilesWith returns the files of a Connection with what lookup returns in the place of each reference; those whose path
-// is in kept are not made. Nothing is asked, so that keys which only a secret tells are not there: see SpreadsAll.
-func FilesWith(
-	ctx context.Context, connection *v1alpha1.Connection, lookup expression.Lookup, kept map[string]bool,
-) ([]projection.File, error) {
+// Show returns the files of a Connection where there are no values: what mask returns stands in the place of each
+// reference, and a file that this does not make says why. Nothing is asked, so that keys which only a secret tells are
+// not there: see SpreadsAll. What is wrong whatever Vault holds is a fault.
+func Show(
+	ctx context.Context, connection *v1alpha1.Connection, mask func(expression.Reference) string,
+) ([]projection.Shown, error) {
+	if _, err := Needs(connection); err != nil {
+		return nil, err
+	}
 	doc, err := newDocument(connection, nil)
 	if err != nil {
 		return nil, err
 	}
-	return doc.files(ctx, lookup, kept)
+	doc.open = doc.spreads
+	if err = doc.checkFiles(ctx); err != nil {
+		return nil, err
+	}
+	masked := func(text expression.Text) any { return projection.Mask(text.Mask(mask)) }
+	return doc.layout.Show(ctx, doc.value.Outline(masked), doc.texts.Outline(masked), doc.open)
 }
 
 // SpreadsAll returns how references call the secrets of which every key, whatever it is called, becomes one of value.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/url"
+	"regexp"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -77,6 +78,7 @@ func Explain(err error) error {
 	var (
 		noKind  *meta.NoKindMatchError
 		noMatch *meta.NoResourceMatchError
+		file    *fs.PathError // whose cause is a net.Error, too
 		dial    net.Error
 		asked   *url.Error
 	)
@@ -91,15 +93,19 @@ func Explain(err error) error {
 			"): Sallyport is not installed, or older than this plugin; apply config/crd of the plugin's version")
 	case apierrors.IsUnauthorized(err):
 		return errors.New("the API server does not accept your credentials; log in to the cluster again")
+	case apierrors.IsForbidden(err) && !withoutRight.MatchString(err.Error()):
+		return fmt.Errorf("the API server refuses it: %s", oneLine(err))
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("you may not do that: %w; whoever runs the cluster can give you the cluster role view, for changes "+
 			"edit, for VaultTasks admin", err)
 	case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "strict decoding error"):
 		return fmt.Errorf("this cluster has an older Sallyport than this plugin is for: %s; apply config/crd of the plugin's version",
 			oneLine(err))
+	case errors.Is(err, context.Canceled):
+		return errors.New("interrupted")
 	case errors.Is(err, context.DeadlineExceeded):
 		return errors.New("the API server did not answer in time; see --request-timeout and kubectl cluster-info")
-	case errors.Is(err, fs.ErrNotExist), clientcmd.IsConfigurationInvalid(err), clientcmd.IsContextNotFound(err):
+	case errors.As(err, &file), clientcmd.IsConfigurationInvalid(err), clientcmd.IsContextNotFound(err):
 		return fmt.Errorf("the kubeconfig is not usable: %s", oneLine(err))
 	case errors.As(err, &asked), errors.As(err, &dial):
 		return fmt.Errorf("the API server cannot be reached: %s; see kubectl cluster-info", oneLine(err))
@@ -107,6 +113,10 @@ func Explain(err error) error {
 		return errors.New(oneLine(err))
 	}
 }
+
+// withoutRight is what the API server says where a right is missing. A quota, an admission policy and a namespace that is
+// being deleted forbid things, too, and no role cures that.
+var withoutRight = regexp.MustCompile(`User "[^"]*" cannot `)
 
 // groupOf is the group of what is not known: one of the errors is set.
 func groupOf(noKind *meta.NoKindMatchError, noMatch *meta.NoResourceMatchError) string {

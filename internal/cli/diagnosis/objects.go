@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -137,12 +138,31 @@ func Configs(c *v1alpha1.Connection) []v1alpha1.VaultConfigReference {
 	if err != nil {
 		return found // which its status says
 	}
-	for _, placed := range value.References() {
+	texts, err := expression.ParseTexts(textsOf(c.Spec.Files))
+	if err != nil {
+		return found
+	}
+	for _, placed := range slices.Concat(value.References(), texts.References()) {
 		if placed.Reference.Config != "" {
 			add(v1alpha1.VaultConfigReference{Name: placed.Reference.Config})
 		}
 	}
 	return found
+}
+
+// textsOf are the texts of files that may hold references, each under a name of its own.
+func textsOf(files []v1alpha1.ConnectionFile) map[string]string {
+	texts := map[string]string{}
+	for n := range files {
+		of := []string{files[n].Value}
+		if store := files[n].Keystore; store != nil {
+			of = append([]string{store.Password, store.PrivateKey}, store.Certificates...)
+		}
+		for i, text := range of {
+			texts[fmt.Sprintf("%03d %03d", n, i)] = text
+		}
+	}
+	return texts
 }
 
 func (i *Inspection) referredConnection(ctx context.Context, key client.ObjectKey, by *Step) (*Step, error) {

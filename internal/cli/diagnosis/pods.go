@@ -103,7 +103,7 @@ func (i *Inspection) volume(
 		step.Health = degraded(failed.reason, "%s", failed.sentence)
 		step.Details = append(step.Details, "last tried "+i.age(&metav1.Time{Time: failed.at})+" ago")
 	case name == "":
-		step.Health = degraded(v1alpha1.ReasonInvalidSpec, "its volumeAttributes name no %s", v1alpha1.AttributeConnection)
+		step.Health = nameless()
 	case !started:
 		step.Health = health.Health{State: health.Progressing, Message: "not mounted yet"}
 	}
@@ -118,6 +118,11 @@ func (i *Inspection) volume(
 		}
 		return nil, i.refusal(ctx, pod, key, attributes, step)
 	})
+}
+
+// nameless is how a volume is that names no Connection.
+func nameless() health.Health {
+	return degraded(v1alpha1.ReasonInvalidSpec, "its volumeAttributes name no %s", v1alpha1.AttributeConnection)
 }
 
 // refusal says of a volume that nobody has tried to mount yet why it will be refused.

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/cli/health"
 )
 
@@ -124,8 +125,13 @@ func (i *Inspection) workload(ctx context.Context, w workload, key client.Object
 
 func (i *Inspection) templateVolume(ctx context.Context, pod *corev1.Pod, volume corev1.Volume) (*Step, error) {
 	step := &Step{Object: "volume " + volume.Name, Health: healthy("of the pod template")}
+	name := volume.CSI.VolumeAttributes[v1alpha1.AttributeConnection]
+	if name == "" {
+		step.Health = nameless()
+		return i.visit(step)
+	}
 	return i.visit(step, func() (*Step, error) {
-		key := client.ObjectKey{Namespace: pod.Namespace, Name: volume.CSI.VolumeAttributes["connection"]}
+		key := client.ObjectKey{Namespace: pod.Namespace, Name: name}
 		cause, err := i.referredConnection(ctx, key, step)
 		if cause != nil || err != nil {
 			return cause, err

@@ -154,8 +154,12 @@ func (f *fields) noEqual(name, sentence string, args ...any) {
 	f.seen[name] = true
 }
 
-// fileMode is the mode of a file as the API has it.
+// fileMode is the mode of a file as the API has it, which takes these decimal numbers for slips. Without the right of
+// others to write, which no volume gives, they are none.
 func fileMode(mode int64) *int32 {
+	if slices.Contains([]int64{400, 404, 440, 444}, mode) {
+		mode &^= 0o022
+	}
 	return new(int32(mode) & 0o7777) //nolint:gosec // bounded by the mask
 }
 

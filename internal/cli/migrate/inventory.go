@@ -123,7 +123,7 @@ func called(object *unstructured.Unstructured) string {
 // stranger reports an object of theirs that this command cannot do anything with, and returns how many it was.
 func (m *migration) stranger(object *unstructured.Unstructured) int {
 	switch object.GetKind() {
-	case "VaultAuth", "VaultAuthGlobal", "VaultConnection":
+	case kindAuth, kindAuthGlobal, kindConnection:
 		// They become part of the VaultConfig of each secret that is read with them.
 		return 0
 	}

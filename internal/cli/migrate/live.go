@@ -42,9 +42,9 @@ var rare = []schema.GroupKind{{Kind: "ReplicationController"}, rolloutOfArgo}
 // everywhere are kinds that are looked for in all namespaces, if one may: where the default ones are, only the
 // operator's installation knows.
 var everywhere = []schema.GroupKind{
-	{Group: groupVSO, Kind: "VaultAuth"},
-	{Group: groupVSO, Kind: "VaultAuthGlobal"},
-	{Group: groupVSO, Kind: "VaultConnection"},
+	{Group: groupVSO, Kind: kindAuth},
+	{Group: groupVSO, Kind: kindAuthGlobal},
+	{Group: groupVSO, Kind: kindConnection},
 }
 
 // FromCluster reads what a namespace has, or all of them if it is empty. Values of Secrets are never read.

@@ -151,3 +151,42 @@ func TestNoWorkloadOfAClusterIsLeftOutWithoutAWord(t *testing.T) {
 	g.Expect(kinds).To(ConsistOf(builtIn))
 	g.Expect(lost).To(ConsistOf("CloneSet shop/odd, its Pod.spec.volumes[0].secret", "every Rollout, "))
 }
+
+// Which VaultAuth and which VaultConnection count where none is named, the operator's installation knows.
+func TestWhatTheOperatorsInstallationKnowsIsAskedFor(t *testing.T) {
+	const secret = "{apiVersion: secrets.hashicorp.com/v1beta1, kind: VaultStaticSecret, metadata: {name: a, namespace: shop}, " +
+		"spec: {mount: kv, path: a, destination: {name: a}}}\n"
+	const auth = "---\n{apiVersion: secrets.hashicorp.com/v1beta1, kind: VaultAuth, metadata: {name: default, namespace: shop}, " +
+		"spec: {method: kubernetes, kubernetes: {role: r, serviceAccount: s, audiences: [vault]}}}\n"
+	migrated := func(input string, clustered bool, of Options) *Result {
+		in, err := Read([]string{"-"}, strings.NewReader(input), "")
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		if clustered {
+			in.get = func(context.Context, schema.GroupKind, key) (*unstructured.Unstructured, error) { return nil, nil }
+		}
+		result, err := Migrate(t.Context(), in, of)
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		return result
+	}
+	const cure = "its manifest with -f, too (kubectl get vaultauth,vaultconnection,vaultauthglobal -n vault-secrets-operator-system -o yaml), " +
+		"or name another one here"
+	g := NewWithT(t)
+	g.Expect(migrated(secret, false, options).Notes).To(HaveExactElements(Note{NoEqual, "VaultStaticSecret shop/a", "spec.vaultAuthRef",
+		`it is left out, which means the VaultAuth "default" of the Vault Secrets Operator's own namespace, and that is not among the manifests: give ` + cure}))
+	g.Expect(migrated(secret, true, options).Notes[0].Sentence).To(ContainSubstring("that is not in the cluster, or you may not see it: give its manifest with -f"))
+
+	r := migrated(secret+auth, false, Options{})
+	g.Expect(r.Configs).To(BeEmpty())
+	g.Expect(r.Notes).To(HaveExactElements(Note{NoEqual, "VaultAuth shop/default", "spec.vaultConnectionRef",
+		`it is left out, which means the VaultConnection "default" of the Vault Secrets Operator's own namespace, and that is not among the manifests: ` +
+			"give Vault's address with --vault-url, or " + cure}))
+	r = migrated(secret+auth, false, options)
+	g.Expect(r.Lossy()).To(BeFalse())
+	g.Expect(r.Configs).To(HaveExactElements(HaveField("Spec.URL", options.VaultURL)))
+}
+
+func TestModesThatLookLikeSlipsAreWrittenWithoutTheRightToWrite(t *testing.T) {
+	for mode, made := range map[int64]int32{0o620: 0o600, 0o624: 0o604, 0o670: 0o650, 0o674: 0o654, 0o400: 0o400, 0o664: 0o664, 0o755: 0o755} {
+		NewWithT(t).Expect(*fileMode(mode)).To(Equal(made), "%o", mode)
+	}
+}

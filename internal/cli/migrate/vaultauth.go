@@ -9,6 +9,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -17,28 +18,97 @@ import (
 // vaultOperator is the Vault Secrets Operator.
 type vaultOperator struct{ *migration }
 
+// Kinds that say how to log in, and where.
+const (
+	kindAuth       = "VaultAuth"
+	kindAuthGlobal = "VaultAuthGlobal"
+	kindConnection = "VaultConnection"
+)
+
 // referred finds an object that a reference of theirs names: NAME or NAMESPACE/NAME. Without a name it is the one
-// called default, which may be in the operator's own namespace.
+// called default, in the operator's own namespace.
 func (m *vaultOperator) referred(ctx context.Context, by *opened, field, kind, ref string) (*opened, error) {
 	of := schema.GroupKind{Group: groupVSO, Kind: kind}
+	if ref == "" {
+		return m.standard(ctx, by, field, of)
+	}
 	namespace, name, both := strings.Cut(ref, "/")
 	if !both {
-		namespace, name = by.namespace, cmp.Or(ref, "default")
+		namespace, name = by.namespace, ref
 	}
 	object, err := m.in.find(ctx, of, key{namespace, name})
 	if err != nil {
 		return nil, err
-	}
-	if object == nil && ref == "" {
-		if all := m.in.named(of, name); len(all) > 0 {
-			object = all[0]
-		}
 	}
 	if object == nil {
 		by.note(NoEqual, field, "%s %s is not among the manifests: give it with -f too, or read from the cluster", kind, key{namespace, name})
 		return nil, nil
 	}
 	return m.open(object), nil
+}
+
+// What the operator's chart calls its namespace, beginning so, and the objects that count where none is named.
+const (
+	usualNamespace = "vault-secrets-operator"
+	usualName      = "default"
+)
+
+// standard finds the object that counts where a reference is left out. Which namespace is the operator's, only its
+// installation knows.
+func (m *vaultOperator) standard(ctx context.Context, by *opened, field string, of schema.GroupKind) (*opened, error) {
+	all := m.in.named(of, usualName)
+	if len(all) == 0 {
+		object, err := m.in.find(ctx, of, key{by.namespace, usualName})
+		if err != nil {
+			return nil, err
+		}
+		if object == nil {
+			return m.withoutStandard(by, field, of.Kind), nil
+		}
+		return m.open(object), nil
+	}
+	installed := slices.DeleteFunc(slices.Clone(all), func(o *unstructured.Unstructured) bool {
+		return !strings.HasPrefix(o.GetNamespace(), usualNamespace)
+	})
+	if len(installed) == 1 {
+		return m.open(installed[0]), nil
+	}
+	taken := all[0]
+	var names []string
+	for _, object := range all {
+		if object.GetNamespace() == by.namespace {
+			taken = object
+		}
+		names = append(names, called(object))
+	}
+	if len(all) > 1 {
+		by.note(Elsewhere, field, "it is left out, which means the %s %q of the operator's own namespace; there are %s, and %s was taken: "+
+			"if another one is meant, name it here as NAMESPACE/NAME, and migrate again", of.Kind, usualName, strings.Join(names, " and "), called(taken))
+	}
+	return m.open(taken), nil
+}
+
+// withoutStandard is what there is where the installation's own object is not known: of a VaultConnection its address,
+// if that was given.
+func (m *vaultOperator) withoutStandard(by *opened, field, kind string) *opened {
+	where, other := "among the manifests", ""
+	if m.in.get != nil {
+		where = "in the cluster, or you may not see it"
+	}
+	if kind == kindConnection {
+		if m.VaultURL != "" {
+			unknown := &unstructured.Unstructured{}
+			unknown.SetKind(kind)
+			unknown.SetNamespace(by.namespace)
+			unknown.SetName(usualName)
+			return m.open(unknown)
+		}
+		other = " Vault's address with --vault-url, or"
+	}
+	by.note(NoEqual, field, "it is left out, which means the %s %q of the Vault Secrets Operator's own namespace, and that is not %s: give%s "+
+		"its manifest with -f, too (kubectl get vaultauth,vaultconnection,vaultauthglobal -n %s-system -o yaml), or name another one here",
+		kind, usualName, where, other, usualNamespace)
+	return nil
 }
 
 // vaultAuth is a login: its own fields, and for what it leaves open those of its VaultAuthGlobal.
@@ -58,17 +128,17 @@ func (a *vaultAuth) text(name string) string {
 // configFor makes the VaultConfig with which a secret of theirs is read: in the namespace of the secret, for service
 // account and Secrets of a VaultAuth are those of whoever uses it. Empty if there is none, which was reported.
 func (m *vaultOperator) configFor(ctx context.Context, o *opened) (string, error) {
-	auth, err := m.referred(ctx, o, "vaultAuthRef", "VaultAuth", o.text("vaultAuthRef"))
+	auth, err := m.referred(ctx, o, "vaultAuthRef", kindAuth, o.text("vaultAuthRef"))
 	if err != nil || auth == nil {
 		return "", err
 	}
 	a := &vaultAuth{own: auth.fields, global: m.nothing(auth)}
 	if ref := auth.part("vaultAuthGlobalRef"); len(ref.content) > 0 {
 		ref.needless("mergeStrategy", "allowDefault")
-		name := cmp.Or(ref.text("name"), "default")
+		name := cmp.Or(ref.text("name"), usualName)
 		at := cmp.Or(ref.text("namespace"), auth.namespace) + "/" + name
 		var global *opened
-		if global, err = m.referred(ctx, auth, "vaultAuthGlobalRef", "VaultAuthGlobal", at); err != nil || global == nil {
+		if global, err = m.referred(ctx, auth, "vaultAuthGlobalRef", kindAuthGlobal, at); err != nil || global == nil {
 			return "", err
 		}
 		a.global = global.fields
@@ -78,7 +148,7 @@ func (m *vaultOperator) configFor(ctx context.Context, o *opened) (string, error
 	a.block, a.fromBlock = a.own.part(a.method), a.global.part(a.method)
 	given := a.global.text("vaultConnectionRef")
 	at := cmp.Or(a.own.text("vaultConnectionRef"), given)
-	connection, err := m.referred(ctx, auth, "vaultConnectionRef", "VaultConnection", at)
+	connection, err := m.referred(ctx, auth, "vaultConnectionRef", kindConnection, at)
 	if err != nil || connection == nil {
 		return "", err
 	}
@@ -97,7 +167,7 @@ func (m *vaultOperator) configFor(ctx context.Context, o *opened) (string, error
 		return "", nil
 	}
 	name := auth.name
-	if name == "default" {
+	if name == usualName {
 		name = "vault"
 	}
 	return m.config(key{o.namespace, name}, *spec), nil

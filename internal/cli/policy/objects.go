@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 
@@ -108,8 +109,8 @@ func Read(files resource.FilenameOptions, in io.Reader, namespace string) (*Obje
 		builder = builder.FilenameParam(false, &files)
 	}
 	infos, err := builder.Flatten().Do().Infos()
-	if err != nil {
-		return nil, err
+	if err != nil { // not as one of the cluster
+		return nil, errors.New(err.Error())
 	}
 	o := &Objects{Partial: true}
 	for _, info := range infos {
@@ -121,7 +122,8 @@ func Read(files resource.FilenameOptions, in io.Reader, namespace string) (*Obje
 			object.SetNamespace(namespace)
 		}
 		if err := o.add(object); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("the %s %s/%s is none that this plugin can read: %w",
+				object.GetKind(), object.GetNamespace(), object.GetName(), err)
 		}
 	}
 	if len(o.Configs)+len(o.Connections)+len(o.Tasks) == 0 {

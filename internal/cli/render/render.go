@@ -35,36 +35,18 @@ type File struct {
 }
 
 // Masked returns the files with each reference in the place of what it means, in the form that Mask has. It asks
-// nobody. A file that cannot be made so, because it computes with a value, has no content.
+// nobody. A file that cannot be made so, because it is computed from a value, has no content.
 func Masked(ctx context.Context, connection *v1alpha1.Connection) ([]File, error) {
-	lookup := func(of expression.Reference) (any, error) { return Mask(of), nil }
-	files, err := resolver.FilesWith(ctx, connection, lookup, nil)
-	if err == nil {
-		return append(shown(files), spread(connection)...), nil
-	}
-	// Keys become files where no file is chosen, and no file of a key depends on a value.
-	kept := map[string]bool{}
-	for n := range connection.Spec.Files {
-		kept[connection.Spec.Files[n].Path] = true
-	}
-	if files, err = resolver.FilesWith(ctx, connection, lookup, kept); err != nil { // no file's own fault
+	made, err := resolver.Show(ctx, connection, Mask)
+	if err != nil {
 		return nil, err
 	}
-	found := shown(files)
-	for n := range found {
-		if !kept[found[n].Path] {
-			continue
-		}
-		others := maps.Clone(kept)
-		delete(others, found[n].Path)
-		made, err := resolver.FilesWith(ctx, connection, lookup, others)
-		if err != nil {
-			found[n].Missing = fault.From(err).Message()
-			continue
-		}
-		found[n] = shown(made)[n]
+	files := make([]File, len(made))
+	for n := range made {
+		files[n] = shown(made[n].File)
+		files[n].Missing = made[n].Missing
 	}
-	return append(found, spread(connection)...), nil
+	return append(files, spread(connection)...), nil
 }
 
 // spread stands for what every key of a secret adds: only Vault knows these.
@@ -81,15 +63,12 @@ func spread(connection *v1alpha1.Connection) []File {
 // Mask is what stands in the place of a value.
 func Mask(of expression.Reference) string { return "<" + of.String() + ">" }
 
-func shown(files []projection.File) []File {
-	found := make([]File, len(files))
-	for n, file := range files {
-		found[n] = File{Path: file.Path, Mode: file.Mode, Content: file.Content}
-		if file.Mode == 0 {
-			found[n].Mode = defaultMode
-		}
+func shown(file projection.File) File {
+	f := File{Path: file.Path, Mode: file.Mode, Content: file.Content}
+	if f.Mode == 0 {
+		f.Mode = defaultMode
 	}
-	return found
+	return f
 }
 
 // WithValues returns the files with values that are read with the user's own token. What Vault would make for a pod is
@@ -114,7 +93,11 @@ func WithValues(
 	if err != nil {
 		return nil, ownvault.Explain(err)
 	}
-	return shown(resolved.Files), nil
+	files := make([]File, len(resolved.Files))
+	for n := range resolved.Files {
+		files[n] = shown(resolved.Files[n])
+	}
+	return files, nil
 }
 
 // ownConfigs finds VaultConfigs, and has them lead to the user's Vault.

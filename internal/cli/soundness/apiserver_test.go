@@ -1,6 +1,7 @@
 package soundness
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -17,8 +18,17 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/cli/cluster"
 	"sallyport.dev/sallyport/internal/cli/health"
 )
@@ -58,6 +68,31 @@ func TestAnOldClusterAndAnotherClockAreNamed(t *testing.T) {
 			g.Expect(c.findings).To(HaveExactElements(row.kubernetes, row.clock))
 		})
 	}
+}
+
+// Where the API server does not tell its time, this machine's is taken, and no leader's clock is ahead by centuries.
+func TestAnAPIServerThatDoesNotTellItsVersionAccusesNobody(t *testing.T) {
+	g := NewWithT(t)
+	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer server.Close()
+	scheme := runtime.NewScheme()
+	g.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	led := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.InstallNamespace, Name: lease}, Spec: coordinationv1.LeaseSpec{
+		HolderIdentity: new("sallyport-controller-0_x"), RenewTime: &metav1.MicroTime{Time: now},
+	}}
+	allow := interceptor.Funcs{Create: func(_ context.Context, _ client.WithWatch, of client.Object, _ ...client.CreateOption) error {
+		of.(*authorizationv1.SubjectAccessReview).Status.Allowed = true
+		return nil
+	}}
+	reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(led).WithInterceptorFuncs(allow).Build()
+	to := &cluster.Cluster{Client: reader, Config: &rest.Config{Host: server.URL}}
+	findings, err := Check(t.Context(), to, now)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(findings).To(ContainElements(
+		finding("Kubernetes", health.Unknown, "you have no right to look at it"), finding("Leader", health.Healthy, "sallyport-controller-0"),
+	))
 }
 
 func finding(subject string, state health.State, message string) Finding {

@@ -34,7 +34,7 @@ type checkup struct {
 	// controller, known after the first parts.
 	namespace, nodeNamespace string
 	pods                     []corev1.Pod
-	// minor is the API server's, 37 for 1.37; clock is its time when it answered.
+	// minor is the API server's, 37 for 1.37; clock is its time when it answered, or this machine's if it did not say.
 	minor    int
 	clock    time.Time
 	findings []Finding
@@ -42,7 +42,7 @@ type checkup struct {
 
 // Check looks at everything.
 func Check(ctx context.Context, to *cluster.Cluster, now time.Time) ([]Finding, error) {
-	c := &checkup{Cluster: to, now: now, namespace: cluster.InstallNamespace}
+	c := &checkup{Cluster: to, now: now, clock: now, namespace: cluster.InstallNamespace}
 	c.nodeNamespace = c.namespace
 	for _, look := range []func(context.Context) error{
 		c.apiServer, c.gates, c.kinds, c.policies, c.controller, c.certificates, c.nodePlugin, c.driver, c.nodes, c.rights,

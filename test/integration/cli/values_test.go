@@ -57,6 +57,35 @@ var _ = Describe("kubectl sallyport", func() {
 				"==> url (0644) <==\noracle://<vault.secret(user)>:<vault.secret(password)>@db\n"}))
 		})
 
+		It("shows references into what a secret holds, and says which files need the values", func() {
+			value := map[string]any{
+				"port": `vault.secret(main."app.json".db.ports.0)`, "first": "vault.secret(main.list.0)", "all": "vault.secret(main.*)",
+				"mode": `vault.secret(main.mode, "fast")`, "json": "vault.secret(main.json)",
+			}
+			secrets := builder.WithSecrets(builder.VaultSecret("main", namespace+"/app"))
+			create(builder.Connection(namespace, "leads", value, secrets))
+			Expect(run(in("render", "leads")...)).To(Equal(result{Out: "==> all (0644) <==\n<vault.secret(main.*)>\n" +
+				"==> first (0644) <==\n<vault.secret(main.list.0)>\n==> json (0644) <==\n<vault.secret(main.json)>\n" +
+				"==> mode (0644) <==\n<vault.secret(main.mode, \"fast\")>\n" +
+				"==> port (0644) <==\n<vault.secret(main.\"app.json\".db.ports.0)>\n==> type (0644) <==\ntest\n"}))
+
+			create(builder.Connection(namespace, "needs", value, secrets, builder.WithFiles(
+				v1alpha1.ConnectionFile{Path: "app.conf", Template: "port={{ .port }}\n"},
+				v1alpha1.ConnectionFile{Path: "parsed", Template: "{{ (fromJson .json).user }}"},
+				v1alpha1.ConnectionFile{Path: "store.p12", Keystore: &v1alpha1.Keystore{
+					Format: v1alpha1.KeystoreFormatPKCS12, Certificates: []string{"vault.secret(main.ca)"}, Password: "vault.secret(main.password)",
+				}},
+			)))
+			r := run(in("render", "needs")...)
+			Expect(r.Out).To(And(
+				ContainSubstring("==> app.conf (0644) <==\nport=<vault.secret(main.\"app.json\".db.ports.0)>\n"),
+				MatchRegexp(`==> parsed \(0644\) <==\n\? cannot be shown without values: line 1: .*depends on a value\n`),
+				ContainSubstring("==> store.p12 (0644) <==\n? cannot be shown without values: a key store is made of the values themselves"),
+			))
+			Expect(r.Err).To(BeEmpty())
+			Expect(r.Code).To(Equal(1))
+		})
+
 		It("shows values with the user's own token, and what that may not read", func() {
 			environment := root()
 			r := runWith(environment, "", in("render", "connection/oracle", "--show-values", "-o", "json")...)
@@ -203,6 +232,11 @@ var _ = Describe("kubectl sallyport", func() {
 		Expect(r.Code).To(Equal(code))
 	},
 		Entry("a value on the command line", 2, "name keys only", "", "write", "x", "a=hidden", "--config", "main"),
+		Entry("an empty path", 2, "PATH is empty", "", "write", "", "a", "--config", "main"),
+		Entry("an empty key", 2, "a KEY is empty", "", "write", "x", "", "--config", "main"),
+		Entry("a key twice", 2, `the key "a" is named twice`, "", "write", "x", "a", "a", "--config", "main", "--generate"),
+		Entry("a VaultConfig without a name", 2, "--config is NAME or NAMESPACE/NAME", "", "write", "x", "a", "--config", "shop/"),
+		Entry("both ways to replace", 2, "give one of both", "", "write", "x", "a", "--config", "main", "--patch", "--overwrite"),
 		Entry("no VaultConfig", 2, `required flag(s) "config" not set`, "", "write", "x", "a"),
 		Entry("several values by a pipe", 2, "standard input is one value", "hidden", "write", "x", "a", "b", "--config", "main"),
 		Entry("an empty value", 3, "the value of a is empty", "\n", "write", "x", "a", "--config", "main"),

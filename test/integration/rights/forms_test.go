@@ -229,3 +229,33 @@ var _ = Describe("The address of a Vault", func() {
 		}
 	})
 })
+
+var _ = Describe("The mode of a file", func() {
+	create := func(mode string) error {
+		spec := "type: t\nfiles: [{path: f, value: x, mode: " + mode + "}]"
+		return cp.Client.Create(ctx, written("Connection", "default", "mode", spec), client.DryRunAll)
+	}
+
+	It("is accepted as an octal number of YAML, and as the decimal one that it is in JSON", func() {
+		for _, mode := range []string{
+			"0400", "0404", "0440", "0444", "0500", "0550", "0600", "0640", "0644", "0660", "0664", "0666", "0700", "0750", "0755", "0770", "0777",
+			"256", "260", "288", "292", "320", "384", "416", "420", "432", "448", "488", "493", "504", "511",
+		} {
+			Expect(create(mode)).To(Succeed(), mode)
+		}
+	})
+
+	DescribeTable("is refused where its digits were meant as octal ones", func(mode, meant string) {
+		Expect(create(mode)).To(MatchError(ContainSubstring(
+			"mode " + mode + " is decimal, and not the octal 0" + mode + ": write 0" + mode + " in YAML or " + meant + " in JSON")))
+	},
+		Entry(nil, "400", "256"), Entry(nil, "404", "260"), Entry(nil, "440", "288"), Entry(nil, "444", "292"),
+		Entry(nil, "600", "384"), Entry(nil, "640", "416"), Entry(nil, "644", "420"), Entry(nil, "755", "493"), Entry(nil, "777", "511"),
+	)
+
+	It("is refused beyond its bounds", func() {
+		for _, mode := range []string{"0", "0377", "0x400", "800", "688", "-1"} {
+			Expect(create(mode)).To(MatchError(ContainSubstring("mode must be between 0400 and 0777 (256 and 511 in JSON")), mode)
+		}
+	})
+})
