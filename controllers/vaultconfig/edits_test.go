@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -18,33 +18,32 @@ func TestAnEditOfAnyFieldIsSeen(t *testing.T) {
 	former := builder.VaultConfig("shop", "main")
 	for field := range builder.Edits(former.Spec) {
 		t.Run(field, func(t *testing.T) {
-			g := NewWithT(t)
-			r, look := reconcilerOf(t, func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Content-Type", "application/json")
-				if strings.HasSuffix(r.URL.Path, "sys/health") {
-					_, _ = w.Write([]byte(`{"initialized":true,"version":"1.21.1"}`))
-					return
-				}
-				_, _ = w.Write([]byte(`{"request_id":"1","data":{"ttl":3600,"creation_ttl":3600,"expire_time":"2099-01-01T00:00:00Z"}}`))
-			}, func(c *v1alpha1.VaultConfig) { c.Generation = 1 })
-			seen := func(generation int64) {
-				var status *v1alpha1.VaultConfigStatus
-				g.Eventually(func(g Gomega) { // what takes long is waited for in another look
-					_, status = look()
+			synctest.Test(t, func(t *testing.T) {
+				g := NewWithT(t)
+				r, look := reconcilerOf(t, func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Type", "application/json")
+					if strings.HasSuffix(r.URL.Path, "sys/health") {
+						_, _ = w.Write([]byte(`{"initialized":true,"version":"1.21.1"}`))
+						return
+					}
+					_, _ = w.Write([]byte(`{"request_id":"1","data":{"ttl":3600,"creation_ttl":3600,"expire_time":"2099-01-01T00:00:00Z"}}`))
+				}, func(c *v1alpha1.VaultConfig) { c.Generation = 1 })
+				seen := func(generation int64) {
+					_, status := look()
 					g.Expect(status.ObservedGeneration).To(Equal(generation))
-				}).WithTimeout(20 * time.Second).Should(Succeed())
-				ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
-				if ready == nil {
-					ready = meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionSuspended)
+					ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+					if ready == nil {
+						ready = meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionSuspended)
+					}
+					g.Expect(ready.ObservedGeneration).To(Equal(generation))
 				}
-				g.Expect(ready.ObservedGeneration).To(Equal(generation))
-			}
-			seen(1)
-			config := builder.VaultConfig("shop", "main")
-			g.Expect(r.client.Get(t.Context(), client.ObjectKeyFromObject(config), config)).To(Succeed())
-			config.Spec, config.Generation = builder.Edits(config.Spec)[field], 2
-			g.Expect(r.client.Update(t.Context(), config)).To(Succeed())
-			seen(2)
+				seen(1)
+				config := builder.VaultConfig("shop", "main")
+				g.Expect(r.client.Get(t.Context(), client.ObjectKeyFromObject(config), config)).To(Succeed())
+				config.Spec, config.Generation = builder.Edits(config.Spec)[field], 2
+				g.Expect(r.client.Update(t.Context(), config)).To(Succeed())
+				seen(2)
+			})
 		})
 	}
 }

@@ -2,9 +2,9 @@ package vaultconfig
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -21,10 +21,13 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/vault/session"
 	"sallyport.dev/sallyport/internal/vault/transport"
+	"sallyport.dev/sallyport/internal/vault/transport/networks"
 	"sallyport.dev/sallyport/test/builder"
+	"sallyport.dev/sallyport/test/pipes"
 )
 
-// reconciled returns a look at a VaultConfig of a server, and what it left in status.
+// reconciled returns a look at a VaultConfig of a server, and what it left in status. A look waits for shortWait only: in
+// a bubble all that does not hang is faster.
 func reconciled(t *testing.T, answer http.HandlerFunc) func() (ctrl.Result, *v1alpha1.VaultConfigStatus) {
 	t.Helper()
 	_, look := reconcilerOf(t, answer)
@@ -37,7 +40,7 @@ func reconcilerOf(
 ) (*Reconciler, func() (ctrl.Result, *v1alpha1.VaultConfigStatus)) {
 	t.Helper()
 	g := NewWithT(t)
-	server := httptest.NewServer(answer)
+	server, listener := pipes.NewServer(answer)
 	t.Cleanup(server.Close)
 	scheme := runtime.NewScheme()
 	g.Expect(corev1.AddToScheme(scheme)).To(Succeed())
@@ -48,7 +51,9 @@ func reconcilerOf(
 		option(config)
 	}
 	objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(config, secret).WithStatusSubresource(config).Build()
-	sessions, err := session.NewSessions(session.Options{Reader: objects, AllowedURLs: []string{server.URL}})
+	sessions, err := session.NewSessions(session.Options{
+		Reader: objects, AllowedURLs: []string{server.URL}, Networks: networks.Within(listener.Dial),
+	})
 	g.Expect(err).NotTo(HaveOccurred())
 	r := NewReconciler(objects, sessions, events.NewFakeRecorder(100), clock.RealClock{})
 	return r, func() (ctrl.Result, *v1alpha1.VaultConfigStatus) {
@@ -60,61 +65,64 @@ func reconcilerOf(
 }
 
 func TestAVaultWhoseLoginHangsKeepsNoWorkerAtTheFirstLook(t *testing.T) {
-	t.Parallel() // the time is real
-	g := NewWithT(t)
-	look := reconciled(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/v1/sys/health" {
-			<-r.Context().Done()
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write([]byte(`{"initialized":true,"version":"1.21.1"}`))
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		look := reconciled(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/v1/sys/health" {
+				<-r.Context().Done()
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(`{"initialized":true,"version":"1.21.1"}`))
+		})
+		began := time.Now()
+		result, status := look()
+		g.Expect(time.Since(began)).To(Equal(shortWait))
+		g.Expect(result.RequeueAfter).To(Equal(resultPause))
+		g.Expect(status.Conditions).To(BeEmpty())
+		_, status = look()
+		g.Expect(time.Since(began)).To(Equal(10*time.Second), "the next one waits for the login that is under way")
+		g.Expect(meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonVaultUnreachable))
 	})
-	began := time.Now()
-	result, status := look()
-	g.Expect(time.Since(began)).To(BeNumerically("<", 2*shortWait))
-	g.Expect(result.RequeueAfter).To(Equal(resultPause))
-	g.Expect(status.Conditions).To(BeEmpty())
-	_, status = look()
-	g.Expect(time.Since(began)).To(BeNumerically("~", 10*time.Second, 2*time.Second), "the next one waits for the login that is under way")
-	g.Expect(meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonVaultUnreachable))
 }
 
 // TestAVaultWhoseHealthHangsKeepsNoWorker: when a leader starts, all VaultConfigs are looked at, and whoever comes
 // after the Vaults that hang would wait for them.
 func TestAVaultWhoseHealthHangsKeepsNoWorker(t *testing.T) {
-	t.Parallel() // the time is real
-	g := NewWithT(t)
-	look := reconciled(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	start := time.Now()
-	for {
-		began := time.Now()
-		result, status := look()
-		g.Expect(time.Since(began)).To(BeNumerically("<", 2*shortWait))
-		ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
-		if ready != nil {
-			g.Expect(ready.Reason).To(Equal(v1alpha1.ReasonVaultUnreachable))
-			g.Expect(ready.Message).To(ContainSubstring("time-out after 5s"))
-			break
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		look := reconciled(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		start := time.Now()
+		for {
+			began := time.Now()
+			result, status := look()
+			g.Expect(time.Since(began)).To(BeNumerically("<=", shortWait))
+			ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+			if ready != nil {
+				g.Expect(ready.Reason).To(Equal(v1alpha1.ReasonVaultUnreachable))
+				g.Expect(ready.Message).To(ContainSubstring("time-out after 5s"))
+				break
+			}
+			g.Expect(result.RequeueAfter).To(Equal(resultPause))
+			g.Expect(time.Since(start)).To(BeNumerically("<", 10*time.Second), "in the end it is said")
+			time.Sleep(result.RequeueAfter)
 		}
-		g.Expect(result.RequeueAfter).To(Equal(resultPause))
-		g.Expect(time.Since(start)).To(BeNumerically("<", 10*time.Second), "in the end it is said")
-		time.Sleep(result.RequeueAfter)
-	}
+	})
 }
 
 func TestAResultThatNeverStandsLongEnoughIsWaitedFor(t *testing.T) {
-	t.Parallel() // the time is real
-	g := NewWithT(t)
-	r, look := reconcilerOf(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	_, status := look()
-	g.Expect(status.Conditions).To(BeEmpty())
-	r.pending.Range(func(key, _ any) bool {
-		r.pending.Store(key, time.Now().Add(-patience)) // so busy were the workers
-		return true
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		r, look := reconcilerOf(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		_, status := look()
+		g.Expect(status.Conditions).To(BeEmpty())
+		r.pending.Range(func(key, _ any) bool {
+			r.pending.Store(key, time.Now().Add(-patience)) // so busy were the workers
+			return true
+		})
+		_, status = look()
+		g.Expect(meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonVaultUnreachable))
 	})
-	_, status = look()
-	g.Expect(meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonVaultUnreachable))
 }
 
 func TestHealthThatIsHiddenIsNotBad(t *testing.T) {
@@ -150,21 +158,23 @@ func TestHealthThatIsHiddenIsNotBad(t *testing.T) {
 		"a front end that does not reach": {page(502), answers(200, token), v1alpha1.ReasonVaultUnreachable, "502", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			look := reconciled(t, func(w http.ResponseWriter, r *http.Request) {
-				if strings.HasPrefix(r.URL.Path, "/v1/sys/") {
-					test.sys(w, r)
-					return
-				}
-				test.login(w, r)
+			synctest.Test(t, func(t *testing.T) {
+				g := NewWithT(t)
+				look := reconciled(t, func(w http.ResponseWriter, r *http.Request) {
+					if strings.HasPrefix(r.URL.Path, "/v1/sys/") {
+						test.sys(w, r)
+						return
+					}
+					test.login(w, r)
+				})
+				_, status := look()
+				ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+				g.Expect(ready.Reason).To(Equal(test.reason), ready.Message)
+				g.Expect(ready.Message).To(ContainSubstring(test.sentence))
+				g.Expect(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)).To(Equal(test.reachable))
+				g.Expect(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReachable)).To(Equal(test.reachable))
+				g.Expect(status.Vault).To(BeNil())
 			})
-			_, status := look()
-			ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
-			g.Expect(ready.Reason).To(Equal(test.reason), ready.Message)
-			g.Expect(ready.Message).To(ContainSubstring(test.sentence))
-			g.Expect(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)).To(Equal(test.reachable))
-			g.Expect(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReachable)).To(Equal(test.reachable))
-			g.Expect(status.Vault).To(BeNil())
 		})
 	}
 }
@@ -192,28 +202,30 @@ func TestHealthThatIsHiddenIsNotBadWherePodsLogIn(t *testing.T) {
 		"a front end that does not reach it":  {answers(502, html, "<html>"), unsupported, v1alpha1.ReasonVaultUnreachable, "502"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			_, look := reconcilerOf(t, func(w http.ResponseWriter, r *http.Request) {
-				switch {
-				case strings.HasPrefix(r.URL.Path, "/v1/sys/"):
-					test.sys(w, r)
-				case r.Method == http.MethodGet && r.URL.Path == "/v1/auth/pods/login":
-					g.Expect(r.Header.Get("X-Vault-Token")).To(BeEmpty())
-					test.login(w, r)
-				default:
-					t.Errorf("%s %s", r.Method, r.URL.Path)
+			synctest.Test(t, func(t *testing.T) {
+				g := NewWithT(t)
+				_, look := reconcilerOf(t, func(w http.ResponseWriter, r *http.Request) {
+					switch {
+					case strings.HasPrefix(r.URL.Path, "/v1/sys/"):
+						test.sys(w, r)
+					case r.Method == http.MethodGet && r.URL.Path == "/v1/auth/pods/login":
+						g.Expect(r.Header.Get("X-Vault-Token")).To(BeEmpty())
+						test.login(w, r)
+					default:
+						t.Errorf("%s %s", r.Method, r.URL.Path)
+					}
+				}, func(c *v1alpha1.VaultConfig) {
+					c.Spec.Auth = v1alpha1.VaultAuth{Kubernetes: &v1alpha1.ServiceAccountAuth{Mount: "pods", Role: "any", Workload: new(true)}}
+				})
+				_, status := look()
+				ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+				g.Expect(ready.Reason).To(Equal(test.reason), ready.Message)
+				g.Expect(ready.Message).To(ContainSubstring(test.sentence))
+				for _, condition := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionReachable} {
+					g.Expect(meta.IsStatusConditionTrue(status.Conditions, condition)).To(Equal(test.reason == v1alpha1.ReasonSucceeded))
 				}
-			}, func(c *v1alpha1.VaultConfig) {
-				c.Spec.Auth = v1alpha1.VaultAuth{Kubernetes: &v1alpha1.ServiceAccountAuth{Mount: "pods", Role: "any", Workload: new(true)}}
+				g.Expect(status.Vault).To(BeNil())
 			})
-			_, status := look()
-			ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
-			g.Expect(ready.Reason).To(Equal(test.reason), ready.Message)
-			g.Expect(ready.Message).To(ContainSubstring(test.sentence))
-			for _, condition := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionReachable} {
-				g.Expect(meta.IsStatusConditionTrue(status.Conditions, condition)).To(Equal(test.reason == v1alpha1.ReasonSucceeded))
-			}
-			g.Expect(status.Vault).To(BeNil())
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -19,7 +20,9 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/transport"
+	"sallyport.dev/sallyport/internal/vault/transport/networks"
 	"sallyport.dev/sallyport/test/builder"
+	"sallyport.dev/sallyport/test/pipes"
 )
 
 // TestWhatEachStatusOfVaultMeans holds every status that Vault documents, and those that front ends answer in its place,
@@ -91,34 +94,35 @@ func TestWhatEachStatusOfVaultMeans(t *testing.T) {
 		{999, "", broken, transient, unknown},
 	} {
 		t.Run(fmt.Sprintf("%d %s", test.status, test.text), func(t *testing.T) {
-			t.Parallel()
-			g := NewWithT(t)
-			conn := alwaysAnswered(t, test.status, test.text)
-			call := func(method string) error {
-				_, err := conn.Call(t.Context(), transport.Request{Method: method, Path: "secret/data/db", Actor: "us"})
-				return err
-			}
-			read, write := call(http.MethodGet), call(http.MethodPost)
-			if test.outcome == done {
-				g.Expect(read).NotTo(HaveOccurred())
-				g.Expect(write).NotTo(HaveOccurred())
-				return
-			}
-			for _, err := range []error{read, write} {
-				g.Expect(err).To(HaveOccurred())
-				g.Expect(fault.From(err).Reason).To(Equal(test.reason), "%v", err)
-				g.Expect(fault.From(err).Class).To(Equal(test.class), "%v", err)
-			}
-			g.Expect(fault.OutcomeUnknown(read)).To(BeFalse(), "a read leaves nothing behind")
-			g.Expect(rowsOf(string(page), test.status)).To(ContainElement(And(
-				ContainSubstring("`"+test.reason+"`"), ContainSubstring(says[test.outcome]))), "the docs")
+			synctest.Test(t, func(t *testing.T) {
+				g := NewWithT(t)
+				conn := alwaysAnswered(t, test.status, test.text)
+				call := func(method string) error {
+					_, err := conn.Call(t.Context(), transport.Request{Method: method, Path: "secret/data/db", Actor: "us"})
+					return err
+				}
+				read, write := call(http.MethodGet), call(http.MethodPost)
+				if test.outcome == done {
+					g.Expect(read).NotTo(HaveOccurred())
+					g.Expect(write).NotTo(HaveOccurred())
+					return
+				}
+				for _, err := range []error{read, write} {
+					g.Expect(err).To(HaveOccurred())
+					g.Expect(fault.From(err).Reason).To(Equal(test.reason), "%v", err)
+					g.Expect(fault.From(err).Class).To(Equal(test.class), "%v", err)
+				}
+				g.Expect(fault.OutcomeUnknown(read)).To(BeFalse(), "a read leaves nothing behind")
+				g.Expect(rowsOf(string(page), test.status)).To(ContainElement(And(
+					ContainSubstring("`"+test.reason+"`"), ContainSubstring(says[test.outcome]))), "the docs")
 
-			task := builder.VaultTask("shop", "rotate", v1alpha1.OperationWrite, "db")
-			waitsFor := (&attempt{called: true, task: task}).classify(write)
-			g.Expect(waitsFor == nil).To(Equal(test.outcome == ends), "%v", write)
-			if waitsFor != nil {
-				g.Expect(waitsFor.OutcomeUnknown).To(Equal(test.outcome == unknown), "%v", write)
-			}
+				task := builder.VaultTask("shop", "rotate", v1alpha1.OperationWrite, "db")
+				waitsFor := (&attempt{called: true, task: task}).classify(write)
+				g.Expect(waitsFor == nil).To(Equal(test.outcome == ends), "%v", write)
+				if waitsFor != nil {
+					g.Expect(waitsFor.OutcomeUnknown).To(Equal(test.outcome == unknown), "%v", write)
+				}
+			})
 		})
 	}
 }
@@ -144,12 +148,10 @@ func rowsOf(page string, status int) (rows []string) {
 }
 
 // alwaysAnswered is a way to a server that answers everything with one status, and that of a Vault which is well to
-// sys/health. It writes the responses itself: package http's server refuses statuses that a client may well see.
+// sys/health, within a bubble. It writes the responses itself: package http's server refuses statuses that a client may well see.
 func alwaysAnswered(t *testing.T, status int, text string) *transport.Conn {
 	t.Helper()
-	g := NewWithT(t)
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	g.Expect(err).NotTo(HaveOccurred())
+	listener := pipes.Listen()
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
@@ -161,9 +163,9 @@ func alwaysAnswered(t *testing.T, status int, text string) *transport.Conn {
 		}
 	}()
 	origin := "http://" + listener.Addr().String()
-	pool := transport.NewPool(time.Second, clock.RealClock{}, nil)
+	pool := transport.NewPool(time.Second, clock.RealClock{}, networks.Within(listener.Dial))
 	way, err := pool.Get(transport.Config{Address: origin})
-	g.Expect(err).NotTo(HaveOccurred())
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return pool.NewConn(way, transport.Settings{Timeout: 300 * time.Millisecond})
 }
 

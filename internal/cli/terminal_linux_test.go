@@ -51,7 +51,7 @@ func exitCode(t *testing.T, command *exec.Cmd) int {
 		defer close(ended)
 		_ = command.Wait()
 	}()
-	NewWithT(t).Eventually(ended, 10*time.Second).Should(BeClosed(), "the end of the process")
+	NewWithT(t).Eventually(ended, 45*time.Second).Should(BeClosed(), "the end of the process")
 	return command.ProcessState.ExitCode()
 }
 
@@ -59,8 +59,8 @@ func exitCode(t *testing.T, command *exec.Cmd) int {
 func prompted(t *testing.T, at *terminal.Terminal, prompt string) {
 	t.Helper()
 	g := NewWithT(t)
-	g.Eventually(at.Screen, 10*time.Second).Should(HaveSuffix(prompt))
-	g.Eventually(at.Echoes, 10*time.Second).Should(BeFalse(), "an echo while a value is typed")
+	g.Eventually(at.Screen, 45*time.Second).Should(HaveSuffix(prompt))
+	g.Eventually(at.Echoes, 45*time.Second).Should(BeFalse(), "an echo while a value is typed")
 }
 
 func TestColoursAreForTerminalsAndNotWithNoColor(t *testing.T) {

@@ -206,7 +206,7 @@ func (h *host) start(p plugin) {
 			_ = connection.Close()
 		}
 		return err
-	}).WithTimeout(10 * time.Second).Should(Succeed())
+	}).WithTimeout(45 * time.Second).Should(Succeed())
 }
 
 func (h *host) publish() error {

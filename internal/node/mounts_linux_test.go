@@ -53,7 +53,7 @@ func TestPodSeesReadOnlyFilesThatChangeLive(t *testing.T) {
 	h.g.Eventually(func() (string, error) {
 		content, err := os.ReadFile(inPod + "/password")
 		return string(content), err
-	}).WithTimeout(15 * time.Second).Should(Equal("new"))
+	}).WithTimeout(45 * time.Second).Should(Equal("new"))
 
 	many := map[string]string{"password": strings.Repeat("x", 300<<10)}
 	for i := range 400 {
@@ -63,7 +63,7 @@ func TestPodSeesReadOnlyFilesThatChangeLive(t *testing.T) {
 	h.g.Eventually(func() (int, error) {
 		content, err := os.ReadFile(inPod + "/password")
 		return len(content), err
-	}).WithTimeout(15 * time.Second).Should(Equal(300 << 10))
+	}).WithTimeout(45 * time.Second).Should(Equal(300 << 10))
 
 	h.g.Expect(h.unpublish()).To(Succeed())
 	h.expectNothingLeft()
@@ -132,7 +132,7 @@ func TestPluginThatIsKilledLeavesThePodItsFiles(t *testing.T) {
 	h.g.Eventually(func() (string, error) {
 		content, err := os.ReadFile(h.target() + "/password")
 		return string(content), err
-	}).WithTimeout(20 * time.Second).Should(Equal("new"))
+	}).WithTimeout(45 * time.Second).Should(Equal("new"))
 	h.g.Expect(h.unpublish()).To(Succeed())
 	h.expectNothingLeft()
 }
@@ -162,7 +162,7 @@ func TestTheSpoolOutlivesThePluginInMemory(t *testing.T) {
 	h.g.Expect(os.ReadDir(h.spoolDir())).To(HaveLen(1))
 	h.g.Expect(os.Remove(away)).To(Succeed())
 	h.start(plugin{})
-	h.g.Eventually(func() ([]byte, error) { return os.ReadFile(released) }).WithTimeout(15 * time.Second).
+	h.g.Eventually(func() ([]byte, error) { return os.ReadFile(released) }).WithTimeout(45 * time.Second).
 		Should(ContainSubstring(secretLease + "-1;"))
 	h.g.Eventually(func() ([]os.DirEntry, error) { return os.ReadDir(h.spoolDir()) }).Should(BeEmpty())
 }

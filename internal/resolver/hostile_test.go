@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -112,29 +113,31 @@ func TestAValueThatGrowsWhenItIsParsedIsRefusedBefore(t *testing.T) {
 }
 
 func TestRequestsUnderWayHaveAShareOfTheMemory(t *testing.T) {
-	g := NewWithT(t)
-	e := newTestEngine()
-	large := func(namespace string) *v1alpha1.Connection {
-		return literal(namespace, `"`+strings.Repeat("x", 1_000_000)+`"`)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	var under []*memory
-	for {
-		m, err := e.gates.begin(ctx, large("greedy"))
-		if err != nil {
-			g.Expect(fault.Is(err, v1alpha1.ReasonRateLimited)).To(BeTrue(), "%v", err)
-			break
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		e := newTestEngine()
+		large := func(namespace string) *v1alpha1.Connection {
+			return literal(namespace, `"`+strings.Repeat("x", 1_000_000)+`"`)
 		}
-		under = append(under, m)
-	}
-	g.Expect(len(under)).To(BeNumerically("~", 3, 1))
-	_, err := e.Resolve(t.Context(), large("other"), Volume{})
-	g.Expect(err).NotTo(HaveOccurred())
-	for _, m := range under {
-		m.release()
-	}
-	_, err = e.Resolve(t.Context(), large("greedy"), Volume{})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(e.gates.work.Inside("greedy") + e.gates.making.Inside("greedy")).To(BeZero())
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		var under []*memory
+		for {
+			m, err := e.gates.begin(ctx, large("greedy"))
+			if err != nil {
+				g.Expect(fault.Is(err, v1alpha1.ReasonRateLimited)).To(BeTrue(), "%v", err)
+				break
+			}
+			under = append(under, m)
+		}
+		g.Expect(len(under)).To(BeNumerically("~", 3, 1))
+		_, err := e.Resolve(t.Context(), large("other"), Volume{})
+		g.Expect(err).NotTo(HaveOccurred())
+		for _, m := range under {
+			m.release()
+		}
+		_, err = e.Resolve(t.Context(), large("greedy"), Volume{})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(e.gates.work.Inside("greedy") + e.gates.making.Inside("greedy")).To(BeZero())
+	})
 }

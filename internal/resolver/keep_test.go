@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -60,15 +61,17 @@ func TestARequestReckonsWithEachAttachedSecret(t *testing.T) {
 }
 
 func TestFilesThatFindNoRoomToBeMadeSaySo(t *testing.T) {
-	g := NewWithT(t)
-	e := newTestEngine()
-	_, entered := e.gates.making.TryEnter("shop", heap.MakingShare)
-	g.Expect(entered).To(BeTrue())
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	_, err := e.Resolve(ctx, literal("shop", `"text"`), Volume{})
-	g.Expect(fault.Is(err, v1alpha1.ReasonRateLimited)).To(BeTrue(), "%v", err)
-	g.Expect(fault.From(err).Message()).To(And(ContainSubstring("namespace shop"), ContainSubstring("this passes")))
-	_, err = e.Resolve(t.Context(), literal("other", `"text"`), Volume{})
-	g.Expect(err).NotTo(HaveOccurred())
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		e := newTestEngine()
+		_, entered := e.gates.making.TryEnter("shop", heap.MakingShare)
+		g.Expect(entered).To(BeTrue())
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		_, err := e.Resolve(ctx, literal("shop", `"text"`), Volume{})
+		g.Expect(fault.Is(err, v1alpha1.ReasonRateLimited)).To(BeTrue(), "%v", err)
+		g.Expect(fault.From(err).Message()).To(And(ContainSubstring("namespace shop"), ContainSubstring("this passes")))
+		_, err = e.Resolve(t.Context(), literal("other", `"text"`), Volume{})
+		g.Expect(err).NotTo(HaveOccurred())
+	})
 }

@@ -39,13 +39,14 @@ var _ = Describe("The network of the node", Ordered, Serial, func() {
 	}, NodeTimeout(2*eventual))
 
 	It("lets a pod of another namespace see metrics and probes, and not connect to the resolver", func(ctx SpecContext) {
-		Expect(connects(ctx, stranger, replica, metricsPort)).To(BeTrue(), "metrics")
-		Expect(connects(ctx, stranger, replica, probesPort)).To(BeTrue(), "probes")
+		for name, port := range map[string]int{"metrics": metricsPort, "probes": probesPort} {
+			Eventually(ctx, func() bool { return connects(ctx, stranger, replica, port) }).WithTimeout(soon).Should(BeTrue(), name)
+		}
 		Expect(connects(ctx, stranger, replica, resolverPort)).To(BeFalse(), "resolver")
 	}, SpecTimeout(eventual))
 
 	It("lets the node plugin connect to the resolver, and pods mount", func(ctx SpecContext) {
-		Expect(connects(ctx, plugin(ctx), replica, resolverPort)).To(BeTrue())
+		Eventually(ctx, func() bool { return connects(ctx, plugin(ctx), replica, resolverPort) }).WithTimeout(soon).Should(BeTrue())
 		value := newSecret("password")
 		t.put(ctx, "db", map[string]any{"password": value})
 		create(ctx, t.connection("db", map[string]any{"password": "vault.secret(password)"}, t.secretAt("db")))

@@ -59,8 +59,7 @@ var _ = Describe("The node plugin", Ordered, Serial, func() {
 	}, SpecTimeout(3*eventual))
 
 	It("can be killed in the middle of many mounts: all pods run in the end", func(ctx SpecContext) {
-		pods := t.startMany(ctx, "db", 12)
-		expectSomeWait(ctx, pods) // not until one of them runs: on a quick machine all do by then
+		pods := t.startSomeThatWait(ctx, "db", 12)
 		kill(plugin(ctx))
 		expectAllRun(ctx, pods, "password", value)
 		for _, pod := range pods {

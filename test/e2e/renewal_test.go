@@ -26,15 +26,15 @@ var _ = Describe("A token that does not live long", Ordered, func() {
 			config.Spec.Auth.Token.SecretKeyRef.Name = name
 			return config
 		}
-		renewable = withToken("renewable", func(r *vaultapi.TokenCreateRequest) { r.TTL = "12s" })
-		capped = withToken("capped", func(r *vaultapi.TokenCreateRequest) { r.TTL, r.ExplicitMaxTTL = "12s", "16s" })
-		untended = withToken("untended", func(r *vaultapi.TokenCreateRequest) { r.TTL = "12s" })
+		renewable = withToken("renewable", func(r *vaultapi.TokenCreateRequest) { r.TTL = "36s" })
+		capped = withToken("capped", func(r *vaultapi.TokenCreateRequest) { r.TTL, r.ExplicitMaxTTL = "36s", "48s" })
+		untended = withToken("untended", func(r *vaultapi.TokenCreateRequest) { r.TTL = "36s" })
 		untended.Spec.AutoRenew = new(false)
 		create(ctx, renewable, capped, untended)
 		for _, config := range []*v1alpha1.VaultConfig{renewable, capped, untended} {
 			expectReady(ctx, config)
 		}
-	}, NodeTimeout(eventual))
+	}, NodeTimeout(2*eventual))
 
 	It("is not kept alive by renewals beyond its max TTL, and the owner is warned in time", func(ctx SpecContext) {
 		message := "its max TTL allows no further renewal; put a new token into Secret " + t.namespace + "/capped"
@@ -42,7 +42,7 @@ var _ = Describe("A token that does not live long", Ordered, func() {
 			To(ContainSubstring(message))
 		Eventually(ctx, func() []string { return eventsOf(ctx, capped, v1alpha1.ReasonMaxTTLReached) }).WithTimeout(soon).
 			Should(ContainElement(ContainSubstring(message)))
-	}, SpecTimeout(eventual))
+	}, SpecTimeout(2*eventual))
 
 	It("is renewed before it expires, again and again", func(ctx SpecContext) {
 		Expect(renewable.Status.Token).NotTo(BeNil())
@@ -50,15 +50,15 @@ var _ = Describe("A token that does not live long", Ordered, func() {
 		Eventually(ctx, func(g Gomega) {
 			g.Expect(api.Get(ctx, client.ObjectKeyFromObject(renewable), renewable)).To(Succeed())
 			g.Expect(renewable.Status.Token.LastRenewalTime).NotTo(BeNil(), "the first renewal is told")
-		}).WithTimeout(soon).Should(Succeed())
+		}).WithTimeout(eventual).Should(Succeed())
 		// More than two lives. Nothing is written about it: that would be every few seconds.
 		version := renewable.ResourceVersion
 		Consistently(ctx, func(g Gomega) {
 			g.Expect(api.Get(ctx, client.ObjectKeyFromObject(renewable), renewable)).To(Succeed())
 			g.Expect(renewable.ResourceVersion).To(Equal(version))
-		}).WithTimeout(26 * time.Second).WithPolling(time.Second).Should(Succeed())
+		}).WithTimeout(78 * time.Second).WithPolling(time.Second).Should(Succeed())
 		Expect(*condition(ctx, renewable, v1alpha1.ConditionReady)).To(HaveField("Status", metav1.ConditionTrue))
-	}, SpecTimeout(eventual))
+	}, SpecTimeout(4*eventual))
 
 	It("is missed when it is dead, until its owner provides another", func(ctx SpecContext) {
 		expectNotReady(ctx, untended, v1alpha1.ReasonAuthFailed)

@@ -26,8 +26,7 @@ var _ = Describe("A replica of the controller", Serial, func() {
 		tokens := ownTokens(victim)
 		Expect(accepted(ctx, tokens)).To(ConsistOf(""))
 		keepMetrics(ctx)
-		pods := t.startMany(ctx, "db", many)
-		expectSomeWait(ctx, pods) // not until one of them runs: on a quick machine all do by then
+		pods := t.startSomeThatWait(ctx, "db", many)
 		kill(victim)
 		Expect(api.Delete(ctx, victim, client.GracePeriodSeconds(0))).To(Succeed())
 		expectAllRun(ctx, pods, "password", value)

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -22,8 +21,6 @@ import (
 
 // The rows of "What a container sees after a rotation" in docs/reference/connection.md.
 var _ = Describe("After a rotation", Ordered, func() {
-	const limit = refreshInterval + 2*time.Second + 3*time.Second
-
 	var (
 		t             *tenant
 		pod           *corev1.Pod
@@ -34,7 +31,7 @@ var _ = Describe("After a rotation", Ordered, func() {
 	rotate := func(ctx context.Context) string {
 		value := newSecret("rotated")
 		t.put(ctx, "db", map[string]any{"password": value})
-		Eventually(ctx, func() (string, error) { return read(pod, "password") }).WithTimeout(limit).Should(Equal(value))
+		Eventually(ctx, func() (string, error) { return read(pod, "password") }).WithTimeout(eventual).Should(Equal(value))
 		return value
 	}
 	seen := func(container string, path ...string) string {
@@ -131,7 +128,7 @@ var _ = Describe("After a rotation", Ordered, func() {
 			Expect(watch.of(replaced)()).To(BeEmpty(), replaced)
 		}
 		Expect(watch.of("host")()).To(HaveEach("ATTRIB"))
-	}, SpecTimeout(eventual))
+	}, SpecTimeout(2*eventual))
 
 	It("a container with a subPath that restarts has the new value, and its volume is updated as before", func(ctx SpecContext) {
 		value, err := read(pod, "password")
@@ -149,7 +146,7 @@ var _ = Describe("After a rotation", Ordered, func() {
 		next := rotate(ctx)
 		Expect(content(seen("single", "root", "connection", "password"))).To(Equal(next))
 		Expect(content(seen("single", "root", "single"))).To(Equal(value))
-	}, SpecTimeout(eventual))
+	}, SpecTimeout(2*eventual))
 
 	It("a pod in a user namespace has the new value, where the node's runtime has such", func(ctx SpecContext) {
 		mapped := t.pod("db")
@@ -165,7 +162,7 @@ var _ = Describe("After a rotation", Ordered, func() {
 		if isRunning(mapped) {
 			value := rotate(ctx)
 			Eventually(ctx, func() (string, error) { return read(mapped, "password") }).
-				WithTimeout(limit).Should(Equal(value))
+				WithTimeout(eventual).Should(Equal(value))
 		}
 	}, SpecTimeout(2*eventual))
 })

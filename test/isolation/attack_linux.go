@@ -70,7 +70,11 @@ func (v *Victim) Run(ctx context.Context, attack Attack, namespace string, windo
 	figures := make(chan Figures, 1)
 	go func() { figures <- v.Measure(measuring) }()
 	proof, beginErr := attack.Begin(tenant)
-	sleep(ctx, window)
+	for left := window; left > 0; {
+		began := time.Now()
+		sleep(ctx, left)
+		left = v.still.within(began, time.Now())
+	}
 	done()
 	result := &Result{Attack: attack.Name, Figures: <-figures}
 	if beginErr != nil {
@@ -100,7 +104,7 @@ func (v *Victim) Run(ctx context.Context, attack Attack, namespace string, windo
 // Calm waits until one sample of every column is as it shall be; but for the refresh, which is slow by its nature and
 // has the next row to show itself.
 func (v *Victim) Calm(ctx context.Context, within time.Duration) error {
-	deadline := time.Now().Add(within)
+	began := time.Now()
 	for {
 		figures := Figures{}
 		for _, column := range Columns {
@@ -113,10 +117,10 @@ func (v *Victim) Calm(ctx context.Context, within time.Duration) error {
 			figures[column.Name] = v.measureColumn(once, column)
 		}
 		err := errors.Join(figures.Check(), v.allReady(ctx))
-		if err == nil || time.Now().After(deadline) {
+		if err == nil || v.still.since(began) > within {
 			return err
 		}
-		if err := v.Recover(ctx); err != nil && time.Now().After(deadline) {
+		if err := v.Recover(ctx); err != nil && v.still.since(began) > within {
 			return err
 		}
 	}

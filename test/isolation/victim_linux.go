@@ -43,6 +43,9 @@ type Victim struct {
 	number   atomic.Int64
 	resident *csi.NodePublishVolumeRequest
 	renewals renewals
+	// still is when the machine stood still, which is watched until stop is called.
+	still standstills
+	stop  context.CancelFunc
 	// MountPause is what lies between two mounts that are measured. The shorter it is, the more a percentile says.
 	MountPause time.Duration
 	// renewed are its VaultConfigs whose tokens are renewed all the time, with these tokens.
@@ -52,6 +55,9 @@ type Victim struct {
 // NewVictim makes the tenant's objects and waits until all is well.
 func NewVictim(ctx context.Context, s *System) (*Victim, error) {
 	v := &Victim{s: s, renewed: map[string]string{}, MountPause: pause}
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	v.stop = stop
+	go v.still.watch(watching)
 	v.renewals.at = map[string][]time.Time{}
 	s.Proxy.Observe(v.renewals.observe)
 	s.Vault.Mount("ssh", "ssh")
@@ -237,8 +243,9 @@ func (r *renewals) observe(request *http.Request) {
 
 // lateness is, for each renewal that was due since a time, how late it was. A token's renewal is due after the same
 // part of its life every time, so after the shortest time that there ever was between two of them. A token that nobody
-// renews any more counts as late until now.
-func (r *renewals) lateness(since time.Time) []time.Duration {
+// renews any more counts as late until now. The time in which the machine stood still does not count, and neither does a
+// token that ended in it.
+func (r *renewals) lateness(since time.Time, still *standstills) []time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
@@ -252,9 +259,11 @@ func (r *renewals) lateness(since time.Time) []time.Duration {
 			due, done := last.Add(usual), now
 			if i+1 < len(at) {
 				done = at[i+1]
+			} else if end := last.Add(renewedTTL); end.Before(now) && still.within(due, end) > 0 {
+				continue // its last third passed while the machine stood still; Recover makes another
 			}
 			if due.After(since) && due.Before(now) {
-				late = append(late, done.Sub(due))
+				late = append(late, done.Sub(due)-still.within(due, done))
 			}
 		}
 	}
@@ -276,6 +285,7 @@ func (r *renewals) end(token string) {
 
 // Close takes the victim's volume away.
 func (v *Victim) Close(ctx context.Context) error {
+	v.stop()
 	v.s.Proxy.Observe(func(*http.Request) {})
 	return v.unmount(ctx, v.resident, time.Minute)
 }

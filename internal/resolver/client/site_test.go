@@ -8,13 +8,16 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,8 +35,6 @@ import (
 	"sallyport.dev/sallyport/internal/resolver/client"
 )
 
-const attemptTimeout = 300 * time.Millisecond
-
 // site is a namespace with replicas of the resolver and a node that asks them.
 type site struct {
 	t          *testing.T
@@ -42,11 +43,16 @@ type site struct {
 	node       string
 	tokenFile  string
 	replicas   []*replica
+	// callTimeout is what one replica may take of a call.
+	callTimeout time.Duration
 }
 
 func newSite(t *testing.T, addresses ...string) *site {
 	t.Helper()
-	s := &site{t: t, kubernetes: fake.NewClientset(), port: freePort(t), node: "node-1", tokenFile: filepath.Join(t.TempDir(), "token")}
+	s := &site{
+		t: t, kubernetes: fake.NewClientset(), port: freePort(t), node: "node-1",
+		tokenFile: filepath.Join(t.TempDir(), "token"), callTimeout: time.Minute,
+	}
 	NewWithT(t).Expect(os.WriteFile(s.tokenFile, []byte("node-token"), 0o600)).To(Succeed())
 	bundles := map[string]string{}
 	for i, address := range addresses {
@@ -65,7 +71,7 @@ func newSite(t *testing.T, addresses ...string) *site {
 func (s *site) config() client.Config {
 	return client.Config{
 		Kubernetes: s.kubernetes, Namespace: namespace, NodeName: s.node, TokenFile: s.tokenFile, Port: s.port,
-		CallTimeout: attemptTimeout, SyncTimeout: time.Minute,
+		Timeout: 2 * time.Minute, CallTimeout: s.callTimeout, SyncTimeout: time.Minute,
 	}
 }
 
@@ -153,6 +159,13 @@ func (r *replica) serve(t *testing.T, port int, pair tls.Certificate) {
 	t.Cleanup(r.server.Stop)
 }
 
+// count is how often it was asked.
+func (r *replica) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asked
+}
+
 func (r *replica) Release(ctx context.Context, request *resolverv1.ReleaseRequest) (*resolverv1.ReleaseResponse, error) {
 	r.mu.Lock()
 	r.released = append(r.released, string(request.GetLeases()))
@@ -210,13 +223,19 @@ func certificate(address string, life time.Duration) (tls.Certificate, string) {
 		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// freePort returns a port that is free on every loopback address.
+// freePort returns a port that is free on every loopback address. It is none of those that are given to who wants any.
 func freePort(t *testing.T) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "0.0.0.0:0")
-	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).Port
+	for {
+		port := 10_000 + mathrand.IntN(20_000)
+		listener, err := net.Listen("tcp", fmt.Sprintf("0.0.0.0:%d", port))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		NewWithT(t).Expect(listener.Close()).To(Succeed())
+		return port
+	}
 }
 
 // countingListener counts what its connections send.

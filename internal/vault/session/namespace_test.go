@@ -213,7 +213,7 @@ func TestATokenIsRevokedInItsOwnNamespace(t *testing.T) {
 	pool := transport.NewPool(time.Second, clock.RealClock{}, nil)
 	way, err := pool.Get(transport.Config{Address: server.URL})
 	g.Expect(err).NotTo(HaveOccurred())
-	conn := pool.NewConn(way, transport.Settings{Namespace: "team/child", Timeout: time.Second})
+	conn := pool.NewConn(way, transport.Settings{Namespace: "team/child", Timeout: time.Minute})
 	(&revocationQueue{}).revoke(revocation{conn: conn, namespace: "team", token: transport.NewToken("t")})
 	(&revocationQueue{}).revoke(revocation{conn: conn, namespace: transport.RootNamespace, token: transport.NewToken("t")})
 	g.Expect(vault.reached()).To(Equal([]string{"team: auth/token/revoke-self", ": auth/token/revoke-self"}))

@@ -126,8 +126,11 @@ func TestALoginOverAnotherWayHoldsUpNobody(t *testing.T) {
 	g := NewWithT(t)
 	good := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { respond(w) }))
 	defer good.Close()
+	const hangsFor = time.Minute
+	arrived := make(chan struct{}, 10)
 	hangs := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
+		arrived <- struct{}{}
 		<-r.Context().Done()
 	}))
 	defer func() { hangs.CloseClientConnections(); hangs.Close() }()
@@ -136,7 +139,7 @@ func TestALoginOverAnotherWayHoldsUpNobody(t *testing.T) {
 	objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
 		builder.Secret("shop", "pw", map[string]string{"password": "right"}),
 		builder.Secret("other", "pw", map[string]string{"password": "x"})).Build()
-	sessions, err := NewSessions(Options{Reader: objects})
+	sessions, err := NewSessions(Options{Reader: objects, Timeout: hangsFor})
 	g.Expect(err).NotTo(HaveOccurred())
 	login := builder.WithAuth(v1alpha1.VaultAuth{UserPass: &v1alpha1.PasswordAuth{
 		Username: "shop", PasswordSecretKeyRef: v1alpha1.SecretKeyReference{Name: "pw", Key: "password"},
@@ -151,8 +154,8 @@ func TestALoginOverAnotherWayHoldsUpNobody(t *testing.T) {
 	for i := range 3 {
 		go func() { _, _ = sessions.For(ctx, over("other", types.UID(fmt.Sprint("other", i)), hanging)) }()
 	}
-	time.Sleep(200 * time.Millisecond)
-	victim, left := context.WithTimeout(t.Context(), 3*time.Second)
+	<-arrived
+	victim, left := context.WithTimeout(t.Context(), hangsFor/2) // the others still hang then
 	defer left()
 	_, err = sessions.For(victim, over("shop", "victim", tunnel(t, good)))
 	g.Expect(err).NotTo(HaveOccurred())

@@ -3,6 +3,7 @@ package transport
 import (
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -45,28 +46,30 @@ func TestOnlyARedirectToTheSamePlaceIsFollowed(t *testing.T) {
 func TestANodeThatLagsIsWaitedFor(t *testing.T) {
 	for name, lag := range map[string]time.Duration{"and caught up with": time.Second, "in vain": time.Hour} {
 		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			start, sends := time.Now(), 0
-			conn := connTo(t, func(w http.ResponseWriter, _ *http.Request) {
-				if sends++; time.Since(start) < lag {
-					w.WriteHeader(http.StatusPreconditionFailed)
-					_, _ = w.Write([]byte(`{"errors":["required index state not present"]}`))
+			synctest.Test(t, func(t *testing.T) {
+				g := NewWithT(t)
+				start, sends := time.Now(), 0
+				conn := connTo(t, func(w http.ResponseWriter, _ *http.Request) {
+					if sends++; time.Since(start) < lag {
+						w.WriteHeader(http.StatusPreconditionFailed)
+						_, _ = w.Write([]byte(`{"errors":["required index state not present"]}`))
+						return
+					}
+					_, _ = w.Write([]byte(`{"request_id":"1"}`))
+				})
+				conn.timeout = 3 * time.Second
+				_, err := conn.Call(t.Context(), Request{Method: http.MethodPost, Path: "secret/data/a", Actor: "us"})
+				g.Expect(sends).To(BeNumerically("~", 5, 2), "with pauses")
+				if lag < conn.timeout {
+					g.Expect(err).NotTo(HaveOccurred())
 					return
 				}
-				_, _ = w.Write([]byte(`{"request_id":"1"}`))
+				g.Expect(time.Since(start)).To(BeNumerically("~", 2500*time.Millisecond, time.Second))
+				f := fault.From(err)
+				g.Expect(f.Class).To(Equal(fault.ClassTransient))
+				g.Expect(f.OutcomeUnknown).To(BeFalse(), "Vault did nothing")
+				g.Expect(f.Message()).To(ContainSubstring("POST secret/data/a → 412"))
 			})
-			conn.timeout = 3 * time.Second
-			_, err := conn.Call(t.Context(), Request{Method: http.MethodPost, Path: "secret/data/a", Actor: "us"})
-			g.Expect(sends).To(BeNumerically("~", 5, 2), "with pauses")
-			if lag < conn.timeout {
-				g.Expect(err).NotTo(HaveOccurred())
-				return
-			}
-			g.Expect(time.Since(start)).To(BeNumerically("~", 2500*time.Millisecond, time.Second))
-			f := fault.From(err)
-			g.Expect(f.Class).To(Equal(fault.ClassTransient))
-			g.Expect(f.OutcomeUnknown).To(BeFalse(), "Vault did nothing")
-			g.Expect(f.Message()).To(ContainSubstring("POST secret/data/a → 412"))
 		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -58,48 +59,52 @@ func TestBodiesThatWaitForTheirTurnAreNotBuffered(t *testing.T) {
 }
 
 func TestRequestsWithoutAnAnswerCloseNobodysConnections(t *testing.T) {
-	g := NewWithT(t)
-	server := newFront(t)
-	server.hang(func(r *http.Request) bool { return r.URL.Path == "/v1/slow" })
-	pool := NewPool(5*time.Second, clock.RealClock{}, nil)
-	victim, other := server.conn(t, pool, "", 6*time.Second), server.conn(t, pool, "", 500*time.Millisecond)
-	var running sync.WaitGroup
-	for range 20 {
-		running.Go(func() { _, _ = call(t, other, http.MethodGet, "slow") })
-		time.Sleep(30 * time.Millisecond)
-	}
-	victim.transport.connections.renew() // as every five minutes; the requests that hang are on other ones now
-	made := 0
-	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
-		if !i.Reused {
-			made++
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		server := newFront(t)
+		server.hang(func(r *http.Request) bool { return r.URL.Path == "/v1/slow" })
+		pool := NewPool(5*time.Second, clock.RealClock{}, server.network)
+		victim, other := server.conn(t, pool, "", 6*time.Second), server.conn(t, pool, "", 500*time.Millisecond)
+		var running sync.WaitGroup
+		for range 20 {
+			running.Go(func() { _, _ = call(t, other, http.MethodGet, "slow") })
+			time.Sleep(30 * time.Millisecond)
 		}
-	}})
-	for range 20 {
-		_, err := victim.Call(ctx, Request{Method: http.MethodGet, Path: "secret/data/a", Actor: "us"})
-		g.Expect(err).NotTo(HaveOccurred())
-		time.Sleep(30 * time.Millisecond)
-	}
-	running.Wait()
-	g.Expect(made).To(BeNumerically("<=", 2))
+		victim.transport.connections.renew() // as every five minutes; the requests that hang are on other ones now
+		made := 0
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+			if !i.Reused {
+				made++
+			}
+		}})
+		for range 20 {
+			_, err := victim.Call(ctx, Request{Method: http.MethodGet, Path: "secret/data/a", Actor: "us"})
+			g.Expect(err).NotTo(HaveOccurred())
+			time.Sleep(30 * time.Millisecond)
+		}
+		running.Wait()
+		g.Expect(made).To(BeNumerically("<=", 2))
+	})
 }
 
 func TestWritesTakeNobodysTurn(t *testing.T) {
-	g := NewWithT(t)
-	server := newFront(t)
-	clk := clocktesting.NewFakePassiveClock(time.Now())
-	pool := NewPool(time.Second, clk, nil)
-	writer, reader := server.conn(t, pool, "", time.Second), server.conn(t, pool, "", time.Second)
-	server.hangAll()
-	_, _ = reader.Health(t.Context(), "us")
-	g.Expect(reader.transport.breaker.Open()).To(BeTrue())
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		server := newFront(t)
+		clk := clocktesting.NewFakePassiveClock(time.Now())
+		pool := NewPool(time.Second, clk, server.network)
+		writer, reader := server.conn(t, pool, "", time.Second), server.conn(t, pool, "", time.Second)
+		server.hangAll()
+		_, _ = reader.Health(t.Context(), "us")
+		g.Expect(reader.transport.breaker.Open()).To(BeTrue())
 
-	server.hang(func(r *http.Request) bool { return r.URL.Path == "/v1/sys/health" }) // something drops that
-	clk.SetTime(clk.Now().Add(breaker.TryEvery + time.Millisecond))
-	_, err := call(t, writer, http.MethodPost, "secret/data/a")
-	g.Expect(err).To(HaveOccurred(), "it is not risked")
-	_, err = call(t, reader, http.MethodGet, "secret/data/a")
-	g.Expect(err).NotTo(HaveOccurred())
+		server.hang(func(r *http.Request) bool { return r.URL.Path == "/v1/sys/health" }) // something drops that
+		clk.SetTime(clk.Now().Add(breaker.TryEvery + time.Millisecond))
+		_, err := call(t, writer, http.MethodPost, "secret/data/a")
+		g.Expect(err).To(HaveOccurred(), "it is not risked")
+		_, err = call(t, reader, http.MethodGet, "secret/data/a")
+		g.Expect(err).NotTo(HaveOccurred())
+	})
 }
 
 func TestAQuotaOfOnePathDelaysNoRenewal(t *testing.T) {
@@ -129,22 +134,24 @@ func TestAPoolApartSharesTheMemoryForDecoding(t *testing.T) {
 }
 
 func TestALargeResponseThatFindsNoTurnSaysWhy(t *testing.T) {
-	g := NewWithT(t)
-	conn := connTo(t, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte(`{"request_id":"1","data":{"a":"` + strings.Repeat("x", 2*smallBody) + `"}}`))
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		conn := connTo(t, func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`{"request_id":"1","data":{"a":"` + strings.Repeat("x", 2*smallBody) + `"}}`))
+		})
+		conn.subject.Namespace = "shop"
+		leave, entered := conn.transport.decoding.TryEnter("shop", heap.DecodingShare)
+		g.Expect(entered).To(BeTrue())
+		conn.timeout = 100 * time.Millisecond
+		_, err := conn.Call(t.Context(), Request{Method: http.MethodPost, Path: "secret/data/a", Actor: "us"})
+		g.Expect(fault.Is(err, v1alpha1.ReasonRateLimited)).To(BeTrue(), "%v", err)
+		g.Expect(fault.OutcomeUnknown(err)).To(BeTrue())
+		g.Expect(fault.From(err).Message()).To(And(ContainSubstring("namespace shop"), ContainSubstring("this passes")))
+		leave()
+		conn.timeout = time.Second
+		_, err = conn.Call(t.Context(), Request{Method: http.MethodGet, Path: "secret/data/a", Actor: "us"})
+		g.Expect(err).NotTo(HaveOccurred())
 	})
-	conn.subject.Namespace = "shop"
-	leave, entered := conn.transport.decoding.TryEnter("shop", heap.DecodingShare)
-	g.Expect(entered).To(BeTrue())
-	conn.timeout = 100 * time.Millisecond
-	_, err := conn.Call(t.Context(), Request{Method: http.MethodPost, Path: "secret/data/a", Actor: "us"})
-	g.Expect(fault.Is(err, v1alpha1.ReasonRateLimited)).To(BeTrue(), "%v", err)
-	g.Expect(fault.OutcomeUnknown(err)).To(BeTrue())
-	g.Expect(fault.From(err).Message()).To(And(ContainSubstring("namespace shop"), ContainSubstring("this passes")))
-	leave()
-	conn.timeout = time.Second
-	_, err = conn.Call(t.Context(), Request{Method: http.MethodGet, Path: "secret/data/a", Actor: "us"})
-	g.Expect(err).NotTo(HaveOccurred())
 }
 
 func TestAPanicOfALookAtHealthIsNotTheEndOfTheProcess(t *testing.T) {

@@ -3,9 +3,9 @@ package transport
 import (
 	"context"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -14,17 +14,19 @@ import (
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/heap"
+	"sallyport.dev/sallyport/internal/vault/transport/networks"
+	"sallyport.dev/sallyport/test/pipes"
 )
 
 // connTo is a Conn to a server that answers with JSON.
 func connTo(t *testing.T, answer http.HandlerFunc) *Conn {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server, listener := pipes.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		answer(w, r)
 	}))
 	t.Cleanup(server.Close)
-	pool := NewPool(time.Second, clock.RealClock{}, nil)
+	pool := NewPool(time.Second, clock.RealClock{}, networks.Within(listener.Dial))
 	way, err := pool.Get(Config{Address: server.URL})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return pool.NewConn(way, Settings{Timeout: 20 * time.Second, Limiter: NewRequestLimiter(nil)})
@@ -53,44 +55,47 @@ func TestAResponseOfTooManyValuesIsRefused(t *testing.T) {
 }
 
 func TestASmallResponseThatGrowsWaitsForItsTurn(t *testing.T) {
-	g := NewWithT(t)
-	growing := `{"request_id":"1","data":{"z":[` + strings.Repeat("{},", 20_000) + `0]}}`
-	conn := connTo(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/v1/growing" {
-			_, _ = w.Write([]byte(growing))
-			return
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		growing := `{"request_id":"1","data":{"z":[` + strings.Repeat("{},", 20_000) + `0]}}`
+		conn := connTo(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v1/growing" {
+				_, _ = w.Write([]byte(growing))
+				return
+			}
+			_, _ = w.Write([]byte(`{"request_id":"1","data":{"a":"b"}}`))
+		})
+		call := func(path string) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			_, err := conn.Call(ctx, Request{Method: http.MethodGet, Path: path, Actor: "us"})
+			return err
 		}
-		_, _ = w.Write([]byte(`{"request_id":"1","data":{"a":"b"}}`))
+		g.Expect(len(growing)).To(BeNumerically("<", smallBody))
+		g.Expect(call("growing")).To(Succeed())
+		leave, err := conn.transport.decoding.Enter(t.Context(), conn.subject.Namespace, heap.DecodingShare)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(call("growing")).NotTo(Succeed())
+		g.Expect(call("small")).To(Succeed())
+		leave()
+		g.Expect(call("growing")).To(Succeed())
 	})
-	call := func(path string) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		defer cancel()
-		_, err := conn.Call(ctx, Request{Method: http.MethodGet, Path: path, Actor: "us"})
-		return err
-	}
-	g.Expect(len(growing)).To(BeNumerically("<", smallBody))
-	g.Expect(call("growing")).To(Succeed())
-	leave, err := conn.transport.decoding.Enter(t.Context(), conn.subject.Namespace, heap.DecodingShare)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(call("growing")).NotTo(Succeed())
-	g.Expect(call("small")).To(Succeed())
-	leave()
-	g.Expect(call("growing")).To(Succeed())
 }
 
 func TestALargeBodyThatTricklesGivesUpItsTurn(t *testing.T) {
-	t.Parallel() // it takes the time that a body may
-	g := NewWithT(t)
-	conn := connTo(t, func(w http.ResponseWriter, r *http.Request) {
-		for r.URL.Path == "/v1/x" && r.Context().Err() == nil { // sys/health is asked meanwhile
-			_, _ = w.Write([]byte(strings.Repeat(" ", smallBody)))
-			_ = http.NewResponseController(w).Flush()
-			time.Sleep(100 * time.Millisecond)
-		}
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		conn := connTo(t, func(w http.ResponseWriter, r *http.Request) {
+			for r.URL.Path == "/v1/x" && r.Context().Err() == nil { // sys/health is asked meanwhile
+				_, _ = w.Write([]byte(strings.Repeat(" ", smallBody)))
+				_ = http.NewResponseController(w).Flush()
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+		began := time.Now()
+		_, err := conn.Call(t.Context(), Request{Method: http.MethodGet, Path: "x", Actor: "us"})
+		g.Expect(fault.Is(err, v1alpha1.ReasonVaultUnreachable)).To(BeTrue(), "%v", err)
+		g.Expect(time.Since(began)).To(Equal(bodyTime))
+		g.Expect(conn.transport.decoding.Inside(conn.subject.Namespace)).To(BeZero())
 	})
-	began := time.Now()
-	_, err := conn.Call(t.Context(), Request{Method: http.MethodGet, Path: "x", Actor: "us"})
-	g.Expect(fault.Is(err, v1alpha1.ReasonVaultUnreachable)).To(BeTrue(), "%v", err)
-	g.Expect(time.Since(began)).To(BeNumerically("<", bodyTime+3*time.Second))
-	g.Expect(conn.transport.decoding.Inside(conn.subject.Namespace)).To(BeZero())
 }

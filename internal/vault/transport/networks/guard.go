@@ -7,6 +7,7 @@ package networks
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -43,7 +44,14 @@ type ErrClosed struct{}
 func (ErrClosed) Error() string { return "its address is closed to the controller" }
 
 // Guard decides where connections may lead. A nil one lets them lead everywhere.
-type Guard struct{ allowed, own []netip.Prefix }
+type Guard struct {
+	allowed, own []netip.Prefix
+	// dial connects in place of a net.Dialer, unless it is nil.
+	dial Dial
+}
+
+// Dial connects to an address, as net.Dialer.DialContext does.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 // NewGuard returns a guard that opens the networks of an administrator's choice (10.0.0.0/8, or one address), and
 // closes besides the usual ones the addresses that are this program's own or its API server's. Of the latter, those
@@ -68,6 +76,18 @@ func NewGuard(allowed, own []string) (*Guard, error) {
 		}
 	}
 	return g, nil
+}
+
+// Within returns a guard that keeps all connections within a network of its own, of which only dial knows: tests have one
+// in memory. Proxies are not in it.
+func Within(dial Dial) *Guard { return &Guard{dial: dial} }
+
+// Dial returns what connects: the dialer, whose ControlContext is to be the guard's, or what the guard has in its place.
+func (g *Guard) Dial(dialer *net.Dialer) Dial {
+	if g != nil && g.dial != nil {
+		return g.dial
+	}
+	return dialer.DialContext
 }
 
 // Control is for net.Dialer.ControlContext, which calls it with each address that a name was resolved to, before it is

@@ -63,3 +63,11 @@ func TestGuard_LooksAtWhatANameIsResolvedTo(t *testing.T) {
 	_, err = (&net.Dialer{ControlContext: guard.Control}).Dial("tcp", net.JoinHostPort("localhost", port))
 	g.Expect(errors.As(err, new(ErrClosed))).To(BeTrue(), "%v", err)
 }
+
+func TestGuard_ANetworkOfItsOwnIsNeverLeft(t *testing.T) {
+	g := NewWithT(t)
+	away := errors.New("not there")
+	guard := Within(func(context.Context, string, string) (net.Conn, error) { return nil, away })
+	_, err := guard.Dial(&net.Dialer{})(context.Background(), "tcp", "127.0.0.1:1")
+	g.Expect(err).To(MatchError(away))
+}
