@@ -170,18 +170,27 @@ func cronRules(t *testing.T) func(schedule string) bool {
 	g.Expect(rules).To(HaveLen(6))
 	form := regexp.MustCompile(`self\.matches\('([^']*)'\)`)
 	named := regexp.MustCompile(`'(@[a-z]+)'`)
+	var names []string
+	var forms [][]*regexp.Regexp
+	for _, rule := range rules {
+		var these []*regexp.Regexp
+		for _, match := range form.FindAllStringSubmatch(rule, -1) {
+			these = append(these, regexp.MustCompile(match[1]))
+		}
+		if len(these) == 1 {
+			for _, name := range named.FindAllStringSubmatch(rule, -1) {
+				names = append(names, name[1])
+			}
+		}
+		forms = append(forms, these)
+	}
 	return func(schedule string) bool {
-		for _, rule := range rules {
-			matches := form.FindAllStringSubmatch(rule, -1)
-			first := regexp.MustCompile(matches[0][1]).MatchString(schedule)
-			if len(matches) == 1 {
-				names := named.FindAllStringSubmatch(rule, -1)
-				known := strings.HasPrefix(schedule, "@every ") ||
-					slices.ContainsFunc(names, func(name []string) bool { return name[1] == schedule })
-				if !first && !known {
-					return false
-				}
-			} else if first && regexp.MustCompile(matches[1][1]).MatchString(schedule) {
+		for _, these := range forms {
+			fits := these[0].MatchString(schedule)
+			switch {
+			case len(these) > 1 && fits && these[1].MatchString(schedule):
+				return false
+			case len(these) == 1 && !fits && !strings.HasPrefix(schedule, "@every ") && !slices.Contains(names, schedule):
 				return false
 			}
 		}
