@@ -58,15 +58,15 @@ func (p *program) print(data any, text func(io.Writer)) error {
 		var plain strings.Builder
 		text(&plain)
 		// Status and events are written by others.
-		out.WriteString(p.paintMarks(p.shown(plain.String())))
+		out.WriteString(p.paintMarks(shownOn(p.Out, plain.String())))
 	}
 	_, err := io.WriteString(p.Out, out.String())
 	return err
 }
 
-// shown is a text as a terminal may have it; other readers get it as it is.
-func (p *program) shown(text string) string {
-	if onTerminal(p.Out) {
+// shownOn is a text as a terminal may have it; other readers get it as it is.
+func shownOn(w io.Writer, text string) string {
+	if onTerminal(w) {
 		return harmless(text)
 	}
 	return text

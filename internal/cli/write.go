@@ -87,7 +87,7 @@ func (p *writeCommand) write(ctx context.Context, to *cluster.Cluster, args []st
 	if err != nil {
 		return err
 	}
-	said := p.shown(outcome.Message)
+	said := shownOn(p.Out, outcome.Message)
 	if _, err := fmt.Fprintf(p.Out, "VaultTask %s/%s: %s\n", task.Namespace, task.Name, said); err != nil {
 		return err
 	}

@@ -10,8 +10,8 @@ import (
 
 // fairQueue gives work to the workers of a controller from namespaces in turn, and to each namespace a share of the
 // workers at most: whoever makes a hundred objects, or a hundred whose Vault hangs, waits behind his own. The share
-// follows what the others leave, so that a worker is free for one more namespace until there are nearly as many as
-// workers. What is over the share waits here and holds no worker. The priority queue of controller-runtime knows
+// follows what the others leave, and half of the workers are for namespaces that have none, so that one is free for
+// another namespace until there are more than that, in whichever order they came. What is over the share waits here and holds no worker. The priority queue of controller-runtime knows
 // priorities and no shares.
 type fairQueue struct {
 	workqueue.TypedInterface[reconcile.Request]
@@ -138,8 +138,9 @@ func (t *turns) first(taken string) int {
 				return false
 			}
 		}
-		// One namespace comes to have a quarter of all, two have a fifth each, and n of them one of 3 + n.
-		return running*(shares-1) < free
+		// One namespace comes to have a quarter of all, and two have a fifth each. The last half is for those that have none:
+		// whichever came first and took its share while it was alone, so many more namespaces have a worker at once.
+		return free > 0 && running == 0 || free > t.workers/2 && running*(shares-1) < free
 	})
 }
 

@@ -65,7 +65,7 @@ func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []exp
 			if p.named[ref.Secret] == nil {
 				return nil, placed.In(fault.Terminal(v1alpha1.ReasonInvalidExpression,
 					"%s names the secret %q, which is not among vaultSecrets (%s)", ref, ref.Secret, names(p.named)).
-					WithRemedy("%s", p.unnamed(ref)))
+					WithRemedy("%s", unnamed(p.named, ref)))
 			}
 			needed[p.named[ref.Secret]] = true
 			p.named[ref.Secret].want(ref)
@@ -243,10 +243,10 @@ const maxOffered = 3
 
 // unnamed is the remedy for a reference to a secret that is not attached: the references that may be meant, written so
 // that they can be copied.
-func (p *plan) unnamed(ref expression.Reference) string {
+func unnamed(attached map[string]*source, ref expression.Reference) string {
 	var offered []string
 	var known []string
-	for _, name := range slices.Sorted(maps.Keys(p.named)) {
+	for _, name := range slices.Sorted(maps.Keys(attached)) {
 		if strings.HasPrefix(name, "vaultSecrets[") { // it has none
 			continue
 		}

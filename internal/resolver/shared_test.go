@@ -70,6 +70,9 @@ func TestWhoUsesASharedVaultConfigUpDelaysNoOther(t *testing.T) {
 
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup
+		defer time.Sleep(time.Minute) // until reads end that nobody waits for any more
+		defer running.Wait()
+		defer stop()
 		for i := range 60 {
 			running.Go(func() {
 				for ctx.Err() == nil {
@@ -86,7 +89,5 @@ func TestWhoUsesASharedVaultConfigUpDelaysNoOther(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(time.Since(began)).To(BeNumerically("<", 3*time.Second))
 		}
-		stop()
-		running.Wait()
 	})
 }

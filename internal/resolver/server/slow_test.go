@@ -288,12 +288,13 @@ func TestANodeThatIsRefusedOftenWaits(t *testing.T) {
 		}
 		g.Expect(refused("stolen")).To(Equal(refusalTime))
 		g.Expect(refused("node-b")).To(BeZero(), "another node does not")
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		begun := time.Now()
 		for range 2 * refusalsBurst {
 			a.limits.refused(ctx, "gone")
 		}
-		g.Expect(ctx.Err()).To(HaveOccurred(), "nobody waits for who has gone")
+		g.Expect(time.Since(begun)).To(BeZero(), "nobody waits for who has gone")
 	})
 }
 

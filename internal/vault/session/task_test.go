@@ -100,12 +100,12 @@ func (s *shared) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		s.logins = append(s.logins, login.JWT)
-		_, _ = fmt.Fprintf(w, `{"auth":{"client_token":"t%d","lease_duration":3600,"renewable":true}}`, len(s.logins))
+		_, _ = fmt.Fprintf(w, `{"request_id":"r","auth":{"client_token":"t%d","lease_duration":3600,"renewable":true}}`, len(s.logins))
 	case "/v1/auth/token/revoke-self":
 		s.revoked = append(s.revoked, r.Header.Get("X-Vault-Token"))
 		w.WriteHeader(http.StatusNoContent)
 	default:
-		_, _ = fmt.Fprintf(w, `{"data":{"token":%q}}`, r.Header.Get("X-Vault-Token"))
+		_, _ = fmt.Fprintf(w, `{"request_id":"r","data":{"token":%q}}`, r.Header.Get("X-Vault-Token"))
 	}
 }
 

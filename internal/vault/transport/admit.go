@@ -10,12 +10,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault/transport/breaker"
 )
 
-const (
-	// suspectAfter is how long a request hangs before sys/health is asked whether all of Vault does.
-	suspectAfter = 5 * time.Second
-	// turnTime is how long a request that has the turn waits for sys/health before it is sent nevertheless.
-	turnTime = time.Second
-)
+// suspectAfter is how long a request hangs before sys/health is asked whether all of Vault does.
+const suspectAfter = 5 * time.Second
 
 // admit refuses a request at once while Vault answers nothing. Renewals pass always: each may be the last that comes in
 // time. Whoever has the turn asks sys/health; without an answer the request itself is sent, for sys/health may be what
