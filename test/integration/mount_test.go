@@ -348,10 +348,11 @@ func parallel(n int, do func(int) string) []string {
 // mountEventually mounts once the replica's caches have seen the Connection that the spec has just created.
 func mountEventually(caller *caller, pod *corev1.Pod) (response *resolverv1.ResolveResponse, err error) {
 	GinkgoHelper()
-	return eventually(func() (*resolverv1.ResolveResponse, error) { return caller.mount(pod) })
+	return untilKnown(func() (*resolverv1.ResolveResponse, error) { return caller.mount(pod) })
 }
 
-func eventually(mount func() (*resolverv1.ResolveResponse, error)) (response *resolverv1.ResolveResponse, err error) {
+// untilKnown mounts until the caches have seen Connection and VaultConfig.
+func untilKnown(mount func() (*resolverv1.ResolveResponse, error)) (response *resolverv1.ResolveResponse, err error) {
 	GinkgoHelper()
 	Eventually(func() bool {
 		response, err = mount()

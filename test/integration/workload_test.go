@@ -29,7 +29,7 @@ func (c *caller) mountAs(pod *corev1.Pod, tokens map[string]string, revision str
 // mountAsEventually is mountEventually with such tokens.
 func (c *caller) mountAsEventually(pod *corev1.Pod, tokens map[string]string) (*resolverv1.ResolveResponse, error) {
 	GinkgoHelper()
-	return eventually(func() (*resolverv1.ResolveResponse, error) { return c.mountAs(pod, tokens, "") })
+	return untilKnown(func() (*resolverv1.ResolveResponse, error) { return c.mountAs(pod, tokens, "") })
 }
 
 func podToken(pod *corev1.Pod, audience string) string {
