@@ -118,8 +118,9 @@ func (f *trusting) together(readers int32, all ...func()) {
 // that are the same.
 func TestTwoConnectsAtOnceEndInOneConn(t *testing.T) {
 	f := newTrusting(t)
-	c, err := newConnector(f.sessions.set.environment, f.config)
+	session, err := f.sessions.set.session(f.config, nil) // transports that no session uses are dropped
 	f.Expect(err).NotTo(HaveOccurred())
+	c := session.holder.connector
 	connectTwice := func() *transport.Conn {
 		var conns [2]*transport.Conn
 		var errs [2]error

@@ -167,7 +167,7 @@ func TestAVaultTaskSharesItsLoginWithNobody(t *testing.T) {
 	g.Expect(s.logins).To(Equal([]string{
 		"made for a/app", "made for b/app", "made for a/other", "made for a/app", "brought by a pod of a/app",
 	}))
-	g.Expect(s.made).To(HaveEach(HaveSuffix(" for vault, 600 s, bound to <nil>")))
+	g.Expect(s.made).To(HaveEach(HaveSuffix(" for vault, 600 s, bound to nil")))
 
 	// Each finds its own again.
 	for n, who := range everybody {
