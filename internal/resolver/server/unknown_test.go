@@ -189,6 +189,7 @@ func TestASourceHasItsShareOfConnections(t *testing.T) {
 		g.Expect(isOpen(connectFrom(t, l, "127.0.3.1"))).To(BeFalse())
 		g.Expect(isOpen(connectFrom(t, l, "127.0.3.2"))).To(BeTrue())
 		g.Expect(first.Close()).To(Succeed())
+		synctest.Wait()
 		g.Expect(isOpen(connectFrom(t, l, "127.0.3.1"))).To(BeTrue(), "what is closed is given back")
 	})
 }
