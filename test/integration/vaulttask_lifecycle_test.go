@@ -60,7 +60,12 @@ var _ = Describe("The life of a VaultTask", func() {
 	// through has the task use a VaultConfig of its own.
 	through := func(change ...func(*v1alpha1.VaultConfig)) func(*v1alpha1.VaultTask) {
 		return func(t *v1alpha1.VaultTask) {
-			create(vault.Config(namespace, "own", change...))
+			own := vault.Config(namespace, "own", change...)
+			create(own)
+			Eventually(func(g Gomega) { // until the controllers know it
+				g.Expect(cp.Client.Get(ctx, client.ObjectKeyFromObject(own), own)).To(Succeed())
+				g.Expect(own.Status.ObservedGeneration).To(Equal(own.Generation))
+			}).Should(Succeed())
 			builder.WithConfig("own")(t)
 		}
 	}
@@ -108,7 +113,9 @@ var _ = Describe("The life of a VaultTask", func() {
 		}),
 		Entry("the right to read what it copies", v1alpha1.ReasonPermissionDenied, func(t *v1alpha1.VaultTask) {
 			tokenSecretNamed(namespace, "narrow", env.TokenOptions{Policies: []string{"default"}})
-			create(vault.Config(namespace, "narrow", builder.WithTokenSecret("narrow")))
+			narrow := vault.Config(namespace, "narrow", builder.WithTokenSecret("narrow"))
+			create(narrow)
+			expectCondition(narrow, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 			copying("vault.secret(narrow:" + namespace + "/source.a)")(t)
 		}),
 		Entry("a secret that it copies", v1alpha1.ReasonSecretNotFound, func(t *v1alpha1.VaultTask) {
