@@ -76,7 +76,7 @@ var _ = Describe("A Connection", func() {
 		Entry("a syntax error", v1alpha1.ReasonInvalidExpression, `key "p"`, map[string]any{"p": "x vault.secret(password"}),
 		Entry("a secret that is not attached", v1alpha1.ReasonInvalidExpression, `key "p": vault.secret(other.password) names the secret "other"`,
 			map[string]any{"p": "vault.secret(other.password)"}),
-		Entry("nothing attached", v1alpha1.ReasonInvalidExpression, "vault.secret(config:path.key)",
+		Entry("nothing attached", v1alpha1.ReasonInvalidExpression, "vault.secret(CONFIG:PATH.password)",
 			map[string]any{"p": "vault.secret(password)"}, func(c *v1alpha1.Connection) { c.Spec.VaultSecrets = nil }),
 		Entry("a VaultConfig that does not exist", v1alpha1.ReasonConfigNotFound, `key "p": VaultConfig`,
 			map[string]any{"p": "vault.secret(password)"}, func(c *v1alpha1.Connection) { c.Spec.VaultSecrets[0].VaultConfigRef.Name = "none" }),
