@@ -75,11 +75,11 @@ type VaultLimits struct {
 // +kubebuilder:validation:XValidation:rule="has(self.value) != has(self.secretKeyRef)",message="set exactly one of value and secretKeyRef of a header"
 // +kubebuilder:validation:XValidation:rule="!has(self.value) || self.name.lowerAscii().matches('^(x-vault-|x-forwarded-|x-original-|x-rewrite-|content-|if-|proxy-)') || !self.name.lowerAscii().matches('(^|-)(cookie|token|secret|password|credentials?|key|apikey|jwt)(-|$)')",message="a header of that name holds a credential, and everybody who reads this object would see it: put its text into a Secret, and name that in secretKeyRef in place of value"
 type VaultHeader struct {
-	// name of the header, such as X-Tenant. Refused are the names by which a request would become another one: those that
-	// begin with X-Vault-, which Sallyport itself says to Vault, such as the token of auth.token; Authorization, which Vault
-	// takes for a token; those that say where a request comes from (Forwarded, X-Forwarded-…, X-Real-IP), for a Vault may
-	// believe them; those by which some servers take another method or path (X-HTTP-Method-Override, X-Original-…,
-	// X-Rewrite-…); and those of the connection and of the body.
+	// name of the header, such as X-Tenant. Refused are the names by which a request would become another one: those
+	// that begin with X-Vault-, which Sallyport itself says to Vault, such as the token of auth.token; Authorization,
+	// which Vault takes for a token; those that say where a request comes from (Forwarded, X-Forwarded-…, X-Real-IP),
+	// for a Vault may believe them; those by which some servers take another method or path (X-HTTP-Method-Override,
+	// X-Original-…, X-Rewrite-…); and those of the connection and of the body.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128

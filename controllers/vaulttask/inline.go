@@ -11,8 +11,8 @@ import (
 	"sallyport.dev/sallyport/internal/vault/auth"
 )
 
-// ownSessions are the tasks that have sessions with Vault of their own, so that these end with them: with the Vault that
-// stands in the task, or as its service account. It is safe for concurrent use.
+// ownSessions are the tasks that have sessions with Vault of their own, so that these end with them: with the Vault
+// that stands in the task, or as its service account. It is safe for concurrent use.
 type ownSessions struct {
 	mu   sync.Mutex
 	uids map[types.NamespacedName]types.UID

@@ -49,7 +49,8 @@ func (m *Manager) RevokeVolume(ctx context.Context, encrypted []byte, node strin
 	return err
 }
 
-// UnopenedError is why nothing of a volume's leases was looked at. It is of the node that shows them, whatever tenants do.
+// UnopenedError is why nothing of a volume's leases was looked at. It is of the node that shows them, whatever
+// tenants do.
 type UnopenedError struct{ error }
 
 // Unwrap returns the fault.

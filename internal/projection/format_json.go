@@ -51,10 +51,12 @@ func checkJSONStart(start []byte) error {
 	err := decoder.Decode(&value)
 	rest := bytes.TrimLeft(start[decoder.InputOffset():], " \t\r\n")
 	wrong := len(start) - len(rest)
-	if syntax, isSyntax := errors.AsType[*json.SyntaxError](err); isSyntax {
+	syntax, isSyntax := errors.AsType[*json.SyntaxError](err)
+	switch {
+	case isSyntax:
 		wrong = max(0, min(int(syntax.Offset)-1, len(start))) // the offset is behind it
-	} else if err != nil || len(rest) == 0 { // it ends before the JSON does, or with it
-		return nil
+	case err != nil, len(rest) == 0: // it ends before the JSON does, or with it
+		return nil //nolint:nilerr // what is missing follows
 	}
 	line := 1 + bytes.Count(start[:wrong], []byte("\n"))
 	return noJSON("line %d of what the template makes is no JSON, whatever the values are", line)

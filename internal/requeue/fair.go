@@ -11,8 +11,8 @@ import (
 // fairQueue gives work to the workers of a controller from namespaces in turn, and to each namespace a share of the
 // workers at most: whoever makes a hundred objects, or a hundred whose Vault hangs, waits behind his own. The share
 // follows what the others leave, and half of the workers are for namespaces that have none, so that one is free for
-// another namespace until there are more than that, in whichever order they came. What is over the share waits here and holds no worker. The priority queue of controller-runtime knows
-// priorities and no shares.
+// another namespace until there are more than that, in whichever order they came. What is over the share waits here
+// and holds no worker. The priority queue of controller-runtime knows priorities and no shares.
 type fairQueue struct {
 	workqueue.TypedInterface[reconcile.Request]
 	turns *turns

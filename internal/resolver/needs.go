@@ -60,7 +60,7 @@ func Show(
 		return nil, err
 	}
 	doc.open = doc.spreads
-	if err = doc.checkFiles(ctx); err != nil {
+	if err := doc.checkFiles(ctx); err != nil {
 		return nil, err
 	}
 	masked := func(text expression.Text) any { return projection.Mask(text.Mask(mask)) }

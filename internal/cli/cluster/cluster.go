@@ -114,8 +114,8 @@ func Explain(err error) error {
 	}
 }
 
-// withoutRight is what the API server says where a right is missing. A quota, an admission policy and a namespace that is
-// being deleted forbid things, too, and no role cures that.
+// withoutRight is what the API server says where a right is missing. A quota, an admission policy and a namespace
+// that is being deleted forbid things, too, and no role cures that.
 var withoutRight = regexp.MustCompile(`User "[^"]*" cannot `)
 
 // groupOf is the group of what is not known: one of the errors is set.

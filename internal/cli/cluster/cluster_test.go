@@ -33,7 +33,7 @@ func TestWhatAnAnswerMeansIsOneSentence(t *testing.T) {
 		`the API server cannot be reached: Get "https://api": connection refused; see kubectl cluster-info`: &url.Error{
 			Op: "Get", URL: "https://api", Err: syscall.ECONNREFUSED,
 		},
-		"two lines": errors.New("two\n\tlines\n"),
+		"two lines": errors.New("two\n\tlines"),
 	} {
 		NewWithT(t).Expect(Explain(err)).To(MatchError(sentence))
 	}

@@ -41,10 +41,11 @@ func Masked(ctx context.Context, connection *v1alpha1.Connection) ([]File, error
 	if err != nil {
 		return nil, err
 	}
-	files := make([]File, len(made))
+	files := make([]File, 0, len(made))
 	for n := range made {
-		files[n] = shown(made[n].File)
-		files[n].Missing = made[n].Missing
+		file := shown(made[n].File)
+		file.Missing = made[n].Missing
+		files = append(files, file)
 	}
 	return append(files, spread(connection)...), nil
 }

@@ -20,9 +20,9 @@ const (
 	// nodeReviews and nodeReviewsBurst are for the tokens of pods that a node plugin brings, which it could invent, too:
 	// one in acceptedTTL for each pod of the node.
 	nodeReviews, nodeReviewsBurst = 100, 500
-	// refusalsPerNode, a second, and refusalsBurst are how often a node may be refused what is not its own before each answer takes
-	// refusalTime. A sound node plugin is, where a pod goes while it is mounted; each costs the API server a review or a
-	// read, and no attempt gets nearer to anything.
+	// refusalsPerNode, a second, and refusalsBurst are how often a node may be refused what is not its own before
+	// each answer takes refusalTime. A sound node plugin is, where a pod goes while it is mounted; each costs the API
+	// server a review or a read, and no attempt gets nearer to anything.
 	refusalsPerNode, refusalsBurst = 10, 100
 	refusalTime                    = time.Second
 	// maxSources bounds the memory for it.
@@ -64,7 +64,8 @@ func (l *callerLimits) node(ctx context.Context, name string) error {
 }
 
 // refused counts a refusal of what a node asked for that is not its own, and takes its time if there were more than a
-// share of them. The caller has one of the node's turns meanwhile, and so what a stolen node invents costs the others little.
+// share of them. The caller has one of the node's turns meanwhile, and so what a stolen node invents costs the others
+// little.
 func (l *callerLimits) refused(ctx context.Context, name string) {
 	if l.refusals.Of(name).Allow() {
 		return

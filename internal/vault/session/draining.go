@@ -42,8 +42,8 @@ type drainKey struct {
 	sessionKey
 }
 
-// sessionKey is whose identity a session has: a workload's, or that of the VaultConfig itself if it is empty. A VaultTask
-// shares none with others, be they of its service account or not.
+// sessionKey is whose identity a session has: a workload's, or that of the VaultConfig itself if it is empty. A
+// VaultTask shares none with others, be they of its service account or not.
 type sessionKey struct {
 	namespace, serviceAccount string
 	task                      types.UID

@@ -36,6 +36,9 @@ func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 	current := h.current()
 	alive := current != nil && !current.info.Expired(now)
 	conn, c, err := h.loginInput(ctx)
+	if err == nil {
+		err = h.checkNamespace(ctx, conn)
+	}
 	switch {
 	case err != nil && alive && fault.From(err).Class == fault.ClassTransient:
 		// The Kubernetes API is down, which says nothing about the credential: go on with what works.
@@ -43,10 +46,6 @@ func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 	case err != nil:
 		h.setAside()
 		return nil, err
-	}
-	if named := NamesNamespace(h.config); named != nil && conn.LacksNamespaces(ctx) {
-		h.setAside()
-		return nil, named
 	}
 	if current == nil {
 		current = unpark(h, c)
@@ -78,6 +77,14 @@ func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 		return nil, err
 	}
 	return next, nil
+}
+
+// checkNamespace refuses a namespace of a Vault that has none.
+func (h *tokenHolder) checkNamespace(ctx context.Context, conn *transport.Conn) error {
+	if named := NamesNamespace(h.config); named != nil && conn.LacksNamespaces(ctx) {
+		return named
+	}
+	return nil
 }
 
 // rebase has a login go another way to the same Vault, for the certificates are others now. A token belongs to a Vault

@@ -16,8 +16,8 @@ const (
 	maxClusterName = 256
 )
 
-// turnTime is how long a request waits for sys/health before it is sent nevertheless, be it the first after a hang or one
-// that asks whether there are namespaces.
+// turnTime is how long a request waits for sys/health before it is sent nevertheless, be it the first after a hang or
+// one that asks whether there are namespaces.
 const turnTime = time.Second
 
 // Health is what Vault says of itself, from sys/health.

@@ -32,6 +32,7 @@ func TestRequestLimiter(t *testing.T) {
 	}
 
 	run("sets no bound of its own", func(t *testing.T) {
+		t.Helper()
 		g := NewWithT(t)
 		for _, l := range []*RequestLimiter{nil, NewRequestLimiter(nil), NewRequestLimiter(&v1alpha1.VaultLimits{})} {
 			for range 1000 {
@@ -40,6 +41,7 @@ func TestRequestLimiter(t *testing.T) {
 		}
 	})
 	run("lets a burst through at once", func(t *testing.T) {
+		t.Helper()
 		g := NewWithT(t)
 		burst := int32(3)
 		l := NewRequestLimiter(&v1alpha1.VaultLimits{RequestsPerSecond: &one, Burst: &burst})
@@ -49,6 +51,7 @@ func TestRequestLimiter(t *testing.T) {
 		g.Expect(l.wait(expired(t), time.Second, read)).NotTo(Succeed())
 	})
 	run("refuses what would wait longer than its time-out, and does not count it", func(t *testing.T) {
+		t.Helper()
 		g := NewWithT(t)
 		l := limited()
 		g.Expect(l.wait(t.Context(), time.Second, read)).To(Succeed())
@@ -62,12 +65,14 @@ func TestRequestLimiter(t *testing.T) {
 		g.Expect(time.Since(started)).To(BeNumerically("~", time.Second, time.Millisecond))
 	})
 	run("does not let a token die", func(t *testing.T) {
+		t.Helper()
 		g := NewWithT(t)
 		l := limited()
 		g.Expect(l.wait(expired(t), 0, read)).To(Succeed())
 		g.Expect(l.wait(expired(t), 0, renewal)).To(Succeed())
 	})
 	run("ends its wait with the caller", func(t *testing.T) {
+		t.Helper()
 		g := NewWithT(t)
 		l := limited()
 		g.Expect(l.wait(t.Context(), time.Second, read)).To(Succeed())
@@ -76,6 +81,7 @@ func TestRequestLimiter(t *testing.T) {
 		g.Expect(fault.Is(l.wait(leaving, 5*time.Second, read), v1alpha1.ReasonInternal)).To(BeTrue())
 	})
 	run("keeps the time that Vault names", func(t *testing.T) {
+		t.Helper()
 		g := NewWithT(t)
 		l := NewRequestLimiter(nil)
 		l.pauseFor("", 20*time.Second)

@@ -78,11 +78,12 @@ func NewGuard(allowed, own []string) (*Guard, error) {
 	return g, nil
 }
 
-// Within returns a guard that keeps all connections within a network of its own, of which only dial knows: tests have one
-// in memory. Proxies are not in it.
+// Within returns a guard that keeps all connections within a network of its own, of which only dial knows: tests have
+// one in memory. Proxies are not in it.
 func Within(dial Dial) *Guard { return &Guard{dial: dial} }
 
-// Dial returns what connects: the dialer, whose ControlContext is to be the guard's, or what the guard has in its place.
+// Dial returns what connects: the dialer, whose ControlContext is to be the guard's, or what the guard has in its
+// place.
 func (g *Guard) Dial(dialer *net.Dialer) Dial {
 	if g != nil && g.dial != nil {
 		return g.dial
