@@ -23,8 +23,11 @@ local status = obj.status
 if type(status) ~= "table" then
   return { status = "Progressing", message = "Sallyport has not looked at it yet" }
 end
-local observed = status.observedGeneration
-if observed ~= nil and obj.metadata.generation ~= nil and observed ~= obj.metadata.generation then
+local observed, generation = status.observedGeneration, obj.metadata.generation
+if generation ~= nil and obj.metadata.deletionTimestamp ~= nil then
+  generation = generation - 1 -- the deletion counts as a change, and nobody says that it was seen
+end
+if observed ~= nil and generation ~= nil and observed < generation then
   return { status = "Progressing", message = "Sallyport has not seen the change yet" }
 end
 
