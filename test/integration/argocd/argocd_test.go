@@ -169,6 +169,8 @@ var _ = Describe("To kstatus", func() {
 					continue // the API server gives every new object a status, the controller conditions
 				case "progressing_rerun.yaml":
 					expected = kstatus.FailedStatus
+				case "healthy_hookThatGoes.yaml":
+					expected = kstatus.TerminatingStatus
 				}
 				result, err := kstatus.Compute(object(customizations + kind + "/" + test.InputPath))
 				Expect(err).NotTo(HaveOccurred())
