@@ -36,9 +36,6 @@ func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 	current := h.current()
 	alive := current != nil && !current.info.Expired(now)
 	conn, c, err := h.loginInput(ctx)
-	if err == nil {
-		err = h.checkNamespace(ctx, conn)
-	}
 	switch {
 	case err != nil && alive && fault.From(err).Class == fault.ClassTransient:
 		// The Kubernetes API is down, which says nothing about the credential: go on with what works.
@@ -108,7 +105,7 @@ func rebase(ctx context.Context, h *tokenHolder, current *login, conn *transport
 	return h.replace(current, &next), nil
 }
 
-// loginInput is what a login needs: the way to Vault and the credential.
+// loginInput is what a login needs: the way to Vault, to a namespace that can be there, and the credential.
 func (h *tokenHolder) loginInput(ctx context.Context) (*transport.Conn, auth.Credential, error) {
 	conn, err := h.connector.connect(ctx, true)
 	if err != nil {
@@ -117,6 +114,9 @@ func (h *tokenHolder) loginInput(ctx context.Context) (*transport.Conn, auth.Cre
 	reader := &versionReader{Reader: h.environment.reader}
 	c, err := h.method.ReadCredential(ctx, reader)
 	c.Version = reader.version
+	if err == nil {
+		err = h.checkNamespace(ctx, conn)
+	}
 	return conn, c, err
 }
 
