@@ -77,8 +77,8 @@ func (h *tokenHolder) refresh(ctx context.Context) (*login, error) {
 }
 
 // checkNamespace refuses a namespace of a Vault that has none.
-func (h *tokenHolder) checkNamespace(ctx context.Context, conn *transport.Conn) error {
-	if named := NamesNamespace(h.config); named != nil && conn.LacksNamespaces(ctx) {
+func checkNamespace(ctx context.Context, config *v1alpha1.VaultConfig, conn *transport.Conn) error {
+	if named := NamesNamespace(config); named != nil && conn.LacksNamespaces(ctx) {
 		return named
 	}
 	return nil
@@ -115,7 +115,7 @@ func (h *tokenHolder) loginInput(ctx context.Context) (*transport.Conn, auth.Cre
 	c, err := h.method.ReadCredential(ctx, reader)
 	c.Version = reader.version
 	if err == nil {
-		err = h.checkNamespace(ctx, conn)
+		err = checkNamespace(ctx, h.config, conn)
 	}
 	return conn, c, err
 }
