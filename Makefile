@@ -78,11 +78,12 @@ test-isolation: ## What a hostile tenant does, and what another one has meanwhil
 	@hack/test.sh isolation
 
 .PHONY: test-long
-test-long: ## The same, with heavier attacks that last longer, an installation from a registry and a soak of mishaps on a real node, restarts by the controller of Argo Rollouts, and an upgrade with its rollback: an hour and a half, no part of `make test`.
+test-long: ## The same, with heavier attacks that last longer, an installation from a registry and a soak of mishaps on a real node, restarts by the controller of Argo Rollouts, a program on a volume that is an image, and an upgrade with its rollback: an hour and a half, no part of `make test`.
 	@ISOLATION_LONG=yes hack/test.sh isolation
 	@hack/test.sh install
 	@hack/test.sh soak
 	@hack/test.sh rollouts
+	@hack/test.sh imagevolume
 	@hack/test.sh upgrade
 
 .PHONY: test-e2e

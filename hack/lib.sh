@@ -17,6 +17,9 @@ export CGO_ENABLED=${CGO_ENABLED:-0} GOFLAGS=${GOFLAGS:--buildvcs=false -trimpat
 OTHER_KUBERNETES=$(sed -nE 's/^v?([0-9]+\.[0-9]+)(\.(x|[0-9]+))?$/-\1/p' <<<"${KUBERNETES:-}")
 BIN=$SALLYPORT_CACHE/bin$OTHER_KUBERNETES
 ASSETS=$SALLYPORT_CACHE/assets$OTHER_KUBERNETES
+# CONTAINERD=2 has the node run containerd 2, with a runc to go with it, whichever the machine has. They have the names of the
+# machine's own, so their links are found only then.
+CONTAINERD_BIN=$SALLYPORT_CACHE/containerd-2
 
 if [[ -t 2 ]]; then
   BOLD=$'\e[1m' DIM=$'\e[2m' RED=$'\e[31m' GREEN=$'\e[32m' PLAIN=$'\e[0m'

@@ -8,6 +8,7 @@
 #   hack/packages.sh argocd   what Argo CD needs in the end-to-end tests
 #   hack/packages.sh lint     the linter of shell scripts
 #   hack/packages.sh race     the C compiler that Go's race detector needs
+#   hack/packages.sh runc     what runc is built with
 #   hack/packages.sh node     Node.js, in which tests run a client library
 #   hack/packages.sh diagrams what draws the diagrams of the docs
 set -euo pipefail
@@ -23,6 +24,8 @@ needed() {
     database) echo 'initdb postgresql                has the users of the tests of database credentials'; return ;;
     argocd) printf '%s\n' 'redis-server redis-server  keeps what Argo CD has rendered' 'git git  has what it applies'; return ;;
     race) printf '%s\n' 'gcc gcc  builds tests with the race detector' 'libc libc6-dev  has the headers for it'; return ;;
+    runc) printf '%s\n' 'gcc gcc  compiles the part of it that is C' 'libc libc6-dev  has the headers for it' \
+      'pkg-config pkg-config  finds libraries' 'seccomp libseccomp-dev  filters system calls'; return ;;
     lint) echo 'shellcheck shellcheck            checks shell scripts'; return ;;
     diagrams) printf '%s\n' 'plantuml plantuml  draws sequences' 'dot graphviz  draws states'; return ;;
     node) printf '%s\n' 'node nodejs  runs a client library of Service Bindings' 'curl curl  fetches it'; return ;;
@@ -49,6 +52,7 @@ present() {
   case $1 in
     cni) [[ -x /usr/lib/cni/ptp || -x /opt/cni/bin/ptp || -x /usr/libexec/cni/ptp ]] ;;
     initdb) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || have initdb ;;
+    seccomp) pkg-config --exists libseccomp 2>/dev/null ;;
     libc) [[ $(uname -s) != Linux ]] || gcc -E -include stdlib.h -x c /dev/null -o /dev/null 2>/dev/null ;;
     *) have "$1" ;;
   esac

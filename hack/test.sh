@@ -12,11 +12,12 @@
 #   hack/test.sh install        there, a release from a registry, by the tutorial of README.md, word by word
 #   hack/test.sh soak           there, 20 minutes of roll-outs, crashes and outages; SALLYPORT_SOAK is how long, SEED in which order
 #   hack/test.sh rollouts       there, with the controller of Argo Rollouts
+#   hack/test.sh imagevolume    there, with containerd 2, which mounts images
 #   hack/test.sh upgrade        there, from the release before to this checkout and back, under pods; FORMER is its commit
 #
 # FOCUS='words' runs the specs of integration, chart, isolation or e2e whose names match. The end-to-end tests' node lives in
 # SALLYPORT_CLUSTER_DIR, by default $SALLYPORT_CACHE/e2e, so that a running demo is not disturbed. KUBERNETES=v1.34.x has
-# it be of that version.
+# it be of that version, CONTAINERD=2 run containerd 2.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -288,6 +289,12 @@ rollouts() {
   e2e
 }
 
+# imagevolume has a pod take its first program from an image that is a volume.
+imagevolume() {
+  export CONTAINERD=2 FOCUS='sallyport-exec on a volume that is an image'
+  e2e
+}
+
 # upgrade begins with the release before, made from the history of this checkout, and its manifests.
 upgrade() {
   local commit=${FORMER:-3a90b3f} former=$SALLYPORT_CACHE/former
@@ -331,6 +338,6 @@ save_state() {
 }
 
 case ${1:-} in
-  unit | fuzz | integration | chart | alerts | release | isolation | e2e | install | soak | rollouts | upgrade) "$1" ;;
-  *) die "usage: hack/test.sh unit|fuzz|integration|chart|alerts|release|isolation|e2e|install|soak|rollouts|upgrade" ;;
+  unit | fuzz | integration | chart | alerts | release | isolation | e2e | install | soak | rollouts | imagevolume | upgrade) "$1" ;;
+  *) die "usage: hack/test.sh unit|fuzz|integration|chart|alerts|release|isolation|e2e|install|soak|rollouts|imagevolume|upgrade" ;;
 esac

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Makes sure that the programs which the other commands need are there, and says what it does meanwhile.
 #
-#   hack/tools.sh [NAME… | envtest | node | codegen | all]    makes them available in $SALLYPORT_CACHE/bin
-#   hack/tools.sh --path NAME                                 the same for one, and prints its path
-#   hack/tools.sh --assets                                    etcd, kube-apiserver, kubectl; prints KUBEBUILDER_ASSETS
+#   hack/tools.sh [NAME… | envtest | node | codegen | containerd2 | all]   makes them available in $SALLYPORT_CACHE/bin
+#   hack/tools.sh --path NAME                                              the same for one, and prints its path
+#   hack/tools.sh --assets                                                 etcd, kube-apiserver, kubectl; prints KUBEBUILDER_ASSETS
 #
 # Kubernetes and Vault have several sources, because machines differ in what they may reach. In this order: what is
 # on the machine already, what an earlier run left in the cache, the usual download (envtest's programs only), and
@@ -23,7 +23,8 @@ CODEGEN=(controller-gen buf protoc-gen-go protoc-gen-go-grpc dashboard site)
 AGE=(age age-keygen)
 RELEASE=(helm registry)
 PROMETHEUS=(prometheus promtool)
-# Without rollouts-controller, which only the long tests need.
+CONTAINERD2=(containerd ctr containerd-shim-runc-v2 runc)
+# Without rollouts-controller and containerd 2, which only the long tests need.
 ALL=("${NODE[@]}" "${CODEGEN[@]}" golangci-lint actionlint argocd "${AGE[@]}" "${RELEASE[@]}" "${PROMETHEUS[@]}")
 
 # module_version MODULE_DIR MODULE prints the version that MODULE_DIR/go.mod pins.
@@ -31,9 +32,10 @@ module_version() { awk -v m="$2" '{ sub(/^require[ \t]+/, ""); if ($1 == m) { pr
 
 # describe NAME sets what is known of one program:
 #   SOURCES  where it may come from: "any" (the machine, a download, a build) or "build" (the pinned version only)
-#   MODULE_DIR, PACKAGE, FLAGS  how to build it;  VERSION  what go.mod pins;  COST  what a cold build takes on two cores
+#   MODULE_DIR, PACKAGE, FLAGS, CGO  how to build it;  VERSION  what go.mod pins;  COST  what a cold build takes on two cores
+#   LINKS  the directory for the link to it
 describe() {
-  SOURCES=build COST='a minute or less' FLAGS=(-trimpath -ldflags '-s -w')
+  SOURCES=build COST='a minute or less' FLAGS=(-trimpath -ldflags '-s -w') CGO=$CGO_ENABLED LINKS=$BIN
   case $1 in
     kube-network-policies)
       MODULE_DIR=$TOOLS_DIR/networkpolicies PACKAGE=sigs.k8s.io/kube-network-policies/cmd
@@ -61,6 +63,14 @@ describe() {
     rollouts-controller)
       describe_helper rollouts github.com/argoproj/argo-rollouts cmd/rollouts-controller
       COST='about 4 minutes' ;;
+    containerd | ctr | containerd-shim-runc-v2)
+      describe_helper containerd github.com/containerd/containerd/v2 "cmd/$1"
+      FLAGS=(-trimpath -ldflags "-s -w -X github.com/containerd/containerd/v2/version.Version=${VERSION#v}")
+      LINKS=$CONTAINERD_BIN ;;
+    runc)
+      # Without seccomp it would start no container that asks for RuntimeDefault; hack/packages.sh runc has what that needs.
+      describe_helper runc github.com/opencontainers/runc ''
+      FLAGS+=(-tags seccomp) CGO=1 LINKS=$CONTAINERD_BIN ;;
     helm)
       describe_helper helm helm.sh/helm/v4 cmd/helm
       COST='about 3 minutes' ;;
@@ -127,7 +137,7 @@ build_tool() {
   mkdir -p "$SALLYPORT_CACHE/programs" "$SALLYPORT_CACHE/logs"
   tmp=$(mktemp -d "$SALLYPORT_CACHE/programs/.$name.XXXXXX") log=$SALLYPORT_CACHE/logs/build-$name.log
   if ! with_progress "$PROGRESS $name $VERSION: building from Go modules ($COST, once)" "$log" \
-    go build -C "$module" "$@" -o "$tmp/$name" "$package"; then
+    env "CGO_ENABLED=$CGO" go build -C "$module" "$@" -o "$tmp/$name" "$package"; then
     rm -rf "$tmp"
     die "$name could not be built from $package $VERSION; it is looked for on PATH first, if you have one"
   fi
@@ -205,7 +215,7 @@ install_copy() {
   mv "$tmp" "$dir"
 }
 
-# ensure NAME leaves the program's path in TOOL_PATH and a link in $BIN.
+# ensure NAME leaves the program's path in TOOL_PATH and a link in its directory, which is $BIN for most.
 ensure() {
   local name=$1
   describe "$name"
@@ -224,7 +234,7 @@ ensure() {
       build_tool "$name" "$MODULE_DIR" "$PACKAGE" "${FLAGS[@]}"
     fi
   fi
-  link "$TOOL_PATH" "$BIN/$name"
+  link "$TOOL_PATH" "$LINKS/$name"
   [[ " ${ENVTEST[*]} " != *" $name "* ]] || link "$TOOL_PATH" "$ASSETS/$name"
 }
 
@@ -242,7 +252,7 @@ ensure_each() {
     number=$((number + 1)) PROGRESS="[$number/$#]"
     ensure "$name"
   done
-  [[ -n $QUIET ]] || say "Programs: $# of $# are there ($BIN)"
+  [[ -n $QUIET ]] || say "Programs: $# of $# are there ($LINKS)"
 }
 
 # expand turns group names into program names.
@@ -253,6 +263,7 @@ expand() {
       envtest) printf '%s\n' "${ENVTEST[@]}" ;;
       node) printf '%s\n' "${NODE[@]}" ;;
       codegen) printf '%s\n' "${CODEGEN[@]}" ;;
+      containerd2) printf '%s\n' "${CONTAINERD2[@]}" ;;
       all) printf '%s\n' "${ALL[@]}" ;;
       *) printf '%s\n' "$name" ;;
     esac
@@ -278,7 +289,7 @@ QUIET=''
 case ${1:-all} in
   --path) with_lock tools print_path "${2:?usage: hack/tools.sh --path NAME}" ;;
   --assets) with_lock tools print_assets ;;
-  -*) die "usage: hack/tools.sh [NAME… | envtest | node | codegen | all | --path NAME | --assets]" ;;
+  -*) die "usage: hack/tools.sh [NAME… | envtest | node | codegen | containerd2 | all | --path NAME | --assets]" ;;
   *)
     names=()
     while read -r name; do names+=("$name"); done < <(expand "${@:-all}")

@@ -14,7 +14,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 need_root
 need_node
 
-export PATH=$BIN:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+export PATH=${CONTAINERD:+$CONTAINERD_BIN:}$BIN:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 export KUBECONFIG=$CLUSTER/admin.kubeconfig
 # What kubectl remembers of an API server must not outlive it: every fresh cluster has the same address.
 export KUBECACHEDIR=$CLUSTER/kube-cache

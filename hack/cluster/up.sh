@@ -6,6 +6,8 @@
 # finds or makes; it calls both. hack/cluster/exec.sh runs commands inside, hack/cluster/down.sh ends it.
 #
 #   hack/cluster/up.sh [--no-hints]
+#
+# CONTAINERD=2, there and for the other scripts, has it run containerd 2 and not the machine's containerd.
 set -euo pipefail
 # shellcheck source=hack/cluster/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -116,7 +118,7 @@ up() {
   local vault=$!
   step etcd component wait etcd
   launch kube-apiserver
-  step 'containerd' component wait containerd
+  step "containerd $(inside containerd --version | awk '{print $3}')" component wait containerd
   step 'images' "$CLUSTER_SCRIPTS/images.sh"
   step "kube-apiserver $(version_of kube-apiserver)" component wait kube-apiserver
   launch kube-controller-manager kube-scheduler kubelet
@@ -128,6 +130,12 @@ up() {
   step "kube-network-policies" component start kube-network-policies
   step 'service account for pods' service_account_ready
   step "Vault $("$BIN/vault" version | awk '{print $2}' | tr -d ,), unsealed" wait "$vault"
+}
+
+containerd2() {
+  [[ $CONTAINERD == 2 ]] || die "CONTAINERD is $CONTAINERD; it may be 2, or nothing for the containerd of this machine"
+  "$ROOT/hack/packages.sh" runc
+  "$ROOT/hack/tools.sh" containerd2
 }
 
 quietly() { "$@" 2>/dev/null || "$@"; }
@@ -158,6 +166,7 @@ main() {
   trap say_where EXIT
   "$ROOT/hack/packages.sh"
   "$ROOT/hack/tools.sh" node
+  [[ -z ${CONTAINERD:-} ]] || containerd2
   heading "Starting the cluster"
   up
   good "$(printf 'Ready after %.1f s.' "$((($(now) - start) / 100000000))e-1")"
