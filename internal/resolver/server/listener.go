@@ -13,7 +13,7 @@ const (
 	maxConnectionsPerSource = 16
 	// newPerSecond is how many a source may open anew, after as many as it may have: each is a handshake of TLS, a
 	// millisecond of a core.
-	newPerSecond = 2
+	newPerSecond = 1
 	// maxConnections is for the largest clusters that Kubernetes supports, of 5,000 nodes, and bounds what is held for
 	// those that are none.
 	maxConnections = 6000
@@ -24,7 +24,7 @@ const (
 	unknownLife = 30 * time.Second
 	// maxRefusals is how often callers on a connection may be refused before anybody is known there. A node plugin whose
 	// token has run out comes with another one, on a connection of its own.
-	maxRefusals = 16
+	maxRefusals = 4
 	// unhurried is how long it may be there where others come, of which none has more.
 	unhurried = 2 * time.Second
 )

@@ -192,6 +192,7 @@ func TestARefusedCallersConnectionEndsAndAKnownOnesStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, c := NewWithT(t), &cluster{}
 		const life = 3 * time.Second
+		const pause = life / (maxRefusals - 1) * 6 / 5 // fewer are refused than end it
 		l := serveWithin(t, c, life)
 		known, ofKnown := dialWithin(t, l, "127.0.0.1")
 		stranger, ofStranger := dialWithin(t, l, "127.0.0.2")
@@ -200,8 +201,8 @@ func TestARefusedCallersConnectionEndsAndAKnownOnesStays(t *testing.T) {
 		begun := time.Now()
 		for ofStranger.Load() < 2 {
 			g.Expect(ask(t.Context(), stranger, "garbage")).NotTo(Succeed())
-			g.Expect(time.Since(begun)).To(BeNumerically("<=", life+life/10), "a refused caller's does not stay, whatever it says")
-			time.Sleep(life / 10) // fewer are refused than end it
+			g.Expect(time.Since(begun)).To(BeNumerically("<=", life+pause), "a refused caller's does not stay, whatever it says")
+			time.Sleep(pause)
 		}
 		g.Expect(time.Since(begun)).To(BeNumerically(">=", life))
 		g.Expect(ask(t.Context(), known, nodeToken("node-a"))).To(Succeed())
