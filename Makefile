@@ -84,6 +84,7 @@ test-long: ## The same, with heavier attacks that last longer, an installation f
 	@hack/test.sh soak
 	@hack/test.sh rollouts
 	@hack/test.sh imagevolume
+	@hack/test.sh openbao
 	@hack/test.sh upgrade
 
 .PHONY: test-e2e

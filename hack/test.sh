@@ -13,6 +13,7 @@
 #   hack/test.sh soak           there, 20 minutes of roll-outs, crashes and outages; SALLYPORT_SOAK is how long, SEED in which order
 #   hack/test.sh rollouts       there, with the controller of Argo Rollouts
 #   hack/test.sh imagevolume    there, with containerd 2, which mounts images
+#   hack/test.sh openbao        the specs of test/integration/vault with an OpenBao, where the machine has one
 #   hack/test.sh upgrade        there, from the release before to this checkout and back, under pods; FORMER is its commit
 #
 # FOCUS='words' runs the specs of integration, chart, isolation or e2e whose names match. The end-to-end tests' node lives in
@@ -289,6 +290,25 @@ rollouts() {
   e2e
 }
 
+# openbao runs the specs of what Sallyport does in a Vault in an OpenBao, where the machine has one: OPENBAO_BINARY, or bao on
+# PATH. No registry has it, so that nothing here gets it.
+openbao() {
+  local bao assets
+  bao=${OPENBAO_BINARY:-$(type -P bao || true)}
+  if [[ -z $bao ]]; then
+    warn "SKIPPED test/integration/vault with OpenBao: this machine has no program bao (OPENBAO_BINARY=/path/to/bao hack/test.sh openbao)"
+    return
+  fi
+  assets=$(hack/tools.sh --assets)
+  hack/packages.sh ldap
+  hack/packages.sh database
+  hack/tools.sh age age-keygen
+  hack/packages.sh race
+  export KUBEBUILDER_ASSETS=$assets VAULT_BINARY=$bao
+  heading "Integration tests with OpenBao: $("$bao" version | cut -d, -f1)"
+  each_suite ./test/integration/vault race_test run_here
+}
+
 # imagevolume has a pod take its first program from an image that is a volume.
 imagevolume() {
   export CONTAINERD=2 FOCUS='sallyport-exec on a volume that is an image'
@@ -338,6 +358,6 @@ save_state() {
 }
 
 case ${1:-} in
-  unit | fuzz | integration | chart | alerts | release | isolation | e2e | install | soak | rollouts | imagevolume | upgrade) "$1" ;;
-  *) die "usage: hack/test.sh unit|fuzz|integration|chart|alerts|release|isolation|e2e|install|soak|rollouts|imagevolume|upgrade" ;;
+  unit | fuzz | integration | chart | alerts | release | isolation | e2e | install | soak | rollouts | imagevolume | openbao | upgrade) "$1" ;;
+  *) die "usage: hack/test.sh unit|fuzz|integration|chart|alerts|release|isolation|e2e|install|soak|rollouts|imagevolume|openbao|upgrade" ;;
 esac
