@@ -251,21 +251,23 @@ func TestANamespaceOfAVaultThatHasNoneIsRefused(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			_, look := reconcilerOf(t, func(w http.ResponseWriter, r *http.Request) {
-				g.Expect(r.URL.Path).To(Equal("/v1/sys/health"), "nothing else is asked")
-				w.Header().Set("Content-Type", "application/json")
-				_, _ = w.Write([]byte(`{"initialized":true,"version":"1.21.1","enterprise":false}`))
-			}, func(c *v1alpha1.VaultConfig) { c.Spec.VaultNamespace = "team-a" }, change)
-			_, status := look()
-			ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
-			g.Expect(ready.Status).To(Equal(metav1.ConditionFalse))
-			g.Expect(ready.Reason).To(Equal(v1alpha1.ReasonInvalidSpec))
-			g.Expect(ready.Message).To(And(HavePrefix(`spec.vaultNamespace "team-a": Vault at `), ContainSubstring("has no namespaces"),
-				HaveSuffix("leave it out, or let spec.url name a Vault that has namespaces")))
-			g.Expect(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReachable)).To(BeTrue(), "it answered")
-			g.Expect(status.Vault.Version).To(Equal("1.21.1"))
-			g.Expect(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionStalled)).To(BeTrue())
+			synctest.Test(t, func(t *testing.T) {
+				g := NewWithT(t)
+				_, look := reconcilerOf(t, func(w http.ResponseWriter, r *http.Request) {
+					g.Expect(r.URL.Path).To(Equal("/v1/sys/health"), "nothing else is asked")
+					w.Header().Set("Content-Type", "application/json")
+					_, _ = w.Write([]byte(`{"initialized":true,"version":"1.21.1","enterprise":false}`))
+				}, func(c *v1alpha1.VaultConfig) { c.Spec.VaultNamespace = "team-a" }, change)
+				_, status := look()
+				ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+				g.Expect(ready.Status).To(Equal(metav1.ConditionFalse))
+				g.Expect(ready.Reason).To(Equal(v1alpha1.ReasonInvalidSpec))
+				g.Expect(ready.Message).To(And(HavePrefix(`spec.vaultNamespace "team-a": Vault at `), ContainSubstring("has no namespaces"),
+					HaveSuffix("leave it out, or let spec.url name a Vault that has namespaces")))
+				g.Expect(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReachable)).To(BeTrue(), "it answered")
+				g.Expect(status.Vault.Version).To(Equal("1.21.1"))
+				g.Expect(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionStalled)).To(BeTrue())
+			})
 		})
 	}
 }
@@ -282,16 +284,18 @@ func TestAVaultBehindWhatIsWrongWithTheWayThereIsUnknown(t *testing.T) {
 		}, v1alpha1.ReasonCredentialMissing},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			_, look := reconcilerOf(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s %s", r.Method, r.URL.Path) }, test.change)
-			_, status := look()
-			for condition, value := range map[string]metav1.ConditionStatus{
-				v1alpha1.ConditionReady: metav1.ConditionFalse, v1alpha1.ConditionReachable: metav1.ConditionUnknown,
-				v1alpha1.ConditionAuthenticated: metav1.ConditionUnknown,
-			} {
-				found := meta.FindStatusCondition(status.Conditions, condition)
-				g.Expect([]any{found.Status, found.Reason}).To(Equal([]any{value, test.reason}), condition)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				g := NewWithT(t)
+				_, look := reconcilerOf(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s %s", r.Method, r.URL.Path) }, test.change)
+				_, status := look()
+				for condition, value := range map[string]metav1.ConditionStatus{
+					v1alpha1.ConditionReady: metav1.ConditionFalse, v1alpha1.ConditionReachable: metav1.ConditionUnknown,
+					v1alpha1.ConditionAuthenticated: metav1.ConditionUnknown,
+				} {
+					found := meta.FindStatusCondition(status.Conditions, condition)
+					g.Expect([]any{found.Status, found.Reason}).To(Equal([]any{value, test.reason}), condition)
+				}
+			})
 		})
 	}
 }
