@@ -26,7 +26,8 @@ type TaskTarget struct {
 
 	// connectionRef names a Connection of type VAULT in this namespace. Its value supplies url and one kind of
 	// credentials (token, username and password, or roleID and secretID), and optionally caCertificate, vaultNamespace,
-	// authMethod (userpass or ldap), authMount, and enginePath, secretPath and path where the task leaves them out.
+	// authMethod (userpass or ldap), authMount, secretIDWrapped (secretID is a response-wrapping token), and enginePath,
+	// secretPath and path where the task leaves them out.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="what a VaultTask does cannot be changed: create another VaultTask, or set the annotation sallyport.dev/rerun to run this one again"
 	ConnectionRef *ConnectionReference `json:"connectionRef,omitempty"`

@@ -2,6 +2,7 @@ package vaulttask
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -139,7 +140,11 @@ func shownKeys() []string {
 type connectionTexts map[string]any
 
 func (t connectionTexts) of(key string) string {
-	text, _ := t[key].(string)
+	value := t[key]
+	text, isText := value.(string)
+	if !isText && value != nil && slices.Contains(auth.ConnectionFlags(), key) {
+		return fmt.Sprint(value)
+	}
 	return text
 }
 

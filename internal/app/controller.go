@@ -205,14 +205,23 @@ func newClient(config *rest.Config, options client.Options) (client.Client, erro
 	return abridged.NewClient(cached, live), nil
 }
 
-// forgetter drops what is kept of a VaultConfig that is gone, or was edited.
+// forgetter drops what is kept of a VaultConfig that is gone, or was edited, and of a Connection that is gone.
 type forgetter struct{ sessions, values func(types.UID) }
 
 // watchKinds starts the informers that the resolver reads from. The controllers start theirs only in the leader; the
 // resolver needs them in every replica.
 func watchKinds(ctx context.Context, informers cache.Informers, forget forgetter) error {
-	if _, err := informers.GetInformer(ctx, &v1alpha1.Connection{}, cache.BlockUntilSynced(false)); err != nil {
+	connections, err := informers.GetInformer(ctx, &v1alpha1.Connection{}, cache.BlockUntilSynced(false))
+	if err != nil {
 		return fmt.Errorf("watching Connections: %w", err)
+	}
+	_, err = connections.AddEventHandler(toolscache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
+		if connection, ok := deleted(object).(*v1alpha1.Connection); ok {
+			fault.Guarded(ctx, func() { forget.sessions(connection.UID) })()
+		}
+	}})
+	if err != nil {
+		return fmt.Errorf("following Connections: %w", err)
 	}
 	namespaces := &metav1.PartialObjectMetadata{}
 	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
@@ -232,15 +241,20 @@ func watchKinds(ctx context.Context, informers cache.Informers, forget forgetter
 			}
 		},
 		DeleteFunc: func(object any) {
-			if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
-				object = gone.Obj
-			}
-			if config, ok := object.(*v1alpha1.VaultConfig); ok {
+			if config, ok := deleted(object).(*v1alpha1.VaultConfig); ok {
 				fault.Guarded(ctx, func() { forget.sessions(config.UID); forget.values(config.UID) })()
 			}
 		},
 	})
 	return err
+}
+
+// deleted is the object that an informer saw go, or did not see go and knows as it was.
+func deleted(object any) any {
+	if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
+		return gone.Obj
+	}
+	return object
 }
 
 // followTasks tells this replica's engine of secrets that VaultTasks have changed, whichever replica ran them.

@@ -16,30 +16,33 @@ import (
 	"sallyport.dev/sallyport/test/builder"
 )
 
-// configInformers hand out an informer for VaultConfigs whose handlers a test calls.
+// configInformers hand out informers for VaultConfigs and for Connections whose handlers a test calls.
 type configInformers struct {
 	informertest.FakeInformers
-	handlers []toolscache.ResourceEventHandler
+	handlers, connections []toolscache.ResourceEventHandler
 }
 
 func (i *configInformers) GetInformer(
 	_ context.Context, object client.Object, _ ...cache.InformerGetOption,
 ) (cache.Informer, error) {
-	if _, is := object.(*v1alpha1.VaultConfig); is {
-		return &configInformer{controllertest.NewFakeInformer(controllertest.Synced), i}, nil
+	switch object.(type) {
+	case *v1alpha1.VaultConfig:
+		return &configInformer{controllertest.NewFakeInformer(controllertest.Synced), &i.handlers}, nil
+	case *v1alpha1.Connection:
+		return &configInformer{controllertest.NewFakeInformer(controllertest.Synced), &i.connections}, nil
 	}
 	return controllertest.NewFakeInformer(controllertest.Synced), nil
 }
 
 type configInformer struct {
 	*controllertest.FakeInformer
-	of *configInformers
+	handlers *[]toolscache.ResourceEventHandler
 }
 
 func (i *configInformer) AddEventHandler(
 	handler toolscache.ResourceEventHandler,
 ) (toolscache.ResourceEventHandlerRegistration, error) {
-	i.of.handlers = append(i.of.handlers, handler)
+	*i.handlers = append(*i.handlers, handler)
 	return i.FakeInformer.AddEventHandler(handler)
 }
 
@@ -73,6 +76,21 @@ func TestWhatIsKeptOfAVaultConfigEndsWithItAndItsValuesWithAnEdit(t *testing.T) 
 	g.Expect(sessions).To(HaveLen(2))
 }
 
+func TestWhatIsKeptOfAConnectionEndsWithIt(t *testing.T) {
+	g := NewWithT(t)
+	var forgotten []types.UID
+	informers := &configInformers{}
+	g.Expect(watchKinds(t.Context(), informers, forgetter{sessions: func(uid types.UID) { forgotten = append(forgotten, uid) }})).To(Succeed())
+	g.Expect(informers.connections).To(HaveLen(1))
+	connection := builder.Connection("shop", "vault", nil, func(c *v1alpha1.Connection) { c.UID = "uid" })
+	informers.connections[0].OnAdd(connection, true)
+	informers.connections[0].OnUpdate(connection, connection)
+	g.Expect(forgotten).To(BeEmpty())
+	informers.connections[0].OnDelete(connection)
+	informers.connections[0].OnDelete(toolscache.DeletedFinalStateUnknown{Key: "shop/vault", Obj: connection})
+	g.Expect(forgotten).To(Equal([]types.UID{"uid", "uid"}))
+}
+
 func TestAPanicInWhatForgetsEndsNoInformer(t *testing.T) {
 	g := NewWithT(t)
 	informers := &configInformers{}
@@ -82,4 +100,5 @@ func TestAPanicInWhatForgetsEndsNoInformer(t *testing.T) {
 	edited := config.DeepCopy()
 	edited.Generation++
 	g.Expect(func() { informers.handlers[0].OnUpdate(config, edited); informers.handlers[0].OnDelete(config) }).NotTo(Panic())
+	g.Expect(func() { informers.connections[0].OnDelete(builder.Connection("shop", "x", nil)) }).NotTo(Panic())
 }

@@ -58,6 +58,10 @@ const (
 	Engines = 2 << 20
 	// EnginesShare is the most of one namespace.
 	EnginesShare = 512 << 10
+	// SecretIDs is for those that wrapping tokens in Connections gave.
+	SecretIDs = 384 << 10
+	// SecretIDsShare is the most of one namespace.
+	SecretIDsShare = 48 << 10
 )
 
 // Percent is how much of a container's memory the Go runtime may use: the rest is for what it does not count, such as

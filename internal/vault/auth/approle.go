@@ -22,13 +22,15 @@ const textCIDR = "CIDR restrictions"
 var _ = register(registration{
 	name: appRole, build: newAppRoleMethod,
 	connection: &connectionForm{
-		rank: 4, keys: []string{"roleID", "secretID"}, mountable: true,
+		rank: 4, keys: []string{"roleID", "secretID"}, flags: []string{keySecretIDWrapped}, mountable: true,
 		auth: func(
 			text func(string) string, mount v1alpha1.MountPath, secret v1alpha1.SecretKeyReference,
 		) v1alpha1.VaultAuth {
-			return v1alpha1.VaultAuth{
-				AppRole: &v1alpha1.AppRoleAuth{Mount: mount, RoleID: text("roleID"), SecretIDSecretKeyRef: secret},
+			login := &v1alpha1.AppRoleAuth{Mount: mount, RoleID: text("roleID"), SecretIDSecretKeyRef: secret}
+			if text(keySecretIDWrapped) == flagSet {
+				login.SecretIDWrapped = new(true)
 			}
+			return v1alpha1.VaultAuth{AppRole: login}
 		},
 	},
 })
@@ -54,7 +56,7 @@ func newAppRoleMethod(input Input) (Method, error) {
 	}
 	m := &appRoleMethod{loginMount: mount, roleID: auth.RoleID, ref: auth.SecretIDSecretKeyRef}
 	if isTrue(auth.SecretIDWrapped) {
-		m.unwrapper = &unwrapper{mount: mount, ref: m.ref}
+		m.unwrapper = newUnwrapper(input, mount, m.roleID, m.ref)
 	}
 	return m, nil
 }
@@ -69,7 +71,7 @@ func (m *appRoleMethod) FurtherLogins(
 ) Logins {
 	secretID := c.Secret
 	if m.unwrapper != nil {
-		known := m.unwrapper.known(c)
+		known := m.unwrapper.memory.known(c)
 		if known == nil {
 			return Logins{Unknown: true}
 		}
@@ -109,9 +111,10 @@ func told(role string) string {
 	return "ROLE"
 }
 
-// Account implements Method. A secret ID that Vault itself wrapped is right, and offered no more once it is used up.
+// Account implements Method. A secret ID that Vault itself wrapped is right, and offered no more once it is used up. In a
+// Connection the role ID beside it may be a secret, and wrong; and each wrapping token may be opened by one login only.
 func (m *appRoleMethod) Account() string {
-	if m.unwrapper != nil {
+	if m.unwrapper != nil && !m.source.connection {
 		return ""
 	}
 	return m.account(m.roleID)
@@ -136,11 +139,9 @@ func (m *appRoleMethod) ReadCredential(ctx context.Context, reader client.Reader
 	}
 	// The mistake is an easy one, and Vault's answer to it says only that the login is wrong.
 	if strings.HasPrefix(value, "hvs.") {
-		f := fault.Waiting(v1alpha1.ReasonInvalidSpec, "%s holds a Vault token and no secret ID (%s)", m.source.key(m.ref), m.config())
-		if m.source.connection { // which cannot have wrapping tokens
-			return Credential{}, f.WithRemedy("put a secret ID there")
-		}
-		return Credential{}, f.WithRemedy("put a secret ID there, or set %s if it is a wrapping token", m.field("secretIDWrapped"))
+		return Credential{}, fault.Waiting(v1alpha1.ReasonInvalidSpec, "%s holds a Vault token and no secret ID (%s)",
+			m.source.key(m.ref), m.config()).
+			WithRemedy("put a secret ID there, or set %s if it is a wrapping token", m.field(keySecretIDWrapped))
 	}
 	return NewCredential(value), nil
 }
@@ -164,7 +165,7 @@ func (m *appRoleMethod) Login(ctx context.Context, conn *transport.Conn, c Crede
 		diagnose: m.diagnose,
 	})
 	if rejected, ok := errors.AsType[*RejectedError](err); ok && rejected.Counted && m.unwrapper != nil {
-		m.unwrapper.forget()
+		m.unwrapper.memory.refuse(c)
 	}
 	return result, err
 }

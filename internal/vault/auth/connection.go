@@ -12,7 +12,18 @@ import (
 
 // ConnectionSettings are the keys of a Connection of type VAULT that say how to log in, and whose texts sentences may
 // show.
-func ConnectionSettings() []string { return []string{keyAuthMount, keyAuthMethod} }
+func ConnectionSettings() []string {
+	return append([]string{keyAuthMount, keyAuthMethod}, ConnectionFlags()...)
+}
+
+// ConnectionFlags are those of them that hold truth values, written as such or as text.
+func ConnectionFlags() []string {
+	var flags []string
+	for _, r := range connectionForms() {
+		flags = append(flags, r.connection.flags...)
+	}
+	return flags
+}
 
 // ConnectionCredentials are the keys of a Connection of type VAULT that no sentence shows.
 func ConnectionCredentials() []string {
@@ -34,6 +45,9 @@ func FromConnection(
 	}
 	form, err := formOf(name, keys, text)
 	if err != nil {
+		return auth, nil, err
+	}
+	if err := checkFlags(name, form, text); err != nil {
 		return auth, nil, err
 	}
 	if form.check != nil {
@@ -107,6 +121,27 @@ func formOf(name client.ObjectKey, keys []string, text func(key string) string) 
 		}
 	}
 	return nil, invalidValue(name, `has an unknown method at the key "authMethod"`, "write "+strings.Join(choice, " or "))
+}
+
+// checkFlags refuses flags that belong to credentials of another kind, and what is no truth value.
+func checkFlags(name client.ObjectKey, chosen *connectionForm, text func(key string) string) error {
+	for _, r := range connectionForms() {
+		for _, flag := range r.connection.flags {
+			value, form := text(flag), r.connection
+			switch {
+			case value == "":
+			case !slices.Contains(chosen.flags, flag):
+				return invalidValue(
+					name, `has the key "`+flag+`", which belongs to `+strings.Join(form.keys, " and "), "remove it",
+				)
+			case value != flagSet && value != flagUnset:
+				return invalidValue(
+					name, `has something else than a truth value at the key "`+flag+`"`, "write true or false",
+				)
+			}
+		}
+	}
+	return nil
 }
 
 // connectionKeys returns the kinds of credentials of a Connection, by the keys that make them up.

@@ -47,6 +47,20 @@ func TestFromConnection(t *testing.T) {
 			auth: v1alpha1.VaultAuth{
 				AppRole: &v1alpha1.AppRoleAuth{Mount: "m", RoleID: "r", SecretIDSecretKeyRef: ref("secretID")},
 			}},
+		{name: "a wrapped secret ID", texts: texts{"roleID": "r", "secretID": "s", "secretIDWrapped": "true"}, secret: "secretID",
+			auth: v1alpha1.VaultAuth{AppRole: &v1alpha1.AppRoleAuth{
+				RoleID: "r", SecretIDSecretKeyRef: ref("secretID"), SecretIDWrapped: new(true),
+			}}},
+		{name: "one that is not", texts: texts{"roleID": "r", "secretID": "s", "secretIDWrapped": "false"}, secret: "secretID",
+			auth: v1alpha1.VaultAuth{AppRole: &v1alpha1.AppRoleAuth{RoleID: "r", SecretIDSecretKeyRef: ref("secretID")}}},
+		{name: "wrapped, or not", texts: texts{"roleID": "r", "secretID": "s", "secretIDWrapped": "hunter2"},
+			sentence: `value has something else than a truth value at the key "secretIDWrapped"; write true or false`},
+		{name: "nothing that is wrapped", texts: texts{"roleID": "r", "secretIDWrapped": "true"},
+			sentence: `value has no text at the key "secretID", which belongs to roleID; add it`},
+		{name: "a token that is wrapped", texts: texts{"token": "s", "secretIDWrapped": "true"},
+			sentence: `value has the key "secretIDWrapped", which belongs to roleID and secretID; remove it`},
+		{name: "a password that is not", texts: texts{"username": "bob", "password": "s", "secretIDWrapped": "false"},
+			sentence: `value has the key "secretIDWrapped", which belongs to roleID and secretID; remove it`},
 		{name: "nothing", sentence: "value has no credentials, which a Connection of type VAULT needs" + giveOne},
 		{name: "two kinds", texts: texts{"token": "s", "password": "s"},
 			sentence: "value has credentials of more than one kind (token, password)" + giveOne},
@@ -82,6 +96,7 @@ func TestFromConnection(t *testing.T) {
 			"the user name is empty, or holds a slash or what cannot be printed; correct it (Connection shop/x)"))
 	}
 	NewWithT(t).Expect(ConnectionCredentials()).To(Equal([]string{"token", "username", "password", "roleID", "secretID"}))
+	NewWithT(t).Expect(ConnectionSettings()).To(Equal([]string{"authMount", "authMethod", "secretIDWrapped"}))
 }
 
 // TestSentencesNameWhereALoginComesFrom: the same mistake, made in a VaultConfig and in a Connection.
@@ -143,7 +158,7 @@ func diagnosed(diagnose func(*transport.Response) (problem, remedy string), stat
 	return remedy
 }
 
-// TestATokenIsNoSecretID: where wrapping tokens cannot be, no sentence offers them.
+// TestATokenIsNoSecretID: but it may be meant as a wrapping token.
 func TestATokenIsNoSecretID(t *testing.T) {
 	g := NewWithT(t)
 	config := &v1alpha1.VaultConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "x"}}
@@ -155,7 +170,7 @@ func TestATokenIsNoSecretID(t *testing.T) {
 		{FromSpec(config), `Secret shop/x, key "secretID" holds a Vault token and no secret ID (VaultConfig shop/x); ` +
 			"put a secret ID there, or set spec.auth.appRole.secretIDWrapped if it is a wrapping token"},
 		{FromConnectionKeys(config), `Connection shop/x, key "secretID" holds a Vault token and no secret ID (VaultConfig shop/x); ` +
-			"put a secret ID there"},
+			"put a secret ID there, or set secretIDWrapped if it is a wrapping token"},
 	} {
 		m, err := New(Input{Config: config, Source: from.source})
 		g.Expect(err).NotTo(HaveOccurred())

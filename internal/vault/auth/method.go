@@ -76,4 +76,6 @@ type Input struct {
 	Clients kubernetes.Interface
 	// Workload to log in as; nil: the VaultConfig's own identity.
 	Workload *WorkloadIdentity
+	// SecretIDs that wrapping tokens of a Connection gave outlive the method; nil: they end with it.
+	SecretIDs *ConnectionSecretIDs
 }

@@ -24,6 +24,8 @@ type connectionForm struct {
 	rank int
 	// keys of the Connection's value that make up the login; the last one is secret.
 	keys []string
+	// flags are keys with truth values that may stand beside these.
+	flags []string
 	// authMethod is what the key "authMethod" holds to choose among forms of the same keys; empty: there is no other.
 	// The one that is registered with the lowest rank is used where the Connection has no such key.
 	authMethod string

@@ -12,6 +12,14 @@ import (
 const (
 	keyAuthMount  = "authMount"
 	keyAuthMethod = "authMethod"
+	// keySecretIDWrapped is a flag: it holds a truth value.
+	keySecretIDWrapped = "secretIDWrapped"
+)
+
+// What a flag holds, as text.
+const (
+	flagSet   = "true"
+	flagUnset = "false"
 )
 
 // Source is where the settings and the credential of a login come from, in the words of sentences.

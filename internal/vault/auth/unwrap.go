@@ -2,10 +2,8 @@ package auth
 
 import (
 	"context"
-	"crypto/sha256"
 	"net/http"
 	"strings"
-	"sync"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,26 +17,32 @@ import (
 // A wrapping token can be used once, and every replica of the controller has to log in. So the Secret holds one on each
 // line, and each replica takes the first that still works. It goes on with what it got for as long as that line is in
 // the Secret: new lines for a replica that restarted do not disturb the others, and taking a line away makes its user
-// take another.
+// take another. A Connection of type VAULT, which the leading replica uses, needs one, and a further line for each time
+// that another process leads.
 type unwrapper struct {
-	mount loginMount
-	ref   v1alpha1.SecretKeyReference
-
-	mu sync.Mutex
-	// opened is the secret ID that one of the wrapping tokens gave. It is nowhere else.
-	opened *unwrappedSecretID
+	mount  loginMount
+	ref    v1alpha1.SecretKeyReference
+	memory secretIDMemory
 }
 
-// unwrappedSecretID is the secret ID that a wrapping token gave.
-type unwrappedSecretID struct {
-	secretID transport.Token
-	// line is the digest of the wrapping token, fingerprint that of the Secret's content when it was used.
-	line, fingerprint [sha256.Size]byte
+// newUnwrapper returns what opens the wrapping tokens of a VaultConfig, or of a Connection of type VAULT.
+func newUnwrapper(input Input, mount loginMount, roleID string, ref v1alpha1.SecretKeyReference) *unwrapper {
+	u := &unwrapper{mount: mount, ref: ref, memory: &oneSecretID{}}
+	if input.SecretIDs != nil {
+		u.memory = &roleSecretIDs{
+			ConnectionSecretIDs: input.SecretIDs, mount: mount.vaultNamespace + "\x00" + mount.mount,
+			roleID: transport.NewToken(roleID),
+		}
+	}
+	return u
 }
 
 func (u *unwrapper) source() string { return u.mount.source.key(u.ref) }
 
 func (u *unwrapper) remedy() string {
+	if u.mount.source.connection {
+		return "put a new wrapping token into " + u.source()
+	}
 	return "put a new wrapping token for each replica of the controller into " + u.source()
 }
 
@@ -63,21 +67,13 @@ func (u *unwrapper) readCredential(ctx context.Context, reader client.Reader) (C
 		}
 	}
 	c := NewCredential(strings.Join(lines, "\n"))
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.opened != nil {
-		for _, line := range lines {
-			if sha256.Sum256([]byte(line)) == u.opened.line {
-				c.Fingerprint = u.opened.fingerprint
-			}
-		}
-	}
+	c.Fingerprint = u.memory.fingerprint(lines, c.Fingerprint)
 	return c, nil
 }
 
 // unwrap returns the secret ID, from memory if the line that gave it is still in the Secret.
 func (u *unwrapper) unwrap(ctx context.Context, conn *transport.Conn, c Credential) (transport.Token, error) {
-	if known := u.known(c); known != nil {
+	if known := u.memory.known(c); known != nil {
 		return *known, nil
 	}
 	var foreign error
@@ -89,27 +85,31 @@ func (u *unwrapper) unwrap(ctx context.Context, conn *transport.Conn, c Credenti
 		case err != nil:
 			return transport.Token{}, err
 		case secretID != nil:
-			u.mu.Lock()
-			u.opened = &unwrappedSecretID{secretID: *secretID, line: sha256.Sum256([]byte(line)), fingerprint: c.Fingerprint}
-			u.mu.Unlock()
+			u.memory.keep(c, line, *secretID)
 			return *secretID, nil
 		}
 	}
 	if foreign != nil {
 		return transport.Token{}, foreign
 	}
-	return transport.Token{}, fault.Waiting(v1alpha1.ReasonAuthFailed, "no wrapping token in %s works: each was used or has expired (%s)",
-		u.source(), u.mount.actor).WithRemedy("%s", u.remedy())
+	return transport.Token{}, u.usedUp(c)
 }
 
-// known returns the secret ID that these wrapping tokens gave; nil if none did.
-func (u *unwrapper) known(c Credential) *transport.Token {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.opened == nil || u.opened.fingerprint != c.Fingerprint {
-		return nil
+// usedUp says that no wrapping token works, and of one that nobody but Sallyport should have used who did: that is what
+// response wrapping is for.
+func (u *unwrapper) usedUp(c Credential) error {
+	switch {
+	case u.memory.refused(c):
+		return fault.Waiting(v1alpha1.ReasonAuthFailed, "Vault refused the secret ID that was wrapped in %s (%s)", u.source(), u.mount.actor).
+			WithRemedy("%s, or correct %s", u.remedy(), u.mount.field("roleID"))
+	case u.mount.source.connection:
+		return fault.Waiting(v1alpha1.ReasonAuthFailed, "no wrapping token in %s works: each has expired or was used before, "+
+			"by the controller before its last start or by somebody else (%s)", u.source(), u.mount.actor).
+			WithRemedy("%s; if it was not the controller, see in Vault's audit log who unwrapped it, "+
+				"and have the secret ID that was in it destroyed", u.remedy())
 	}
-	return &u.opened.secretID
+	return fault.Waiting(v1alpha1.ReasonAuthFailed, "no wrapping token in %s works: each was used or has expired (%s)",
+		u.source(), u.mount.actor).WithRemedy("%s", u.remedy())
 }
 
 // unwrapLine returns the secret ID behind a wrapping token, nil if the token was used or has expired, and a fault
@@ -154,11 +154,4 @@ func unlessUsedUp(response *transport.Response, err error) error {
 		return nil
 	}
 	return err
-}
-
-// forget drops a secret ID that Vault does not accept.
-func (u *unwrapper) forget() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.opened = nil
 }

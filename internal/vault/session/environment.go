@@ -36,6 +36,8 @@ type environment struct {
 	leading func() bool
 	// source says in sentences where settings and credentials of a config come from.
 	source func(*v1alpha1.VaultConfig) auth.Source
+	// secretIDs that wrapping tokens gave, and that are kept for longer than a session; nil where they are not.
+	secretIDs *auth.ConnectionSecretIDs
 	// turned is called when a session can be used no more, or again; nil while nobody wants to know.
 	turned atomic.Pointer[func(types.NamespacedName)]
 	// connChanged is called when a session gave up a way to Vault.

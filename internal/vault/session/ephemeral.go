@@ -19,6 +19,8 @@ import (
 // ephemeralPool holds the sessions whose credentials are in memory only.
 type ephemeralPool struct {
 	environment *environment // of the sessions that have an object
+	// secretIDs that wrapping tokens gave outlive the sessions: a wrapping token gives its own once.
+	secretIDs *auth.SecretIDs
 
 	mu    sync.Mutex
 	byKey map[[sha256.Size]byte]*entry
@@ -31,12 +33,14 @@ type entry struct {
 }
 
 func newEphemeralPool(env *environment) *ephemeralPool {
-	return &ephemeralPool{environment: env, byKey: map[[sha256.Size]byte]*entry{}}
+	return &ephemeralPool{environment: env, secretIDs: auth.NewSecretIDs(), byKey: map[[sha256.Size]byte]*entry{}}
 }
 
 // ephemeralKey tells one login from another. It stays in memory.
 func ephemeralKey(config *v1alpha1.VaultConfig, credentials map[string]string) (key [sha256.Size]byte, err error) {
-	encoded, err := json.Marshal([]any{config.Kind, config.Namespace, config.Name, config.Spec, credentials})
+	encoded, err := json.Marshal([]any{
+		config.Kind, config.Namespace, config.Name, config.UID, config.Spec, credentials,
+	})
 	if err != nil { // the error may quote a value
 		return key, about(
 			fault.Terminal(v1alpha1.ReasonInternal, "%s cannot be told from another", transport.SubjectOf(config)), config,
@@ -57,6 +61,7 @@ func (p *ephemeralPool) acquire(
 	env := p.environment.apart()
 	env.reader = inMemory(func() map[string]string { return credentials })
 	env.source, env.leading = auth.FromConnectionKeys, func() bool { return true }
+	env.secretIDs = p.secretIDs.Of(config.Namespace, config.UID, WayTo(config))
 	own := newSessionSet(env)
 	session, err := own.session(config, nil)
 	if err != nil {

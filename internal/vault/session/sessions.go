@@ -123,8 +123,8 @@ func (s *Sessions) ForWorkload(
 
 // Ephemeral returns a session for a Vault whose credentials are in memory only, logged in: every Secret key that the
 // config refers to is taken from credentials. Who uses it at the same time shares it; after the last one's close
-// nothing is kept of it, its connections end and a token that it obtained by login is revoked. The config comes from
-// the keys of a Connection, and sentences say so. User names come from where credentials come from, so that sentences
+// nothing is kept of it but a secret ID that a wrapping token gave, its connections end and a token that it obtained by
+// login is revoked. The config comes from the keys of a Connection, whose UID it has, and sentences say so. User names come from where credentials come from, so that sentences
 // leave them out.
 func (s *Sessions) Ephemeral(
 	ctx context.Context, config *v1alpha1.VaultConfig, credentials map[string]string,
@@ -206,8 +206,10 @@ func (s *Sessions) RefusedLogin(uid types.UID) Refused { return s.set.refusedLog
 // a VaultTask these are also the ones that it has with VaultConfigs as a service account.
 // Tokens that they obtained by login are revoked as soon as nothing depends on them; one that somebody put into a
 // Secret is theirs. Where leases depend on a session, they can be revoked for a while yet: see Draining.
+// Of a Connection it is the secret IDs that its wrapping tokens gave.
 func (s *Sessions) Forget(uid types.UID) {
 	s.set.forget(uid)
+	s.ephemeral.secretIDs.Forget(uid)
 }
 
 // Draining returns a session with which leases can be revoked whose VaultConfig, or what that logs in with, is gone for

@@ -80,7 +80,9 @@ func newTokenHolder(
 		return nil, err
 	}
 	method, err := auth.New(
-		auth.Input{Config: config, Source: env.source(config), Clients: env.kubernetes, Workload: workload},
+		auth.Input{
+			Config: config, Source: env.source(config), Clients: env.kubernetes, Workload: workload, SecretIDs: env.secretIDs,
+		},
 	)
 	if err != nil {
 		return nil, err
