@@ -45,9 +45,9 @@ func (c *Client) Resolve(ctx context.Context, request *resolverv1.ResolveRequest
 	return response, nil
 }
 
-// ResolveTogether is Resolve for the refresh of a volume: those of one moment share a call of a replica. Each goes to the
-// next replica by itself, where it meets the others again. A replica of a version that knows no such calls is asked as
-// Resolve does.
+// ResolveTogether is Resolve for the refresh of a volume: those of one moment share a call of a replica. Each goes to
+// the next replica by itself, where it meets the others again. A replica of a version that knows no such calls is asked
+// as Resolve does.
 func (c *Client) ResolveTogether(
 	ctx context.Context, request *resolverv1.ResolveRequest,
 ) (*resolverv1.ResolveResponse, error) {

@@ -39,8 +39,8 @@ type Config struct {
 	ConnectTimeout time.Duration
 	// SyncTimeout is how long a call waits for the first look at the ConfigMap; 0 means 5 seconds.
 	SyncTimeout time.Duration
-	// JoinWithin is how long after the last request of a round another may join it; 0 means 100 milliseconds. Nothing waits
-	// for that: each is sent at once.
+	// JoinWithin is how long after the last request of a round another may join it; 0 means 100 milliseconds. Nothing
+	// waits for that: each is sent at once.
 	JoinWithin time.Duration
 	// Clock is the real one by default.
 	Clock clock.PassiveClock

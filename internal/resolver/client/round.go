@@ -16,8 +16,8 @@ import (
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
-// openFor is how many times Config.JoinWithin requests may join a round at most, which is five seconds. Where one is due all
-// the time, on a node with very many volumes, the next begins another.
+// openFor is how many times Config.JoinWithin requests may join a round at most, which is five seconds. Where one is due
+// all the time, on a node with very many volumes, the next begins another.
 const openFor = 50
 
 // rounds are calls of ResolveEach to one replica. A request joins the round that is open, and begins one if there is
@@ -81,7 +81,7 @@ type round struct {
 	mu sync.Mutex
 	// closed: nobody can join any more.
 	closed bool
-	// queue are those that joined and are not sent yet, sent all the others, in the order of the call; nil: it is answered.
+	// queue are those that joined and are not sent yet, sent all the others, in the order of the call; nil: answered.
 	queue, sent []*asked
 	// waiting are those who still wait for an answer.
 	waiting map[*asked]bool
