@@ -121,6 +121,8 @@ type fakeResolver struct {
 	blocked      chan struct{}
 	response     *resolverv1.ResolveResponse
 	received     []*resolverv1.ResolveRequest
+	// together counts those that may travel with others.
+	together int
 	// Requests for which hanging holds are not answered before their time is up, or hangs is closed.
 	hanging func(*resolverv1.ResolveRequest) bool
 	hangs   chan struct{}
@@ -187,6 +189,14 @@ func (r *fakeResolver) Resolve(ctx context.Context, request *resolverv1.ResolveR
 		}
 	}
 	return response, nil
+}
+
+// ResolveTogether implements Resolver.
+func (r *fakeResolver) ResolveTogether(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
+	r.mu.Lock()
+	r.together++
+	r.mu.Unlock()
+	return r.Resolve(ctx, request)
 }
 
 // Release implements Resolver.

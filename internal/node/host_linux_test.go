@@ -121,6 +121,10 @@ func (r *fileResolver) Resolve(ctx context.Context, request *resolverv1.ResolveR
 	return r.fakeResolver.Resolve(ctx, request)
 }
 
+func (r *fileResolver) ResolveTogether(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
+	return r.Resolve(ctx, request)
+}
+
 func (r *fileResolver) Release(_ context.Context, request *resolverv1.ReleaseRequest) error {
 	if _, err := os.Stat(filepath.Join(filepath.Dir(r.path), "away")); err == nil {
 		return errNoResolver

@@ -31,6 +31,9 @@ func TestRefreshSwapsAllFilesAtOnce(t *testing.T) {
 	})
 
 	n.g.Expect(n.resolver.lastRequest().GetRevision()).To(Equal("r2"))
+	n.resolver.mu.Lock()
+	n.g.Expect(n.resolver.together).To(Equal(len(n.resolver.received)-1), "refreshes travel together, and no mount does")
+	n.resolver.mu.Unlock()
 	next, err := os.Readlink(filepath.Join(n.target(), volume.DataLink))
 	n.g.Expect(err).NotTo(HaveOccurred())
 	n.g.Expect(next).NotTo(Equal(generation))

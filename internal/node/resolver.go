@@ -14,6 +14,8 @@ import (
 // Resolver turns what the kubelet said of a volume into files, and revokes the leases of volumes that are gone. Its
 // errors are faults; their sentences reach the pod's events.
 type Resolver interface {
+	// Resolve is for a volume that is mounted, whose pod waits for it.
+	Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error)
 	refresh.Resolver
 	revocation.Resolver
 }
@@ -31,9 +33,24 @@ type boundedResolver struct {
 func (r boundedResolver) Resolve(
 	ctx context.Context, request *resolverv1.ResolveRequest,
 ) (*resolverv1.ResolveResponse, error) {
+	return r.bounded(ctx, request, r.Resolver.Resolve)
+}
+
+// ResolveTogether implements Resolver. It returns a response or an error.
+func (r boundedResolver) ResolveTogether(
+	ctx context.Context, request *resolverv1.ResolveRequest,
+) (*resolverv1.ResolveResponse, error) {
+	return r.bounded(ctx, request, r.Resolver.ResolveTogether)
+}
+
+type resolve func(context.Context, *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error)
+
+func (r boundedResolver) bounded(
+	ctx context.Context, request *resolverv1.ResolveRequest, resolve resolve,
+) (*resolverv1.ResolveResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	response, err := r.Resolver.Resolve(ctx, request)
+	response, err := resolve(ctx, request)
 	if err != nil {
 		return nil, err
 	}

@@ -278,7 +278,7 @@ func (e *Engine) describe(resolved *Resolved, p *plan, interval time.Duration) *
 
 // refreshAfter is when the next read of one of the secrets is due.
 func (e *Engine) refreshAfter(p *plan, interval time.Duration) time.Duration {
-	after := interval
+	after := e.reader.versions.untilGrid(interval)
 	for _, key := range p.readKeys() {
 		after = min(after, e.reader.versions.NextRead(key, interval))
 	}

@@ -25,13 +25,31 @@ const (
 	// changePause is the shortest time between two reads of a secret that says when it changes: Vault may be late with
 	// it, or say nonsense.
 	changePause = 5 * time.Second
-	// earlySlack lets a volume that comes a moment early join the read that is due.
+	// earlySlack lets a volume that comes a moment early join the read that is due, and cause it.
 	earlySlack = 50 * time.Millisecond
 )
 
+// A grid of moments for the next refreshes with the same interval: so many in one interval, but none sooner after another
+// than gridMin.
+const (
+	gridPoints = 16
+	gridMin    = time.Second
+)
+
+// floorToGrid returns the last point of the grid at or before a moment. The grid is that of the clock, and so the same for
+// all secrets, replicas and nodes: volumes of a node that have nothing in common are due at few moments, and asked for
+// together at each. Its step divides the interval, so that a read a moment after a point leads to the next one exactly an
+// interval later: only the first of a secret comes sooner, by a step at most. There are many points, so that Vault has not
+// all secrets read at one.
+func floorToGrid(moment time.Time, interval time.Duration) time.Time {
+	points := min(max(interval/gridMin, 1), gridPoints)
+	step := interval / points
+	return moment.Add(-moment.Sub(moment.Truncate(step))) // Truncate alone would lose the monotonic clock
+}
+
 // versionCache remembers, per distinct secret, when it was last read and which version it had, so that one read per
 // refresh interval serves every volume that mounts it. Every volume is told to come back when the interval since that
-// read ends; the first to come reads, the others find the new version. It keeps no value: of a secret without versions
+// read ends, at the point of the grid before that; the first to come reads, the others find the new version. It keeps no value: of a secret without versions
 // it keeps a keyed digest of each field, whose key is made at start and never leaves memory, to see that it changed.
 // What finds no room among those of its namespace, the one that asked for it first, is read again.
 //
@@ -115,9 +133,13 @@ func (c *versionCache) Get(
 	return version, true, entry.absence
 }
 
-// dueAt is when the next read is due for a caller with this interval.
+// dueAt is when the next read is due for a caller with this interval: on the grid, and so for all secrets at few moments.
+// Who comes a little early, and is let, has read at the point that was meant.
 func (e *versionEntry) dueAt(interval time.Duration) time.Time {
-	due := e.readAt.Add(interval)
+	due := floorToGrid(e.readAt.Add(earlySlack+interval), interval)
+	if latest := e.readAt.Add(interval); due.After(latest) {
+		due = latest
+	}
 	if !e.changesAt.IsZero() && e.changesAt.Before(due) {
 		return e.changesAt
 	}
@@ -254,9 +276,15 @@ func (c *versionCache) NextRead(key string, interval time.Duration) time.Duratio
 	defer c.mu.Unlock()
 	entry, known := c.entries.Get(key)
 	if !known || entry.readAt.IsZero() {
-		return interval
+		return c.untilGrid(interval)
 	}
 	return entry.dueAt(interval).Sub(c.clock.Now())
+}
+
+// untilGrid is the time until the last point of the grid within the interval.
+func (c *versionCache) untilGrid(interval time.Duration) time.Duration {
+	now := c.clock.Now()
+	return floorToGrid(now.Add(interval), interval).Sub(now)
 }
 
 // entry returns what is remembered of a secret that is being read. If it had to give way meanwhile, what is recorded

@@ -46,6 +46,49 @@ func TestOneReadServesAnInterval(t *testing.T) {
 	g.Expect(fresh).To(BeFalse(), "the interval has ended")
 }
 
+// Volumes that have nothing in common are due at few moments, and no secret is read more often for that.
+func TestReadsAreDueOnAGrid(t *testing.T) {
+	for _, row := range []struct {
+		interval, step time.Duration
+	}{
+		{5 * time.Second, time.Second}, {10 * time.Second, time.Second}, {7500 * time.Millisecond, 7500 * time.Millisecond / 7},
+		{16 * time.Second, time.Second}, {time.Minute, time.Minute / 16}, {time.Hour, time.Hour / 16},
+	} {
+		t.Run(row.interval.String(), func(t *testing.T) {
+			g := NewWithT(t)
+			c, clk := newTestVersionCache()
+			start := clk.Now()
+			due := map[time.Time]bool{}
+			for i := range 100 { // read at any moment of an interval
+				clk.SetTime(start.Add(time.Duration(i) * row.interval / 100))
+				c.Record(fmt.Sprint(i), &secrets.Secret{Version: 1}, ab, clk.Now())
+				next := c.NextRead(fmt.Sprint(i), row.interval)
+				g.Expect(next).To(And(BeNumerically("<=", row.interval), BeNumerically(">=", row.interval-row.step), BeNumerically(">=", time.Second)))
+				point := floorToGrid(clk.Now().Add(next+earlySlack), row.interval)
+				g.Expect(clk.Now().Add(next)).To(BeTemporally("~", point, earlySlack), "at a point, or a moment before")
+				due[point] = true
+				g.Expect(clk.Now().Add(c.NextRead("unknown", row.interval))).To(
+					Equal(floorToGrid(clk.Now().Add(row.interval), row.interval)), "of what is not read, too")
+			}
+			g.Expect(len(due)).To(BeNumerically("<=", 16+1))
+
+			const late = 3 * time.Millisecond // as requests are
+			for range 50 {
+				clk.SetTime(clk.Now().Add(c.NextRead("0", row.interval) + late))
+				_, fresh, _ := c.Get("0", ab, row.interval, false)
+				g.Expect(fresh).To(BeFalse(), "at its moment it is read")
+				c.Record("0", &secrets.Secret{Version: 1}, ab, clk.Now())
+				g.Expect(c.NextRead("0", row.interval)).To(BeNumerically("~", row.interval-late, time.Microsecond), "an interval after that point")
+			}
+			clk.SetTime(clk.Now().Add(c.NextRead("0", row.interval) - earlySlack/2))
+			_, fresh, _ := c.Get("0", ab, row.interval, false)
+			g.Expect(fresh).To(BeFalse(), "who comes a moment early reads, too")
+			c.Record("0", &secrets.Secret{Version: 1}, ab, clk.Now())
+			g.Expect(c.NextRead("0", row.interval)).To(BeNumerically("~", row.interval, time.Microsecond), "and no sooner for that")
+		})
+	}
+}
+
 func TestASecretWithoutVersionsGetsANewVersionOnlyWhenItChanges(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()

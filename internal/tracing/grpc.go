@@ -14,22 +14,39 @@ const parentKey = "traceparent"
 
 // Outgoing has a gRPC call carry the span of ctx.
 func Outgoing(ctx context.Context) context.Context {
-	if !trace.SpanContextFromContext(ctx).IsValid() {
+	carried := Parent(ctx)
+	if carried == "" {
 		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, parentKey, carried)
+}
+
+// Parent is the span of ctx as the header says it, for a message that travels with others; empty without one.
+func Parent(ctx context.Context) string {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return ""
 	}
 	carrier := parent("")
 	propagation.TraceContext{}.Inject(ctx, &carrier)
-	return metadata.AppendToOutgoingContext(ctx, parentKey, string(carrier))
+	return string(carrier)
+}
+
+// Below returns a context whose next span goes on with the trace that a message carries.
+func Below(ctx context.Context, carried string) context.Context {
+	if carried == "" || Of(ctx).tracer == nil {
+		return ctx
+	}
+	carrier := parent(carried)
+	return propagation.TraceContext{}.Extract(ctx, &carrier)
 }
 
 // Incoming returns a context whose next span goes on with the caller's trace.
 func Incoming(ctx context.Context) context.Context {
 	values := metadata.ValueFromIncomingContext(ctx, parentKey)
-	if len(values) != 1 || Of(ctx).tracer == nil {
+	if len(values) != 1 {
 		return ctx
 	}
-	carrier := parent(values[0])
-	return propagation.TraceContext{}.Extract(ctx, &carrier)
+	return Below(ctx, values[0])
 }
 
 // parent carries the one header.

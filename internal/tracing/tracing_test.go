@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/metadata"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -64,6 +65,8 @@ func TestSpansArriveWithWhatTheyMaySay(t *testing.T) {
 			g.Expect(sent).To(BeTrue())
 			// The other end of the wire, in a process of its own.
 			resolving := Incoming(Of(ctx).Context(metadata.NewIncomingContext(t.Context(), asked)))
+			message := Below(Of(ctx).Context(t.Context()), Parent(ctx))
+			g.Expect(trace.SpanContextFromContext(message)).To(Equal(trace.SpanContextFromContext(resolving)), "of a message of its own")
 			resolving, resolve := Start(resolving, Server, "resolve")
 			_, request := Start(resolving, Client, "vault", "read")
 			request.About(fault.Subject{Kind: fault.KindVaultConfig, Namespace: "shop", Name: "prod"})

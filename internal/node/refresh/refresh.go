@@ -64,10 +64,10 @@ func (r *Refresher) refresh(ctx context.Context, v *volume.Volume) {
 	// Without the lock: a slow resolver must not keep the kubelet from unpublishing the volume.
 	var response *resolverv1.ResolveResponse
 	err := fault.Guard(logr.NewContext(ctx, logger), func() (err error) {
-		response, err = r.Resolver.Resolve(ctx, &resolverv1.ResolveRequest{
+		response, err = r.Resolver.ResolveTogether(ctx, &resolverv1.ResolveRequest{
 			PodToken: token.Value, WorkloadTokens: token.Workload, VolumeAttributes: current.Attributes,
 			VolumeId: current.VolumeID, Revision: current.Revision, Leases: current.Leases, KeepsFiles: true,
-			Grant: v.Grant(),
+			Grant: v.Grant(), TraceParent: tracing.Parent(ctx),
 		})
 		if err != nil {
 			return err

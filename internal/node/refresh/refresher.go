@@ -28,7 +28,9 @@ const (
 
 // Resolver turns what the kubelet said of a volume into files. Its errors are faults.
 type Resolver interface {
-	Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error)
+	// ResolveTogether may send the request with those for other volumes that are due at the same moment. No answer waits for
+	// another.
+	ResolveTogether(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error)
 }
 
 // Changes tells of secrets that Sallyport itself has changed. It answers when there are some, or after a while without.

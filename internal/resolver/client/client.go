@@ -6,6 +6,9 @@ import (
 	"io"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
@@ -32,16 +35,43 @@ func (c *Client) Run(ctx context.Context) error { return c.replicas.run(ctx) }
 // error is a response. Errors are always faults: the resolver's own, or ReasonNoResolver if none answered.
 func (c *Client) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
 	var response *resolverv1.ResolveResponse
-	resolve := func(ctx context.Context, replica *grpc.ClientConn, token grpc.CallOption, _ bool) (err error) {
-		response, err = receive(ctx, replica, request, token)
+	resolve := func(ctx context.Context, replica *endpoint, token grpc.CallOption, _ bool) (err error) {
+		response, err = receive(ctx, replica.connection, request, token)
 		return err
 	}
-	final := func(error) bool { return true }
-	if err := c.callInOrder(ctx, resolve, final); err != nil {
+	if err := c.callInOrder(ctx, resolve, anyAnswer); err != nil {
 		return nil, err
 	}
 	return response, nil
 }
+
+// ResolveTogether is Resolve for the refresh of a volume: those of one moment share a call of a replica. Each goes to
+// the next replica by itself, where it meets the others again. A replica of a version that knows no such calls is asked
+// as Resolve does.
+func (c *Client) ResolveTogether(
+	ctx context.Context, request *resolverv1.ResolveRequest,
+) (*resolverv1.ResolveResponse, error) {
+	var response *resolverv1.ResolveResponse
+	large := proto.Size(request) > resolverv1.MaxRequestBytes // it would end the call for all
+	resolve := func(ctx context.Context, replica *endpoint, token grpc.CallOption, _ bool) (err error) {
+		if !large && !replica.lacksRounds.Load() {
+			response, err = replica.rounds.ask(ctx, replica.connection, request, token)
+			if status.Code(err) != codes.Unimplemented || resolverv1.DecodeFault(err) != nil {
+				return err
+			}
+			replica.lacksRounds.Store(true)
+		}
+		response, err = receive(ctx, replica.connection, request, token)
+		return err
+	}
+	if err := c.callInOrder(ctx, resolve, anyAnswer); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// anyAnswer says that whatever a replica answers is final.
+func anyAnswer(error) bool { return true }
 
 // receive asks as the generated client does, but takes the message only when there is a place for it.
 func receive(
@@ -58,8 +88,7 @@ func receive(
 		return nil, err
 	}
 	if err := resolverv1.AwaitPlace(ctx); err != nil {
-		return nil, resolverv1.EncodeFault(fault.Transient(v1alpha1.ReasonNodeBusy,
-			"the answers for other volumes of this node are being written, and this one waited in vain for its turn"))
+		return nil, noPlace()
 	}
 	response := &resolverv1.ResolveResponse{}
 	if err := stream.RecvMsg(response); err != nil {
@@ -72,10 +101,10 @@ func receive(
 // one cannot. They are left to expire only if every replica says so. Errors are faults as Resolve's.
 func (c *Client) Release(ctx context.Context, request *resolverv1.ReleaseRequest) error {
 	release := func(
-		ctx context.Context, replica *grpc.ClientConn, token grpc.CallOption, othersRemain bool,
+		ctx context.Context, replica *endpoint, token grpc.CallOption, othersRemain bool,
 	) error {
 		wanted := &resolverv1.ReleaseRequest{Leases: request.GetLeases(), OthersRemain: othersRemain}
-		_, err := resolverv1.NewResolverClient(replica).Release(ctx, wanted, token)
+		_, err := resolverv1.NewResolverClient(replica.connection).Release(ctx, wanted, token)
 		return err
 	}
 	final := func(err error) bool { return !leftByOne(err) }
@@ -123,7 +152,7 @@ func (c *Client) prepare(ctx context.Context) (token bearer, endpoints []*endpoi
 }
 
 // call makes a call to one replica, with the plugin's token. othersRemain: not every other replica has answered.
-type call func(ctx context.Context, replica *grpc.ClientConn, token grpc.CallOption, othersRemain bool) error
+type call func(ctx context.Context, replica *endpoint, token grpc.CallOption, othersRemain bool) error
 
 // callInOrder makes a call to the endpoints in the order of preference, until one gives an answer that is final. One
 // that is not becomes so when all have given such an answer.
@@ -164,5 +193,5 @@ func (c *Client) callEndpoint(
 ) error {
 	ctx, cancel := context.WithTimeout(ctx, c.config.CallTimeout)
 	defer cancel()
-	return call(ctx, e.connection, grpc.PerRPCCredentials(token), othersRemain)
+	return call(ctx, e, grpc.PerRPCCredentials(token), othersRemain)
 }

@@ -20,6 +20,14 @@ import (
 
 const namespace = "sallyport-system"
 
+type resolve = func(context.Context, *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error)
+
+// ways are those in which the files of a volume are asked for.
+var ways = map[string]func(*client.Client) resolve{
+	"by itself": func(c *client.Client) resolve { return c.Resolve },
+	"together":  func(c *client.Client) resolve { return c.ResolveTogether },
+}
+
 func TestAnswers(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -43,22 +51,24 @@ func TestAnswers(t *testing.T) {
 			fault:  fault.Transient(v1alpha1.ReasonInternal, "the resolver's answer is not one: gRPC status Unknown without a reason"),
 		},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			g := NewWithT(t)
-			s := newSite(t, "127.0.0.1", "127.0.0.2")
-			for _, r := range s.replicas {
-				r.answer = test.answer
-			}
-			response, err := s.client(t).Resolve(t.Context(), request())
+		for way, ask := range ways {
+			t.Run(test.name+", "+way, func(t *testing.T) {
+				g := NewWithT(t)
+				s := newSite(t, "127.0.0.1", "127.0.0.2")
+				for _, r := range s.replicas {
+					r.answer = test.answer
+				}
+				response, err := ask(s.client(t))(t.Context(), request())
 
-			if test.fault == nil {
-				g.Expect(err).NotTo(HaveOccurred())
-				g.Expect(response.GetRevision()).To(Equal("r1"))
-			} else {
-				g.Expect(err).To(Equal(test.fault))
-			}
-			g.Expect(s.asked()).To(Equal(1), "an answer must not be asked for twice")
-		})
+				if test.fault == nil {
+					g.Expect(err).NotTo(HaveOccurred())
+					g.Expect(response.GetRevision()).To(Equal("r1"))
+				} else {
+					g.Expect(err).To(Equal(test.fault))
+				}
+				g.Expect(s.asked()).To(Equal(1), "an answer must not be asked for twice")
+			})
+		}
 	}
 }
 
@@ -249,10 +259,12 @@ func TestNoResolver(t *testing.T) {
 			s := newSite(t, test.addresses...)
 			test.breakIt(s)
 
-			_, err := s.client(t).Resolve(t.Context(), request())
+			for way, ask := range ways {
+				_, err := ask(s.client(t))(t.Context(), request())
 
-			g.Expect(fault.Is(err, v1alpha1.ReasonNoResolver)).To(BeTrue(), "%v", err)
-			g.Expect(err.Error()).To(HavePrefix(test.sentence))
+				g.Expect(fault.Is(err, v1alpha1.ReasonNoResolver)).To(BeTrue(), "%s: %v", way, err)
+				g.Expect(err.Error()).To(HavePrefix(test.sentence), way)
+			}
 		})
 	}
 }
@@ -326,6 +338,13 @@ func TestBeforeTheFirstLookAtTheConfigMap(t *testing.T) {
 // The answers of all volumes may come at the same moment. Before there is a place for one, no more of it is taken than
 // a stream's window.
 func TestAnswersAreReceivedAFewAtATime(t *testing.T) {
+	for way, ask := range ways {
+		t.Run(way, func(t *testing.T) { receiveAFewAtATime(t, ask) })
+	}
+}
+
+func receiveAFewAtATime(t *testing.T, ask func(*client.Client) resolve) {
+	t.Helper()
 	const volumes, places, size = 20, 2, resolverv1.MaxContentBytes
 	g := NewWithT(t)
 	s := newSite(t, "127.0.0.1")
@@ -336,7 +355,7 @@ func TestAnswersAreReceivedAFewAtATime(t *testing.T) {
 	for range volumes {
 		go func() {
 			ctx, done := answers.Hold(t.Context())
-			response, err := c.Resolve(ctx, request())
+			response, err := ask(c)(ctx, request())
 			if err != nil || len(response.GetFiles()) != 1 {
 				t.Errorf("%v", err)
 			}

@@ -14,6 +14,9 @@ const (
 	defaultTimeout        = 50 * time.Second
 	defaultSyncTimeout    = 5 * time.Second
 	defaultConnectTimeout = 5 * time.Second
+	// defaultJoinWithin is a tenth of the shortest time between two moments at which volumes are due (the resolver puts
+	// them on a grid of a second or more), and much more than a busy node needs to begin with the next of them.
+	defaultJoinWithin = 100 * time.Millisecond
 )
 
 // Config is what a Client needs.
@@ -36,6 +39,9 @@ type Config struct {
 	ConnectTimeout time.Duration
 	// SyncTimeout is how long a call waits for the first look at the ConfigMap; 0 means 5 seconds.
 	SyncTimeout time.Duration
+	// JoinWithin is how long after the last request of a round another may join it; 0 means 100 milliseconds. Nothing
+	// waits for that: each is sent at once.
+	JoinWithin time.Duration
 	// Clock is the real one by default.
 	Clock clock.PassiveClock
 }
@@ -53,6 +59,7 @@ func (config Config) withDefaults() Config {
 		{&config.CallTimeout, defaultCallTimeout},
 		{&config.ConnectTimeout, defaultConnectTimeout},
 		{&config.SyncTimeout, defaultSyncTimeout},
+		{&config.JoinWithin, defaultJoinWithin},
 	} {
 		if *timeout.field <= 0 {
 			*timeout.field = timeout.value

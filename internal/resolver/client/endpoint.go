@@ -34,6 +34,10 @@ type endpoint struct {
 	bundle     string
 	connection *grpc.ClientConn
 
+	rounds *rounds
+	// lacksRounds: the replica is of a version that knows none. One of another version has a certificate of its own.
+	lacksRounds atomic.Bool
+
 	// failure is why the last attempt to connect failed; nil once one succeeds.
 	failure atomic.Pointer[connectFailure]
 
@@ -89,7 +93,7 @@ func newEndpoint(config *Config, name, bundle string) (*endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolver %s: %w", name, err)
 	}
-	e := &endpoint{name: name, bundle: bundle}
+	e := &endpoint{name: name, bundle: bundle, rounds: newRounds(config)}
 	// Exactly what the replica published is trusted, in place of any certificate authority.
 	transport := &observedTLS{TransportCredentials: credentials.NewTLS(&tls.Config{
 		MinVersion: tls.VersionTLS13,

@@ -49,6 +49,12 @@ func unanswered(err error) bool {
 	return code == codes.Unavailable || code == codes.DeadlineExceeded
 }
 
+// noPlace is the error of a request whose answer is there, and for which there was no room in time.
+func noPlace() error {
+	return resolverv1.EncodeFault(fault.Transient(v1alpha1.ReasonNodeBusy,
+		"the answers for other volumes of this node are being written, and this one waited in vain for its turn"))
+}
+
 // failedCalls is what happened at the endpoints that were asked in vain.
 type failedCalls struct {
 	count int

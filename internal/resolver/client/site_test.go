@@ -132,12 +132,21 @@ type replica struct {
 
 	answer error
 	hang   bool
+	// hangs are the volumes whose requests hang, and older is whether it knows no rounds.
+	hangs map[string]bool
+	older bool
+	// refuses is what calls for several volumes end with, and serves another service in place of this one.
+	refuses error
+	serves  resolverv1.ResolverServer
 	// content is what a volume's file holds, and sent how many bytes went out.
 	content []byte
 	sent    atomic.Int64
 
 	mu       sync.Mutex
 	asked    int
+	rounds   int
+	open     int
+	volumes  []string
 	tokens   []string
 	released []string
 	remain   []bool
@@ -154,9 +163,19 @@ func (r *replica) serve(t *testing.T, port int, pair tls.Certificate) {
 	r.server = grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
 		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13,
 	})))
-	resolverv1.RegisterResolverServer(r.server, r)
+	if r.serves == nil {
+		r.serves = r
+	}
+	resolverv1.RegisterResolverServer(r.server, r.serves)
 	go func() { _ = r.server.Serve(&countingListener{Listener: listener, sent: &r.sent}) }()
 	t.Cleanup(r.server.Stop)
+}
+
+// calls are how many calls for several volumes there were, and how many of them are under way.
+func (r *replica) calls() (all, open int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rounds, r.open
 }
 
 // count is how often it was asked.
@@ -177,11 +196,55 @@ func (r *replica) Release(ctx context.Context, request *resolverv1.ReleaseReques
 	return &resolverv1.ReleaseResponse{}, nil
 }
 
-func (r *replica) Resolve(ctx context.Context, _ *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
+// ResolveEach answers each request as Resolve does.
+func (r *replica) ResolveEach(stream grpc.BidiStreamingServer[resolverv1.ResolveRequest, resolverv1.ResolveEachResponse]) error {
+	r.mu.Lock()
+	r.rounds++
+	if r.older {
+		r.mu.Unlock()
+		return r.UnimplementedResolverServer.ResolveEach(stream)
+	}
+	if r.refuses != nil {
+		r.mu.Unlock()
+		return r.refuses
+	}
+	r.open++
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.open--
+	}()
+	var sending sync.Mutex
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	for index := uint32(0); ; index++ {
+		request, err := stream.Recv()
+		if err != nil {
+			return nil
+		}
+		serving.Go(func() {
+			response, err := r.Resolve(stream.Context(), request)
+			message := &resolverv1.ResolveEachResponse{Index: index, Answer: &resolverv1.ResolveEachResponse_Response{Response: response}}
+			sending.Lock()
+			defer sending.Unlock()
+			switch {
+			case err != nil:
+				message.Answer = &resolverv1.ResolveEachResponse_Failure{Failure: resolverv1.EncodeFailure(err)}
+			case r.content != nil:
+				_ = stream.Send(&resolverv1.ResolveEachResponse{Index: index, Answer: &resolverv1.ResolveEachResponse_Alone{Alone: true}})
+			}
+			_ = stream.Send(message)
+		})
+	}
+}
+
+func (r *replica) Resolve(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error) {
 	r.mu.Lock()
 	r.asked++
+	r.volumes = append(r.volumes, request.GetVolumeId())
 	r.tokens = append(r.tokens, metadata.ValueFromIncomingContext(ctx, resolverv1.AuthorizationKey)...)
-	hang := r.hang
+	hang := r.hang || r.hangs[request.GetVolumeId()]
 	r.mu.Unlock()
 	if hang {
 		<-ctx.Done()
@@ -190,7 +253,7 @@ func (r *replica) Resolve(ctx context.Context, _ *resolverv1.ResolveRequest) (*r
 	if r.answer != nil {
 		return nil, r.answer
 	}
-	response := &resolverv1.ResolveResponse{Revision: "r1"}
+	response := &resolverv1.ResolveResponse{Revision: "r1" + request.GetVolumeId()}
 	if r.content != nil {
 		response.Files = []*resolverv1.File{{Path: "f", Content: r.content}}
 	}

@@ -9,8 +9,13 @@ import (
 var (
 	requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_resolver_requests_total",
-		Help: "Requests from nodes to this replica's resolver, by the reason of their outcome.",
+		Help: "Requests from nodes for the files of one volume, also of those that share a call, by the reason of their outcome.",
 	}, []string{"reason"})
+
+	calls = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_resolver_calls_total",
+		Help: "Calls of nodes to this replica's resolver, by method. One of ResolveEach has many requests.",
+	}, []string{"method"})
 
 	authorizations = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_resolver_authorizations_total",
@@ -43,7 +48,7 @@ var (
 // one process runs several replicas.
 func RegisterMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
-		requests, authorizations, refusedCallers, refusedConnections, servedInOutage, duration,
+		requests, calls, authorizations, refusedCallers, refusedConnections, servedInOutage, duration,
 	} {
 		if err := registry.Register(collector); err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
 			return err

@@ -60,6 +60,8 @@ type cluster struct {
 	ofPods             atomic.Int32
 	down               bool
 	nodeUID, pluginUID string
+	// hangs are tokens of pods whose review is not answered.
+	hangs map[string]bool
 
 	mu sync.Mutex
 	// old is what the API server remembers instead of the Pods as they are.
@@ -68,11 +70,15 @@ type cluster struct {
 	read []string
 }
 
-func (c *cluster) Create(_ context.Context, review *authenticationv1.TokenReview, _ metav1.CreateOptions) (*authenticationv1.TokenReview, error) {
+func (c *cluster) Create(ctx context.Context, review *authenticationv1.TokenReview, _ metav1.CreateOptions) (*authenticationv1.TokenReview, error) {
 	c.reviews.Add(1)
 	who := c.says
 	if review.Spec.Audiences[0] == v1alpha1.AudiencePod {
 		c.ofPods.Add(1)
+		if c.hangs[review.Spec.Token] {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
 		if c.down {
 			return nil, errors.New("no answer")
 		}

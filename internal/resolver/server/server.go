@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"path"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -93,7 +94,7 @@ func (s *Server) NeedLeaderElection() bool { return false }
 func (s *Server) Start(ctx context.Context) error {
 	server := grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(s.certificate.TLSConfig())),
-		grpc.MaxRecvMsgSize(512<<10), // two tokens, a pod's volume attributes, and the leases of the volume
+		grpc.MaxRecvMsgSize(resolverv1.MaxRequestBytes),
 		grpc.MaxSendMsgSize(resolverv1.MaxMessageBytes),
 		grpc.MaxConcurrentStreams(maxRequests), // a client waits with what is more
 		grpc.MaxHeaderListSize(16<<10),         // the node plugin's token
@@ -152,49 +153,48 @@ func (s *Server) Changes(ctx context.Context, request *resolverv1.ChangesRequest
 	return &resolverv1.ChangesResponse{Cursor: cursor, ChangeKeys: keys}, nil
 }
 
-// intercept turns faults into gRPC errors and logs each failure once, in the same words that the user sees.
+// intercept turns the fault of a call, or of a request in one, into a gRPC error and logs it once, in the same words that
+// the user sees.
 func (s *Server) intercept(
-	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
-) (any, error) {
-	started := time.Now()
+	ctx context.Context, method string, handle func(context.Context) (any, error),
+) (response any, reason string, err error) {
 	ctx = logr.NewContext(ctx, s.log)
-	var response any
-	err := fault.Guard(ctx, func() (err error) {
-		response, err = handler(ctx, request)
+	err = fault.Guard(ctx, func() (err error) {
+		response, err = handle(ctx)
 		return err
 	})
-	reason := v1alpha1.ReasonSucceeded
-	if err != nil {
-		f := fault.From(err)
-		reason = f.Reason
-		s.logFailure(info.FullMethod, f)
-		err = resolverv1.EncodeFault(f)
+	if err == nil {
+		return response, v1alpha1.ReasonSucceeded, nil
 	}
-	if info.FullMethod != resolverv1.Resolver_Resolve_FullMethodName {
-		return response, err // to wait is no work
-	}
+	f := fault.From(err)
+	s.logFailure(method, f)
+	return nil, f.Reason, resolverv1.EncodeFault(f)
+}
+
+// interceptResolve is intercept for the files of a volume, which are counted, however they are asked for. To wait for
+// changes is no work.
+func (s *Server) interceptResolve(
+	ctx context.Context, method string, handle func(context.Context) (any, error),
+) (any, error) {
+	started := time.Now()
+	response, reason, err := s.intercept(ctx, method, handle)
 	requests.WithLabelValues(reason).Inc()
 	duration.Observe(time.Since(started).Seconds())
 	return response, err
 }
 
-// register registers the methods of the service as streams of one message each way, which is the same on the wire: so
-// the caller is authorised before more of its message is taken than the stream's window.
+// register registers the methods of the service as streams, those of one message each way, too, which is the same on the
+// wire: so the caller is authorised before more of its messages is taken than the stream's window.
 func (s *Server) register(server *grpc.Server, tracer tracing.Tracer) {
-	unary := resolverv1.Resolver_ServiceDesc
-	service := grpc.ServiceDesc{ServiceName: unary.ServiceName, HandlerType: unary.HandlerType, Metadata: unary.Metadata}
-	for _, method := range unary.Methods {
-		info := &grpc.UnaryServerInfo{Server: s, FullMethod: "/" + unary.ServiceName + "/" + method.MethodName}
+	service := resolverv1.Resolver_ServiceDesc
+	methods, streams := service.Methods, service.Streams
+	service.Methods, service.Streams = nil, nil
+	for _, method := range methods {
+		name := "/" + service.ServiceName + "/" + method.MethodName
 		service.Streams = append(service.Streams, grpc.StreamDesc{
 			StreamName: method.MethodName,
 			Handler: func(_ any, stream grpc.ServerStream) error {
-				ctx := tracer.Context(stream.Context())
-				response, err := s.intercept(ctx, nil, info, func(ctx context.Context, _ any) (any, error) {
-					done, err := s.admit(ctx)
-					if err != nil {
-						return nil, err
-					}
-					defer done()
+				response, err := s.one(tracer.Context(stream.Context()), name, func(ctx context.Context) (any, error) {
 					return method.Handler(s, ctx, stream.RecvMsg, nil)
 				})
 				if err != nil {
@@ -204,11 +204,67 @@ func (s *Server) register(server *grpc.Server, tracer tracing.Tracer) {
 			},
 		})
 	}
+	for _, method := range streams {
+		name := "/" + service.ServiceName + "/" + method.StreamName
+		handler := method.Handler
+		method.Handler = func(_ any, stream grpc.ServerStream) error {
+			return s.many(tracer.Context(stream.Context()), name, func(ctx context.Context) error {
+				return handler(s, admittedStream{ServerStream: stream, ctx: ctx})
+			})
+		}
+		service.Streams = append(service.Streams, method)
+	}
 	server.RegisterService(&service, s)
 }
 
-// admit lets the node plugin's requests in, each of a node's when it is its turn, and returns what to call afterwards.
-func (s *Server) admit(ctx context.Context) (done func(), err error) {
+// one serves a call of one message each way, which it takes when the caller is known and it is its node's turn.
+func (s *Server) one(
+	ctx context.Context, method string, serve func(context.Context) (any, error),
+) (response any, err error) {
+	handle := func(ctx context.Context) (any, error) {
+		ctx, err := s.admit(ctx, method)
+		if err != nil {
+			return nil, err
+		}
+		done, err := s.turn(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		return serve(ctx)
+	}
+	if method == resolverv1.Resolver_Resolve_FullMethodName {
+		return s.interceptResolve(ctx, method, handle)
+	}
+	response, _, err = s.intercept(ctx, method, handle)
+	return response, err
+}
+
+// many serves a call of several messages once the caller is known. Each of its messages is to be taken in a turn.
+func (s *Server) many(ctx context.Context, method string, serve func(context.Context) error) error {
+	_, _, err := s.intercept(ctx, method, func(ctx context.Context) (any, error) {
+		ctx, err := s.admit(ctx, method)
+		if err != nil {
+			return nil, err
+		}
+		return nil, serve(ctx)
+	})
+	return err
+}
+
+// admittedStream is one whose caller is known.
+type admittedStream struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // in place of the stream's own, as gRPC has it
+}
+
+// Context is that of a known caller.
+func (s admittedStream) Context() context.Context { return s.ctx }
+
+type nodeKey struct{}
+
+// admit lets the node plugin's calls in: the context that it returns knows the node.
+func (s *Server) admit(ctx context.Context, method string) (context.Context, error) {
 	node, err := s.authorizer.authorizeNode(ctx, bearer(ctx))
 	from, ok := peer.FromContext(ctx)
 	if err != nil {
@@ -222,9 +278,16 @@ func (s *Server) admit(ctx context.Context) (done func(), err error) {
 	if ok {
 		s.listener.known(from.Addr.String())
 	}
-	done, err = s.nodes.Acquire(ctx, node.nodeName, 1)
+	calls.WithLabelValues(path.Base(method)).Inc()
+	return context.WithValue(ctx, nodeKey{}, node.nodeName), nil
+}
+
+// turn waits for one of the turns of the node that a context knows, and returns what to call afterwards.
+func (s *Server) turn(ctx context.Context) (done func(), err error) {
+	node, _ := ctx.Value(nodeKey{}).(string)
+	done, err = s.nodes.Acquire(ctx, node, 1)
 	if err != nil {
-		return nil, fault.Transient(v1alpha1.ReasonInternal, "node %s has %d requests under way", node.nodeName, maxRequests)
+		return nil, fault.Transient(v1alpha1.ReasonInternal, "node %s has %d requests under way", node, maxRequests)
 	}
 	return done, nil
 }

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
@@ -214,20 +213,7 @@ func TestARefusedCallersConnectionEndsAndAKnownOnesStays(t *testing.T) {
 // refusals is how many callers that are not allowed the metric counts.
 func refusals(t *testing.T) float64 {
 	t.Helper()
-	g, registry := NewWithT(t), prometheus.NewRegistry()
-	g.Expect(RegisterMetrics(registry)).To(Succeed())
-	families, err := registry.Gather()
-	g.Expect(err).NotTo(HaveOccurred())
-	for _, family := range families {
-		for _, m := range family.GetMetric() {
-			if labels := m.GetLabel(); family.GetName() == "sallyport_resolver_refused_callers_total" &&
-				labels[0].GetValue() == v1alpha1.ReasonNotAllowed {
-				g.Expect(labels).To(HaveLen(1))
-				return m.GetCounter().GetValue()
-			}
-		}
-	}
-	return 0
+	return counted(t, "sallyport_resolver_refused_callers_total", v1alpha1.ReasonNotAllowed)
 }
 
 // serveWithin is serve within a bubble.
@@ -249,29 +235,36 @@ func dialWithin(t *testing.T, l *pipes.Listener, source string) (*grpc.ClientCon
 }
 
 func TestAStolenNodeHasItsShareOfRequests(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := NewWithT(t)
-		l := serveWithin(t, &cluster{}, unknownLife)
-		// Each request is begun, and its message never comes: over several connections, more than a node may have.
-		const connections = 4
-		for range connections {
-			connection, _ := dialWithin(t, l, "127.0.0.2")
-			for range maxRequests {
-				_, err := connection.NewStream(with(t.Context(), nodeToken("stolen")),
-					&grpc.StreamDesc{StreamName: "Resolve", ClientStreams: true}, resolverv1.Resolver_Resolve_FullMethodName)
-				g.Expect(err).NotTo(HaveOccurred())
-			}
+	for name, method := range map[string]string{
+		"of one volume each":  resolverv1.Resolver_Resolve_FullMethodName,
+		"of several together": resolverv1.Resolver_ResolveEach_FullMethodName,
+	} {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { stealWith(t, method) }) })
+	}
+}
+
+func stealWith(t *testing.T, method string) {
+	t.Helper()
+	g := NewWithT(t)
+	l := serveWithin(t, &cluster{}, unknownLife)
+	// Each call is begun, and its message never comes: over several connections, more than a node may have.
+	const connections = 4
+	for range connections {
+		connection, _ := dialWithin(t, l, "127.0.0.2")
+		for range maxRequests {
+			_, err := connection.NewStream(with(t.Context(), nodeToken("stolen")), &grpc.StreamDesc{ClientStreams: true}, method)
+			g.Expect(err).NotTo(HaveOccurred())
 		}
-		synctest.Wait()
-		more, _ := dialWithin(t, l, "127.0.0.2")
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		g.Expect(ask(ctx, more, nodeToken("stolen"))).NotTo(Succeed(), "what is over its share waits")
-		begun := time.Now()
-		other, _ := dialWithin(t, l, "127.0.0.1")
-		g.Expect(ask(t.Context(), other, nodeToken("node-b"))).To(Succeed())
-		g.Expect(time.Since(begun)).To(BeZero())
-	})
+	}
+	synctest.Wait()
+	more, _ := dialWithin(t, l, "127.0.0.2")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	g.Expect(ask(ctx, more, nodeToken("stolen"))).NotTo(Succeed(), "what is over its share waits")
+	begun := time.Now()
+	other, _ := dialWithin(t, l, "127.0.0.1")
+	g.Expect(ask(t.Context(), other, nodeToken("node-b"))).To(Succeed())
+	g.Expect(time.Since(begun)).To(BeZero())
 }
 
 func TestANodeThatIsRefusedOftenWaits(t *testing.T) {

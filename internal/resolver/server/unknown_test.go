@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -119,7 +120,7 @@ func serve(t *testing.T, c *cluster, life time.Duration) string {
 }
 
 // serveOn starts a real server over TLS.
-func serveOn(t *testing.T, listener net.Listener, c *cluster, life time.Duration) {
+func serveOn(t *testing.T, listener net.Listener, c *cluster, life time.Duration) (stop func()) {
 	t.Helper()
 	certificate, err := NewServingCertificate("replica", net.ParseIP("127.0.0.1"), clock.RealClock{})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -128,7 +129,14 @@ func serveOn(t *testing.T, listener net.Listener, c *cluster, life time.Duration
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- server.Start(ctx) }()
-	t.Cleanup(func() {
+	stopAndWait := stopped(t, stop, done)
+	t.Cleanup(stopAndWait)
+	return stopAndWait
+}
+
+func stopped(t *testing.T, stop func(), done <-chan error) func() {
+	t.Helper()
+	return sync.OnceFunc(func() {
 		stop()
 		if err := <-done; err != nil {
 			t.Log(err)
@@ -161,7 +169,15 @@ func TestAMessageIsNotTakenBeforeTheCallerIsKnown(t *testing.T) {
 	client := served(t, &cluster{})
 	ctx := metadata.AppendToOutgoingContext(t.Context(), resolverv1.AuthorizationKey, "Bearer garbage")
 	// More than a message may have: the refusal is of the caller, and not of what nobody has looked at.
-	_, err := client.Release(ctx, &resolverv1.ReleaseRequest{Leases: make([]byte, 3<<20)})
+	const large = 3 << 20
+	_, err := client.Release(ctx, &resolverv1.ReleaseRequest{Leases: make([]byte, large)})
+	g.Expect(status.Code(err)).To(Equal(codes.PermissionDenied), "%v", err)
+	g.Expect(resolverv1.DecodeFault(err)).To(HaveField("Reason", v1alpha1.ReasonNotAllowed))
+
+	stream, err := client.ResolveEach(ctx)
+	g.Expect(err).NotTo(HaveOccurred())
+	_ = stream.Send(&resolverv1.ResolveRequest{Leases: make([]byte, large)}) // Recv says why it fails
+	_, err = stream.Recv()
 	g.Expect(status.Code(err)).To(Equal(codes.PermissionDenied), "%v", err)
 	g.Expect(resolverv1.DecodeFault(err)).To(HaveField("Reason", v1alpha1.ReasonNotAllowed))
 }

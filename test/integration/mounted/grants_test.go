@@ -77,8 +77,13 @@ var _ = Describe("Refreshes of mounted volumes", func() {
 		}
 		before, reviews, reads := refreshes(), answered("POST", "tokenreviews"), answered("GET", "pods")
 		byGrant := counted(metrics.Registry, "sallyport_resolver_authorizations_total", "Grant")
+		together := counted(metrics.Registry, "sallyport_resolver_calls_total", "ResolveEach")
+		alone := counted(metrics.Registry, "sallyport_resolver_calls_total", "Resolve")
 		began := time.Now()
 		Eventually(refreshes, 2*time.Minute).Should(BeNumerically(">=", before+rounds*volumes))
+		Expect(counted(metrics.Registry, "sallyport_resolver_calls_total", "ResolveEach")-together).To(
+			And(BeNumerically(">=", 1), BeNumerically("<=", (refreshes()-before)/2)), "volumes that are due together share a call")
+		Expect(counted(metrics.Registry, "sallyport_resolver_calls_total", "Resolve")-alone).To(BeZero(), "no refresh has one of its own")
 		after := []float64{answered("POST", "tokenreviews"), answered("GET", "pods")}
 		few := 2 + int(time.Since(began)/(30*time.Second))
 		Expect(after[0]-reviews).To(BeNumerically("<=", few), "of the node plugin's token, twice a minute")

@@ -23,6 +23,16 @@ const (
 	// MaxFiles is the cap on the number of files of one volume. A tmpfs page is charged for even the smallest file.
 	MaxFiles = 512
 
+	// MaxRequestBytes is the cap on a node's message: two tokens, a pod's volume attributes, and the leases of the volume.
+	MaxRequestBytes = 512 << 10
+
+	// MaxRound is the cap on the requests of one call of ResolveEach, several times the volumes of a node.
+	MaxRound = 1000
+
+	// MaxTogetherBytes is the cap on an answer of ResolveEach that does not come alone: half of a stream's window, which the
+	// node holds for each call in any case. Hardly any Connection has larger files.
+	MaxTogetherBytes = 32 << 10
+
 	// MaxMessageBytes is the cap on a gRPC message: the content and the paths of one volume's files with room to spare.
 	MaxMessageBytes = 4 << 20
 )

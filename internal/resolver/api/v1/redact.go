@@ -37,6 +37,24 @@ func (x *ResolveResponse) Format(state fmt.State, _ rune) { _, _ = state.Write([
 // MarshalLog makes structured loggers print what String does.
 func (x *ResolveResponse) MarshalLog() any { return x.String() }
 
+// String says which request it answers and how, without what a response carries.
+func (x *ResolveEachResponse) String() string {
+	switch answer := x.GetAnswer().(type) {
+	case *ResolveEachResponse_Response:
+		return fmt.Sprintf("ResolveEachResponse{index: %d, response: %v}", x.GetIndex(), answer.Response)
+	case *ResolveEachResponse_Failure:
+		return fmt.Sprintf("ResolveEachResponse{index: %d, failure: %d bytes}", x.GetIndex(), len(answer.Failure))
+	default:
+		return fmt.Sprintf("ResolveEachResponse{index: %d, alone: %t}", x.GetIndex(), x.GetAlone())
+	}
+}
+
+// Format makes every verb print what String does.
+func (x *ResolveEachResponse) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte(x.String())) }
+
+// MarshalLog makes structured loggers print what String does.
+func (x *ResolveEachResponse) MarshalLog() any { return x.String() }
+
 // String names the file without its content.
 func (x *File) String() string { return fmt.Sprintf("File{path: %q}", x.GetPath()) }
 

@@ -15,7 +15,10 @@ func TestMessagesNeverPrintWhatTheyCarry(t *testing.T) {
 	response := &ResolveResponse{Revision: "r1", Files: []*File{file}, Leases: []byte(canary), Grant: []byte(canary)}
 	release := &ReleaseRequest{Leases: []byte(canary)}
 
-	for _, message := range []any{file, request, response, release, []*File{file}} {
+	each := &ResolveEachResponse{Answer: &ResolveEachResponse_Response{Response: response}}
+	failed := &ResolveEachResponse{Answer: &ResolveEachResponse_Failure{Failure: []byte(canary)}}
+
+	for _, message := range []any{file, request, response, release, each, failed, []*File{file}, []*ResolveEachResponse{each, failed}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
 			NewWithT(t).Expect(fmt.Sprintf(verb, message)).NotTo(
 				Or(ContainSubstring(canary), ContainSubstring(fmt.Sprintf("%x", canary)), ContainSubstring("99 111 114")),

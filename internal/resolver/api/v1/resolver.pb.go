@@ -219,7 +219,9 @@ type ResolveRequest struct {
 	KeepsFiles bool `protobuf:"varint,7,opt,name=keeps_files,json=keepsFiles,proto3" json:"keeps_files,omitempty"`
 	// The grant of the volume, as the last response that had one gave it; empty if none did. While it is good, the pod's
 	// token is not reviewed and the pod is not read. One that is not changes nothing: the request is authorised in full.
-	Grant         []byte `protobuf:"bytes,8,opt,name=grant,proto3" json:"grant,omitempty"`
+	Grant []byte `protobuf:"bytes,8,opt,name=grant,proto3" json:"grant,omitempty"`
+	// The W3C trace context of the refresh, with ResolveEach, whose metadata is that of all requests; empty: it has none.
+	TraceParent   string `protobuf:"bytes,9,opt,name=trace_parent,json=traceParent,proto3" json:"trace_parent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -306,6 +308,119 @@ func (x *ResolveRequest) GetGrant() []byte {
 	return nil
 }
 
+func (x *ResolveRequest) GetTraceParent() string {
+	if x != nil {
+		return x.TraceParent
+	}
+	return ""
+}
+
+type ResolveEachResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which request is answered, in the order in which they were sent; 0 is the first.
+	Index uint32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Types that are valid to be assigned to Answer:
+	//
+	//	*ResolveEachResponse_Response
+	//	*ResolveEachResponse_Failure
+	//	*ResolveEachResponse_Alone
+	Answer        isResolveEachResponse_Answer `protobuf_oneof:"answer"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveEachResponse) Reset() {
+	*x = ResolveEachResponse{}
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (*ResolveEachResponse) ProtoMessage() {}
+
+func (x *ResolveEachResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveEachResponse.ProtoReflect.Descriptor instead.
+func (*ResolveEachResponse) Descriptor() ([]byte, []int) {
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ResolveEachResponse) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ResolveEachResponse) GetAnswer() isResolveEachResponse_Answer {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *ResolveEachResponse) GetResponse() *ResolveResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*ResolveEachResponse_Response); ok {
+			return x.Response
+		}
+	}
+	return nil
+}
+
+func (x *ResolveEachResponse) GetFailure() []byte {
+	if x != nil {
+		if x, ok := x.Answer.(*ResolveEachResponse_Failure); ok {
+			return x.Failure
+		}
+	}
+	return nil
+}
+
+func (x *ResolveEachResponse) GetAlone() bool {
+	if x != nil {
+		if x, ok := x.Answer.(*ResolveEachResponse_Alone); ok {
+			return x.Alone
+		}
+	}
+	return false
+}
+
+type isResolveEachResponse_Answer interface {
+	isResolveEachResponse_Answer()
+}
+
+type ResolveEachResponse_Response struct {
+	// What Resolve would have returned.
+	Response *ResolveResponse `protobuf:"bytes,2,opt,name=response,proto3,oneof"`
+}
+
+type ResolveEachResponse_Failure struct {
+	// What Resolve would have failed with: a google.rpc.Status, encoded.
+	Failure []byte `protobuf:"bytes,3,opt,name=failure,proto3,oneof"`
+}
+
+type ResolveEachResponse_Alone struct {
+	// True: the response is large, and is the next message, alone, so that the node takes it only when it has room for it.
+	Alone bool `protobuf:"varint,4,opt,name=alone,proto3,oneof"`
+}
+
+func (*ResolveEachResponse_Response) isResolveEachResponse_Answer() {}
+
+func (*ResolveEachResponse_Failure) isResolveEachResponse_Answer() {}
+
+func (*ResolveEachResponse_Alone) isResolveEachResponse_Answer() {}
+
 type ResolveResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names the content of the files. Opaque to the node, holds no secret and no hash of one.
@@ -336,7 +451,7 @@ type ResolveResponse struct {
 
 func (x *ResolveResponse) Reset() {
 	*x = ResolveResponse{}
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[5]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -344,7 +459,7 @@ func (x *ResolveResponse) Reset() {
 func (*ResolveResponse) ProtoMessage() {}
 
 func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[5]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -357,7 +472,7 @@ func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveResponse.ProtoReflect.Descriptor instead.
 func (*ResolveResponse) Descriptor() ([]byte, []int) {
-	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{5}
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ResolveResponse) GetRevision() string {
@@ -434,7 +549,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[6]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -442,7 +557,7 @@ func (x *File) Reset() {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[6]
+	mi := &file_internal_resolver_api_v1_resolver_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -455,7 +570,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{6}
+	return file_internal_resolver_api_v1_resolver_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *File) GetPath() string {
@@ -500,7 +615,7 @@ const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\x0fChangesResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12\x1f\n" +
 	"\vchange_keys\x18\x02 \x03(\tR\n" +
-	"changeKeys\"\x9f\x04\n" +
+	"changeKeys\"\xc2\x04\n" +
 	"\x0eResolveRequest\x12 \n" +
 	"\tpod_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\bpodToken\x12h\n" +
 	"\x11volume_attributes\x18\x02 \x03(\v2;.sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntryR\x10volumeAttributes\x12\x1a\n" +
@@ -510,13 +625,20 @@ const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\tvolume_id\x18\x06 \x01(\tR\bvolumeId\x12\x1f\n" +
 	"\vkeeps_files\x18\a \x01(\bR\n" +
 	"keepsFiles\x12\x19\n" +
-	"\x05grant\x18\b \x01(\fB\x03\x80\x01\x01R\x05grant\x1aC\n" +
+	"\x05grant\x18\b \x01(\fB\x03\x80\x01\x01R\x05grant\x12!\n" +
+	"\ftrace_parent\x18\t \x01(\tR\vtraceParent\x1aC\n" +
 	"\x15VolumeAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aA\n" +
 	"\x13WorkloadTokensEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa6\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaf\x01\n" +
+	"\x13ResolveEachResponse\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12D\n" +
+	"\bresponse\x18\x02 \x01(\v2&.sallyport.resolver.v1.ResolveResponseH\x00R\bresponse\x12\x1a\n" +
+	"\afailure\x18\x03 \x01(\fH\x00R\afailure\x12\x16\n" +
+	"\x05alone\x18\x04 \x01(\bH\x00R\x05aloneB\b\n" +
+	"\x06answer\"\xa6\x02\n" +
 	"\x0fResolveResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x1c\n" +
 	"\tunchanged\x18\x02 \x01(\bR\tunchanged\x121\n" +
@@ -532,9 +654,10 @@ const file_internal_resolver_api_v1_resolver_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +
 	"\acontent\x18\x02 \x01(\fB\x03\x80\x01\x01R\acontent\x12\x12\n" +
 	"\x04mode\x18\x03 \x01(\rR\x04mode\x12\x12\n" +
-	"\x04kept\x18\x04 \x01(\bR\x04kept2\x98\x02\n" +
+	"\x04kept\x18\x04 \x01(\bR\x04kept2\xfe\x02\n" +
 	"\bResolver\x12X\n" +
-	"\aResolve\x12%.sallyport.resolver.v1.ResolveRequest\x1a&.sallyport.resolver.v1.ResolveResponse\x12X\n" +
+	"\aResolve\x12%.sallyport.resolver.v1.ResolveRequest\x1a&.sallyport.resolver.v1.ResolveResponse\x12d\n" +
+	"\vResolveEach\x12%.sallyport.resolver.v1.ResolveRequest\x1a*.sallyport.resolver.v1.ResolveEachResponse(\x010\x01\x12X\n" +
 	"\aChanges\x12%.sallyport.resolver.v1.ChangesRequest\x1a&.sallyport.resolver.v1.ChangesResponse\x12X\n" +
 	"\aRelease\x12%.sallyport.resolver.v1.ReleaseRequest\x1a&.sallyport.resolver.v1.ReleaseResponseB=Z;sallyport.dev/sallyport/internal/resolver/api/v1;resolverv1b\x06proto3"
 
@@ -550,33 +673,37 @@ func file_internal_resolver_api_v1_resolver_proto_rawDescGZIP() []byte {
 	return file_internal_resolver_api_v1_resolver_proto_rawDescData
 }
 
-var file_internal_resolver_api_v1_resolver_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_internal_resolver_api_v1_resolver_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_internal_resolver_api_v1_resolver_proto_goTypes = []any{
-	(*ReleaseRequest)(nil),  // 0: sallyport.resolver.v1.ReleaseRequest
-	(*ReleaseResponse)(nil), // 1: sallyport.resolver.v1.ReleaseResponse
-	(*ChangesRequest)(nil),  // 2: sallyport.resolver.v1.ChangesRequest
-	(*ChangesResponse)(nil), // 3: sallyport.resolver.v1.ChangesResponse
-	(*ResolveRequest)(nil),  // 4: sallyport.resolver.v1.ResolveRequest
-	(*ResolveResponse)(nil), // 5: sallyport.resolver.v1.ResolveResponse
-	(*File)(nil),            // 6: sallyport.resolver.v1.File
-	nil,                     // 7: sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntry
-	nil,                     // 8: sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntry
+	(*ReleaseRequest)(nil),      // 0: sallyport.resolver.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),     // 1: sallyport.resolver.v1.ReleaseResponse
+	(*ChangesRequest)(nil),      // 2: sallyport.resolver.v1.ChangesRequest
+	(*ChangesResponse)(nil),     // 3: sallyport.resolver.v1.ChangesResponse
+	(*ResolveRequest)(nil),      // 4: sallyport.resolver.v1.ResolveRequest
+	(*ResolveEachResponse)(nil), // 5: sallyport.resolver.v1.ResolveEachResponse
+	(*ResolveResponse)(nil),     // 6: sallyport.resolver.v1.ResolveResponse
+	(*File)(nil),                // 7: sallyport.resolver.v1.File
+	nil,                         // 8: sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntry
+	nil,                         // 9: sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntry
 }
 var file_internal_resolver_api_v1_resolver_proto_depIdxs = []int32{
-	7, // 0: sallyport.resolver.v1.ResolveRequest.volume_attributes:type_name -> sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntry
-	8, // 1: sallyport.resolver.v1.ResolveRequest.workload_tokens:type_name -> sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntry
-	6, // 2: sallyport.resolver.v1.ResolveResponse.files:type_name -> sallyport.resolver.v1.File
-	4, // 3: sallyport.resolver.v1.Resolver.Resolve:input_type -> sallyport.resolver.v1.ResolveRequest
-	2, // 4: sallyport.resolver.v1.Resolver.Changes:input_type -> sallyport.resolver.v1.ChangesRequest
-	0, // 5: sallyport.resolver.v1.Resolver.Release:input_type -> sallyport.resolver.v1.ReleaseRequest
-	5, // 6: sallyport.resolver.v1.Resolver.Resolve:output_type -> sallyport.resolver.v1.ResolveResponse
-	3, // 7: sallyport.resolver.v1.Resolver.Changes:output_type -> sallyport.resolver.v1.ChangesResponse
-	1, // 8: sallyport.resolver.v1.Resolver.Release:output_type -> sallyport.resolver.v1.ReleaseResponse
-	6, // [6:9] is the sub-list for method output_type
-	3, // [3:6] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	8, // 0: sallyport.resolver.v1.ResolveRequest.volume_attributes:type_name -> sallyport.resolver.v1.ResolveRequest.VolumeAttributesEntry
+	9, // 1: sallyport.resolver.v1.ResolveRequest.workload_tokens:type_name -> sallyport.resolver.v1.ResolveRequest.WorkloadTokensEntry
+	6, // 2: sallyport.resolver.v1.ResolveEachResponse.response:type_name -> sallyport.resolver.v1.ResolveResponse
+	7, // 3: sallyport.resolver.v1.ResolveResponse.files:type_name -> sallyport.resolver.v1.File
+	4, // 4: sallyport.resolver.v1.Resolver.Resolve:input_type -> sallyport.resolver.v1.ResolveRequest
+	4, // 5: sallyport.resolver.v1.Resolver.ResolveEach:input_type -> sallyport.resolver.v1.ResolveRequest
+	2, // 6: sallyport.resolver.v1.Resolver.Changes:input_type -> sallyport.resolver.v1.ChangesRequest
+	0, // 7: sallyport.resolver.v1.Resolver.Release:input_type -> sallyport.resolver.v1.ReleaseRequest
+	6, // 8: sallyport.resolver.v1.Resolver.Resolve:output_type -> sallyport.resolver.v1.ResolveResponse
+	5, // 9: sallyport.resolver.v1.Resolver.ResolveEach:output_type -> sallyport.resolver.v1.ResolveEachResponse
+	3, // 10: sallyport.resolver.v1.Resolver.Changes:output_type -> sallyport.resolver.v1.ChangesResponse
+	1, // 11: sallyport.resolver.v1.Resolver.Release:output_type -> sallyport.resolver.v1.ReleaseResponse
+	8, // [8:12] is the sub-list for method output_type
+	4, // [4:8] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_internal_resolver_api_v1_resolver_proto_init() }
@@ -584,14 +711,19 @@ func file_internal_resolver_api_v1_resolver_proto_init() {
 	if File_internal_resolver_api_v1_resolver_proto != nil {
 		return
 	}
-	file_internal_resolver_api_v1_resolver_proto_msgTypes[5].OneofWrappers = []any{}
+	file_internal_resolver_api_v1_resolver_proto_msgTypes[5].OneofWrappers = []any{
+		(*ResolveEachResponse_Response)(nil),
+		(*ResolveEachResponse_Failure)(nil),
+		(*ResolveEachResponse_Alone)(nil),
+	}
+	file_internal_resolver_api_v1_resolver_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_resolver_api_v1_resolver_proto_rawDesc), len(file_internal_resolver_api_v1_resolver_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

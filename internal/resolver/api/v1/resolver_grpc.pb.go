@@ -21,9 +21,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Resolver_Resolve_FullMethodName = "/sallyport.resolver.v1.Resolver/Resolve"
-	Resolver_Changes_FullMethodName = "/sallyport.resolver.v1.Resolver/Changes"
-	Resolver_Release_FullMethodName = "/sallyport.resolver.v1.Resolver/Release"
+	Resolver_Resolve_FullMethodName     = "/sallyport.resolver.v1.Resolver/Resolve"
+	Resolver_ResolveEach_FullMethodName = "/sallyport.resolver.v1.Resolver/ResolveEach"
+	Resolver_Changes_FullMethodName     = "/sallyport.resolver.v1.Resolver/Changes"
+	Resolver_Release_FullMethodName     = "/sallyport.resolver.v1.Resolver/Release"
 )
 
 // ResolverClient is the client API for Resolver service.
@@ -38,6 +39,16 @@ type ResolverClient interface {
 	// "Bearer TOKEN". On failure the status carries google.rpc.ErrorInfo with the reason (domain "sallyport.dev"), and the
 	// status message is the sentence for people.
 	Resolve(ctx context.Context, in *ResolveRequest, opts ...grpc.CallOption) (*ResolveResponse, error)
+	// ResolveEach is Resolve for the volumes of a node that are due together: one call for all, and each request is answered
+	// by itself, in any order, as soon as its answer is there. The node closes its side when it has sent what is due; the
+	// resolver ends the call after the last answer. A request without an answer by then was not served, as if a call of its
+	// own had ended with UNAVAILABLE. There are 1,000 requests in a call at most.
+	//
+	// The caller's token travels as with Resolve, once for all, and is looked at before a message is taken; each request is
+	// authorised for its pod as with Resolve.
+	//
+	// An older resolver answers UNIMPLEMENTED: the node makes calls to Resolve then.
+	ResolveEach(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ResolveRequest, ResolveEachResponse], error)
 	// Changes waits, for some seconds at most, until Sallyport itself has changed secrets, and returns their change keys. It
 	// is a hint, so that volumes need not wait for their next refresh: a node that misses one loses nothing but time.
 	//
@@ -69,6 +80,19 @@ func (c *resolverClient) Resolve(ctx context.Context, in *ResolveRequest, opts .
 	}
 	return out, nil
 }
+
+func (c *resolverClient) ResolveEach(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ResolveRequest, ResolveEachResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Resolver_ServiceDesc.Streams[0], Resolver_ResolveEach_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ResolveRequest, ResolveEachResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Resolver_ResolveEachClient = grpc.BidiStreamingClient[ResolveRequest, ResolveEachResponse]
 
 func (c *resolverClient) Changes(ctx context.Context, in *ChangesRequest, opts ...grpc.CallOption) (*ChangesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -102,6 +126,16 @@ type ResolverServer interface {
 	// "Bearer TOKEN". On failure the status carries google.rpc.ErrorInfo with the reason (domain "sallyport.dev"), and the
 	// status message is the sentence for people.
 	Resolve(context.Context, *ResolveRequest) (*ResolveResponse, error)
+	// ResolveEach is Resolve for the volumes of a node that are due together: one call for all, and each request is answered
+	// by itself, in any order, as soon as its answer is there. The node closes its side when it has sent what is due; the
+	// resolver ends the call after the last answer. A request without an answer by then was not served, as if a call of its
+	// own had ended with UNAVAILABLE. There are 1,000 requests in a call at most.
+	//
+	// The caller's token travels as with Resolve, once for all, and is looked at before a message is taken; each request is
+	// authorised for its pod as with Resolve.
+	//
+	// An older resolver answers UNIMPLEMENTED: the node makes calls to Resolve then.
+	ResolveEach(grpc.BidiStreamingServer[ResolveRequest, ResolveEachResponse]) error
 	// Changes waits, for some seconds at most, until Sallyport itself has changed secrets, and returns their change keys. It
 	// is a hint, so that volumes need not wait for their next refresh: a node that misses one loses nothing but time.
 	//
@@ -126,6 +160,9 @@ type UnimplementedResolverServer struct{}
 
 func (UnimplementedResolverServer) Resolve(context.Context, *ResolveRequest) (*ResolveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Resolve not implemented")
+}
+func (UnimplementedResolverServer) ResolveEach(grpc.BidiStreamingServer[ResolveRequest, ResolveEachResponse]) error {
+	return status.Error(codes.Unimplemented, "method ResolveEach not implemented")
 }
 func (UnimplementedResolverServer) Changes(context.Context, *ChangesRequest) (*ChangesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Changes not implemented")
@@ -171,6 +208,13 @@ func _Resolver_Resolve_Handler(srv interface{}, ctx context.Context, dec func(in
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _Resolver_ResolveEach_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ResolverServer).ResolveEach(&grpc.GenericServerStream[ResolveRequest, ResolveEachResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Resolver_ResolveEachServer = grpc.BidiStreamingServer[ResolveRequest, ResolveEachResponse]
 
 func _Resolver_Changes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ChangesRequest)
@@ -228,6 +272,13 @@ var Resolver_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Resolver_Release_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ResolveEach",
+			Handler:       _Resolver_ResolveEach_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "internal/resolver/api/v1/resolver.proto",
 }

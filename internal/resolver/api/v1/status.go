@@ -2,8 +2,10 @@ package resolverv1
 
 import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"sallyport.dev/sallyport/internal/fault"
 )
@@ -33,6 +35,25 @@ func EncodeFault(f *fault.Fault) error {
 		return bare.Err()
 	}
 	return detailed.Err()
+}
+
+// EncodeFailure is the error of one request as a message carries it, for a call has only one status: EncodeFault's, or
+// another's.
+func EncodeFailure(failure error) []byte {
+	encoded, err := proto.Marshal(status.Convert(failure).Proto())
+	if err != nil {
+		return nil // decoded as an error that says nothing
+	}
+	return encoded
+}
+
+// DecodeFailure returns the error of a request, which is never nil: to DecodeFault it is what a call would have ended with.
+func DecodeFailure(encoded []byte) error {
+	failure := &statuspb.Status{}
+	if err := proto.Unmarshal(encoded, failure); err != nil || failure.GetCode() == int32(codes.OK) {
+		return status.Error(codes.Internal, "the failure of a request cannot be read")
+	}
+	return status.ErrorProto(failure)
 }
 
 // wireCode is the reason's code, but that of a transient fault says that it may go away: nodes of earlier versions look

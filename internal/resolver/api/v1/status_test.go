@@ -22,9 +22,31 @@ func TestAFaultTravelsWithReasonClassAndSubject(t *testing.T) {
 		g := NewWithT(t)
 		sent := EncodeFault(f)
 		g.Expect(status.Code(sent)).To(Equal(fault.Code(f.Reason)))
-		got := DecodeFault(sent)
-		g.Expect([]any{got.Reason, got.Class, got.Subject, got.Message()}).To(Equal([]any{f.Reason, f.Class, f.Subject, f.Message()}))
+		for _, received := range []error{sent, DecodeFailure(EncodeFailure(sent))} { // of a call, and of a request in one
+			got := DecodeFault(received)
+			g.Expect([]any{got.Reason, got.Class, got.Subject, got.Message()}).To(Equal([]any{f.Reason, f.Class, f.Subject, f.Message()}))
+			g.Expect(status.Code(received)).To(Equal(fault.Code(f.Reason)))
+		}
 	}
+}
+
+func TestAFailureThatCannotBeReadIsOne(t *testing.T) {
+	for _, encoded := range [][]byte{nil, []byte("nonsense"), EncodeFailure(nil)} {
+		NewWithT(t).Expect(status.Code(DecodeFailure(encoded))).To(Equal(codes.Internal))
+	}
+}
+
+// FuzzFailure: whatever a resolver sends as the failure of a request, it is an error.
+func FuzzFailure(f *testing.F) {
+	f.Add(EncodeFailure(EncodeFault(fault.Waiting(v1alpha1.ReasonNotAllowed, "no"))))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, encoded []byte) {
+		err := DecodeFailure(encoded)
+		if err == nil {
+			t.Error("no error")
+		}
+		_ = DecodeFault(err)
+	})
 }
 
 func TestAStatusOfAnotherIsNoFault(t *testing.T) {
