@@ -69,7 +69,7 @@ func bindDetached(source, target string) error {
 	attributes := unix.MountAttr{
 		Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC,
 	}
-	if err := unix.MountSetattr(detached, "", unix.AT_EMPTY_PATH, &attributes); err != nil {
+	if err = unix.MountSetattr(detached, "", unix.AT_EMPTY_PATH, &attributes); err != nil {
 		return pathError("mount_setattr", source, err)
 	}
 	err = unix.MoveMount(detached, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)

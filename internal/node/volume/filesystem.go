@@ -48,36 +48,33 @@ func (OSFilesystem) Mkdir(path string, mode fs.FileMode) error {
 // WriteFile implements Filesystem. It does without os.File, which asks five things more of the kernel before the first
 // write, of every file.
 func (OSFilesystem) WriteFile(path string, content []byte, mode fs.FileMode) error {
-	var file int
-	err := retried(func() (err error) {
-		file, err = unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
-		return err
+	file, err := retried(func() (int, error) {
+		return unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
 	})
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	for err == nil && len(content) > 0 {
 		var written int
-		err = retried(func() (err error) {
-			written, err = unix.Write(file, content)
-			return err
-		})
+		written, err = retried(func() (int, error) { return unix.Write(file, content) })
 		content = content[max(written, 0):]
 	}
 	if err == nil {
-		err = retried(func() error { return unix.Fchmod(file, uint32(mode.Perm())) })
+		_, err = retried(func() (int, error) { return 0, unix.Fchmod(file, uint32(mode.Perm())) })
 	}
-	if err = errors.Join(err, unix.Close(file)); err != nil {
+	err = errors.Join(err, unix.Close(file))
+	if err != nil {
 		return &fs.PathError{Op: "write", Path: path, Err: err}
 	}
 	return nil
 }
 
 // retried repeats a system call that a signal interrupts.
-func retried(call func() error) error {
+func retried(call func() (int, error)) (int, error) {
 	for {
-		if err := call(); !errors.Is(err, unix.EINTR) {
-			return err
+		result, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return result, err
 		}
 	}
 }
@@ -93,7 +90,7 @@ func (OSFilesystem) Link(existing, path string) error { return os.Link(existing,
 
 // Rename implements Filesystem.
 func (OSFilesystem) Rename(from, to string) error {
-	if err := retried(func() error { return unix.Rename(from, to) }); err != nil {
+	if _, err := retried(func() (int, error) { return 0, unix.Rename(from, to) }); err != nil {
 		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
 	}
 	return nil

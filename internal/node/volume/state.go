@@ -100,7 +100,7 @@ func replaceFile(filesystem Filesystem, path string, content []byte) error {
 	err := filesystem.WriteFile(path+newSuffix, content, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		// A process that was killed here left one.
-		if err := filesystem.Remove(path + newSuffix); err != nil {
+		if err = filesystem.Remove(path + newSuffix); err != nil {
 			return err
 		}
 		err = filesystem.WriteFile(path+newSuffix, content, 0o600)
