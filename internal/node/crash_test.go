@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -88,6 +89,27 @@ func TestKilledDuringPublish(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestThePodsMountIsTheLastStepOfAPublish(t *testing.T) {
+	n := newTestNode(t)
+	n.steps.reset()
+	n.g.Expect(n.publish()).To(Succeed())
+	log := n.steps.log
+	n.g.Expect(log[len(log)-1]).To(Equal("bind " + n.target()))
+	state := "rename " + filepath.Join(n.driver.store.Path(volumeID), volume.StateFile)
+	n.g.Expect(slices.DeleteFunc(slices.Clone(log), func(step string) bool { return step != state })).To(HaveLen(1))
+	n.g.Expect(n.unpublish()).To(Succeed())
+
+	n.steps.killAfterStep(len(log))
+	n.g.Expect(n.publish()).NotTo(Succeed())
+	asked := n.resolver.requests()
+	n.restart()
+	n.g.Expect(n.files()).To(Equal(map[string]string{"type": "SQLORACLE", "password": secretContent}), "it is whole")
+	n.g.Expect(n.publish()).To(Succeed())
+	n.g.Expect(n.resolver.requests()).To(Equal(asked), "and nobody is asked again")
+	n.g.Expect(n.unpublish()).To(Succeed())
+	n.expectNothingLeft()
 }
 
 func TestKilledDuringUnpublish(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	. "github.com/onsi/gomega"
@@ -42,8 +43,10 @@ type plugin struct {
 	KubeletDir string
 	// KillAfter is the number of the step after which the process kills itself; 0 for never.
 	KillAfter int
-	// KillInBind kills it between the two mounts that make one.
-	KillInBind bool
+	// KillInBind kills it with the mount for the pod half made: "detached", or "staged" as older versions and kernels do.
+	KillInBind string
+	// Refuse are system calls, by number, that the kernel refuses it, with the error.
+	Refuse map[uint32]syscall.Errno
 	// Files is where the content of the Connection lies; it is read for every request. What is revoked is noted
 	// beside it, but not while there is a file "away".
 	Files string
@@ -68,8 +71,11 @@ func runPlugin(text string) int {
 	}
 	counted := &steps{kill: die}
 	mounter := mount.System()
-	if p.KillInBind {
-		mounter = dyingMounter{mounter, die}
+	if p.KillInBind != "" {
+		mounter = dyingMounter{mounter, die, p.KillInBind == "detached"}
+	}
+	if err := refuse(p.Refuse); err != nil {
+		panic(err)
 	}
 	driver, err := New(Config{
 		NodeName: "node-1", Registry: prometheus.NewRegistry(), KubeletDir: p.KubeletDir,
@@ -86,14 +92,39 @@ func runPlugin(text string) int {
 	return 1
 }
 
+// refuse installs a filter (seccomp(2)) for all threads of this process.
+func refuse(calls map[uint32]syscall.Errno) error {
+	if len(calls) == 0 {
+		return nil
+	}
+	filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}} // the number of the call
+	for call, with := range calls {
+		filter = append(filter, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jf: 1},
+			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(with)})
+	}
+	filter = append(filter, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	_, _, failed := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC,
+		uintptr(unsafe.Pointer(&program)))
+	if failed != 0 {
+		return failed
+	}
+	return nil
+}
+
 // dyingMounter dies with the mount for the pod half made.
 type dyingMounter struct {
 	mount.Mounter
-	die func()
+	die      func()
+	detached bool
 }
 
 func (m dyingMounter) BindReadOnly(source, staging, _ string) error {
-	if err := unix.Mount(source, staging, "", unix.MS_BIND, ""); err != nil {
+	if m.detached {
+		if _, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE); err != nil {
+			return err
+		}
+	} else if err := unix.Mount(source, staging, "", unix.MS_BIND, ""); err != nil {
 		return err
 	}
 	m.die()
@@ -222,6 +253,10 @@ func (h *host) publish() error {
 func (h *host) unpublish() error {
 	_, err := h.calls.NodeUnpublishVolume(h.t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: volumeID, TargetPath: h.target()})
 	return err
+}
+
+func (h *host) volumeDir() string {
+	return filepath.Join(h.dir, "plugins", v1alpha1.DriverName, "volumes", volumeID)
 }
 
 func (h *host) spoolDir() string {

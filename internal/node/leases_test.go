@@ -25,7 +25,7 @@ func withLeases(n *testNode) { n.resolver.issuesLeases = true }
 // failingRevocations has every resolver refuse to revoke.
 func failingRevocations(n *testNode) { n.resolver.revokeError = errNoResolver }
 
-// leasesOnNode returns the leases beside complete volumes, and those that wait to be revoked, as they lie on the node.
+// leasesOnNode returns the leases beside volumes, and those that wait to be revoked, as they lie on the node.
 func (n *testNode) leasesOnNode() (beside, waiting string) {
 	n.t.Helper()
 	directories, err := os.ReadDir(n.driver.config.volumesDir())
@@ -147,7 +147,7 @@ func TestLeasesAreRecordedBeforeFilesChange(t *testing.T) {
 	n.resolver.setFiles(map[string]string{"type": "new"})
 	n.passTime(func(g Gomega) { g.Expect(isFresh(n.driver.volumes.Get(volumeID))).To(BeTrue()) })
 
-	n.g.Expect(filepath.Base(n.steps.log[2])).To(Equal(volume.StateFile), "before all else")
+	n.g.Expect(filepath.Base(n.steps.log[1])).To(Equal(volume.StateFile), "before all else")
 	n.g.Expect(string(leasesIn(n.steps.contents[0]))).To(ContainSubstring(secretLease + "-2;"))
 	var first volume.State
 	n.g.Expect(json.Unmarshal(n.steps.contents[0], &first)).To(Succeed())

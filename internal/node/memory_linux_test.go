@@ -94,7 +94,7 @@ func TestUnmountingWorksWithMemoryNearlyFull(t *testing.T) {
 		targets[dir] = target(i)
 		g.Expect(os.MkdirAll(filepath.Dir(targets[dir]), 0o750)).To(Succeed())
 		g.Expect(store.Create(dir, "", volume.State{})).To(Succeed())
-		_, err := store.WriteFiles(dir, volume.Ownership{}, files)
+		_, err := store.WriteFiles(dir, store.NewDataDir(), volume.Ownership{}, files)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(store.MountForPod(dir, targets[dir])).To(Succeed())
 	}
@@ -139,7 +139,7 @@ func TestMemoryIsChargedInFull(t *testing.T) {
 			dir := store.Path(fmt.Sprint("csi-", i))
 			g.Expect(store.Create(dir, "", volume.State{})).To(Succeed())
 			t.Cleanup(func() { _ = mount.UnmountAll(mount.System(), dir) })
-			_, err := store.WriteFiles(dir, volume.Ownership{}, files)
+			_, err := store.WriteFiles(dir, store.NewDataDir(), volume.Ownership{}, files)
 			g.Expect(err).NotTo(HaveOccurred())
 		}
 		took, charged := (c.used(t)-before)/volumes, volume.SizeOf(files, volume.State{})

@@ -150,7 +150,8 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 	if err := volume.ValidateFiles(response.GetFiles()); err != nil {
 		return err
 	}
-	current.Leases = response.GetLeases()
+	current.Leases, current.Revision = response.GetLeases(), response.GetRevision()
+	current.DataDir, current.RefreshedAt, current.Complete = d.store.NewDataDir(), d.now(), true
 	bytes := volume.SizeOf(response.GetFiles(), current)
 	if err := memory.Resize(bytes); err != nil {
 		d.needs.Add(current.VolumeID, bytes, needFor)
@@ -158,16 +159,12 @@ func (d *Driver) publish(ctx context.Context, wanted publication) (err error) {
 	}
 	d.needs.Remove(current.VolumeID)
 	// What was answered is written, whoever still waits for it.
-	err = d.write(dir, wanted.selinuxContext, wanted.token, response, &current) //nolint:contextcheck // see above
+	err = d.write(dir, current, wanted, response) //nolint:contextcheck // see above
 	if err != nil {
 		return fault.In(err, "writing the files of the volume")
 	}
 	if err := d.store.MountForPod(dir, current.TargetPath); err != nil {
 		return err
-	}
-	current.Complete = true
-	if err := d.store.WriteState(dir, current); err != nil {
-		return fault.In(err, "completing the volume")
 	}
 	v := volume.New(current.VolumeID, dir, wanted.token, memory)
 	v.Recorded(current)
@@ -205,18 +202,16 @@ func (d *Driver) clear(ctx context.Context, id, dir, target string) error {
 	return nil
 }
 
-// write makes the volume in dir and its files, and completes current by what it wrote.
+// write makes the volume in dir, with its state and its files.
 func (d *Driver) write(
-	dir, selinuxContext string, token volume.PodToken, response *resolverv1.ResolveResponse, current *volume.State,
+	dir string, state volume.State, wanted publication, response *resolverv1.ResolveResponse,
 ) error {
-	if err := d.store.Create(dir, selinuxContext, *current); err != nil {
+	if err := d.store.Create(dir, wanted.selinuxContext, state); err != nil {
 		return err
 	}
-	owner := volume.Ownership{User: response.Owner, Group: current.Group}
-	dataDir, err := d.store.WriteFiles(dir, owner, response.GetFiles())
-	if err != nil {
+	owner := volume.Ownership{User: response.Owner, Group: state.Group}
+	if _, err := d.store.WriteFiles(dir, state.DataDir, owner, response.GetFiles()); err != nil {
 		return err
 	}
-	current.Revision, current.DataDir, current.RefreshedAt = response.GetRevision(), dataDir, d.now()
-	return d.store.WriteToken(dir, token)
+	return d.store.WriteToken(dir, wanted.token)
 }

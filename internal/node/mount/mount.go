@@ -19,7 +19,8 @@ type Mounter interface {
 	// Tmpfs mounts an empty tmpfs at the existing directory path.
 	Tmpfs(path string, options TmpfsOptions) error
 	// BindReadOnly makes the directory source visible at the existing directory target so that nobody can write through
-	// target, in whatever mount namespace it shows up. The existing directory staging is used in between.
+	// target, in whatever mount namespace it shows up. Where the kernel cannot do that in one step, the existing
+	// directory staging is used in between.
 	BindReadOnly(source, staging, target string) error
 	// Unmount takes the topmost mount off path. A path that does not exist or is no mount point is no error. With lazy,
 	// the mount disappears from the tree now and ends when its last user lets go of it.

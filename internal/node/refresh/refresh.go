@@ -183,7 +183,8 @@ func (r *Refresher) replaceFiles(v *volume.Volume, response *resolverv1.ResolveR
 	if err := v.Memory.Resize(max(before, after)); err != nil {
 		return err
 	}
-	dataDir, err := r.Store.WriteFiles(v.Dir, volume.Ownership{User: response.Owner, Group: current.Group}, files)
+	owner := volume.Ownership{User: response.Owner, Group: current.Group}
+	dataDir, err := r.Store.WriteFiles(v.Dir, r.Store.NewDataDir(), owner, files)
 	if err != nil {
 		v.Memory.Charge(before - v.Memory.Bytes())
 		return fault.In(err, "writing the files of the volume")

@@ -32,20 +32,27 @@ type Ownership struct {
 	Group *int64
 }
 
-// write makes dir hold exactly files, in one atomic swap, and returns the name of the directory that ..data leads to.
+// newDataDir is the name of a directory that nobody has made yet.
+func newDataDir(now time.Time) string {
+	return fmt.Sprintf("%s%s.%d", InternalPrefix, now.UTC().Format("2006_01_02_15_04_05"), rand.Uint64())
+}
+
+// write makes dir hold exactly files, in one atomic swap, and returns the name of the directory that ..data leads to:
+// next, if something differs.
 // What is already there in the same content stays as it is: if nothing differs no file is touched, and if something
 // does, the other files keep their inode and modification time.
 //
 // It also completes whatever an earlier write, killed half-way, left behind.
-func (w atomicWriter) write(files []*resolverv1.File, now time.Time) (string, error) {
+func (w atomicWriter) write(files []*resolverv1.File, next string) (string, error) {
 	current, err := os.Readlink(filepath.Join(w.dir, DataLink))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
 	if current == "" || !w.holds(current, files) {
-		if current, err = w.swap(current, files, now); err != nil {
+		if err = w.swap(current, next, files); err != nil {
 			return "", err
 		}
+		current = next
 	}
 	return current, w.tidy(current, files)
 }
@@ -103,30 +110,34 @@ func (w atomicWriter) user(file *resolverv1.File, otherwise int) int {
 	return int(*w.ids.User)
 }
 
-// swap writes a new data directory and leads ..data to it.
-func (w atomicWriter) swap(current string, files []*resolverv1.File, now time.Time) (string, error) {
-	next := fmt.Sprintf("%s%s.%d", InternalPrefix, now.UTC().Format("2006_01_02_15_04_05"), rand.Uint64())
+// swap writes the data directory next and leads ..data to it.
+func (w atomicWriter) swap(current, next string, files []*resolverv1.File) error {
 	if err := w.filesystem.Mkdir(filepath.Join(w.dir, next), 0o755); err != nil {
-		return "", err
+		return err
 	}
 	for _, directory := range directories(files) {
 		if err := w.filesystem.Mkdir(filepath.Join(w.dir, next, directory), 0o755); err != nil {
-			return "", err
+			return err
 		}
 	}
 	for _, file := range files {
 		if err := w.writeFile(current, next, file); err != nil {
-			return "", err
+			return err
 		}
 	}
 	link := filepath.Join(w.dir, newDataLink)
-	if err := w.filesystem.Remove(link); err != nil {
-		return "", err
+	err := w.filesystem.Symlink(next, link)
+	if errors.Is(err, fs.ErrExist) {
+		// A process that was killed here left one.
+		if err = w.filesystem.Remove(link); err != nil {
+			return err
+		}
+		err = w.filesystem.Symlink(next, link)
 	}
-	if err := w.filesystem.Symlink(next, link); err != nil {
-		return "", err
+	if err != nil {
+		return err
 	}
-	return next, w.filesystem.Rename(link, filepath.Join(w.dir, DataLink))
+	return w.filesystem.Rename(link, filepath.Join(w.dir, DataLink))
 }
 
 func (w atomicWriter) writeFile(current, next string, file *resolverv1.File) error {
@@ -149,20 +160,25 @@ func (w atomicWriter) writeFile(current, next string, file *resolverv1.File) err
 
 // tidy makes the links that the pod opens, removes those of files that are gone, and removes what no link leads to.
 func (w atomicWriter) tidy(current string, files []*resolverv1.File) error {
+	entries, err := os.ReadDir(w.dir)
+	if err != nil {
+		return err
+	}
+	there := make(map[string]bool, len(entries))
+	for _, entry := range entries {
+		there[entry.Name()] = true
+	}
 	keep := map[string]bool{DataLink: true, current: true}
 	for _, file := range files {
 		name, _, _ := strings.Cut(file.GetPath(), "/") // a link to a directory leads to all that it holds
+		made := keep[name] || there[name]
 		keep[name] = true
-		if _, err := os.Lstat(filepath.Join(w.dir, name)); err == nil {
+		if made {
 			continue
 		}
 		if err := w.filesystem.Symlink(filepath.Join(DataLink, name), filepath.Join(w.dir, name)); err != nil {
 			return err
 		}
-	}
-	entries, err := os.ReadDir(w.dir)
-	if err != nil {
-		return err
 	}
 	for _, entry := range entries {
 		if keep[entry.Name()] {

@@ -43,7 +43,7 @@ func TestFilesThatExcludeOthersBelongToWhoeverMountsThem(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			fs := chowns{calls: map[string]string{}}
-			_, err := atomicWriter{dir: t.TempDir(), filesystem: fs, ids: test.ids}.write(files, clock.RealClock{}.Now())
+			_, err := atomicWriter{dir: t.TempDir(), filesystem: fs, ids: test.ids}.write(files, newDataDir(clock.RealClock{}.Now()))
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(fs.calls).To(Equal(test.want))
 		})
@@ -55,9 +55,9 @@ func TestAFileOfAnotherIsWrittenAnew(t *testing.T) {
 	self, other := int64(os.Geteuid()), int64(os.Geteuid()+1)
 	w := atomicWriter{dir: t.TempDir(), filesystem: chowns{calls: map[string]string{}}, ids: Ownership{User: &self}}
 	files := []*resolverv1.File{{Path: "key", Mode: 0o400}, {Path: "public", Mode: 0o444}}
-	first, err := w.write(files, clock.RealClock{}.Now())
+	first, err := w.write(files, newDataDir(clock.RealClock{}.Now()))
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(w.write(files, clock.RealClock{}.Now())).To(Equal(first), "nothing differs")
+	g.Expect(w.write(files, newDataDir(clock.RealClock{}.Now()))).To(Equal(first), "nothing differs")
 	w.ids.User = &other
-	g.Expect(w.write(files, clock.RealClock{}.Now())).NotTo(Equal(first))
+	g.Expect(w.write(files, newDataDir(clock.RealClock{}.Now()))).NotTo(Equal(first))
 }

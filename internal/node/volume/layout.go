@@ -12,7 +12,8 @@ import (
 const (
 	// FilesDir is the part that the pod sees.
 	FilesDir = "files"
-	// stagingDir is where the mount for the pod is made read-only.
+	// stagingDir is where the mount for the pod is made read-only if the kernel cannot do that elsewhere. It is there in
+	// any case, for the version that comes to look after the volume next.
 	stagingDir = "staging"
 	// StateFile holds the State.
 	StateFile = "state.json"

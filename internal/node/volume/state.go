@@ -28,7 +28,8 @@ type State struct {
 	// Leases are all that the volume has: also those of files that are gone, until a response says that these were
 	// revoked.
 	Leases EncryptedLeases `json:"leases,omitempty"`
-	// Complete is set once the files are written and mounted. Without it, the volume was never reported ready.
+	// Complete is in every state of this version. Older versions set it once the files were mounted, and take a volume
+	// without it for one that was never reported ready.
 	Complete bool `json:"complete,omitempty"`
 }
 
@@ -96,11 +97,15 @@ func writeState(filesystem Filesystem, dir string, s State) error {
 
 // replaceFile puts a file, readable by root only, in place of the former one in one step.
 func replaceFile(filesystem Filesystem, path string, content []byte) error {
-	// A process that was killed here may have left one.
-	if err := filesystem.Remove(path + newSuffix); err != nil {
-		return err
+	err := filesystem.WriteFile(path+newSuffix, content, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		// A process that was killed here left one.
+		if err = filesystem.Remove(path + newSuffix); err != nil {
+			return err
+		}
+		err = filesystem.WriteFile(path+newSuffix, content, 0o600)
 	}
-	if err := filesystem.WriteFile(path+newSuffix, content, 0o600); err != nil {
+	if err != nil {
 		return err
 	}
 	return filesystem.Rename(path+newSuffix, path)

@@ -51,7 +51,8 @@ func (s *Store) Paths() ([]string, error) {
 }
 
 // Create makes the tmpfs of the volume in dir. The state comes first: whoever finds this volume incomplete must know
-// where else to look, and which leases to revoke.
+// where else to look, and which leases to revoke. It is the one that the whole volume has, and the last step is the
+// pod's mount: without that the volume is none, whatever the state says.
 func (s *Store) Create(dir, selinuxContext string, state State) error {
 	if err := s.Filesystem.Mkdir(dir, 0o700); err != nil {
 		return err
@@ -95,16 +96,20 @@ func (s *Store) ReadKept(dir string, files []*resolverv1.File) error {
 	return ValidateFiles(files)
 }
 
-// WriteFiles makes the volume in dir hold exactly files, in one step, and returns the DataDir of its state. While it
-// does so, the volume takes twice its memory: there is room for the largest one, or for several that take as much.
-func (s *Store) WriteFiles(dir string, ids Ownership, files []*resolverv1.File) (string, error) {
+// NewDataDir returns a name for the directory in which WriteFiles puts files.
+func (s *Store) NewDataDir() string { return newDataDir(s.Clock.Now()) }
+
+// WriteFiles makes the volume in dir hold exactly files, in one step, and returns the DataDir of its state: next, or
+// the one that it has if nothing differs. While it does so, the volume takes twice its memory: there is room for the
+// largest one, or for several that take as much.
+func (s *Store) WriteFiles(dir, next string, ids Ownership, files []*resolverv1.File) (string, error) {
 	bytes := min(SizeOf(files, State{}), MaxCost)
 	if err := s.rewriting.Acquire(context.Background(), bytes); err != nil {
 		return "", err
 	}
 	defer s.rewriting.Release(bytes)
 	writer := atomicWriter{dir: filepath.Join(dir, FilesDir), filesystem: s.Filesystem, ids: ids}
-	return writer.write(files, s.Clock.Now())
+	return writer.write(files, next)
 }
 
 // MountForPod mounts the files of the volume in dir at target.
@@ -169,7 +174,7 @@ func (s *Store) Remove(dir, target string) error {
 	if dir == "" {
 		return nil
 	}
-	// A process that was killed while it mounted for the pod left this one.
+	// A process that was killed while it mounted for the pod left this one, where that takes two steps.
 	if err := mount.UnmountAll(s.Mounter, filepath.Join(dir, stagingDir)); err != nil {
 		return err
 	}

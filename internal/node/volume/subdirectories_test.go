@@ -55,7 +55,7 @@ func TestFilesInDirectoriesAreExchangedInOneStep(t *testing.T) {
 	g := NewWithT(t)
 	writer := atomicWriter{dir: t.TempDir(), filesystem: OSFilesystem{}}
 	write := func(contents map[string]string) string {
-		current, err := writer.write(filesOf(contents), time.Now())
+		current, err := writer.write(filesOf(contents), newDataDir(time.Now()))
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(seen(g, writer.dir)).To(Equal(contents))
 		return current
@@ -111,10 +111,10 @@ func TestDirectoriesCountAsWhatTheyTake(t *testing.T) {
 	files := filesOf(map[string]string{"a": "", "d/e/a": ""})
 	g.Expect(SizeOf(files, State{})).To(BeNumerically(">=", flat+fileCost(5, 0)+2*inodeCost))
 	dir := t.TempDir()
-	_, err := atomicWriter{dir: filepath.Join(dir, FilesDir), filesystem: OSFilesystem{}}.write(files, time.Now())
+	_, err := atomicWriter{dir: filepath.Join(dir, FilesDir), filesystem: OSFilesystem{}}.write(files, newDataDir(time.Now()))
 	g.Expect(err).To(HaveOccurred(), "the volume is not there yet")
 	g.Expect(os.Mkdir(filepath.Join(dir, FilesDir), 0o755)).To(Succeed())
-	_, err = atomicWriter{dir: filepath.Join(dir, FilesDir), filesystem: OSFilesystem{}}.write(files, time.Now())
+	_, err = atomicWriter{dir: filepath.Join(dir, FilesDir), filesystem: OSFilesystem{}}.write(files, newDataDir(time.Now()))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(mountedSize(dir, State{})).To(Equal(SizeOf(files, State{})), "a plugin that starts counts as the one before")
 }
