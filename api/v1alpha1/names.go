@@ -49,6 +49,10 @@ const (
 	AnnotationRestartedFor = "sallyport.dev/restarted-for"
 )
 
+// AnnotationEnv on a pod has Connections mounted into it as variables of its programs: db,SMTP_=mail. An admission policy
+// does that, so a pod template has the annotation, and only its pods have the volumes.
+const AnnotationEnv = "sallyport.dev/env"
+
 // Labels of a Namespace, for all its workloads.
 const (
 	// LabelRestartOnChange, with the value "true", is AnnotationRestartOnChange for those that do not have it themselves.

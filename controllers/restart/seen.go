@@ -65,9 +65,10 @@ func (s seen) keep(before seen, names []string) {
 	}
 }
 
-// mounted returns the Connections that pods of the template mount, sorted.
+// mounted returns the Connections that pods of the template mount, sorted: those of its volumes, and those that
+// admission gives its pods because an annotation asks for variables.
 func mounted(template *corev1.PodTemplateSpec) []string {
-	var names []string
+	names := v1alpha1.EnvironmentConnections(template.Annotations)
 	for i := range template.Spec.Volumes {
 		if csi := template.Spec.Volumes[i].CSI; csi != nil && csi.Driver == v1alpha1.DriverName {
 			names = append(names, csi.VolumeAttributes[v1alpha1.AttributeConnection])

@@ -98,7 +98,10 @@ func TestMountedConnectionsAreThoseOfOurDriver(t *testing.T) {
 		{}, csi(v1alpha1.DriverName, "z"), csi("other", "x"), csi(v1alpha1.DriverName, "a"),
 		csi(v1alpha1.DriverName, "z"),
 	}}}
-	NewWithT(t).Expect(mounted(template)).To(Equal([]string{"a", "z"}))
+	g := NewWithT(t)
+	g.Expect(mounted(template)).To(Equal([]string{"a", "z"}))
+	template.Annotations = map[string]string{v1alpha1.AnnotationEnv: "z,B_=b"}
+	g.Expect(mounted(template)).To(Equal([]string{"a", "b", "z"}), "admission mounts what the annotation names")
 }
 
 func TestCurrentAndReadyNeedsAStatusOfThisSpec(t *testing.T) {

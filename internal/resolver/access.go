@@ -40,7 +40,8 @@ func (a access) config(
 		case foreign:
 			return nil, tenancy.NotAdmitted(key, namespace)
 		}
-		return nil, fault.Waiting(v1alpha1.ReasonConfigNotFound, "VaultConfig %s does not exist", key)
+		return nil, fault.Waiting(v1alpha1.ReasonConfigNotFound, "VaultConfig %s does not exist", key).
+			WithRemedy("create it, or correct its name where it is referred to")
 	}
 	if foreign {
 		if err := a.admit(ctx, config, namespace); err != nil {
@@ -48,7 +49,8 @@ func (a access) config(
 		}
 	}
 	if config.Spec.Enabled != nil && !*config.Spec.Enabled {
-		return nil, fault.Waiting(v1alpha1.ReasonConfigDisabled, "VaultConfig %s is disabled (spec.enabled: false)", key)
+		return nil, fault.Waiting(v1alpha1.ReasonConfigDisabled, "VaultConfig %s is disabled (spec.enabled: false)", key).
+			WithRemedy("its owner switches it on again")
 	}
 	return config, nil
 }

@@ -72,7 +72,7 @@ func newPlan(namespace string, attached []v1alpha1.VaultSecret, references []exp
 		case len(all) == 0:
 			return nil, placed.In(fault.Terminal(v1alpha1.ReasonInvalidExpression,
 				"%s needs an attached secret, and there is none", ref).
-				WithRemedy("attach one, or name a VaultConfig and the path: %s",
+				WithRemedy("name a VaultConfig and the path: %s; a Connection can also attach one (vaultSecrets)",
 					expression.Reference{Config: "CONFIG", Path: "PATH", Key: ref.Key, Default: ref.Default}))
 		default:
 			p.attached = all

@@ -37,8 +37,8 @@ func TestAReferenceToNoAttachedSecretIsToldWhatMayBeMeant(t *testing.T) {
 			"write vault.secret(db.b.c), or give the secret that is meant this name" + dotted + `vault.secret(db."a.b.c")`},
 		"vault.secret(a.*)": {named("db"), `names the secret "a", which is not among vaultSecrets (db); ` +
 			"write vault.secret(db.*), or give the secret that is meant this name"},
-		"vault.secret(user)": {nil, "needs an attached secret, and there is none; attach one, or name a VaultConfig and the path: " +
-			"vault.secret(CONFIG:PATH.user)"},
+		"vault.secret(user)": {nil, "needs an attached secret, and there is none; name a VaultConfig and the path: " +
+			"vault.secret(CONFIG:PATH.user); a Connection can also attach one (vaultSecrets)"},
 	} {
 		t.Run(reference, func(t *testing.T) {
 			g := NewWithT(t)

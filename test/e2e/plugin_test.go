@@ -170,7 +170,7 @@ var _ = Describe("kubectl sallyport on a real node", Ordered, func() {
 				ContainSubstring("✔ Pod "+t.namespace+"/"+pod.Name+": its volumes are mounted\n"),
 				ContainSubstring("✔ Connection "+t.namespace+"/db"),
 				MatchRegexp(engine+`/data/`+t.namespace+`/db version 2, written \S+ ago\n`),
-				ContainSubstring("mounted by 1 volumes, last compared with Vault "),
+				ContainSubstring("mounted by 1 volume, last compared with Vault "),
 				ContainSubstring("✔ VaultConfig "+t.namespace+"/main"),
 				ContainSubstring("✔ Vault "+vault.Address()),
 				HaveSuffix("\nNothing is wrong with "+object+" "+t.namespace+"/"+name+".\n")))

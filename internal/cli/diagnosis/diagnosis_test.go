@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
+	"sallyport.dev/sallyport/internal/cli/health"
 	"sallyport.dev/sallyport/test/builder"
 )
 
@@ -44,6 +45,33 @@ func TestAPodTemplateWhoseVolumeNamesNoConnectionIsTheCause(t *testing.T) {
 	g.Expect(found.Cause.Object).To(Equal("volume db"))
 	g.Expect(found.Cause.Reason).To(Equal(v1alpha1.ReasonInvalidSpec))
 	g.Expect(found.Cause.Message).To(Equal("its volumeAttributes name no connection"))
+}
+
+// Only the pods have the volumes: admission makes them of the annotation.
+func TestAPodTemplateThatAsksForVariablesIsFollowed(t *testing.T) {
+	orders := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "orders", UID: "orders"}}
+	orders.Spec.Template.Annotations = map[string]string{v1alpha1.AnnotationEnv: "DB_=nope"}
+	found := inspect(t, "deploy", "orders", orders)
+	NewWithT(t).Expect(found.Cause).To(HaveField("Object", "Connection shop/nope"))
+}
+
+// What a volume waits for that was not tried yet is the fault of the one that was.
+func TestAVolumeThatOnlyWaitsIsNotTheCause(t *testing.T) {
+	g := NewWithT(t)
+	var i Inspection
+	waits := &Step{Object: "volume a", Health: health.Health{State: health.Progressing, Message: "not mounted yet"}}
+	failed := &Step{Object: "volume b", Health: degraded(v1alpha1.ReasonConnectionNotFound, "no")}
+	follow := func(step *Step) func() (*Step, error) { return func() (*Step, error) { return i.visit(step) } }
+	g.Expect(i.visit(&Step{}, follow(waits), follow(failed))).To(Equal(failed))
+	g.Expect(i.visit(&Step{}, follow(failed), follow(waits))).To(Equal(failed))
+	g.Expect(i.visit(&Step{}, follow(waits), follow(&Step{Health: healthy("")}))).To(Equal(waits))
+}
+
+func TestKindsHaveTheShortNamesThatKubectlTakes(t *testing.T) {
+	for short, want := range map[string]string{"conn": "Connection", "vc": "VaultConfig", "vt": "VaultTask"} {
+		kind, known := KindOf(short)
+		NewWithT(t).Expect([]any{kind.Name, known}).To(Equal([]any{want, true}))
+	}
 }
 
 func TestReferencesOfFilesAreFollowedToTheirVaultConfigs(t *testing.T) {

@@ -31,6 +31,8 @@ type Step struct {
 
 func (s *Step) wrong() bool { return s.State != health.Healthy && s.State != health.Unknown }
 
+func (s *Step) vague() bool { return s.State == health.Progressing && s.Reason == "" }
+
 // Diagnosis is the way that was followed.
 type Diagnosis struct {
 	// Object is what was asked about.
@@ -87,7 +89,8 @@ func (i *Inspection) visit(step *Step, on ...func() (*Step, error)) (*Step, erro
 		if err != nil {
 			return nil, err
 		}
-		if first == nil {
+		// Of a volume that waits no more is known than that, where the next one has a reason for both.
+		if first == nil || cause != nil && first.vague() && !cause.vague() {
 			first = cause
 		}
 	}

@@ -34,9 +34,9 @@ var Kinds = []Kind{
 	{"Job", []string{"jobs", "job"}, follow(job), list[batchv1.JobList]},
 	{"CronJob", []string{"cronjobs", "cronjob", "cj"}, follow(cronJob), list[batchv1.CronJobList]},
 	{"Rollout", []string{"rollouts", "rollout", "ro"}, follow(rollout), rollouts},
-	{"Connection", []string{"connections", "connection"}, followConnection, list[v1alpha1.ConnectionList]},
-	{"VaultConfig", []string{"vaultconfigs", "vaultconfig"}, followVaultConfig, list[v1alpha1.VaultConfigList]},
-	{"VaultTask", []string{"vaulttasks", "vaulttask"}, followVaultTask, list[v1alpha1.VaultTaskList]},
+	{"Connection", []string{"connections", "connection", "conn"}, followConnection, list[v1alpha1.ConnectionList]},
+	{"VaultConfig", []string{"vaultconfigs", "vaultconfig", "vc"}, followVaultConfig, list[v1alpha1.VaultConfigList]},
+	{"VaultTask", []string{"vaulttasks", "vaulttask", "vt"}, followVaultTask, list[v1alpha1.VaultTaskList]},
 }
 
 // KindOf finds a kind by a name that kubectl takes, with or without its group.

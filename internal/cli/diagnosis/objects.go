@@ -98,13 +98,19 @@ func (i *Inspection) connectionDetails(c *v1alpha1.Connection) []string {
 		if secret.CreatedTime != nil {
 			detail += ", written " + i.age(secret.CreatedTime) + " ago"
 		}
-		details = append(details, detail)
+		// Attached under two names, or attached and named by its path, a secret is there twice.
+		if !slices.Contains(details, detail) {
+			details = append(details, detail)
+		}
 	}
 	mounts := c.Status.Mounts
 	if mounts == nil || mounts.Volumes == nil {
 		return details
 	}
 	detail := fmt.Sprintf("mounted by %d volumes", *mounts.Volumes)
+	if *mounts.Volumes == 1 {
+		detail = "mounted by 1 volume"
+	}
 	if mounts.LastRefreshTime != nil {
 		detail += ", last compared with Vault " + i.age(mounts.LastRefreshTime) + " ago"
 	}

@@ -92,7 +92,7 @@ func (i *Inspection) workload(ctx context.Context, w workload, key client.Object
 	if failure := w.failure(); failure != "" {
 		step.Health = degraded("", "it cannot make pods: %s", failure)
 	}
-	volumes := Volumes(&w.template.Spec)
+	volumes := append(Volumes(&w.template.Spec), injected(w.template)...)
 	if len(volumes) == 0 {
 		if step.State == health.Healthy {
 			step.Message = "its pods mount no Connection, so that Sallyport has no part in it"
@@ -121,6 +121,20 @@ func (i *Inspection) workload(ctx context.Context, w workload, key client.Object
 		})
 	}
 	return i.visit(step, follow...)
+}
+
+// injected are the volumes that admission gives the pods of a template whose annotation asks for variables.
+func injected(template *corev1.PodTemplateSpec) []corev1.Volume {
+	var volumes []corev1.Volume
+	for n, name := range v1alpha1.EnvironmentConnections(template.Annotations) {
+		volumes = append(volumes, corev1.Volume{
+			Name: fmt.Sprintf("sallyport-env-%d", n),
+			VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{
+				Driver: v1alpha1.DriverName, VolumeAttributes: map[string]string{v1alpha1.AttributeConnection: name},
+			}},
+		})
+	}
+	return volumes
 }
 
 func (i *Inspection) templateVolume(ctx context.Context, pod *corev1.Pod, volume corev1.Volume) (*Step, error) {

@@ -40,7 +40,8 @@ func Read(names []string, stdin io.Reader, namespace string) (*Inventory, error)
 	return in, nil
 }
 
-// manifests are the file itself, or the YAML and JSON of a directory.
+// manifests are the file itself, or the YAML and JSON of a directory, but for what kustomize is told there: that needs no
+// kind, and is no manifest.
 func manifests(name string) ([]string, error) {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -51,6 +52,9 @@ func manifests(name string) ([]string, error) {
 	}
 	var files []string
 	err = filepath.WalkDir(name, func(path string, entry fs.DirEntry, err error) error {
+		if entry != nil && slices.Contains([]string{"kustomization.yaml", "kustomization.yml"}, entry.Name()) {
+			return err
+		}
 		if err == nil && !entry.IsDir() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)) {
 			files = append(files, path)
 		}

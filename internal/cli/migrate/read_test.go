@@ -67,6 +67,7 @@ func TestFilesOfADirectoryAreRead(t *testing.T) {
 	g.Expect(os.MkdirAll(filepath.Join(dir, "base"), 0o700)).To(Succeed())
 	g.Expect(os.WriteFile(filepath.Join(dir, "base", "class.yml"), []byte(class), 0o600)).To(Succeed())
 	g.Expect(os.WriteFile(filepath.Join(dir, "README.md"), []byte("# no: [manifest"), 0o600)).To(Succeed())
+	g.Expect(os.WriteFile(filepath.Join(dir, "base", "kustomization.yaml"), []byte("resources: [class.yml]\n"), 0o600)).To(Succeed())
 	in, err := Read([]string{dir}, nil, "shop")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(in.objects).To(HaveLen(1))

@@ -113,7 +113,8 @@ func (m *Mount) of(key client.ObjectKey, c *v1alpha1.Connection) {
 		return
 	}
 	for _, secret := range c.Status.Secrets {
-		if secret.Version > 0 {
+		// Attached under two names, or attached and named by its path, a secret is there twice.
+		if secret.Version > 0 && !slices.Contains(m.Secrets, Held{Path: secret.Path, Latest: secret.Version}) {
 			m.Secrets = append(m.Secrets, Held{Path: secret.Path, Latest: secret.Version})
 		}
 	}

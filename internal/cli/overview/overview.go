@@ -110,6 +110,9 @@ func connectionDetail(c *v1alpha1.Connection) string {
 	if c.Status.Mounts == nil || c.Status.Mounts.Volumes == nil {
 		return "not mounted"
 	}
+	if *c.Status.Mounts.Volumes == 1 {
+		return "1 volume"
+	}
 	return fmt.Sprintf("%d volumes", *c.Status.Mounts.Volumes)
 }
 

@@ -41,13 +41,24 @@ func Masked(ctx context.Context, connection *v1alpha1.Connection) ([]File, error
 	if err != nil {
 		return nil, err
 	}
-	files := make([]File, 0, len(made))
+	added := spread(connection)
+	files := make([]File, 0, len(made)+len(added))
 	for n := range made {
 		file := shown(made[n].File)
 		file.Missing = made[n].Missing
+		if len(added) > 0 && holdsAll(connection, file.Path) {
+			file.Content, file.Missing = nil, "it holds every key of the secret "+added[0].Path+", and Vault alone knows them"
+		}
 		files = append(files, file)
 	}
-	return append(files, spread(connection)...), nil
+	return append(files, added...), nil
+}
+
+// holdsAll tells whether a file is the whole value in a format.
+func holdsAll(connection *v1alpha1.Connection, path string) bool {
+	return slices.ContainsFunc(connection.Spec.Files, func(f v1alpha1.ConnectionFile) bool {
+		return f.Path == path && f.Format != "" && f.Template == ""
+	})
 }
 
 // spread stands for what every key of a secret adds: only Vault knows these.

@@ -171,11 +171,13 @@ func TestMaskedTemplatesWhereKeysAreSpread(t *testing.T) {
 	all := builder.VaultSecret("mail", "mail")
 	all.Spread = new(true)
 	files, err := Masked(context.Background(), builder.Connection("shop", "db", map[string]any{"host": "h"}, builder.WithSecrets(all),
-		builder.WithFiles(v1alpha1.ConnectionFile{Path: "a", Template: "{{ .host }}"}, v1alpha1.ConnectionFile{Path: "b", Template: "{{ .user }}"})))
+		builder.WithFiles(v1alpha1.ConnectionFile{Path: "a", Template: "{{ .host }}"}, v1alpha1.ConnectionFile{Path: "b", Template: "{{ .user }}"},
+			v1alpha1.ConnectionFile{Path: "c", Format: v1alpha1.FileFormatEnv})))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(files).To(HaveExactElements(
 		Equal(File{Path: "a", Mode: 0o644, Content: []byte("h")}),
 		And(HaveField("Path", "b"), HaveField("Missing", ContainSubstring("a key of a secret is meant of which every key is added"))),
+		Equal(File{Path: "c", Mode: 0o644, Missing: "it holds every key of the secret (mail), and Vault alone knows them"}),
 		HaveField("Path", "type"),
 		HaveField("Path", "(mail)"),
 	))
