@@ -45,6 +45,7 @@ func (s *system) watchMounted(t *testing.T, k *kubelet, volumes int) *Report {
 	}
 	minutes := time.Since(started).Minutes()
 	after := s.api(t)
+	after.printKinds(api, minutes)
 	reads, calls = (s.vaultReads(t)-reads)/connections/float64(rounds), (s.nodeCalls(t)-calls)/float64(rounds)
 	requests := (after.ofSallyport() - api.ofSallyport()) / float64(volumes) / minutes
 	writes := after.otherWrites() - api.otherWrites()

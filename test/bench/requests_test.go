@@ -1,6 +1,10 @@
 package bench
 
 import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,8 +20,12 @@ import (
 // flowSchema is that of Sallyport's own requests.
 const flowSchema = "sallyport-bench"
 
-// resolverCalls is the resolver's counter of what nodes ask it for volumes. Waiting for changes is no part of it.
-const resolverCalls = "sallyport_resolver_requests_total"
+// The resolver's counters of calls, by method, and of the requests in them. A resolver without the first has a call for
+// each request.
+const (
+	resolverCalls    = "sallyport_resolver_calls_total"
+	resolverRequests = "sallyport_resolver_requests_total"
+)
 
 // countRequests has the API server count the requests of Sallyport's service accounts apart from all others, by a flow
 // schema of their own, with the priority that service accounts have in any cluster.
@@ -74,10 +82,36 @@ func (s sample) sum(metric, label string) (sum float64) {
 	return sum
 }
 
-// nodeCalls is how many requests the resolver has answered to nodes.
+// nodeCalls is how many calls nodes made to the resolver for volumes. Waiting for changes is no part of it.
 func (s *system) nodeCalls(t *testing.T) float64 {
 	t.Helper()
 	found, err := scrape(t, s.metrics)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	return found.sum(resolverCalls, "")
+	if calls := found.sum(resolverCalls, `method="Resolve`); calls > 0 { // and ResolveEach
+		return calls
+	}
+	return found.sum(resolverRequests, "")
+}
+
+// printKinds prints what the API server was asked since an earlier look, by anybody: what adds up to the requests of
+// Sallyport, and those of the measurement and of the API server itself.
+func (s sample) printKinds(before sample, minutes float64) {
+	kinds := map[string]float64{}
+	for name, value := range s {
+		labels, is := strings.CutPrefix(name, "apiserver_request_total{")
+		if is && value > before[name] {
+			kinds[label(labels, "verb")+" "+label(labels, "resource")+" "+label(labels, "subresource")] += (value - before[name]) / minutes
+		}
+	}
+	fmt.Println("\nrequests of anybody to the API server a minute:")
+	for _, kind := range slices.SortedFunc(maps.Keys(kinds), func(a, b string) int { return cmp.Compare(kinds[b], kinds[a]) }) {
+		fmt.Printf("%8.2f %s\n", kinds[kind], kind)
+	}
+}
+
+// label is the value of a label.
+func label(labels, name string) string {
+	_, rest, _ := strings.Cut(labels, name+`="`)
+	value, _, _ := strings.Cut(rest, `"`)
+	return value
 }
