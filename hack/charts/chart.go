@@ -23,34 +23,44 @@ type bar struct{ column, label string }
 
 var charts = []chart{
 	{
-		name: "mounting", report: "publish", title: "Volumes mounted a second", by: "concurrency", how: "%s at a time",
+		name: "mounting", report: "publish", title: "Volumes mounted a second",
+		by: "concurrency", how: "%s at a time",
 		bars: []bar{{"volumes/s", "Sallyport"}, {"floor/s", "floor"}},
 	},
 	{
-		name: "mounting-p99", report: "publish", title: "99 % of the volumes are mounted within", unit: " ms", by: "concurrency", how: "%s at a time",
+		name: "mounting-p99", report: "publish", title: "99 % of the volumes are mounted within", unit: " ms",
+		by: "concurrency", how: "%s at a time",
 		bars: []bar{{"p99 ms", "Sallyport"}, {"floor p99", "floor"}},
 	},
 	{
-		name: "start", report: "start", title: "From a pod's creation to Running, one after the other", unit: " ms", by: "mounts",
+		name: "start", report: "start", title: "From a pod's creation to Running, one after the other",
+		unit: " ms", by: "mounts",
 		labels: map[float64]string{0: "nothing mounted", 1: "a Secret", 2: "a Connection"},
 		bars:   []bar{{"p50 ms", "median"}, {"p95 ms", "95 % within"}},
 	},
 	{
-		name: "start-at-once", report: "start", title: "From the creation of pods at once until all are Running", unit: " s", by: "mounts",
+		name: "start-at-once", report: "start", title: "From the creation of pods at once until all are Running",
+		unit: " s", by: "mounts",
 		labels: map[float64]string{0: "nothing mounted", 1: "a Secret", 2: "a Connection"},
 		bars:   []bar{{"at once, p50 s", "median pod"}, {"at once, all s", "the last pod"}},
 	},
 	{
-		name: "change", report: "change", title: "From a change in Vault to the new file", unit: " s", by: "interval s", how: "every %s s",
+		name: "change", report: "change", title: "From a change in Vault to the new file", unit: " s",
+		by: "interval s", how: "every %s s",
 		bars: []bar{{"p50 s", "median"}, {"slowest s", "slowest"}},
 	},
 	{
-		name: "return", report: "return", title: "From Vault's return to the start of pods that waited", unit: " s", by: "turn", how: "turn %s",
+		name: "return", report: "return", title: "From Vault's return to the start of pods that waited", unit: " s",
+		by: "turn", how: "turn %s",
 		bars: []bar{{"first s", "first"}, {"p50 s", "median"}, {"last s", "last"}},
 	},
 	{
-		name: "vaultconfigs", report: "vaultconfigs", title: "Requests a minute of VaultConfigs at rest", by: "vaultconfigs", how: "%s VaultConfigs",
-		bars: []bar{{"vault req/min", "to Vault"}, {"api writes/min", "writes to the API server"}, {"secret reads/min", "reads of Secrets"}},
+		name: "vaultconfigs", report: "vaultconfigs", title: "Requests a minute of VaultConfigs at rest",
+		by: "vaultconfigs", how: "%s VaultConfigs",
+		bars: []bar{
+			{"vault req/min", "to Vault"}, {"api writes/min", "writes to the API server"},
+			{"secret reads/min", "reads of Secrets"},
+		},
 	},
 }
 
@@ -75,7 +85,8 @@ func (c chart) draw(r report) string {
 	most = axis(most)
 	var d strings.Builder
 	add := func(format string, args ...any) { _, _ = fmt.Fprintf(&d, format+"\n", args...) }
-	add(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" font-family="sans-serif" font-size="12" fill="#1f2933">`, width, height)
+	add(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" font-family="sans-serif" font-size="12" `+
+		`fill="#1f2933">`, width, height)
 	add(`<title>%s</title>`, html.EscapeString(c.title))
 	add(`<rect width="100%%" height="100%%" fill="#fdfdfc"/>`)
 	add(`<text x="12" y="22" font-size="15" font-weight="bold">%s</text>`, html.EscapeString(c.title))
@@ -90,7 +101,8 @@ func (c chart) draw(r report) string {
 		share := float64(i) / lines
 		y := top + plot*(1-share)
 		add(`<path d="M%.0f %.1fh%.0f" stroke="#d9e2ec"/>`, left, y, width-left-12)
-		add(`<text x="%.0f" y="%.1f" text-anchor="end" fill="#627d98">%s</text>`, left-6, y+4, number(most*share)+c.unit)
+		add(`<text x="%.0f" y="%.1f" text-anchor="end" fill="#627d98">%s</text>`,
+			left-6, y+4, number(most*share)+c.unit)
 	}
 	group := (width - left - 12) / float64(len(r.Rows))
 	thick := min(group*0.8/float64(len(c.bars)), 70)
@@ -99,10 +111,13 @@ func (c chart) draw(r report) string {
 		for j, b := range c.bars {
 			size := plot * row[b.column] / most
 			at := centre + thick*(float64(j)-float64(len(c.bars))/2)
-			add(`<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`, at+2, top+plot-size, thick-4, size, colours[j])
-			add(`<text x="%.1f" y="%.1f" text-anchor="middle" font-size="11">%s</text>`, at+thick/2, top+plot-size-4, number(row[b.column]))
+			add(`<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`,
+				at+2, top+plot-size, thick-4, size, colours[j])
+			add(`<text x="%.1f" y="%.1f" text-anchor="middle" font-size="11">%s</text>`,
+				at+thick/2, top+plot-size-4, number(row[b.column]))
 		}
-		add(`<text x="%.1f" y="%.0f" text-anchor="middle">%s</text>`, centre, height-14, html.EscapeString(c.label(row[c.by])))
+		add(`<text x="%.1f" y="%.0f" text-anchor="middle">%s</text>`,
+			centre, height-14, html.EscapeString(c.label(row[c.by])))
 	}
 	add(`</svg>`)
 	return d.String()

@@ -38,7 +38,7 @@ func TestFiguresComeFromTheFilesThatThereAre(t *testing.T) {
 	g.Expect(os.WriteFile(document, []byte(before), 0o600)).To(Succeed())
 	g.Expect(os.WriteFile(filepath.Join(dir, "publish.json"), []byte(published), 0o600)).To(Succeed())
 	for range 2 { // the second time changes nothing
-		g.Expect(run(dir, document, images)).To(Succeed())
+		g.Expect(run([]string{dir, document, images})).To(Succeed())
 		content, err := os.ReadFile(document)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(string(content)).To(Equal(`# Performance

@@ -42,8 +42,9 @@ func section(r report, images string) string {
 	if command == "" {
 		command = "make bench"
 	}
-	fmt.Fprintf(&b, "%s: `%s`, on %s cores (%s), %s, %s. %s.\n\n", r.Time.UTC().Format("2 January 2006, 15:04 UTC"), command,
-		r.Machine["cores"], r.Machine["cpu"], memory(r.Machine["memory"]), r.Machine["go"], capital(r.About))
+	fmt.Fprintf(&b, "%s: `%s`, on %s cores (%s), %s, %s. %s.\n\n",
+		r.Time.UTC().Format("2 January 2006, 15:04 UTC"), command, r.Machine["cores"], r.Machine["cpu"],
+		memory(r.Machine["memory"]), r.Machine["go"], capital(r.About))
 	table(&b, r)
 	if len(r.Limits) > 0 {
 		b.WriteString("\n| Limit | measured | bound | |\n|---|---|---|---|\n")
@@ -131,4 +132,6 @@ func memory(text string) string {
 	return fmt.Sprintf("%.0f GiB", kibibytes/(1<<20))
 }
 
-func capital(text string) string { return strings.ToUpper(text[:min(1, len(text))]) + text[min(1, len(text)):] }
+func capital(text string) string {
+	return strings.ToUpper(text[:min(1, len(text))]) + text[min(1, len(text)):]
+}

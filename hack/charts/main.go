@@ -1,11 +1,11 @@
-// Command charts puts what the measurements of test/bench found into docs/performance.md: for each JSON file of bin/bench
-// whose name the document has between markers,
+// Command charts puts what the measurements of test/bench found into docs/performance.md: for each JSON file of
+// bin/bench whose name the document has in a marker,
 //
 //	<!-- measured: publish -->
 //	<!-- end -->
 //
-// a table with date, machine and command, the limits, and charts, which it draws as SVG in docs/images. What stands there
-// for a measurement without a file stays. make figures runs it.
+// a table with date, machine and command, the limits, and charts, which it draws as SVG in docs/images. What stands
+// there for a measurement without a file stays. make figures runs it.
 package main
 
 import (
@@ -39,49 +39,62 @@ type limit struct {
 }
 
 func main() {
-	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: charts MEASUREMENTS DOCUMENT IMAGES, such as bin/bench docs/performance.md docs/images")
-		os.Exit(2)
-	}
-	if err := run(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "charts:", err)
 		os.Exit(1)
 	}
 }
 
-func run(measurements, document, images string) error {
-	text, err := os.ReadFile(document)
+func run(args []string) error {
+	if len(args) != 3 {
+		return errors.New("usage: charts MEASUREMENTS DOCUMENT IMAGES, such as bin/bench docs/performance.md docs/images")
+	}
+	measurements, document, images := args[0], args[1], args[2]
+	text, err := os.ReadFile(document) //nolint:gosec // it reads what it is told to
 	if err != nil {
 		return err
 	}
 	written := string(text)
 	for _, name := range named(written) {
-		found, err := load(filepath.Join(measurements, name+".json"))
+		var found report
+		found, err = load(filepath.Join(measurements, name+".json"))
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		for _, c := range charts {
-			if c.report != name {
-				continue
-			}
-			if err := os.WriteFile(filepath.Join(images, c.file()), []byte(c.draw(found)), 0o644); err != nil { //nolint:gosec // for everybody
-				return err
-			}
+		if err := drawAll(found, images); err != nil {
+			return err
 		}
 		if written, err = fill(written, name, section(found, filepath.Base(images))); err != nil {
 			return err
 		}
-		fmt.Println(name)
+		fmt.Fprintln(os.Stderr, document+": "+name)
 	}
-	return os.WriteFile(document, []byte(written), 0o644) //nolint:gosec // for everybody
+	return write(document, written)
+}
+
+// drawAll draws the charts of a measurement.
+func drawAll(found report, images string) error {
+	for _, c := range charts {
+		if c.report != found.Name {
+			continue
+		}
+		if err := write(filepath.Join(images, c.file()), c.draw(found)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func write(file, content string) error {
+	return os.WriteFile(file, []byte(content), 0o644) //nolint:gosec // like any other file of the checkout
 }
 
 func load(file string) (report, error) {
 	var found report
-	content, err := os.ReadFile(file)
+	content, err := os.ReadFile(file) //nolint:gosec // it reads what it is told to
 	if err != nil {
 		return found, err
 	}

@@ -39,6 +39,8 @@ func TestPublish(t *testing.T) {
 	s.countRequests(t)
 	k, f := newKubelet(t, s), newFloor(t, s)
 	s.addConnections(t)
+	s.settle(t)
+	unmounted := s.requestsAtRest(t)
 	volumes, repeat := setting(t, "BENCH_VOLUMES", 200), setting(t, "BENCH_REPEAT", 5)
 	report := newReport("publish", fmt.Sprintf("%d volumes over %d Connections, mounted %d times in turn with the floor", volumes, connections, repeat),
 		"concurrency", "volumes/s", "floor/s", "ratio", "p50 ms", "floor p50", "p99 ms", "floor p99", "ratio of p99",
@@ -53,7 +55,7 @@ func TestPublish(t *testing.T) {
 		}
 	}
 	report.publish(t)
-	s.watchMounted(t, k, len(mounted)).publish(t)
+	s.watchMounted(t, k, len(mounted), unmounted).publish(t)
 }
 
 // addTenant makes the namespace, with a VaultConfig that may read every secret.
