@@ -14,9 +14,11 @@ import (
 
 const (
 	refreshInterval = 10 * time.Second
-	// roundsBegin is when the rounds of a minute have ended, the short ones have begun, and each Connection's status says
-	// how many volumes there are: no earlier than the first grants are renewed, after a minute.
-	roundsBegin = time.Minute + 2*refreshInterval
+	// roundsBegin is when the rounds of a minute have ended, the short ones have begun, and each Connection's status no
+	// longer counts the volumes that were unmounted last: two minutes after they should have asked again.
+	roundsBegin = 3*time.Minute + 2*refreshInterval
+	// early is how much sooner than an interval the next read of a secret may come.
+	early = 50 * time.Millisecond
 	// restSeconds is how long mounted volumes are watched. A first grant of ten minutes is renewed at a random moment
 	// between one and nine minutes, and then another one after eight and a half at the earliest: in this time each volume
 	// has one renewal, as in any other time as long. In a shorter time there is a share of them.
@@ -48,7 +50,7 @@ func (s *system) watchMounted(t *testing.T, k *kubelet, volumes int, unmounted f
 	reads, calls, api := s.vaultReads(t), s.nodeCalls(t), s.api(t)
 	started := time.Now()
 	// A little less than the rounds take: one more would begin at the end.
-	for time.Since(started) < time.Duration(rounds)*refreshInterval-time.Second {
+	for time.Since(started) < time.Duration(rounds)*(refreshInterval-early)-time.Second {
 		wait(t, time.Second)
 		plugin.look(t)
 		controller.look(t)
