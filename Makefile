@@ -114,6 +114,10 @@ generate: ## Regenerate CRDs, deepcopy, RBAC, gRPC code and the dashboard.
 diagrams: ## Draw docs/images/*.svg anew from the sources beside them.
 	@hack/diagrams.sh
 
+.PHONY: figures
+figures: ## Put what `make bench` wrote to bin/bench into docs/performance.md: tables, and charts in docs/images.
+	@go run ./hack/charts bin/bench docs/performance.md docs/images
+
 .PHONY: site
 site: ## Make bin/site, the documentation as a site, with a reference of the API from the CRDs.
 	@mkdir -p bin

@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/test/builder"
@@ -24,26 +23,24 @@ const (
 	connections = 10
 	// prepareAtATime is how many objects are made at a time before a measurement.
 	prepareAtATime = 8
-	// restPeriod begins when everything is mounted. In it the grant of each volume ends once, whose first one may be
-	// renewed early and at the latest after nine minutes.
-	restPeriod = 9*time.Minute + 30*time.Second
-	// refreshRounds are watched after everything is mounted, and refreshInterval is how long each is.
-	refreshRounds   = 6
-	refreshInterval = 10 * time.Second
 )
 
 var writing = []string{"POST", "PUT", "PATCH", "APPLY", "DELETE"}
 
 // TestPublish measures how fast volumes are mounted: the requests of a kubelet to the node plugin, for pods that exist
 // with tokens that are theirs, each compared with the least that could mount a volume, in turn. Then it watches what
-// mounted volumes cost. BENCH_VOLUMES is how many volumes there are, BENCH_REPEAT how often they are mounted.
+// mounted volumes cost. BENCH_VOLUMES is how many volumes there are, BENCH_REPEAT how often they are mounted, and
+// BENCH_SECONDS how long they are watched.
 func TestPublish(t *testing.T) {
 	if !ownMounts(t) {
 		return
 	}
 	s := newSystem(t)
+	s.countRequests(t)
 	k, f := newKubelet(t, s), newFloor(t, s)
 	s.addConnections(t)
+	s.settle(t)
+	unmounted := s.requestsAtRest(t)
 	volumes, repeat := setting(t, "BENCH_VOLUMES", 200), setting(t, "BENCH_REPEAT", 5)
 	report := newReport("publish", fmt.Sprintf("%d volumes over %d Connections, mounted %d times in turn with the floor", volumes, connections, repeat),
 		"concurrency", "volumes/s", "floor/s", "ratio", "p50 ms", "floor p50", "p99 ms", "floor p99", "ratio of p99",
@@ -58,17 +55,23 @@ func TestPublish(t *testing.T) {
 		}
 	}
 	report.publish(t)
-	s.watchMounted(t, k, len(mounted)).publish(t)
+	s.watchMounted(t, k, len(mounted), unmounted).publish(t)
+}
+
+// addTenant makes the namespace, with a VaultConfig that may read every secret.
+func (s *system) addTenant(t *testing.T) {
+	t.Helper()
+	s.vault.Policy("bench", `path "secret/data/*" { capabilities = ["read"] }`)
+	NewWithT(t).Expect(s.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
+	s.addVaultConfig(t, namespace, builder.ConfigName, s.vault.URL(),
+		s.vault.Token(env.TokenOptions{Policies: []string{"bench"}, TTL: time.Hour, Period: time.Hour}))
 }
 
 // addConnections makes the Connections, each with a secret of its own, and waits until they are ready.
 func (s *system) addConnections(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)
-	s.vault.Policy("bench", `path "secret/data/*" { capabilities = ["read"] }`)
-	g.Expect(s.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
-	s.addVaultConfig(t, namespace, builder.ConfigName, s.vault.URL(),
-		s.vault.Token(env.TokenOptions{Policies: []string{"bench"}, TTL: time.Hour, Period: time.Hour}))
+	s.addTenant(t)
 	for i := range connections {
 		path := fmt.Sprintf("bench/%d", i)
 		s.vault.PutKV("secret/data/"+path, map[string]any{"user": "scott", "password": fmt.Sprintf("tiger-%d", i)})
@@ -137,19 +140,6 @@ func (s *system) comparePublish(t *testing.T, k *kubelet, f *floor, volumes, rep
 	return run
 }
 
-// api is what the API server counted.
-func (s *system) api(t *testing.T) sample {
-	t.Helper()
-	found, err := s.apiServer(t.Context())
-	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	return found
-}
-
-// forVolumes are what authorisation asks: reviews of tokens, and reads of pods.
-func (s sample) forVolumes() float64 {
-	return s.requests("tokenreviews", "POST") + s.requests("pods", "GET")
-}
-
 // otherWrites are all but the reviews of tokens, and but those of leases: an API server has one of its own, and
 // replicas here elect no leader.
 func (s sample) otherWrites() float64 {
@@ -192,45 +182,4 @@ func (s *system) vaultReads(t *testing.T) float64 {
 	content, err := io.ReadAll(response.Body)
 	g.Expect(err).NotTo(HaveOccurred())
 	return parse(string(content))["vault_route_read_secret__count"]
-}
-
-// watchMounted watches what mounted volumes cost while nothing changes.
-func (s *system) watchMounted(t *testing.T, k *kubelet, volumes int) *Report {
-	t.Helper()
-	g := NewWithT(t)
-	atRest, mounted := time.Now(), s.api(t)
-	list := &v1alpha1.ConnectionList{}
-	g.Expect(s.Client.List(t.Context(), list, client.InNamespace(namespace))).To(Succeed())
-	for i := range list.Items {
-		before := list.Items[i].DeepCopy()
-		list.Items[i].Spec.RefreshInterval = &metav1.Duration{Duration: refreshInterval}
-		g.Expect(s.Client.Patch(t.Context(), &list.Items[i], client.MergeFrom(before))).To(Succeed())
-	}
-	wait(t, time.Minute+2*refreshInterval) // the rounds of a minute end, and the short ones have begun
-	plugin, controller := watchProcess(t, k.plugin), watchProcess(t, s.controller)
-	reads, api := s.vaultReads(t), s.api(t)
-	started := time.Now()
-	// A little less than the rounds take: one more would begin at the end.
-	for time.Since(started) < refreshRounds*refreshInterval-time.Second {
-		wait(t, time.Second)
-		plugin.look(t)
-		controller.look(t)
-	}
-	minutes := time.Since(started).Minutes()
-	reads, apiAfter := s.vaultReads(t)-reads, s.api(t)
-	rounds := reads / connections / refreshRounds
-	writes := apiAfter.otherWrites() - api.otherWrites()
-	wait(t, max(0, restPeriod-time.Since(atRest)))
-	rested := s.api(t)
-	requests := (rested.forVolumes() - mounted.forVolumes()) / float64(volumes) / time.Since(atRest).Minutes()
-	report := newReport("mounted", fmt.Sprintf("%d mounted volumes over %d Connections, refreshed every %s, watched for %d rounds", volumes, connections, refreshInterval, refreshRounds),
-		"volumes", "vault reads", "reads/secret and round", "reviews/min", "pod reads/min", "API requests/volume and min at rest", "other writes", "node resident MiB", "node cpu %", "controller resident MiB", "controller cpu %")
-	report.add(float64(volumes), reads, rounds, (apiAfter.requests("tokenreviews", "POST")-api.requests("tokenreviews", "POST"))/minutes,
-		(apiAfter.requests("pods", "GET")-api.requests("pods", "GET"))/minutes, requests, writes,
-		plugin.peak, plugin.cpu(t), controller.peak, controller.cpu(t))
-	report.atMost("reads for each secret and round", rounds, 1)
-	report.atMost("API server requests for each mounted volume and minute, at rest", requests, 0.15)
-	report.atMost("API writes besides reviews", writes, 0)
-	report.atMost("node plugin's memory, MiB", plugin.peak, 60)
-	return report
 }

@@ -36,8 +36,13 @@ func timed(t *testing.T, number, concurrency int, do func(ctx context.Context, i
 	return timing{elapsed: time.Since(started), took: took}
 }
 
-// rate is how many a second.
-func (m timing) rate() float64 { return float64(len(m.took)) / m.elapsed.Seconds() }
+// rate is how many a second, 0 of none.
+func (m timing) rate() float64 {
+	if len(m.took) == 0 {
+		return 0
+	}
+	return float64(len(m.took)) / m.elapsed.Seconds()
+}
 
 // percentile is the time in milliseconds that a share of all stayed below.
 func (m timing) percentile(share float64) float64 {
