@@ -32,6 +32,7 @@ const (
 type endpoint struct {
 	name       string
 	bundle     string
+	dialer     *net.Dialer
 	connection *grpc.ClientConn
 
 	// failure is why the last attempt to connect failed; nil once one succeeds.
@@ -89,7 +90,7 @@ func newEndpoint(config *Config, name, bundle string) (*endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolver %s: %w", name, err)
 	}
-	e := &endpoint{name: name, bundle: bundle}
+	e := &endpoint{name: name, bundle: bundle, dialer: &net.Dialer{LocalAddr: config.LocalAddr}}
 	// Exactly what the replica published is trusted, in place of any certificate authority.
 	transport := &observedTLS{TransportCredentials: credentials.NewTLS(&tls.Config{
 		MinVersion: tls.VersionTLS13,
@@ -117,7 +118,7 @@ func newEndpoint(config *Config, name, bundle string) (*endpoint, error) {
 
 // dial connects and remembers why that failed, which gRPC tells only as text.
 func (e *endpoint) dial(ctx context.Context, address string) (net.Conn, error) {
-	connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	connection, err := e.dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		e.failure.Store(dialFailure(err))
 	}

@@ -1,0 +1,260 @@
+package scale
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// patience bounds each phase.
+	patience = time.Hour
+	// settling is more than the time that status takes to say how many volumes there are.
+	settling = 30 * time.Second
+)
+
+// world is all that there is.
+type world struct {
+	size     size
+	cluster  *cluster
+	tenants  *tenants
+	machines *machines
+	volumes  []*mounted
+	report   *report
+}
+
+// TestScale does, at the size that the environment says, what happens in the life of a large cluster, and counts what
+// each costs.
+func TestScale(t *testing.T) {
+	w := &world{size: wanted(t)}
+	w.report = newReport(w.size)
+	tell("%s", w.size)
+	w.cluster = newCluster(t)
+	w.tenants = newTenants(t, w.cluster, w.size)
+	w.machines = newMachines(t, w.cluster, w.size.Nodes)
+	w.mount(t)
+	w.rest(t)
+	w.useShared(t)
+	w.restShared(t)
+	w.change(t)
+	w.loseReplica(t)
+	w.comeBack(t)
+	w.drain(t)
+	w.report.publish(t)
+}
+
+// during counts what something costs, with the most of some things in a second, and adds it to the report.
+func (w *world) during(t *testing.T, name string, do func()) counts {
+	t.Helper()
+	tell("%s …", name)
+	before := w.count(t)
+	stop := make(chan struct{})
+	peaks, size := counts{}, 0.0
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		last, at := before, time.Now()
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-ticker.C:
+			}
+			now := w.countReplicas()
+			took := time.Since(at).Seconds()
+			for of, peak := range map[string]string{resolves: resolvesPeak, apiPeak: apiPeak, vaultRequests: vaultPeak} {
+				peaks[peak] = max(peaks[peak], (now[of]-last[of])/took)
+			}
+			size = max(size, now[controllerSize])
+			last, at = now, time.Now()
+		}
+	})
+	do()
+	after := w.count(t)
+	close(stop)
+	watching.Wait()
+	cost := counts{}
+	for quantity, value := range after {
+		cost[quantity] = value - before[quantity]
+	}
+	maps.Copy(cost, peaks)
+	cost[controllerSize] = max(size, after[controllerSize])
+	w.report.Phases = append(w.report.Phases, phase{Name: name, Counts: cost})
+	tell("%s: %.1f s", name, cost[seconds])
+	return cost
+}
+
+// mount makes the pods, and has the kubelets mount what they want.
+func (w *world) mount(t *testing.T) {
+	t.Helper()
+	w.volumes = make([]*mounted, w.size.Volumes)
+	each(t, "pods", w.size.Volumes, func(ctx context.Context, i int) (err error) {
+		w.volumes[i], err = w.tenants.newPod(ctx, fmt.Sprintf("app-%d", i), i, w.machines.all[w.size.nodeOf(i)])
+		return err
+	})
+	w.during(t, "mount", func() { w.publish(t, w.volumes) })
+}
+
+func (w *world) publish(t *testing.T, volumes []*mounted) {
+	t.Helper()
+	var failures atomic.Int64
+	each(t, "mounted volumes", len(volumes), func(ctx context.Context, i int) error {
+		failed, err := volumes[i].publish(ctx)
+		failures.Add(int64(failed))
+		return err
+	})
+	if again := failures.Load(); again > 0 {
+		tell("%d tries to mount a volume failed, and were made again", again)
+	}
+}
+
+// rest watches what volumes cost while nothing changes.
+func (w *world) rest(t *testing.T) {
+	t.Helper()
+	wait(t, settling)
+	rest := time.Duration(w.size.Rest) * time.Second
+	cost := w.during(t, "rest", func() { wait(t, rest) })
+	minutes, rounds := cost[seconds]/60, cost[seconds]/float64(w.size.Interval)
+	w.report.atMost("requests to the API server for each volume and minute, at rest",
+		(cost[volumeReviews]+cost[podReads])/float64(w.size.Volumes)/minutes, 0.15)
+	w.report.atMost("writes to the API server, at rest", cost[apiWrites], 0)
+	w.report.atMost("reads in Vault for each secret and refreshInterval, at rest", cost[vaultReads]/float64(w.size.Secrets)/rounds, 1)
+}
+
+// useShared has every Connection use one more secret, which is the same for all, until all volumes have it.
+func (w *world) useShared(t *testing.T) {
+	t.Helper()
+	w.during(t, "every Connection changes", func() {
+		w.tenants.useShared(t)
+		w.awaitShared(t, "0")
+	})
+}
+
+// restShared watches what volumes cost that have a secret in common.
+func (w *world) restShared(t *testing.T) {
+	t.Helper()
+	w.during(t, "rest, one secret shared", func() { wait(t, 2*w.size.interval()) })
+}
+
+// change changes the password that every volume has.
+func (w *world) change(t *testing.T) {
+	t.Helper()
+	w.during(t, "the shared secret changes", func() {
+		NewWithT(t).Expect(w.tenants.share(t.Context(), "1")).To(Succeed())
+		w.awaitShared(t, "1")
+	})
+}
+
+// awaitShared waits until the last volume has a content of the shared secret.
+func (w *world) awaitShared(t *testing.T, content string) {
+	t.Helper()
+	missing, told := w.volumes, time.Now()
+	NewWithT(t).Eventually(func() int {
+		var still []*mounted
+		for _, v := range missing {
+			if !v.holds("shared", content) {
+				still = append(still, v)
+			}
+		}
+		if missing = still; time.Since(told) > tellEvery {
+			told = time.Now()
+			tell("volumes without it: %d", len(missing))
+		}
+		return len(missing)
+	}, patience, time.Second).Should(BeZero())
+}
+
+// loseReplica kills the replica that leads, and waits until every volume was refreshed by the other. Then it is there
+// again.
+func (w *world) loseReplica(t *testing.T) {
+	t.Helper()
+	lost := w.cluster.replicas[0]
+	for _, r := range w.cluster.replicas {
+		if r.look(); r.leads() {
+			lost = r
+		}
+	}
+	w.during(t, "one replica dies", func() {
+		lost.kill()
+		w.awaitFresh(t, time.Now())
+	})
+	lost.start(t)
+}
+
+// comeBack has all replicas away for a while, so that every volume of every node waits for them when they are there
+// again. Their being away is not counted.
+func (w *world) comeBack(t *testing.T) {
+	t.Helper()
+	for _, r := range w.cluster.replicas {
+		r.kill()
+	}
+	wait(t, time.Duration(w.size.Outage)*time.Second)
+	w.during(t, "all come back", func() {
+		began := time.Now()
+		for _, r := range w.cluster.replicas {
+			r.launch(t)
+		}
+		w.awaitFresh(t, began)
+	})
+}
+
+// awaitFresh waits until every volume was refreshed since a moment.
+func (w *world) awaitFresh(t *testing.T, moment time.Time) {
+	t.Helper()
+	told := time.Now()
+	NewWithT(t).Eventually(func() bool {
+		if time.Since(told) > tellEvery {
+			told = time.Now()
+			tell("volumes whose last refresh failed: %.0f; the oldest refresh was %.0f s ago",
+				w.machines.gathered(t, "sallyport_node_stale_volumes", false, every),
+				w.machines.gathered(t, "sallyport_node_oldest_refresh_age_seconds", true, every))
+		}
+		return w.machines.freshSince(t, moment)
+	}, patience, time.Second).Should(BeTrue())
+}
+
+// drain empties a fifth of the nodes: their pods are deleted, and made anew on the others.
+func (w *world) drain(t *testing.T) {
+	t.Helper()
+	drained, rest := w.machines.all[:w.size.Nodes/5], w.machines.all[w.size.Nodes/5:]
+	var leaving []int
+	for i := range w.volumes {
+		if w.size.nodeOf(i) < len(drained) {
+			leaving = append(leaving, i)
+		}
+	}
+	w.during(t, "a fifth is drained", func() {
+		each(t, "pods that move", len(leaving), func(ctx context.Context, n int) error {
+			i := leaving[n]
+			if err := w.volumes[i].unpublish(ctx); err != nil {
+				return err
+			}
+			if err := w.cluster.Client.Delete(ctx, w.volumes[i].pod, client.GracePeriodSeconds(0)); err != nil {
+				return err
+			}
+			moved, err := w.tenants.newPod(ctx, fmt.Sprintf("moved-%d", i), i, rest[n%len(rest)])
+			if err != nil {
+				return err
+			}
+			w.volumes[i] = moved
+			_, err = moved.publish(ctx)
+			return err
+		})
+	})
+}
+
+func wait(t *testing.T, d time.Duration) {
+	t.Helper()
+	select {
+	case <-t.Context().Done():
+	case <-time.After(d):
+	}
+}
