@@ -97,6 +97,9 @@ const (
 	vaultPeak      = "requests to Vault, most in a second"
 )
 
+// peakOf are the quantities of which the most in a second is of interest.
+var peakOf = map[string]string{resolves: resolvesPeak, apiPeak: apiPeak, vaultRequests: vaultPeak}
+
 // counts are the quantities at a moment.
 type counts map[string]float64
 

@@ -21,6 +21,7 @@ type report struct {
 	Go     string    `json:"go"`
 	Size   size      `json:"size"`
 	Phases []phase   `json:"phases"`
+	Each   []cost    `json:"each"`
 	Limits []limit   `json:"limits"`
 }
 
@@ -28,6 +29,12 @@ type report struct {
 type phase struct {
 	Name   string `json:"name"`
 	Counts counts `json:"counts"`
+}
+
+// cost is what one of something costs.
+type cost struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
 }
 
 // limit is a promise, and whether it is held.
@@ -41,6 +48,9 @@ type limit struct {
 func newReport(s size) *report {
 	return &report{Name: "scale", Time: time.Now().UTC().Truncate(time.Second), Cores: runtime.NumCPU(), Go: runtime.Version(), Size: s}
 }
+
+// each adds what one of something costs.
+func (r *report) each(name string, value float64) { r.Each = append(r.Each, cost{name, value}) }
 
 // atMost adds a limit. One that is not held fails the test when the report is published.
 func (r *report) atMost(name string, value, bound float64) {
@@ -71,6 +81,10 @@ func (r *report) publish(t *testing.T) {
 		_, _ = fmt.Fprintln(table, "\t")
 	}
 	g.Expect(table.Flush()).To(Succeed())
+	fmt.Println()
+	for _, c := range r.Each {
+		fmt.Printf("%s: %.4g\n", c.Name, c.Value)
+	}
 	for _, l := range r.Limits {
 		fmt.Printf("\n%s: %.4g, at most %.4g", l.Name, l.Value, l.Bound)
 		if !l.Held {
