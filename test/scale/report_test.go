@@ -91,11 +91,18 @@ func (r *report) publish(t *testing.T) {
 			t.Errorf("%s is %.4g, and shall be at most %.4g", l.Name, l.Value, l.Bound)
 		}
 	}
+	fmt.Printf("\n\nWritten to %s\n", r.write(t))
+}
+
+// write writes the JSON file and returns its name.
+func (r *report) write(t *testing.T) string {
+	t.Helper()
+	g := NewWithT(t)
 	encoded, err := json.MarshalIndent(r, "", "  ")
 	g.Expect(err).NotTo(HaveOccurred())
 	file := filepath.Join(outputDirectory(t), r.Name+".json")
 	g.Expect(os.WriteFile(file, append(encoded, '\n'), 0o600)).To(Succeed())
-	fmt.Printf("\n\nWritten to %s\n", file)
+	return file
 }
 
 // outputDirectory is SCALE_OUTPUT, by default a directory of the test's own.

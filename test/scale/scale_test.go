@@ -18,6 +18,8 @@ const (
 	patience = time.Hour
 	// settling is more than the time that status takes to say how many volumes there are.
 	settling = 20 * time.Second
+	// looksAtRest is how often the replicas are looked at while nothing happens: a look costs them something.
+	looksAtRest = 20 * time.Second
 )
 
 // world is all that there is.
@@ -35,6 +37,7 @@ type world struct {
 func TestScale(t *testing.T) {
 	w := &world{size: wanted(t)}
 	w.report = newReport(w.size)
+	defer w.report.publish(t) // what there is of it, whatever fails
 	tell("%s", w.size)
 	w.cluster = newCluster(t)
 	w.tenants = newTenants(t, w.cluster, w.size)
@@ -47,11 +50,11 @@ func TestScale(t *testing.T) {
 	w.loseReplica(t)
 	w.comeBack(t)
 	w.drain(t)
-	w.report.publish(t)
 }
 
-// during counts what something costs, with the most of some things in a second, and adds it to the report.
-func (w *world) during(t *testing.T, name string, do func()) counts {
+// during counts what something costs, and adds it to the report, with the most of some things between two looks at the
+// replicas.
+func (w *world) during(t *testing.T, name string, looks time.Duration, do func()) counts {
 	t.Helper()
 	wait(t, settling)
 	tell("%s …", name)
@@ -61,7 +64,7 @@ func (w *world) during(t *testing.T, name string, do func()) counts {
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		last, at := before, time.Now()
-		ticker := time.NewTicker(time.Second)
+		ticker := time.NewTicker(looks)
 		defer ticker.Stop()
 		for {
 			select {
@@ -92,6 +95,7 @@ func (w *world) during(t *testing.T, name string, do func()) counts {
 	maps.Copy(cost, peaks)
 	cost[controllerSize] = max(size, after[controllerSize])
 	w.report.Phases = append(w.report.Phases, phase{Name: name, Counts: cost})
+	w.report.write(t)
 	tell("%s: %.1f s", name, cost[seconds])
 	return cost
 }
@@ -104,7 +108,7 @@ func (w *world) mount(t *testing.T) {
 		w.volumes[i], err = w.tenants.newPod(ctx, fmt.Sprintf("app-%d", i), i, w.machines.all[w.size.nodeOf(i)])
 		return err
 	})
-	cost := w.during(t, "mount", func() { w.publish(t, w.volumes) })
+	cost := w.during(t, "mount", time.Second, func() { w.publish(t, w.volumes) })
 	volumes := float64(w.size.Volumes)
 	w.report.each("a mount: TokenReviews and reads of pods", (cost[volumeReviews]+cost[podReads])/volumes)
 	w.report.each("a mount: controllers' CPU, ms", cost[controllerCPU]/volumes*1000)
@@ -128,7 +132,7 @@ func (w *world) publish(t *testing.T, volumes []*mounted) {
 func (w *world) rest(t *testing.T) {
 	t.Helper()
 	rest := time.Duration(w.size.Rest) * time.Second
-	cost := w.during(t, "rest", func() { wait(t, rest) })
+	cost := w.during(t, "rest", looksAtRest, func() { wait(t, rest) })
 	minutes, rounds, volumes := cost[seconds]/60, cost[seconds]/float64(w.size.Interval), float64(w.size.Volumes)
 	authorized, reads := (cost[volumeReviews]+cost[podReads])/volumes/minutes, cost[vaultReads]/float64(w.size.Secrets)/rounds
 	w.report.each("a refresh: requests to resolvers", cost[resolves]/cost[refreshes])
@@ -144,7 +148,7 @@ func (w *world) rest(t *testing.T) {
 // useShared has every Connection use one more secret, which is the same for all, until all volumes have it.
 func (w *world) useShared(t *testing.T) {
 	t.Helper()
-	w.during(t, "every Connection changes", func() {
+	w.during(t, "every Connection changes", time.Second, func() {
 		w.tenants.useShared(t)
 		w.awaitShared(t, "0")
 	})
@@ -153,13 +157,13 @@ func (w *world) useShared(t *testing.T) {
 // restShared watches what volumes cost that have a secret in common.
 func (w *world) restShared(t *testing.T) {
 	t.Helper()
-	w.during(t, "rest, one secret shared", func() { wait(t, 2*w.size.interval()) })
+	w.during(t, "rest, one secret shared", time.Second, func() { wait(t, 2*w.size.interval()) })
 }
 
 // change changes the password that every volume has.
 func (w *world) change(t *testing.T) {
 	t.Helper()
-	w.during(t, "the shared secret changes", func() {
+	w.during(t, "the shared secret changes", time.Second, func() {
 		NewWithT(t).Expect(w.tenants.share(t.Context(), "1")).To(Succeed())
 		w.awaitShared(t, "1")
 	})
@@ -194,7 +198,7 @@ func (w *world) loseReplica(t *testing.T) {
 			lost = r
 		}
 	}
-	w.during(t, "one replica dies", func() {
+	w.during(t, "one replica dies", time.Second, func() {
 		lost.kill()
 		w.awaitFresh(t, time.Now())
 	})
@@ -209,7 +213,7 @@ func (w *world) comeBack(t *testing.T) {
 		r.kill()
 	}
 	wait(t, time.Duration(w.size.Outage)*time.Second)
-	w.during(t, "all come back", func() {
+	w.during(t, "all come back", time.Second, func() {
 		began := time.Now()
 		for _, r := range w.cluster.replicas {
 			r.launch(t)
@@ -243,7 +247,7 @@ func (w *world) drain(t *testing.T) {
 			leaving = append(leaving, i)
 		}
 	}
-	w.during(t, "a fifth is drained", func() {
+	w.during(t, "a fifth is drained", time.Second, func() {
 		each(t, "pods that move", len(leaving), func(ctx context.Context, n int) error {
 			i := leaving[n]
 			if err := w.volumes[i].unpublish(ctx); err != nil {

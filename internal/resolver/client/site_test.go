@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -139,6 +140,7 @@ type replica struct {
 	mu       sync.Mutex
 	asked    int
 	tokens   []string
+	callers  []string
 	released []string
 	remain   []bool
 }
@@ -181,6 +183,9 @@ func (r *replica) Resolve(ctx context.Context, _ *resolverv1.ResolveRequest) (*r
 	r.mu.Lock()
 	r.asked++
 	r.tokens = append(r.tokens, metadata.ValueFromIncomingContext(ctx, resolverv1.AuthorizationKey)...)
+	if caller, ok := peer.FromContext(ctx); ok {
+		r.callers = append(r.callers, caller.Addr.(*net.TCPAddr).IP.String())
+	}
 	hang := r.hang
 	r.mu.Unlock()
 	if hang {
