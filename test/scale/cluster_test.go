@@ -96,11 +96,11 @@ func (r *replica) launch(t *testing.T) {
 	g := NewWithT(t)
 	program := os.Getenv("SALLYPORT_BINARY")
 	g.Expect(program).NotTo(BeEmpty(), "SALLYPORT_BINARY is not set; run this with: make scale")
-	log, err := os.OpenFile(filepath.Join(r.output, r.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	output, err := os.OpenFile(filepath.Join(r.output, r.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	g.Expect(err).NotTo(HaveOccurred())
-	defer func() { _ = log.Close() }()
-	command := exec.Command(program, r.arguments...) //nolint:noctx // it ends when it is killed
-	command.Env, command.Stdout, command.Stderr = []string{"KUBECONFIG=" + r.kubeconfig}, log, log
+	defer func() { _ = output.Close() }()
+	command := exec.Command(program, r.arguments...)
+	command.Env, command.Stdout, command.Stderr = []string{"KUBECONFIG=" + r.kubeconfig}, output, output
 	g.Expect(command.Start()).To(Succeed())
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,7 +123,7 @@ func (r *replica) kill() {
 
 // look takes over what the process counts. It returns false if there is none that answers.
 func (r *replica) look() bool {
-	response, err := (&http.Client{Timeout: 10 * time.Second}).Get("http://" + r.metrics + "/metrics") //nolint:noctx // see Timeout
+	response, err := (&http.Client{Timeout: 10 * time.Second}).Get("http://" + r.metrics + "/metrics")
 	if err != nil {
 		return false
 	}

@@ -15,14 +15,14 @@ import (
 
 // report is what a run found.
 type report struct {
-	Name   string    `json:"name"`
-	Time   time.Time `json:"time"`
-	Cores  int       `json:"cores"`
-	Go     string    `json:"go"`
-	Size   size      `json:"size"`
-	Phases []phase   `json:"phases"`
-	Each   []cost    `json:"each"`
-	Limits []limit   `json:"limits"`
+	Name   string     `json:"name"`
+	Time   time.Time  `json:"time"`
+	Cores  int        `json:"cores"`
+	Go     string     `json:"go"`
+	Size   size       `json:"size"`
+	Phases []phase    `json:"phases"`
+	Each   []unitCost `json:"each"`
+	Limits []limit    `json:"limits"`
 }
 
 // phase is something that happened, and what was counted meanwhile.
@@ -31,8 +31,8 @@ type phase struct {
 	Counts counts `json:"counts"`
 }
 
-// cost is what one of something costs.
-type cost struct {
+// unitCost is what one of something costs.
+type unitCost struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
 }
@@ -50,7 +50,7 @@ func newReport(s size) *report {
 }
 
 // each adds what one of something costs.
-func (r *report) each(name string, value float64) { r.Each = append(r.Each, cost{name, value}) }
+func (r *report) each(name string, value float64) { r.Each = append(r.Each, unitCost{name, value}) }
 
 // atMost adds a limit. One that is not held fails the test when the report is published.
 func (r *report) atMost(name string, value, bound float64) {

@@ -16,7 +16,7 @@ import (
 const (
 	// patience bounds each phase.
 	patience = time.Hour
-	// settling is more than the time that status takes to say how many volumes there are.
+	// settling is between what happens and what happens next.
 	settling = 20 * time.Second
 	// looksAtRest is how often the replicas are looked at while nothing happens: a look costs them something.
 	looksAtRest = 20 * time.Second
@@ -44,11 +44,13 @@ func TestScale(t *testing.T) {
 	w.machines = newMachines(t, w.cluster, w.size.Nodes)
 	w.mount(t)
 	w.rest(t)
+	w.watchSeconds(t, "rest, second by second")
 	w.useShared(t)
-	w.restShared(t)
+	w.watchSeconds(t, "rest, one secret shared")
 	w.change(t)
 	w.loseReplica(t)
 	w.comeBack(t)
+	w.watchSeconds(t, "rest after that")
 	w.drain(t)
 }
 
@@ -60,7 +62,7 @@ func (w *world) during(t *testing.T, name string, looks time.Duration, do func()
 	tell("%s …", name)
 	before := w.count(t)
 	stop := make(chan struct{})
-	peaks, size := counts{}, 0.0
+	peaks, largest := counts{}, 0.0
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		last, at := before, time.Now()
@@ -77,7 +79,7 @@ func (w *world) during(t *testing.T, name string, looks time.Duration, do func()
 			for of, peak := range peakOf {
 				peaks[peak] = max(peaks[peak], (now[of]-last[of])/took)
 			}
-			size = max(size, now[controllerSize])
+			largest = max(largest, now[controllerSize])
 			last, at = now, time.Now()
 		}
 	})
@@ -93,7 +95,7 @@ func (w *world) during(t *testing.T, name string, looks time.Duration, do func()
 		peaks[peak] = max(peaks[peak], (after[of]-before[of])/cost[seconds])
 	}
 	maps.Copy(cost, peaks)
-	cost[controllerSize] = max(size, after[controllerSize])
+	cost[controllerSize] = max(largest, after[controllerSize])
 	w.report.Phases = append(w.report.Phases, phase{Name: name, Counts: cost})
 	w.report.write(t)
 	tell("%s: %.1f s", name, cost[seconds])
@@ -119,8 +121,8 @@ func (w *world) publish(t *testing.T, volumes []*mounted) {
 	t.Helper()
 	var failures atomic.Int64
 	each(t, "mounted volumes", len(volumes), func(ctx context.Context, i int) error {
-		failed, err := volumes[i].publish(ctx)
-		failures.Add(int64(failed))
+		again, err := volumes[i].publish(ctx)
+		failures.Add(int64(again))
 		return err
 	})
 	if again := failures.Load(); again > 0 {
@@ -128,9 +130,30 @@ func (w *world) publish(t *testing.T, volumes []*mounted) {
 	}
 }
 
+// settle waits until status says how many volumes there are: until nothing was written for a refreshInterval. What never
+// comes to rest fails the limit of what is written there.
+func (w *world) settle(t *testing.T) {
+	t.Helper()
+	for range 10 {
+		before := w.count(t)[apiWrites]
+		wait(t, w.size.interval())
+		if w.count(t)[apiWrites] == before {
+			return
+		}
+		tell("status is still written")
+	}
+}
+
+// watchSeconds watches two rounds, and what comes together in a second of them.
+func (w *world) watchSeconds(t *testing.T, name string) {
+	t.Helper()
+	w.during(t, name, time.Second, func() { wait(t, 2*w.size.interval()) })
+}
+
 // rest watches what volumes cost while nothing changes.
 func (w *world) rest(t *testing.T) {
 	t.Helper()
+	w.settle(t)
 	rest := time.Duration(w.size.Rest) * time.Second
 	cost := w.during(t, "rest", looksAtRest, func() { wait(t, rest) })
 	minutes, rounds, volumes := cost[seconds]/60, cost[seconds]/float64(w.size.Interval), float64(w.size.Volumes)
@@ -152,12 +175,6 @@ func (w *world) useShared(t *testing.T) {
 		w.tenants.useShared(t)
 		w.awaitShared(t, "0")
 	})
-}
-
-// restShared watches what volumes cost that have a secret in common.
-func (w *world) restShared(t *testing.T) {
-	t.Helper()
-	w.during(t, "rest, one secret shared", time.Second, func() { wait(t, 2*w.size.interval()) })
 }
 
 // change changes the password that every volume has.
