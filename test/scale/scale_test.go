@@ -229,7 +229,7 @@ func (w *world) comeBack(t *testing.T) {
 	for _, r := range w.cluster.replicas {
 		r.kill()
 	}
-	wait(t, time.Duration(w.size.Outage)*time.Second)
+	wait(t, time.Duration(w.size.Outage)*time.Second-settling) // which follows
 	w.during(t, "all come back", time.Second, func() {
 		began := time.Now()
 		for _, r := range w.cluster.replicas {

@@ -24,8 +24,8 @@ type size struct {
 }
 
 // wanted is the size that the environment says; the full one where it says none. Not every refreshInterval is as good
-// as another: a grant lives ten minutes and is renewed by a refresh between 85 and 90 % of that, so that one of the
-// refreshes should fall there: 60 and 180 seconds do, 120 does not.
+// as another: a grant lives ten minutes and is renewed by a refresh in the last tenth of that, of which there is one with
+// 60 and 180 seconds, and none with 120.
 func wanted(t *testing.T) size {
 	t.Helper()
 	s := size{
