@@ -179,14 +179,17 @@ type mounted struct {
 
 // publish does what the kubelet does until the volume is mounted, and returns how often it had to try again.
 func (v *mounted) publish(ctx context.Context) (failures int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for pause := publishPause; ; pause = min(2*pause, time.Minute) {
-		if _, err = v.on.driver.NodePublishVolume(ctx, v.request); err == nil || ctx.Err() != nil {
-			return failures, err
+		if _, err = v.on.driver.NodePublishVolume(ctx, v.request); err == nil {
+			return failures, nil
 		}
 		failures++
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
+			return failures, err
 		}
 	}
 }

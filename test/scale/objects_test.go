@@ -140,7 +140,7 @@ func (a *tenants) awaitConnections(t *testing.T) {
 			tell("ready Connections: %d of %d", ready, a.size.Secrets)
 		}
 		return ready
-	}, time.Hour, 2*time.Second).Should(Equal(a.size.Secrets))
+	}, patience, a.size.poll()).Should(Equal(a.size.Secrets))
 }
 
 // newPod makes a pod on a node, with all that the kubelet prepares before it calls the driver: the directory and the

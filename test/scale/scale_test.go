@@ -202,7 +202,7 @@ func (w *world) awaitShared(t *testing.T, content string) {
 			tell("volumes without it: %d", len(missing))
 		}
 		return len(missing)
-	}, patience, time.Second).Should(BeZero())
+	}, patience, w.size.poll()).Should(BeZero())
 }
 
 // loseReplica kills the replica that leads, and waits until every volume was refreshed by the other. Then it is there
@@ -251,7 +251,7 @@ func (w *world) awaitFresh(t *testing.T, moment time.Time) {
 				w.machines.gathered(t, "sallyport_node_oldest_refresh_age_seconds", true, every))
 		}
 		return w.machines.freshSince(t, moment)
-	}, patience, time.Second).Should(BeTrue())
+	}, patience, w.size.poll()).Should(BeTrue())
 }
 
 // drain empties a fifth of the nodes: their pods are deleted, and made anew on the others.

@@ -45,6 +45,11 @@ func (s size) interval() time.Duration { return time.Duration(s.Interval) * time
 // nodeOf is the node that a volume is mounted on: those with the same secret are far from each other.
 func (s size) nodeOf(volume int) int { return (volume + volume/s.Secrets*(s.Nodes/5+1)) % s.Nodes }
 
+// poll is how often all volumes or Connections are looked at: that must not cost what is measured.
+func (s size) poll() time.Duration {
+	return max(time.Second, time.Duration(s.Volumes)*50*time.Microsecond)
+}
+
 func (s size) String() string {
 	return fmt.Sprintf("%d nodes, %d volumes, %d secrets, %d namespaces, refreshInterval %d s", s.Nodes, s.Volumes, s.Secrets, s.Namespaces, s.Interval)
 }
