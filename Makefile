@@ -104,6 +104,10 @@ verify: ## Fail when a generated file (CRDs, deepcopy, RBAC, gRPC code) is not c
 bench: ## Measure what Sallyport costs, with a real API server and a real Vault; no part of `make test`.
 	@hack/bench.sh
 
+.PHONY: scale
+scale: ## Show what much of everything costs: 1,000 simulated nodes, 100,000 volumes; SCALE_NODES and so on make it smaller; no part of `make test`.
+	@hack/scale.sh
+
 ##@ Develop
 
 .PHONY: generate

@@ -79,7 +79,7 @@ finish() {
 
 unit() {
   local packages=()
-  while read -r package; do packages+=("$package"); done < <(test_packages ./... | cut -d' ' -f1 | grep -vE '/test/(integration|chart|alerts|release|isolation|e2e|install|bench)(/|$)')
+  while read -r package; do packages+=("$package"); done < <(test_packages ./... | cut -d' ' -f1 | grep -vE '/test/(integration|chart|alerts|release|isolation|e2e|install|bench|scale)(/|$)')
   hack/packages.sh race
   # By default Gomega waits for a second, in which a machine that is busy does nothing at all.
   export GOMEGA_DEFAULT_EVENTUALLY_TIMEOUT=45s

@@ -2,10 +2,7 @@ package env
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"maps"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -52,40 +49,7 @@ func (k *Kubelet) Requests(ctx context.Context, pod *corev1.Pod) ([]*csi.NodePub
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := json.Marshal(map[string]any{
-		v1alpha1.AudiencePod: map[string]any{"token": token, "expirationTimestamp": time.Now().Add(time.Hour).UTC()},
-	})
-	if err != nil {
-		return nil, err
-	}
-	var requests []*csi.NodePublishVolumeRequest
-	for i := range pod.Spec.Volumes {
-		volume := &pod.Spec.Volumes[i]
-		if volume.CSI == nil || volume.CSI.Driver != v1alpha1.DriverName {
-			continue
-		}
-		target := filepath.Join(k.dir, "pods", string(pod.UID), "volumes", "kubernetes.io~csi", volume.Name, "mount")
-		if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
-			return nil, err
-		}
-		known := map[string]string{
-			"csi.storage.k8s.io/ephemeral":           "true",
-			"csi.storage.k8s.io/pod.name":            pod.Name,
-			"csi.storage.k8s.io/pod.namespace":       pod.Namespace,
-			"csi.storage.k8s.io/pod.uid":             string(pod.UID),
-			"csi.storage.k8s.io/serviceAccount.name": pod.Spec.ServiceAccountName,
-		}
-		maps.Copy(known, volume.CSI.VolumeAttributes)
-		requests = append(requests, &csi.NodePublishVolumeRequest{
-			VolumeId: VolumeID(pod, volume.Name), TargetPath: target, Readonly: true, VolumeContext: known,
-			Secrets: map[string]string{"csi.storage.k8s.io/serviceAccount.tokens": string(tokens)},
-			VolumeCapability: &csi.VolumeCapability{
-				AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{}},
-				AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER},
-			},
-		})
-	}
-	return requests, nil
+	return PublishRequests(pod, k.dir, token, time.Now().Add(time.Hour))
 }
 
 // Mount has the driver mount a volume, or for one that is mounted brings it a new token.

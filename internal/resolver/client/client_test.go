@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"testing"
 	"time"
@@ -26,6 +27,15 @@ type resolve = func(context.Context, *resolverv1.ResolveRequest) (*resolverv1.Re
 var ways = map[string]func(*client.Client) resolve{
 	"by itself": func(c *client.Client) resolve { return c.Resolve },
 	"together":  func(c *client.Client) resolve { return c.ResolveTogether },
+}
+
+func TestConnectionsComeFromTheLocalAddress(t *testing.T) {
+	g := NewWithT(t)
+	s := newSite(t, "127.0.0.1")
+	c := s.client(t, func(config *client.Config) { config.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)} })
+	_, err := c.Resolve(t.Context(), request())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(s.replicas[0].callers).To(Equal([]string{"127.0.0.9"}))
 }
 
 func TestAnswers(t *testing.T) {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"net"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -35,6 +36,8 @@ type Config struct {
 	Port int
 	// Timeout bounds a call, and CallTimeout what one replica may take of it. 0 means 50 and 25 seconds.
 	Timeout, CallTimeout time.Duration
+	// LocalAddr is where connections come from; nil: the kernel chooses.
+	LocalAddr net.Addr
 	// ConnectTimeout bounds a connection's TCP and TLS handshakes; 0 means 5 seconds.
 	ConnectTimeout time.Duration
 	// SyncTimeout is how long a call waits for the first look at the ConfigMap; 0 means 5 seconds.

@@ -32,6 +32,7 @@ const (
 type endpoint struct {
 	name       string
 	bundle     string
+	dialer     *net.Dialer
 	connection *grpc.ClientConn
 
 	rounds *rounds
@@ -93,7 +94,9 @@ func newEndpoint(config *Config, name, bundle string) (*endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolver %s: %w", name, err)
 	}
-	e := &endpoint{name: name, bundle: bundle, rounds: newRounds(config)}
+	e := &endpoint{
+		name: name, bundle: bundle, dialer: &net.Dialer{LocalAddr: config.LocalAddr}, rounds: newRounds(config),
+	}
 	// Exactly what the replica published is trusted, in place of any certificate authority.
 	transport := &observedTLS{TransportCredentials: credentials.NewTLS(&tls.Config{
 		MinVersion: tls.VersionTLS13,
@@ -121,7 +124,7 @@ func newEndpoint(config *Config, name, bundle string) (*endpoint, error) {
 
 // dial connects and remembers why that failed, which gRPC tells only as text.
 func (e *endpoint) dial(ctx context.Context, address string) (net.Conn, error) {
-	connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	connection, err := e.dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		e.failure.Store(dialFailure(err))
 	}

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -148,6 +149,7 @@ type replica struct {
 	open     int
 	volumes  []string
 	tokens   []string
+	callers  []string
 	released []string
 	remain   []bool
 }
@@ -244,6 +246,9 @@ func (r *replica) Resolve(ctx context.Context, request *resolverv1.ResolveReques
 	r.asked++
 	r.volumes = append(r.volumes, request.GetVolumeId())
 	r.tokens = append(r.tokens, metadata.ValueFromIncomingContext(ctx, resolverv1.AuthorizationKey)...)
+	if caller, ok := peer.FromContext(ctx); ok {
+		r.callers = append(r.callers, caller.Addr.(*net.TCPAddr).IP.String())
+	}
 	hang := r.hang || r.hangs[request.GetVolumeId()]
 	r.mu.Unlock()
 	if hang {
