@@ -31,6 +31,17 @@ func decode(raw []byte) (any, error) {
 	if !json.Valid(raw) {
 		return nil, errNotJSON
 	}
+	// Most are texts and numbers, at every refresh of every volume, and need no Decoder with its buffer.
+	switch first := raw[0]; {
+	case first == '"':
+		var text string
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return nil, errNotJSON
+		}
+		return text, nil
+	case first == '-' || '0' <= first && first <= '9':
+		return json.Number(bytes.TrimSpace(raw)), nil
+	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
 	var value any

@@ -92,6 +92,9 @@ func (v *Value) Keys() []string { return sortedKeys(v.nodes) }
 // WithOverrides returns a value with the given keys of the top level replaced by strings. These are literal, never
 // scanned, and the references in the replaced keys are gone. It never adds a key: one that does not exist is an error.
 func (v *Value) WithOverrides(overrides map[string]string) (*Value, error) {
+	if len(overrides) == 0 {
+		return v, nil
+	}
 	nodes := maps.Clone(v.nodes)
 	for _, key := range sortedKeys(overrides) {
 		if _, exists := nodes[key]; !exists {
@@ -106,6 +109,9 @@ func (v *Value) WithOverrides(overrides map[string]string) (*Value, error) {
 // With returns a value with further keys at the top level, each with what a reference leads to. A key that is there
 // already stays as it is.
 func (v *Value) With(references map[string]Reference) *Value {
+	if len(references) == 0 {
+		return v
+	}
 	nodes := maps.Clone(v.nodes)
 	for key, reference := range references {
 		if _, exists := nodes[key]; !exists {

@@ -72,7 +72,7 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonAuthFailed: {
 		code:    codes.FailedPrecondition,
 		classes: []Class{ClassWaiting},
-		meaning: "Vault does not accept the token (unknown, expired or revoked) or the login (role, mount, audience, password, secret ID, certificate; a wrapping token that was used or has expired; a locked user)",
+		meaning: "Vault does not accept the token (unknown, expired or revoked) or the login (role, mount, audience, password, secret ID, certificate; a wrapping token that was used, by the controller before it restarted or by somebody who should not, or has expired; a locked user)",
 		cure:    "as the sentence says: in the Secret, in the spec or in Vault",
 		retry:   "when Secret or spec change; else within 5 minutes, or 20 where Vault counts refused logins: see [vaultconfig.md](vaultconfig.md#when-vault-refuses-a-login)",
 	},

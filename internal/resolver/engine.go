@@ -276,11 +276,18 @@ func (e *Engine) describe(resolved *Resolved, p *plan, interval time.Duration) *
 	return resolved
 }
 
-// refreshAfter is when the next read of one of the secrets is due.
+// refreshAfter is when the next read of one of the secrets is due. Whoever was answered with a version that is no longer
+// the latest, for somebody else has read meanwhile, comes again at once: at that next read it would be two intervals old.
 func (e *Engine) refreshAfter(p *plan, interval time.Duration) time.Duration {
 	after := e.reader.versions.untilGrid(interval)
-	for _, key := range p.readKeys() {
-		after = min(after, e.reader.versions.NextRead(key, interval))
+	for _, s := range p.sources {
+		switch {
+		case s.key == "" || s.dynamic:
+		case e.reader.versions.Outdated(s.key, s.fields(), s.version):
+			return minRefreshAfter
+		default:
+			after = min(after, e.reader.versions.NextRead(s.key, interval))
+		}
 	}
 	return max(after, minRefreshAfter)
 }

@@ -173,17 +173,6 @@ func (p *plan) sharedPlaces() []string {
 	return places
 }
 
-// readKeys are the keys under which the version cache has the secrets.
-func (p *plan) readKeys() []string {
-	var keys []string
-	for _, s := range p.sources {
-		if s.key != "" && !s.dynamic {
-			keys = append(keys, s.key)
-		}
-	}
-	return keys
-}
-
 // observed describes the secrets that were read, without what is in them.
 func (p *plan) observed() []v1alpha1.ObservedSecret {
 	var observed []v1alpha1.ObservedSecret

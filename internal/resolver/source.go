@@ -45,6 +45,8 @@ type source struct {
 	// path as Vault's API has it in the VaultConfig's namespace of Vault: with the engine, and where that is in one below,
 	// with the way there.
 	path string
+	// told is the place of toldPath: see place.
+	told, toldPath string
 	// Under which reads are shared, or a volume's leases have it; empty until the session is open.
 	key     string
 	readKey string // under which reads are shared
@@ -289,7 +291,10 @@ func (s *source) checkIssuable(ctx context.Context) {
 
 // place is where a change of the secret is told.
 func (s *source) place() string {
-	return Place(s.config.Spec.URL, s.config.Spec.VaultNamespace, s.path)
+	if s.told == "" || s.toldPath != s.path { // it is asked for several times in a request
+		s.told, s.toldPath = Place(s.config.Spec.URL, s.config.Spec.VaultNamespace, s.path), s.path
+	}
+	return s.told
 }
 
 // secretKey says which secret of which Vault it is, whatever else of the Connection or the VaultConfig changes. Nodes

@@ -123,10 +123,7 @@ func (c *versionCache) Get(
 	if entry.failure != nil && now.Sub(entry.failedAt) < failureTTL {
 		return "", true, entry.failure
 	}
-	version = entry.version
-	if version == "" {
-		version = c.fieldVersion(entry, wanted)
-	}
+	version = c.latest(entry, wanted)
 	if version == "" || !now.Before(entry.dueAt(interval).Add(-earlySlack)) || entry.absence != nil && !toleratesAbsence {
 		return "", false, nil
 	}
@@ -144,6 +141,14 @@ func (e *versionEntry) dueAt(interval time.Duration) time.Time {
 		return e.changesAt
 	}
 	return due
+}
+
+// latest is the version of a secret, as far as these fields go; empty if it is not known. The caller holds the lock.
+func (c *versionCache) latest(entry *versionEntry, wanted []string) contentVersion {
+	if entry.version != "" {
+		return entry.version
+	}
+	return c.fieldVersion(entry, wanted)
 }
 
 // fieldVersion is the version of a secret without versions, as far as these fields go; empty if one was never looked
@@ -270,6 +275,18 @@ func (c *versionCache) Invalidate(path string) {
 	})
 }
 
+// Outdated tells whether another version of a secret, as far as these fields go, is known than this one.
+func (c *versionCache) Outdated(key string, wanted []string, version contentVersion) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	entry, known := c.entries.Get(key)
+	if !known {
+		return false
+	}
+	latest := c.latest(entry, wanted)
+	return latest != "" && latest != version
+}
+
 // NextRead is the time until the next read of a secret is due for a caller with this interval.
 func (c *versionCache) NextRead(key string, interval time.Duration) time.Duration {
 	c.mu.Lock()
@@ -301,9 +318,11 @@ func (c *versionCache) newEntry(namespace string) *versionEntry {
 	return &versionEntry{namespace: namespace, change: c.sequence}
 }
 
-// entryPrice is for an entry beside its strings and fields, fieldPrice for a field beside its name.
+// entryPrice is for an entry beside its strings and fields, faultPrice for why there is no secret, and fieldPrice for a
+// field beside its name.
 const (
-	entryPrice = 1024
+	entryPrice = 512
+	faultPrice = 1024
 	fieldPrice = 128
 )
 
@@ -312,6 +331,9 @@ func (c *versionCache) keep(key string, entry *versionEntry) {
 	now := c.clock.Now()
 	entry.usedAt = now
 	weight := entryPrice + len(key) + len(entry.path)
+	if entry.failure != nil || entry.absence != nil {
+		weight += faultPrice
+	}
 	for name := range entry.fields {
 		weight += fieldPrice + len(name)
 	}

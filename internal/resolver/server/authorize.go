@@ -87,7 +87,7 @@ func (a *Authorizer) authorizeByGrant(
 		return nil
 	}
 	claims, by := shown.claims(node), byGrant
-	if token := a.issuer.verify(ctx, request.GetPodToken()); token == nil || *token != *claims {
+	if !a.issuer.verifies(ctx, request.GetPodToken(), claims) {
 		return nil
 	}
 	if a.grants.due(shown) {
@@ -172,15 +172,16 @@ func (a *Authorizer) Workload(authorization *Authorization, tokens map[string]st
 
 // authorizeNode makes sure that a token is the node plugin's. Every denial is a fault with reason NotAllowed.
 func (a *Authorizer) authorizeNode(ctx context.Context, nodeToken string) (*tokenClaims, error) {
-	if a.tokens.recentlyAccepted(nodeToken, v1alpha1.AudienceNode) == nil {
+	node := a.tokens.recentlyAccepted(nodeToken, v1alpha1.AudienceNode)
+	if node == nil {
 		// Any pod can have a token for this audience, of its own service account.
 		if claims, ok := parseUnreviewed(nodeToken); ok && claims.Subject != a.plugin {
 			return nil, a.notThePlugin(claims.Subject)
 		}
-	}
-	node, err := a.tokens.review(ctx, nodeToken, v1alpha1.AudienceNode, "the node plugin's token", "")
-	if err != nil {
-		return nil, err
+		var err error
+		if node, err = a.tokens.review(ctx, nodeToken, v1alpha1.AudienceNode, "the node plugin's token", ""); err != nil {
+			return nil, err
+		}
 	}
 	if caller := serviceAccountPrefix + node.namespace + ":" + node.serviceAccount; caller != a.plugin {
 		return nil, a.notThePlugin(caller)

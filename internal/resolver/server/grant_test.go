@@ -26,7 +26,7 @@ import (
 // granting is a pod with a volume, and replicas that share their keys.
 type granting struct {
 	Gomega
-	t       *testing.T
+	t       testing.TB
 	cluster *cluster
 	secrets kubernetes.Interface
 	signer  *signer
@@ -35,7 +35,7 @@ type granting struct {
 	request *resolverv1.ResolveRequest
 }
 
-func newGranting(t *testing.T) *granting {
+func newGranting(t testing.TB) *granting {
 	t.Helper()
 	one := &tokenClaims{
 		namespace: "shop", serviceAccount: "web", serviceAccountUID: "uid-web",

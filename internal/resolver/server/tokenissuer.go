@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,8 +50,9 @@ type TokenIssuer struct {
 	clock clock.PassiveClock
 	log   logr.Logger
 
-	known atomic.Pointer[issuerKeys]
-	reads flight.Group[struct{}]
+	known    atomic.Pointer[issuerKeys]
+	verified verifiedTokens
+	reads    flight.Group[struct{}]
 	// pausedUntil is when keys may be read again, and failing whether the last reading failed. Only a flight uses them, of
 	// which there is one at a time.
 	pausedUntil time.Time
@@ -62,24 +64,52 @@ type issuerKeys struct {
 	issuer string
 	keys   []jose.JSONWebKey
 	read   time.Time
+	// set is another number for other keys, or another issuer, and the same however often these are read; zero: none.
+	set int
 }
 
 // NewTokenIssuer returns a TokenIssuer that reads the keys with api, when the first token is verified.
 func NewTokenIssuer(api rest.Interface, clk clock.PassiveClock, log logr.Logger) *TokenIssuer {
-	i := &TokenIssuer{api: api, clock: clk, log: log}
+	i := &TokenIssuer{api: api, clock: clk, log: log, verified: newVerifiedTokens()}
 	i.known.Store(&issuerKeys{})
 	return i
+}
+
+// verifies tells whether a pod's token is one that the API server has signed for the resolver, says exactly this, and
+// has not expired. The signature is looked at once for a token, as long as the API server serves the same keys.
+func (i *TokenIssuer) verifies(ctx context.Context, token string, claims *tokenClaims) bool {
+	if len(token) > maxTokenBytes {
+		return false
+	}
+	digest := i.verified.digestOf(token, claims)
+	seen, remembered := i.verified.tokens.Get(digest)
+	if remembered && i.keysWith(ctx, seen.keyID).set == seen.set && !i.clock.Now().Add(-tokenClockSkew).After(seen.expires) {
+		return true
+	}
+	found, seen := i.look(ctx, token)
+	if found == nil || *found != *claims {
+		return false
+	}
+	i.verified.tokens.Add(claims.namespace, digest, seen, 1)
+	return true
 }
 
 // verify returns the claims of a pod's token that the API server has signed for the resolver, and that has not expired;
 // nil: it is none, or there is no telling, for the keys cannot be had.
 func (i *TokenIssuer) verify(ctx context.Context, token string) *tokenClaims {
+	claims, _ := i.look(ctx, token)
+	return claims
+}
+
+// look is verify, and tells what the signature was verified with.
+func (i *TokenIssuer) look(ctx context.Context, token string) (*tokenClaims, verifiedToken) {
+	none := verifiedToken{}
 	if len(token) > maxTokenBytes {
-		return nil
+		return nil, none
 	}
 	signed, err := jwt.ParseSigned(token, signatureAlgorithms)
 	if err != nil || len(signed.Headers) != 1 {
-		return nil
+		return nil, none
 	}
 	known := i.keysWith(ctx, signed.Headers[0].KeyID)
 	for n := range known.keys {
@@ -95,15 +125,15 @@ func (i *TokenIssuer) verify(ctx context.Context, token string) *tokenClaims {
 			Time: i.clock.Now(),
 		}
 		if claims.Expiry == nil || claims.ValidateWithLeeway(expected, tokenClockSkew) != nil {
-			return nil
+			return nil, none
 		}
 		return &tokenClaims{
 			namespace: bound.To.Namespace, serviceAccount: bound.To.ServiceAccount.Name,
 			serviceAccountUID: bound.To.ServiceAccount.UID, podName: bound.To.Pod.Name, podUID: bound.To.Pod.UID,
 			nodeName: bound.To.Node.Name, nodeUID: bound.To.Node.UID,
-		}
+		}, verifiedToken{keyID: known.keys[n].KeyID, set: known.set, expires: claims.Expiry.Time()}
 	}
-	return nil
+	return nil, none
 }
 
 // keysWith returns the keys, read again if they are old or if none has this ID; empty: none that is known has.
@@ -125,6 +155,13 @@ func (k *issuerKeys) have(id string) bool {
 	return slices.ContainsFunc(k.keys, func(key jose.JSONWebKey) bool { return key.KeyID == id })
 }
 
+// same tells whether tokens are verified by both in the same way.
+func (k *issuerKeys) same(other *issuerKeys) bool {
+	one, err := json.Marshal(k.keys)
+	another, failed := json.Marshal(other.keys)
+	return err == nil && failed == nil && k.issuer == other.issuer && bytes.Equal(one, another)
+}
+
 // read asks the API server for its keys, unless it was asked a moment ago. Only a change of the outcome is logged.
 func (i *TokenIssuer) read(ctx context.Context) (none struct{}, _ error) {
 	now := i.clock.Now()
@@ -134,7 +171,12 @@ func (i *TokenIssuer) read(ctx context.Context) (none struct{}, _ error) {
 	i.pausedUntil = now.Add(keysPause)
 	issuer, keys, err := i.ask(ctx)
 	if err == nil {
-		i.known.Store(&issuerKeys{issuer: issuer, keys: keys, read: now})
+		former := i.known.Load()
+		next := &issuerKeys{issuer: issuer, keys: keys, read: now, set: former.set}
+		if !next.same(former) {
+			next.set++
+		}
+		i.known.Store(next)
 	}
 	if failed := err != nil; failed != i.failing {
 		i.failing = failed

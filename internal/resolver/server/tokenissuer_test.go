@@ -59,7 +59,7 @@ func claimsAt(expires time.Time, changes ...func(*testClaims)) testClaims {
 
 // signer serves its keys as an API server does, whose keys cannot be rotated while it runs.
 type signer struct {
-	t   *testing.T
+	t   testing.TB
 	api rest.Interface
 	// refuses is whether nobody may read the keys, hangs whether nobody gets an answer; asked counts requests.
 	refuses, hangs atomic.Bool
@@ -71,7 +71,7 @@ type signer struct {
 	announce string
 }
 
-func newSigner(t *testing.T) *signer {
+func newSigner(t testing.TB) *signer {
 	t.Helper()
 	s := &signer{t: t, announce: testIssuer}
 	s.rotate("key-1")
@@ -344,6 +344,90 @@ func TestKeysAreReadAgain(t *testing.T) {
 	after(keysFresh)
 	g.Expect(issuer.verify(t.Context(), former)).To(BeNil(), "its key was taken away")
 	g.Expect(good()).To(BeTrue())
+}
+
+func TestASignatureIsLookedAtOnce(t *testing.T) {
+	g, s := NewWithT(t), newSigner(t)
+	clk := testingclock.NewFakePassiveClock(time.Now())
+	after := func(d time.Duration) { clk.SetTime(clk.Now().Add(d)) }
+	issuer, expires := s.issuer(clk), clk.Now().Add(time.Hour)
+	one := tokenClaims{
+		namespace: "shop", serviceAccount: "web", serviceAccountUID: "uid-web",
+		podName: "one", podUID: "uid of one", nodeName: "node-a", nodeUID: "uid-a",
+	}
+	token := s.sign(claimsAt(expires))
+	verifies := func(token string, change func(*tokenClaims)) bool {
+		claims := one
+		change(&claims)
+		return issuer.verifies(t.Context(), token, &claims)
+	}
+	same := func(*tokenClaims) {}
+	// blind is an issuer that would find no signature good.
+	blind := func() (undo func()) {
+		known := issuer.known.Load()
+		issuer.known.Store(&issuerKeys{issuer: "nobody", keys: known.keys, read: known.read, set: known.set})
+		return func() { issuer.known.Store(known) }
+	}
+	g.Expect(verifies(token, same)).To(BeTrue())
+	undo := blind()
+	g.Expect(verifies(token, same)).To(BeTrue(), "it is remembered")
+	for name, change := range map[string]func(*tokenClaims){
+		"pod":             func(c *tokenClaims) { c.podUID = "another" },
+		"node":            func(c *tokenClaims) { c.nodeUID = "another" },
+		"service account": func(c *tokenClaims) { c.serviceAccount = "another" },
+		"namespace":       func(c *tokenClaims) { c.namespace, c.serviceAccount = "sho", "pweb" },
+	} {
+		g.Expect(verifies(token, change)).To(BeFalse(), "for another %s", name)
+	}
+	g.Expect(verifies(token+"A", same)).To(BeFalse(), "another token")
+	g.Expect(verifies(strings.Repeat("A", maxTokenBytes+1), same)).To(BeFalse())
+	undo()
+
+	set := issuer.known.Load().set
+	after(keysFresh)
+	g.Expect(verifies(token, same)).To(BeTrue())
+	g.Expect(issuer.known.Load().set).To(Equal(set), "the same keys, read again")
+	blind()
+	g.Expect(verifies(token, same)).To(BeTrue(), "still remembered")
+
+	s.rotate("key-2")
+	after(keysFresh)
+	g.Expect(verifies(token, same)).To(BeTrue(), "a key came, and the former one is still served")
+	g.Expect(issuer.known.Load().set).NotTo(Equal(set))
+	s.serve(s.served[1:]...)
+	after(keysFresh)
+	g.Expect(verifies(token, same)).To(BeFalse(), "its key was taken away")
+
+	other := s.sign(claimsAt(expires))
+	g.Expect(verifies(other, same)).To(BeTrue())
+	s.refuses.Store(true)
+	after(keysLife)
+	g.Expect(verifies(other, same)).To(BeFalse(), "the keys are too old")
+	s.refuses.Store(false)
+	after(keysPause)
+	g.Expect(verifies(other, same)).To(BeTrue())
+	clk.SetTime(expires.Add(tokenClockSkew))
+	g.Expect(verifies(other, same)).To(BeTrue())
+	clk.SetTime(expires.Add(tokenClockSkew + time.Second))
+	g.Expect(verifies(other, same)).To(BeFalse(), "it has expired")
+}
+
+func TestVerifiedTokensAreBoundedForANamespaceAndInAll(t *testing.T) {
+	g, v := NewWithT(t), newVerifiedTokens()
+	victim := v.digestOf("token", &tokenClaims{namespace: "victim"})
+	v.tokens.Add("victim", victim, verifiedToken{}, 1)
+	for i := range 4 * maxVerified {
+		namespace := fmt.Sprint("greedy-", i%7)
+		v.tokens.Add(namespace, v.digestOf(fmt.Sprint(i), &tokenClaims{namespace: namespace}), verifiedToken{}, 1)
+	}
+	g.Expect(v.tokens.Len()).To(Equal(maxVerified))
+	_, found := v.tokens.Get(victim)
+	g.Expect(found).To(BeTrue(), "others make room")
+	for i := range 2 * maxVerified {
+		v.tokens.Add("greedy", v.digestOf(fmt.Sprint(i), &tokenClaims{namespace: "greedy"}), verifiedToken{}, 1)
+	}
+	g.Expect(v.tokens.Fits("greedy", 1)).To(BeFalse())
+	g.Expect(v.tokens.Len()).To(BeNumerically("<=", maxVerified))
 }
 
 func TestKeysThatAreNoneAreNotTaken(t *testing.T) {

@@ -145,7 +145,7 @@ func stopped(t *testing.T, stop func(), done <-chan error) func() {
 }
 
 // dialFrom is a client's connection that comes from an address of this machine.
-func dialFrom(t *testing.T, address, source string, options ...grpc.DialOption) *grpc.ClientConn {
+func dialFrom(t testing.TB, address, source string, options ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
 	options = append([]grpc.DialOption{
