@@ -348,7 +348,7 @@ func TestKeysAreReadAgain(t *testing.T) {
 
 func TestASignatureIsLookedAtOnce(t *testing.T) {
 	g, s := NewWithT(t), newSigner(t)
-	clk := testingclock.NewFakePassiveClock(time.Now())
+	clk := testingclock.NewFakePassiveClock(time.Now().Truncate(time.Second)) // as tokens count
 	after := func(d time.Duration) { clk.SetTime(clk.Now().Add(d)) }
 	issuer, expires := s.issuer(clk), clk.Now().Add(time.Hour)
 	one := tokenClaims{

@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 
-	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
 	"sallyport.dev/sallyport/internal/vault/transport"
 )
@@ -66,16 +64,3 @@ type RejectedError struct {
 
 // Unwrap lets callers find the fault.
 func (r *RejectedError) Unwrap() error { return r.Fault }
-
-// Input is what a Method is made from.
-type Input struct {
-	Config *v1alpha1.VaultConfig
-	// Source says how sentences call where the settings and the credential come from.
-	Source Source
-	// Clients make and review tokens of service accounts; nil: methods that need one fail.
-	Clients kubernetes.Interface
-	// Workload to log in as; nil: the VaultConfig's own identity.
-	Workload *WorkloadIdentity
-	// SecretIDs that wrapping tokens of a Connection gave outlive the method; nil: they end with it.
-	SecretIDs *ConnectionSecretIDs
-}
