@@ -49,8 +49,8 @@ const (
 	AnnotationRestartedFor = "sallyport.dev/restarted-for"
 )
 
-// AnnotationEnv on a pod has Connections mounted into it as variables of its programs: db,SMTP_=mail. An admission policy
-// does that, so a pod template has the annotation, and only its pods have the volumes.
+// AnnotationEnv on a pod has Connections mounted into it as variables of its programs: db,SMTP_=mail. An admission
+// policy does that, so a pod template has the annotation, and only its pods have the volumes.
 const AnnotationEnv = "sallyport.dev/env"
 
 // Labels of a Namespace, for all its workloads.

@@ -92,8 +92,8 @@ func TestMeasurementsWriteWhatIsShown(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	source := ""
 	for _, file := range files {
-		content, err := os.ReadFile(file)
-		g.Expect(err).NotTo(HaveOccurred())
+		content, readErr := os.ReadFile(file)
+		g.Expect(readErr).NotTo(HaveOccurred())
 		source += string(content)
 	}
 	document, err := os.ReadFile("../../docs/performance.md")

@@ -15,8 +15,8 @@ const (
 )
 
 // OfJSON returns what a text of JSON would take of the heap once it is decoded, or limit and more as soon as that is
-// sure. It builds nothing, so that what does not fit is never made, and allocates nothing, for every read of a secret is
-// measured. The size of a text that is no JSON says nothing.
+// sure. It builds nothing, so that what does not fit is never made, and allocates nothing, for every read of a secret
+// is measured. The size of a text that is no JSON says nothing.
 func OfJSON(text []byte, limit int64) int64 {
 	if len(text) > 0 && text[0] != '{' && text[0] != '[' && text[0] != ' ' {
 		return valuePrice + textPrice + int64(len(text))

@@ -276,8 +276,9 @@ func (e *Engine) describe(resolved *Resolved, p *plan, interval time.Duration) *
 	return resolved
 }
 
-// refreshAfter is when the next read of one of the secrets is due. Whoever was answered with a version that is no longer
-// the latest, for somebody else has read meanwhile, comes again at once: at that next read it would be two intervals old.
+// refreshAfter is when the next read of one of the secrets is due. Whoever was answered with a version that is no
+// longer the latest, for somebody else has read meanwhile, comes again at once: at that next read it would be two
+// intervals old.
 func (e *Engine) refreshAfter(p *plan, interval time.Duration) time.Duration {
 	after := e.reader.versions.untilGrid(interval)
 	for _, s := range p.sources {

@@ -29,18 +29,18 @@ const (
 	earlySlack = 50 * time.Millisecond
 )
 
-// A grid of moments for the next refreshes with the same interval: so many in one interval, but none sooner after another
-// than gridMin.
+// A grid of moments for the next refreshes with the same interval: so many in one interval, but none sooner after
+// another than gridMin.
 const (
 	gridPoints = 16
 	gridMin    = time.Second
 )
 
-// floorToGrid returns the last point of the grid at or before a moment. The grid is that of the clock, and so the same for
-// all secrets, replicas and nodes: volumes of a node that have nothing in common are due at few moments, and asked for
-// together at each. Its step divides the interval, so that a read a moment after a point leads to the next one exactly an
-// interval later: only the first of a secret comes sooner, by a step at most. There are many points, so that Vault has not
-// all secrets read at one.
+// floorToGrid returns the last point of the grid at or before a moment. The grid is that of the clock, and so the
+// same for all secrets, replicas and nodes: volumes of a node that have nothing in common are due at few moments, and
+// asked for together at each. Its step divides the interval, so that a read a moment after a point leads to the next
+// one exactly an interval later: only the first of a secret comes sooner, by a step at most. There are many points,
+// so that Vault has not all secrets read at one.
 func floorToGrid(moment time.Time, interval time.Duration) time.Time {
 	points := min(max(interval/gridMin, 1), gridPoints)
 	step := interval / points
@@ -49,9 +49,10 @@ func floorToGrid(moment time.Time, interval time.Duration) time.Time {
 
 // versionCache remembers, per distinct secret, when it was last read and which version it had, so that one read per
 // refresh interval serves every volume that mounts it. Every volume is told to come back when the interval since that
-// read ends, at the point of the grid before that; the first to come reads, the others find the new version. It keeps no value: of a secret without versions
-// it keeps a keyed digest of each field, whose key is made at start and never leaves memory, to see that it changed.
-// What finds no room among those of its namespace, the one that asked for it first, is read again.
+// read ends, at the point of the grid before that; the first to come reads, the others find the new version. It keeps
+// no value: of a secret without versions it keeps a keyed digest of each field, whose key is made at start and never
+// leaves memory, to see that it changed. What finds no room among those of its namespace, the one that asked for it
+// first, is read again.
 //
 // A secret without versions is compared field by field, each Connection by those that its references name: what counts
 // down beside them (database/static-creds and its ttl) changes nothing.
@@ -130,8 +131,8 @@ func (c *versionCache) Get(
 	return version, true, entry.absence
 }
 
-// dueAt is when the next read is due for a caller with this interval: on the grid, and so for all secrets at few moments.
-// Who comes a little early, and is let, has read at the point that was meant.
+// dueAt is when the next read is due for a caller with this interval: on the grid, and so for all secrets at few
+// moments. Who comes a little early, and is let, has read at the point that was meant.
 func (e *versionEntry) dueAt(interval time.Duration) time.Time {
 	due := floorToGrid(e.readAt.Add(earlySlack+interval), interval)
 	if latest := e.readAt.Add(interval); due.After(latest) {

@@ -43,7 +43,7 @@ func Run(m *testing.M) int {
 // Start starts a Vault, and returns its URL and the certificate of its authority. It ends with the test.
 func Start(tb testing.TB) (url, certificate string) {
 	tb.Helper()
-	command := exec.CommandContext(tb.Context(), os.Args[0]) //nolint:gosec // this program
+	command := exec.CommandContext(tb.Context(), os.Args[0])
 	command.Env = append(os.Environ(), role+"=1")
 	until, err := command.StdinPipe()
 	if err != nil {

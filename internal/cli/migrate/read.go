@@ -40,8 +40,8 @@ func Read(names []string, stdin io.Reader, namespace string) (*Inventory, error)
 	return in, nil
 }
 
-// manifests are the file itself, or the YAML and JSON of a directory, but for what kustomize is told there: that needs no
-// kind, and is no manifest.
+// manifests are the file itself, or the YAML and JSON of a directory, but for what kustomize is told there: that
+// needs no kind, and is no manifest.
 func manifests(name string) ([]string, error) {
 	info, err := os.Stat(name)
 	if err != nil {

@@ -76,9 +76,10 @@ func bindDetached(source, target string) error {
 	return pathError("move_mount", target, err)
 }
 
-// bindStaged makes the mount read-only at staging, where no pod looks, and mounts a copy of it at target: a bind mount
-// becomes read-only only in a second call, and that second call reaches no other namespace, so that the host, and so
-// the pod, would keep the writable one. Most of the time that it takes is the unmount's, which waits for all processors.
+// bindStaged makes the mount read-only at staging, where no pod looks, and mounts a copy of it at target: a bind
+// mount becomes read-only only in a second call, and that second call reaches no other namespace, so that the host,
+// and so the pod, would keep the writable one. Most of the time that it takes is the unmount's, which waits for all
+// processors.
 func (m *kernelMounter) bindStaged(source, staging, target string) (err error) {
 	if err := unix.Mount(source, staging, "", unix.MS_BIND, ""); err != nil {
 		return pathError("bind", staging, err)
@@ -103,8 +104,8 @@ func (*kernelMounter) Unmount(path string, lazy bool) error {
 	return pathError("unmount", path, err)
 }
 
-// Mounted asks the kernel in one call. Those before 5.8 do not say; then the mount table is read. What is mounted where a
-// link leads is not mounted at the link.
+// Mounted asks the kernel in one call. Those before 5.8 do not say; then the mount table is read. What is mounted
+// where a link leads is not mounted at the link.
 func (*kernelMounter) Mounted(path string) (bool, error) {
 	var found unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &found)

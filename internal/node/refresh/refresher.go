@@ -28,8 +28,8 @@ const (
 
 // Resolver turns what the kubelet said of a volume into files. Its errors are faults.
 type Resolver interface {
-	// ResolveTogether may send the request with those for other volumes that are due at the same moment. No answer waits for
-	// another.
+	// ResolveTogether may send the request with those for other volumes that are due at the same moment. No answer waits
+	// for another.
 	ResolveTogether(ctx context.Context, request *resolverv1.ResolveRequest) (*resolverv1.ResolveResponse, error)
 }
 

@@ -49,7 +49,7 @@ func (w atomicWriter) write(files []*resolverv1.File, next string) (string, erro
 		return "", err
 	}
 	if current == "" || !w.holds(current, files) {
-		if err = w.swap(current, next, files); err != nil {
+		if err := w.swap(current, next, files); err != nil {
 			return "", err
 		}
 		current = next
@@ -129,8 +129,8 @@ func (w atomicWriter) swap(current, next string, files []*resolverv1.File) error
 	err := w.filesystem.Symlink(next, link)
 	if errors.Is(err, fs.ErrExist) {
 		// A process that was killed here left one.
-		if err = w.filesystem.Remove(link); err != nil {
-			return err
+		if failure := w.filesystem.Remove(link); failure != nil {
+			return failure
 		}
 		err = w.filesystem.Symlink(next, link)
 	}

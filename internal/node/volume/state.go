@@ -100,8 +100,8 @@ func replaceFile(filesystem Filesystem, path string, content []byte) error {
 	err := filesystem.WriteFile(path+newSuffix, content, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		// A process that was killed here left one.
-		if err = filesystem.Remove(path + newSuffix); err != nil {
-			return err
+		if failure := filesystem.Remove(path + newSuffix); failure != nil {
+			return failure
 		}
 		err = filesystem.WriteFile(path+newSuffix, content, 0o600)
 	}

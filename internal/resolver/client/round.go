@@ -16,8 +16,8 @@ import (
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 )
 
-// openFor is how many times Config.JoinWithin requests may join a round at most, which is five seconds. Where one is due
-// all the time, on a node with very many volumes, the next begins another.
+// openFor is how many times Config.JoinWithin requests may join a round at most, which is five seconds. Where one is
+// due all the time, on a node with very many volumes, the next begins another.
 const openFor = 50
 
 // rounds are calls of ResolveEach to one replica. A request joins the round that is open, and begins one if there is

@@ -137,7 +137,12 @@ func BenchmarkRefreshOverGRPC(b *testing.B) {
 	ctx, stop := context.WithCancel(b.Context())
 	done := make(chan error)
 	go func() { done <- f.server.Start(ctx) }()
-	defer func() { stop(); <-done }()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	}()
 	node := resolverv1.NewResolverClient(dialFrom(b, f.server.listener.Addr().String(), "127.0.0.1"))
 	f.run(b, func() (*resolverv1.ResolveResponse, error) {
 		return node.Resolve(with(b.Context(), f.node), f.request)

@@ -37,9 +37,9 @@ type received struct {
 }
 
 // ResolveEach implements the gRPC service: each request is served as a call of Resolve is, beside the others, and
-// answered when its answer is there. A message is taken only in one of the node's turns, which ends when its answer is
-// about to be sent: so a round has no more under way, and in memory, than as many calls of Resolve. That includes the turn
-// in which the next message is waited for, for the moment that a node takes to send what is due.
+// answered when its answer is there. A message is taken only in one of the node's turns, which ends when its answer
+// is about to be sent: so a round has no more under way, and in memory, than as many calls of Resolve. That includes
+// the turn in which the next message is waited for, for the moment that a node takes to send what is due.
 //
 // An answer that cannot be sent is as lost as one of Resolve: what was issued for it is pending in the lease manager.
 func (s *Server) ResolveEach(stream roundStream) error {

@@ -45,7 +45,7 @@ func (r *round) failure() (index uint32, reason, sentence string) {
 	answer, err := r.stream.Recv()
 	r.Expect(err).NotTo(HaveOccurred())
 	f := resolverv1.DecodeFault(resolverv1.DecodeFailure(answer.GetFailure()))
-	r.Expect(f).NotTo(BeNil())
+	r.Expect(f).To(HaveOccurred())
 	return answer.GetIndex(), f.Reason, f.Message()
 }
 

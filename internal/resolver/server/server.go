@@ -153,8 +153,8 @@ func (s *Server) Changes(ctx context.Context, request *resolverv1.ChangesRequest
 	return &resolverv1.ChangesResponse{Cursor: cursor, ChangeKeys: keys}, nil
 }
 
-// intercept turns the fault of a call, or of a request in one, into a gRPC error and logs it once, in the same words that
-// the user sees.
+// intercept turns the fault of a call, or of a request in one, into a gRPC error and logs it once, in the same words
+// that the user sees.
 func (s *Server) intercept(
 	ctx context.Context, method string, handle func(context.Context) (any, error),
 ) (response any, reason string, err error) {
@@ -183,8 +183,8 @@ func (s *Server) interceptResolve(
 	return response, err
 }
 
-// register registers the methods of the service as streams, those of one message each way, too, which is the same on the
-// wire: so the caller is authorised before more of its messages is taken than the stream's window.
+// register registers the methods of the service as streams, those of one message each way, too, which is the same on
+// the wire: so the caller is authorised before more of its messages is taken than the stream's window.
 func (s *Server) register(server *grpc.Server, tracer tracing.Tracer) {
 	service := resolverv1.Resolver_ServiceDesc
 	methods, streams := service.Methods, service.Streams
@@ -220,7 +220,7 @@ func (s *Server) register(server *grpc.Server, tracer tracing.Tracer) {
 // one serves a call of one message each way, which it takes when the caller is known and it is its node's turn.
 func (s *Server) one(
 	ctx context.Context, method string, serve func(context.Context) (any, error),
-) (response any, err error) {
+) (any, error) {
 	handle := func(ctx context.Context) (any, error) {
 		ctx, err := s.admit(ctx, method)
 		if err != nil {
@@ -236,7 +236,7 @@ func (s *Server) one(
 	if method == resolverv1.Resolver_Resolve_FullMethodName {
 		return s.interceptResolve(ctx, method, handle)
 	}
-	response, _, err = s.intercept(ctx, method, handle)
+	response, _, err := s.intercept(ctx, method, handle)
 	return response, err
 }
 

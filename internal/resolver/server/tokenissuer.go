@@ -83,7 +83,8 @@ func (i *TokenIssuer) verifies(ctx context.Context, token string, claims *tokenC
 	}
 	digest := i.verified.digestOf(token, claims)
 	seen, remembered := i.verified.tokens.Get(digest)
-	if remembered && i.keysWith(ctx, seen.keyID).set == seen.set && !i.clock.Now().Add(-tokenClockSkew).After(seen.expires) {
+	expired := i.clock.Now().Add(-tokenClockSkew).After(seen.expires)
+	if remembered && !expired && i.keysWith(ctx, seen.keyID).set == seen.set {
 		return true
 	}
 	found, seen := i.look(ctx, token)

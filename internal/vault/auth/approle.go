@@ -111,8 +111,9 @@ func told(role string) string {
 	return "ROLE"
 }
 
-// Account implements Method. A secret ID that Vault itself wrapped is right, and offered no more once it is used up. In a
-// Connection the role ID beside it may be a secret, and wrong; and each wrapping token may be opened by one login only.
+// Account implements Method. A secret ID that Vault itself wrapped is right, and offered no more once it is used up.
+// In a Connection the role ID beside it may be a secret, and wrong; and each wrapping token may be opened by one
+// login only.
 func (m *appRoleMethod) Account() string {
 	if m.unwrapper != nil && !m.source.connection {
 		return ""

@@ -85,10 +85,10 @@ func (m *oneSecretID) refuse(Credential) {
 func (*oneSecretID) refused(Credential) bool { return false }
 
 // SecretIDs are those that wrapping tokens in Connections of type VAULT gave. Sessions with such a Vault end with the
-// tasks that use them, and the secret ID must outlive them. It stays in memory, where a key of the process and all that
-// decides whose it is lead to it: the Connection itself, Vault and the way there, the mount, and the wrapping token. Who
-// may write another Connection, or leads this one elsewhere, gets nothing of it. A namespace has a share; what was
-// longest not used gives way. It is safe for concurrent use.
+// tasks that use them, and the secret ID must outlive them. It stays in memory, where a key of the process and all
+// that decides whose it is lead to it: the Connection itself, Vault and the way there, the mount, and the wrapping
+// token. Who may write another Connection, or leads this one elsewhere, gets nothing of it. A namespace has a share;
+// what was longest not used gives way. It is safe for concurrent use.
 type SecretIDs struct {
 	key   [sha256.Size]byte
 	cache *shares.Cache[secretIDKey, *keptSecretID]

@@ -37,7 +37,8 @@ func BenchmarkRead(b *testing.B) {
 	}
 	read()
 	b.ReportAllocs()
-	defer farvault.CPU(b)()
+	over := farvault.CPU(b)
+	defer over()
 	for b.Loop() {
 		read()
 	}

@@ -123,9 +123,9 @@ func (s *Sessions) ForWorkload(
 
 // Ephemeral returns a session for a Vault whose credentials are in memory only, logged in: every Secret key that the
 // config refers to is taken from credentials. Who uses it at the same time shares it; after the last one's close
-// nothing is kept of it but a secret ID that a wrapping token gave, its connections end and a token that it obtained by
-// login is revoked. The config comes from the keys of a Connection, whose UID it has, and sentences say so. User names come from where credentials come from, so that sentences
-// leave them out.
+// nothing is kept of it but a secret ID that a wrapping token gave, its connections end and a token that it obtained
+// by login is revoked. The config comes from the keys of a Connection, whose UID it has, and sentences say so. User
+// names come from where credentials come from, so that sentences leave them out.
 func (s *Sessions) Ephemeral(
 	ctx context.Context, config *v1alpha1.VaultConfig, credentials map[string]string,
 ) (session *Session, closeSession func(), err error) {

@@ -29,8 +29,8 @@ const (
 	// MaxRound is the cap on the requests of one call of ResolveEach, several times the volumes of a node.
 	MaxRound = 1000
 
-	// MaxTogetherBytes is the cap on an answer of ResolveEach that does not come alone: half of a stream's window, which the
-	// node holds for each call in any case. Hardly any Connection has larger files.
+	// MaxTogetherBytes is the cap on an answer of ResolveEach that does not come alone: half of a stream's window, which
+	// the node holds for each call in any case. Hardly any Connection has larger files.
 	MaxTogetherBytes = 32 << 10
 
 	// MaxMessageBytes is the cap on a gRPC message: the content and the paths of one volume's files with room to spare.

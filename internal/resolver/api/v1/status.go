@@ -47,7 +47,8 @@ func EncodeFailure(failure error) []byte {
 	return encoded
 }
 
-// DecodeFailure returns the error of a request, which is never nil: to DecodeFault it is what a call would have ended with.
+// DecodeFailure returns the error of a request, which is never nil: to DecodeFault it is what a call would have ended
+// with.
 func DecodeFailure(encoded []byte) error {
 	failure := &statuspb.Status{}
 	if err := proto.Unmarshal(encoded, failure); err != nil || failure.GetCode() == int32(codes.OK) {
