@@ -5,7 +5,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -100,6 +102,8 @@ func (m *nodeMode) run(ctx context.Context, log logr.Logger) error {
 		KubeletDir:   m.kubeletDir,
 		MemoryBudget: budget,
 		Registered:   taint.registered,
+		// Another one after each start: what came together need not come together for ever.
+		RefreshOffset: rand.N(time.Second),
 	})
 	if err != nil {
 		return err

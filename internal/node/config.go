@@ -68,6 +68,9 @@ type Config struct {
 	MemoryBudget int64
 	// ResolveTimeout bounds one request to the resolver; 0 means 55 seconds. The kubelet gives up after two minutes.
 	ResolveTimeout time.Duration
+	// RefreshOffset delays each refresh. With one of its own, below a second, a node does not ask in the same moment as
+	// all others whose volumes are due together.
+	RefreshOffset time.Duration
 	// Clock is the real one by default.
 	Clock clock.WithTicker
 	// Mounter mounts and unmounts; the kernel by default.

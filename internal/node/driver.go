@@ -84,7 +84,7 @@ func New(config Config) (*Driver, error) {
 	d.refresher = refresh.New(refresh.Config{
 		Volumes: d.volumes, Locks: d.locks, Store: d.store, Revocations: d.revocations,
 		Resolver: config.Resolver, Changes: config.Changes, Answers: d.answers, Clock: config.Clock,
-		Observe: d.metrics.refreshed,
+		Offset: config.RefreshOffset, Observe: d.metrics.refreshed,
 	})
 	return d, nil
 }

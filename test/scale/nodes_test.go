@@ -3,6 +3,7 @@ package scale
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -105,6 +106,7 @@ func (c *cluster) newMachine(
 	})
 	n.driver, err = node.New(node.Config{
 		NodeName: n.object.Name, Version: "scale", Resolver: n.resolver, Changes: n.resolver, Registry: n.registry,
+		RefreshOffset: rand.N(time.Second), // as internal/app has it
 		// The shortest paths, for those of sockets.
 		KubeletDir: dir, PluginDir: filepath.Join(dir, "p"), RegistrationDir: filepath.Join(dir, "r"), Mounter: newLinks(),
 	})

@@ -271,7 +271,11 @@ func (c *checkup) vaults(ctx context.Context) error {
 			})
 		}
 	}
-	c.say("Vaults", health.Healthy, "%d VaultConfigs; of %d addresses of Vaults, %d are reached",
+	state := health.Healthy
+	if len(reached) < len(asked) {
+		state = health.Degraded
+	}
+	c.say("Vaults", state, "%d VaultConfigs; of %d addresses of Vaults, %d are reached",
 		len(configs.Items), len(asked), len(reached))
 	return nil
 }

@@ -49,6 +49,8 @@ type Config struct {
 	// Answers bound what is in memory of the resolver's.
 	Answers *resolverv1.Answers
 	Clock   clock.WithTicker
+	// Offset delays each refresh that the resolver gave a moment for.
+	Offset time.Duration
 	// Observe gets the outcome of each refresh.
 	Observe func(err error)
 }
@@ -64,9 +66,9 @@ func New(config Config) *Refresher {
 	return &Refresher{Config: config, due: schedule.New(config.Clock, backoffMin, backoffMax)}
 }
 
-// Next schedules the volume's refresh as the response says.
+// Next schedules the volume's refresh as the response says, and this node's offset later.
 func (r *Refresher) Next(v *volume.Volume, response *resolverv1.ResolveResponse) {
-	r.schedule(v, delay(response))
+	r.schedule(v, delay(response)+r.Offset)
 }
 
 // SetToken takes a new token; a volume that waited for one is refreshed soon.
@@ -84,8 +86,8 @@ func (r *Refresher) schedule(v *volume.Volume, after time.Duration) {
 	r.due.AddAfter(v.ID, v.SetDue(r.Clock.Now(), after))
 }
 
-// delay is when to ask again after this response. Nothing random is added: the resolver gives volumes with the same
-// secrets the same moment, so that one read in Vault serves them all.
+// delay is when to ask again after this response. Nothing random is added to that of one volume: the resolver gives
+// volumes with the same secrets the same moment, so that one read in Vault serves them all, and one call those of a node.
 func delay(response *resolverv1.ResolveResponse) time.Duration {
 	milliseconds := response.GetRefreshAfterMs()
 	switch {

@@ -108,7 +108,9 @@ var _ = Describe("kubectl sallyport check", Serial, func() {
 		beyond := builder.VaultConfig(namespace, "beyond", builder.WithAddress("https://127.0.0.1:1", vault.CACertificate()))
 		create(beyond)
 		await(beyond, v1alpha1.ConditionReady, v1alpha1.ReasonVaultUnreachable)
-		counts := regexp.MustCompile(`VaultConfigs; of (\d+) addresses of Vaults, (\d+) are reached`).FindStringSubmatch(run("check").Out)
+		out := run("check").Out
+		Expect(out).NotTo(MatchRegexp(`(?m)^✔ +Vaults `))
+		counts := regexp.MustCompile(`VaultConfigs; of (\d+) addresses of Vaults, (\d+) are reached`).FindStringSubmatch(out)
 		Expect(counts).To(HaveLen(3))
 		asked, err := strconv.Atoi(counts[1])
 		Expect(err).NotTo(HaveOccurred())
