@@ -47,8 +47,7 @@ release: ## Make all that users install in dist/: make release VERSION=v0.2.0 [R
 ##@ Check
 
 .PHONY: test
-test: ## Everything CI checks: integration, isolation and end-to-end tests; beside them generated files, lint, unit tests, fuzzing, chart, alerts, release.
-	@hack/test.sh everything
+test: verify lint test-unit fuzz test-chart test-alerts test-release test-integration test-isolation test-e2e ## Everything CI checks: generated files, lint, unit tests, fuzzing, chart, alerts, release, integration, isolation and end-to-end tests.
 
 .PHONY: test-unit
 test-unit: ## Unit tests: no API server, no Vault, no root needed.

@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # Runs one layer of tests with everything that it needs.
 #
-#   hack/test.sh everything     what make test runs: integration, isolation and e2e one after the other, and beside them all else
-#                               with what they leave of the processors; its output comes when it is over (bin/suites/beside.log)
 #   hack/test.sh unit           plain go test, with the race detector
 #   hack/test.sh fuzz           the fuzz targets of expressions, templates and the writers of files, FUZZTIME each (30000x)
 #   hack/test.sh integration    with a real API server and a real Vault, no node, with the race detector
@@ -30,52 +28,11 @@ cd "$ROOT"
 [[ -t 1 ]] || export GINKGO_NO_COLOR=yes
 IMAGE=${IMAGE:-sallyport.dev/sallyport:0.1.0}
 
-# BESIDE are the targets that compute more than they wait.
-BESIDE='verify lint test-unit fuzz test-chart test-alerts test-release'
-
 # race_test is "go test" with the race detector, which needs cgo and a C compiler. Only programs of tests are built so:
 # what is shipped, and all else that tests run, has no cgo.
 race_test() { CGO_ENABLED=1 go test -race "$@"; }
 
 plain_test() { go test "$@"; }
-
-# idly COMMAND… runs it in a session of its own, for which the kernel has time only when nobody else wants it (sched(7), "The
-# autogroup feature": there nice is between sessions, not processes).
-idly() {
-  # shellcheck disable=SC2016 # it is the inner shell's
-  exec setsid nice -n 19 bash -c 'echo 19 2>/dev/null >/proc/self/autogroup || true; exec "$@"' idly "$@"
-}
-
-# everything waits for real clocks most of the time, so what only computes has that time. The first failure ends it.
-everything() {
-  local log=$ROOT/bin/suites/beside.log layer beside
-  need_root
-  mkdir -p "$ROOT/bin/suites"
-  heading "Beside all that follows, with what it leaves of the processors: make $BESIDE ($log)"
-  # shellcheck disable=SC2086 # words
-  (idly make --no-print-directory $BESIDE) </dev/null >"$log" 2>&1 &
-  beside=$!
-  # shellcheck disable=SC2064 # the process of now
-  trap "kill -- -$beside 2>/dev/null || true" EXIT
-  for layer in integration isolation e2e; do
-    hack/test.sh "$layer"
-    if [[ -n $beside ]] && ! kill -0 "$beside" 2>/dev/null; then
-      finish "$beside" "$log"
-      beside=''
-    fi
-  done
-  [[ -z $beside ]] || finish "$beside" "$log"
-}
-
-# finish PROCESS LOG waits for what ran beside, prints its output, and ends everything if it failed.
-finish() {
-  local status=0
-  wait "$1" || status=$?
-  trap - EXIT
-  heading "Beside: make $BESIDE"
-  cat "$2"
-  ((status == 0)) || die "make $BESIDE failed; its output is above, and in $2"
-}
 
 unit() {
   local packages=()
@@ -84,7 +41,7 @@ unit() {
   # By default Gomega waits for a second, in which a machine that is busy does nothing at all.
   export GOMEGA_DEFAULT_EVENTUALLY_TIMEOUT=45s
   heading "Unit tests"
-  race_test -timeout=40m "${packages[@]}"
+  race_test "${packages[@]}"
   say "What measures memory, without the race detector"
   plain_test -run '^Test(MemoryIsChargedInFull|UnmountingWorksWithMemoryNearlyFull|WholeValuesAreWrittenWithoutCopies|MoreThanAVolumeHoldsIsNotWritten)$' \
     ./internal/node ./internal/projection
@@ -198,7 +155,7 @@ export_node() {
 # open; beside it its specs in FILES and then the last suite, and beside both the other suites one after the other, for
 # each has an API server of its own and waits more than it works. Their output comes when the first is over.
 each_suite() {
-  local line last suites=() beside=() process status=0 logs=$ROOT/bin/suites/${FUNCNAME[1]}
+  local line last suites=() beside=() process status=0 logs=$ROOT/bin/suites
   rm -rf "$logs"
   mkdir -p "$logs"
   while read -r line; do suites+=("$line"); done < <(test_packages "$1")
@@ -401,6 +358,6 @@ save_state() {
 }
 
 case ${1:-} in
-  everything | unit | fuzz | integration | chart | alerts | release | isolation | e2e | install | soak | rollouts | imagevolume | openbao | upgrade) "$1" ;;
-  *) die "usage: hack/test.sh everything|unit|fuzz|integration|chart|alerts|release|isolation|e2e|install|soak|rollouts|imagevolume|openbao|upgrade" ;;
+  unit | fuzz | integration | chart | alerts | release | isolation | e2e | install | soak | rollouts | imagevolume | openbao | upgrade) "$1" ;;
+  *) die "usage: hack/test.sh unit|fuzz|integration|chart|alerts|release|isolation|e2e|install|soak|rollouts|imagevolume|openbao|upgrade" ;;
 esac
