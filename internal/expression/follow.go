@@ -75,7 +75,7 @@ func (c *copier) parse(text string) (any, error) {
 		return nil, err
 	}
 	notJSON := notStructured("it is text that holds no JSON object or list").WithRemedy(remedyWhole)
-	if begin := strings.TrimLeft(text, " \t\r\n"); begin == "" || begin[0] != '{' && begin[0] != '[' {
+	if !MayBeJSON(text) {
 		return nil, notJSON
 	}
 	if c.parsedSize += heap.OfJSON([]byte(text), MaxParsedJSON+1); c.parsedSize > MaxParsedJSON {
@@ -92,6 +92,12 @@ func (c *copier) parse(text string) (any, error) {
 	}
 	c.parsed[text] = value
 	return value, nil
+}
+
+// MayBeJSON tells whether a text begins as a list or an object does, which fields of references may lead into.
+func MayBeJSON(text string) bool {
+	begin := strings.TrimLeft(text, " \t\r\n")
+	return begin != "" && (begin[0] == '{' || begin[0] == '[')
 }
 
 // nested is how many lists and objects are nested in a value.

@@ -47,6 +47,38 @@ func TestWhatRequestsKeepIsBounded(t *testing.T) {
 	g.Expect(second.reserve("secret/data/a", values(7))).To(Succeed())
 }
 
+// Where references lead into text that is JSON, others who make files at the time are no reason to wait: that took as much as
+// the largest text takes, and so whoever had it waited for as long as anybody made files.
+func TestAReferenceIntoJSONWaitsForNobodyWhileThereIsRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		e := newTestEngine()
+		for _, namespace := range []string{"one", "two", "three"} {
+			_, entered := e.gates.making.TryEnter(namespace, makingPrice)
+			g.Expect(entered).To(BeTrue())
+		}
+		made := func(text string) error {
+			m := &memory{gates: e.gates, namespace: "shop", parses: true}
+			defer m.release()
+			g.Expect(m.reserve("secret/data/a", map[string]any{"a": []any{text}})).To(Succeed())
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			return m.making(ctx, func() error { return nil })
+		}
+		g.Expect(made(`{"db": {"password": "x", "ports": [5432]}}`)).To(Succeed())
+		g.Expect(made(strings.Repeat("x", 1<<20))).To(Succeed(), "no JSON")
+		g.Expect(made(" ["+strings.Repeat("{},", 1<<16))).NotTo(Succeed(), "what may take all is reckoned with")
+	})
+}
+
+// No JSON takes more once it is parsed than is reckoned with.
+func TestParsedJSONIsReckonedWith(t *testing.T) {
+	for _, text := range []string{"[]", "{}", `[[],[],[]]`, "[" + strings.Repeat("[],", 1000) + "[]]", "[" + strings.Repeat("1,", 1000) + "1]",
+		strings.Repeat("[", 500) + strings.Repeat("]", 500), `{"a":{"b":{}}}`, `["` + strings.Repeat(`\u0000`, 99) + `"]`} {
+		NewWithT(t).Expect(heap.OfJSON([]byte(text), 1<<30)).To(BeNumerically("<=", 336+32+int64(len(text))*parsedPerByte), text)
+	}
+}
+
 func TestARequestReckonsWithEachAttachedSecret(t *testing.T) {
 	g := NewWithT(t)
 	gates := newGates()

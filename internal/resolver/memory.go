@@ -31,8 +31,11 @@ const (
 	keyPrice = 100
 	// makingPrice is for files while they are made: what a volume holds, and the buffer that grows to it.
 	makingPrice = 2 << 20
-	// parsingPrice is besides for JSON in texts that fields of references lead into, as it is parsed.
-	parsingPrice = expression.MaxParsedJSON
+	// parsingPrice is besides, at most, for JSON in texts that fields of references lead into, as it is parsed. A byte of
+	// it takes parsedPerByte at most: "[]" is a list. Only so much is asked for: with the most beside it nobody else's
+	// files could be made, and who needs that waits until nobody's are.
+	parsingPrice  = expression.MaxParsedJSON
+	parsedPerByte = 200
 )
 
 // gates are those that the requests of an engine pass.
@@ -95,6 +98,8 @@ type memory struct {
 	mu     sync.Mutex
 	kept   int64
 	leaves []func()
+	// texts are the bytes that may be JSON in what is kept.
+	texts int64
 }
 
 // reserve makes room for values of the secret at a path, or says why there is none.
@@ -114,15 +119,39 @@ func (m *memory) reserve(path string, values map[string]any) error {
 	}
 	m.kept += size
 	m.leaves = append(m.leaves, leave)
+	if m.parses {
+		for _, value := range values {
+			m.texts += parseable(value)
+		}
+	}
 	return nil
+}
+
+// parseable is how many bytes of a value are in texts that may be JSON.
+func parseable(value any) (size int64) {
+	switch v := value.(type) {
+	case string:
+		if expression.MayBeJSON(v) {
+			return int64(len(v))
+		}
+	case []any:
+		for _, item := range v {
+			size += parseable(item)
+		}
+	case map[string]any:
+		for _, item := range v {
+			size += parseable(item)
+		}
+	}
+	return size
 }
 
 // making waits for its turn to make files. Nobody waits for a Vault meanwhile, so that it comes soon.
 func (m *memory) making(ctx context.Context, do func() error) error {
 	price := int64(makingPrice)
-	if m.parses {
-		price += parsingPrice
-	}
+	m.mu.Lock()
+	price += min(m.texts*parsedPerByte, parsingPrice)
+	m.mu.Unlock()
 	leave, err := m.gates.making.Enter(ctx, m.namespace, price)
 	if err != nil {
 		return fault.Transient(v1alpha1.ReasonRateLimited,
@@ -140,5 +169,5 @@ func (m *memory) release() {
 	for _, leave := range m.leaves {
 		leave()
 	}
-	m.kept, m.leaves = 0, nil
+	m.kept, m.texts, m.leaves = 0, 0, nil
 }
