@@ -103,7 +103,7 @@ func (m *nodeMode) run(ctx context.Context, log logr.Logger) error {
 		MemoryBudget: budget,
 		Registered:   taint.registered,
 		// Another one after each start: what came together need not come together for ever.
-		RefreshOffset: rand.N(time.Second),
+		RefreshOffset: rand.N(time.Second), //nolint:gosec // no secret
 	})
 	if err != nil {
 		return err

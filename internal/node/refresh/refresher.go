@@ -87,7 +87,8 @@ func (r *Refresher) schedule(v *volume.Volume, after time.Duration) {
 }
 
 // delay is when to ask again after this response. Nothing random is added to that of one volume: the resolver gives
-// volumes with the same secrets the same moment, so that one read in Vault serves them all, and one call those of a node.
+// volumes with the same secrets the same moment, so that one read in Vault serves them all, and one call all those of a
+// node.
 func delay(response *resolverv1.ResolveResponse) time.Duration {
 	milliseconds := response.GetRefreshAfterMs()
 	switch {
