@@ -158,7 +158,7 @@ var _ = Describe("kubectl sallyport on a real node", Ordered, func() {
 			MatchRegexp(`(?m)^✔ +Controller +sallyport-system +sallyport-controller +Healthy +- +2 of 2 replicas ready$`),
 			MatchRegexp(`(?m)^✔ +NodePlugin +sallyport-system +sallyport-node +Healthy +- +1 of 1 nodes ready$`),
 			MatchRegexp(`(?m)^✔ +VaultConfig +`+t.namespace+` +main +Healthy +\S+ +Vault \S+, token expires in \S+$`),
-			MatchRegexp(`(?m)^✔ +Connection +`+t.namespace+` +db +Healthy +\S+ +1 volumes$`)))
+			MatchRegexp(`(?m)^✔ +Connection +`+t.namespace+` +db +Healthy +\S+ +1 volume$`)))
 	}, SpecTimeout(2*eventual))
 
 	It("why says of a workload that is well that it is, from the pod to Vault", func(ctx SpecContext) {
