@@ -62,10 +62,11 @@ func podOne() *tokenClaims {
 func TestEachRequestOfARoundIsAnsweredByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hangs, whole := podToken(1), podToken(2)
+		callsBefore := counted(t, "sallyport_resolver_calls_total", "ResolveEach")
 		r := begin(t, serveWithin(t, &cluster{says: podOne(), hangs: map[string]bool{hangs: true}}, unknownLife))
 		invented := requestFor(whole)
 		invented.VolumeId = "csi-invented"
-		before, callsBefore := counted(t, "sallyport_resolver_requests_total", v1alpha1.ReasonInternal), counted(t, "sallyport_resolver_calls_total", "ResolveEach")
+		before := counted(t, "sallyport_resolver_requests_total", v1alpha1.ReasonInternal)
 		begun := time.Now()
 		r.send(requestFor(hangs), requestFor(whole), &resolverv1.ResolveRequest{}, invented)
 		r.Expect(r.stream.CloseSend()).To(Succeed())
