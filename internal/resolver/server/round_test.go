@@ -94,13 +94,15 @@ func TestEachRequestOfARoundIsAnsweredByItself(t *testing.T) {
 
 func TestARoundHasNoMoreThanANodesTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hangs := podToken(1)
-		c := &cluster{says: podOne(), hangs: map[string]bool{hangs: true}}
+		const more = 20
+		c := &cluster{says: podOne(), hangs: map[string]bool{}}
+		for n := range maxRequests + more { // each its own, for requests with the same one share its review
+			c.hangs[podToken(n)] = true
+		}
 		l := serveWithin(t, c, unknownLife)
 		r := begin(t, l)
-		const more = 20
-		for range maxRequests + more {
-			r.send(requestFor(hangs))
+		for token := range c.hangs {
+			r.send(requestFor(token))
 		}
 		r.Expect(r.stream.CloseSend()).To(Succeed())
 		synctest.Wait()
