@@ -130,9 +130,9 @@ func (w *world) publish(t *testing.T, volumes []*mounted) {
 	}
 }
 
-// settle waits until status says how many volumes there are: until nothing was written for a refreshInterval. What never
+// awaitRest waits until status says how many volumes there are: until nothing was written for a refreshInterval. What never
 // comes to rest fails the limit of what is written there.
-func (w *world) settle(t *testing.T) {
+func (w *world) awaitRest(t *testing.T) {
 	t.Helper()
 	for range 10 {
 		before := w.count(t)[apiWrites]
@@ -153,7 +153,7 @@ func (w *world) watchSeconds(t *testing.T, name string) {
 // rest watches what volumes cost while nothing changes.
 func (w *world) rest(t *testing.T) {
 	t.Helper()
-	w.settle(t)
+	w.awaitRest(t)
 	rest := time.Duration(w.size.Rest) * time.Second
 	cost := w.during(t, "rest", looksAtRest, func() { wait(t, rest) })
 	minutes, rounds, volumes := cost[seconds]/60, cost[seconds]/float64(w.size.Interval), float64(w.size.Volumes)

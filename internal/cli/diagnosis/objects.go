@@ -107,10 +107,7 @@ func (i *Inspection) connectionDetails(c *v1alpha1.Connection) []string {
 	if mounts == nil || mounts.Volumes == nil {
 		return details
 	}
-	detail := fmt.Sprintf("mounted by %d volumes", *mounts.Volumes)
-	if *mounts.Volumes == 1 {
-		detail = "mounted by 1 volume"
-	}
+	detail := "mounted by " + health.Count(int(*mounts.Volumes), "volume")
 	if mounts.LastRefreshTime != nil {
 		detail += ", last compared with Vault " + i.age(mounts.LastRefreshTime) + " ago"
 	}

@@ -174,9 +174,9 @@ func (i *Inspection) ofPods(ctx context.Context, step *Step, pods []corev1.Pod) 
 			}
 		}
 	}
-	detail := count(len(pods), "pod")
+	detail := health.Count(len(pods), "pod")
 	if stuck > 0 {
-		detail += ", " + count(stuck, "pod") + " not started"
+		detail += ", " + health.Count(stuck, "pod") + " not started"
 	}
 	step.Details = append(step.Details, detail)
 	return i.visit(step, func() (*Step, error) { return i.pod(ctx, chosen) })

@@ -3,6 +3,8 @@
 package health
 
 import (
+	"fmt"
+
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -106,4 +108,12 @@ func isTrue(c *metav1.Condition) bool { return c != nil && c.Status == metav1.Co
 
 func with(state State, c *metav1.Condition) Health {
 	return Health{State: state, Reason: c.Reason, Message: c.Message}
+}
+
+// Count is a number of things, in words.
+func Count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

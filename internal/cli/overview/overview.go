@@ -5,7 +5,6 @@ package overview
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -110,10 +109,7 @@ func connectionDetail(c *v1alpha1.Connection) string {
 	if c.Status.Mounts == nil || c.Status.Mounts.Volumes == nil {
 		return "not mounted"
 	}
-	if *c.Status.Mounts.Volumes == 1 {
-		return "1 volume"
-	}
-	return fmt.Sprintf("%d volumes", *c.Status.Mounts.Volumes)
+	return health.Count(int(*c.Status.Mounts.Volumes), "volume")
 }
 
 func taskDetail(t *v1alpha1.VaultTask, now time.Time) string {

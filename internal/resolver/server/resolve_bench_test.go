@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
-	"errors"
 	"net"
 	"os"
 	"testing"
@@ -14,44 +13,18 @@ import (
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
 	"google.golang.org/grpc/metadata"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
 	testingclock "k8s.io/utils/clock/testing"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/lease"
 	"sallyport.dev/sallyport/internal/resolver"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/internal/resolver/usage"
 	"sallyport.dev/sallyport/internal/vault/session"
-	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/farvault"
 )
 
 func TestMain(m *testing.M) { os.Exit(farvault.Run(m)) }
-
-// cached returns objects as an informer's cache does: each caller gets a copy.
-type cached struct {
-	client.Reader
-	connection *v1alpha1.Connection
-	config     *v1alpha1.VaultConfig
-	token      *corev1.Secret
-}
-
-func (c cached) Get(_ context.Context, _ client.ObjectKey, object client.Object, _ ...client.GetOption) error {
-	switch into := object.(type) {
-	case *v1alpha1.Connection:
-		c.connection.DeepCopyInto(into)
-	case *v1alpha1.VaultConfig:
-		c.config.DeepCopyInto(into)
-	case *corev1.Secret:
-		c.token.DeepCopyInto(into)
-	default:
-		return errors.New("not there")
-	}
-	return nil
-}
 
 // refreshing is a replica, and the refresh of a volume that a node has a grant for and whose secret did not change.
 type refreshing struct {
@@ -69,15 +42,7 @@ func newRefreshing(b *testing.B) *refreshing {
 	f.signer.use("rsa", jose.RS256, key)
 	f.request.PodToken = f.podToken("one", "uid of one", "web", "uid-web", f.clock.Now().Add(time.Hour))
 	f.mount()
-	url, certificate := farvault.Start(b)
-	objects := cached{
-		config: builder.VaultConfig("shop", builder.ConfigName, builder.WithAddress(url, certificate),
-			func(c *v1alpha1.VaultConfig) { c.UID, c.Generation = "uid-main", 1 }),
-		token: builder.TokenSecret("shop", builder.TokenSecretName, "token"),
-		connection: builder.Connection("shop", "db", map[string]any{
-			"user": "vault.secret(user)", "password": "vault.secret(password)", "host": "db.example.com", "port": 5432,
-		}, builder.WithSecret("shop/db"), func(c *v1alpha1.Connection) { c.UID, c.Generation, c.ResourceVersion = "uid-db", 1, "7" }),
-	}
+	objects := farvault.NewObjects(farvault.Start(b))
 	sessions, err := session.NewSessions(session.Options{Reader: objects})
 	f.Expect(err).NotTo(HaveOccurred())
 	certified, err := NewServingCertificate("replica", net.ParseIP("127.0.0.1"), clock.RealClock{})
