@@ -163,7 +163,7 @@ func alwaysAnswered(t *testing.T, status int, text string) *transport.Conn {
 		}
 	}()
 	origin := "http://" + listener.Addr().String()
-	pool := transport.NewPool(time.Second, clock.RealClock{}, networks.Within(listener.Dial))
+	pool := transport.NewPool(time.Second, clock.RealClock{}, networks.Within(listener.Dial), nil)
 	way, err := pool.Get(transport.Config{Address: origin})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return pool.NewConn(way, transport.Settings{Timeout: 300 * time.Millisecond})

@@ -17,6 +17,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -87,6 +88,7 @@ func NewController(ctx context.Context, options ControllerOptions, log logr.Logg
 	sessions, err := session.NewSessions(session.Options{
 		Reader: mgr.GetAPIReader(), Kubernetes: clients, Clock: clk, Networks: guard,
 		AllowedURLs: options.AllowedVaultURLs, AllowedProxyURLs: options.AllowedProxyURLs, Leading: leading(mgr),
+		RequestsPerSecond: options.VaultRequestsPerSecond, Burst: options.VaultBurst,
 	})
 	if err != nil {
 		return nil, err
@@ -146,8 +148,13 @@ func newManager(ctx context.Context, options ControllerOptions, log logr.Logger)
 		}
 	}
 	config = rest.CopyConfig(config)
-	// The API server's priority and fairness protects it; throttling on our side would only make pods wait.
-	config.QPS = -1
+	// One limit for all clients that are made of it; each would have one of its own, for each kind, without. The leader's
+	// Lease has another one: renewals that wait behind a thousand pods would lose it.
+	config.QPS, config.Burst = -1, 0
+	ofLease := rest.CopyConfig(config)
+	if options.KubeAPIQPS > 0 {
+		config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(float32(options.KubeAPIQPS), max(options.KubeAPIBurst, 1))
+	}
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
 		return nil, err
@@ -160,6 +167,7 @@ func newManager(ctx context.Context, options ControllerOptions, log logr.Logger)
 		BaseContext:                   func() context.Context { return context.WithoutCancel(ctx) },
 		Logger:                        log,
 		LeaderElection:                options.LeaderElect,
+		LeaderElectionConfig:          ofLease,
 		LeaderElectionID:              leaderElectionID,
 		LeaderElectionNamespace:       options.PodNamespace,
 		LeaderElectionReleaseOnCancel: true,

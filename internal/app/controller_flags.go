@@ -29,6 +29,9 @@ type ControllerOptions struct {
 	AllowedProxyURLs []string
 	// AllowedVaultNetworks are networks that connections may lead to which are closed otherwise: loopback, link-local.
 	AllowedVaultNetworks []string
+	// VaultRequestsPerSecond and VaultBurst bound what this replica asks of all Vaults together, KubeAPIQPS and
+	// KubeAPIBurst what it asks of the Kubernetes API; 0 sets no bound.
+	VaultRequestsPerSecond, VaultBurst, KubeAPIQPS, KubeAPIBurst int
 	// APIServer is the address of the Kubernetes API, which no VaultConfig may lead to.
 	APIServer string
 	// LeaderElect is whether the replicas elect a leader for the controllers.
@@ -63,6 +66,11 @@ func (m *controllerMode) flags(set *flag.FlagSet) {
 		"empty allows every proxy, or none if --allowed-vault-urls is set")
 	set.StringVar(&m.allowedNetworks, "allowed-vault-networks", "", "comma-separated networks (127.0.0.0/8) or addresses where a Vault or proxy may be although "+
 		"they are loopback, link-local, a cloud's metadata service or the Kubernetes API; all others are open")
+	set.IntVar(&o.VaultRequestsPerSecond, "vault-requests-per-second", 1000, "requests that this replica sends to Vaults in a second, all VaultConfigs together; "+
+		"0 sets no bound. Renewals of tokens do not wait")
+	set.IntVar(&o.VaultBurst, "vault-burst", 1000, "how many of them it sends at once after it has sent fewer")
+	set.IntVar(&o.KubeAPIQPS, "kube-api-qps", 500, "requests that this replica sends to the Kubernetes API in a second, besides renewals of the leader's Lease; 0 sets no bound")
+	set.IntVar(&o.KubeAPIBurst, "kube-api-burst", 1000, "how many of them it sends at once after it has sent fewer")
 	set.BoolVar(&o.LeaderElect, "leader-elect", true, "elect a leader among the replicas for the controllers; every replica resolves")
 	set.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address of the metrics endpoint; 0 serves none")
 	set.BoolVar(&o.SecureMetrics, "metrics-secure", false, "serve metrics over TLS, and only to callers whose token the Kubernetes API accepts and allows to get /metrics")
@@ -83,6 +91,18 @@ func (m *controllerMode) validate() error {
 		return errors.New("--pod-name and --pod-namespace (or POD_NAME and POD_NAMESPACE) must be set")
 	case net.ParseIP(m.options.PodIP) == nil:
 		return fmt.Errorf("--pod-ip (or POD_IP) must be an IP address, and is %q", m.options.PodIP)
+	}
+	o := &m.options
+	for _, flag := range []struct {
+		name       string
+		value, min int
+	}{
+		{"vault-requests-per-second", o.VaultRequestsPerSecond, 0}, {"vault-burst", o.VaultBurst, 1},
+		{"kube-api-qps", o.KubeAPIQPS, 0}, {"kube-api-burst", o.KubeAPIBurst, 1},
+	} {
+		if flag.value < flag.min {
+			return fmt.Errorf("--%s must be at least %d, and is %d", flag.name, flag.min, flag.value)
+		}
 	}
 	return nil
 }

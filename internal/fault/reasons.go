@@ -65,7 +65,7 @@ var reasons = map[string]entry{
 	v1alpha1.ReasonRateLimited: {
 		code:    codes.Unavailable,
 		classes: []Class{ClassTransient},
-		meaning: "a quota in Vault is used up (429), more is asked of Vault than the VaultConfig's `limits` allow, or what is under way for a namespace takes all the memory that it may in a replica",
+		meaning: "a quota in Vault is used up (429), more is asked of Vault than the VaultConfig's `limits` or `--vault-requests-per-second` allow, or what is under way for a namespace takes all the memory that it may in a replica",
 		cure:    "raise the quota or the limits, longer `refreshInterval`s; for memory, smaller Connections or fewer pods and VaultTasks at a time",
 		retry:   "by itself",
 	},

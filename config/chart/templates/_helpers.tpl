@@ -71,6 +71,12 @@ app.kubernetes.io/component: {{ . }}
 {{- with .Values.controller.allowedVaultNetworks }}
 - --allowed-vault-networks={{ join "," . }}
 {{- end }}
+{{- range $flag, $of := dict "vault-requests-per-second" (list "vaultRequestsPerSecond" 1000) "vault-burst" (list "vaultBurst" 1000) "kube-api-qps" (list "kubeAPIQPS" 500) "kube-api-burst" (list "kubeAPIBurst" 1000) }}
+{{- $value := int64 (get $.Values.controller (first $of)) }}
+{{- if ne $value (int64 (last $of)) }}
+- --{{ $flag }}={{ $value }}
+{{- end }}
+{{- end }}
 {{- if not .Values.controller.leaderElect }}
 - --leader-elect=false
 {{- end }}

@@ -28,6 +28,8 @@ type environment struct {
 	clock       clock.PassiveClock
 	timeout     time.Duration
 	networks    *networks.Guard
+	// limiter of all requests to Vaults; nil: they have no bound in common.
+	limiter     *transport.RequestLimiter
 	pool        *transport.Pool
 	revocations revocationQueue
 	leases      leaseRegister

@@ -210,7 +210,7 @@ func TestATokenIsRevokedInItsOwnNamespace(t *testing.T) {
 	vault := &enterprise{of: "team"}
 	server := httptest.NewServer(vault)
 	defer server.Close()
-	pool := transport.NewPool(time.Second, clock.RealClock{}, nil)
+	pool := transport.NewPool(time.Second, clock.RealClock{}, nil, nil)
 	way, err := pool.Get(transport.Config{Address: server.URL})
 	g.Expect(err).NotTo(HaveOccurred())
 	conn := pool.NewConn(way, transport.Settings{Namespace: "team/child", Timeout: time.Minute})

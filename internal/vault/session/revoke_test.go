@@ -22,7 +22,7 @@ func TestAVaultThatHangsHoldsUpNoOthersTokens(t *testing.T) {
 	serve := func(handle http.HandlerFunc) *transport.Transport {
 		server := httptest.NewServer(handle)
 		t.Cleanup(server.Close)
-		way, err := transport.NewPool(time.Second, clock.RealClock{}, nil).Get(transport.Config{Address: server.URL})
+		way, err := transport.NewPool(time.Second, clock.RealClock{}, nil, nil).Get(transport.Config{Address: server.URL})
 		g.Expect(err).NotTo(HaveOccurred())
 		return way
 	}
@@ -37,7 +37,7 @@ func TestAVaultThatHangsHoldsUpNoOthersTokens(t *testing.T) {
 		revoked.Add(1)
 		w.WriteHeader(http.StatusNoContent)
 	})
-	pool := transport.NewPool(time.Second, clock.RealClock{}, nil)
+	pool := transport.NewPool(time.Second, clock.RealClock{}, nil, nil)
 	conn := func(way *transport.Transport) *transport.Conn {
 		return pool.NewConn(way, transport.Settings{Timeout: time.Minute, Limiter: transport.NewRequestLimiter(nil)})
 	}

@@ -39,6 +39,9 @@ type Options struct {
 	AllowedProxyURLs []string
 	// Networks are where connections to Vaults and proxies may lead; everywhere if nil.
 	Networks *networks.Guard
+	// RequestsPerSecond is how many requests all sessions together send to Vaults, and Burst how many at once; without
+	// a bound if zero. Namespaces have turns.
+	RequestsPerSecond, Burst int
 	// Clock decides when something is due. The real clock if nil.
 	Clock clock.PassiveClock
 	// Leading tells whether this replica is the one whose VaultConfig controller works. Where Vault counts refused
@@ -79,7 +82,7 @@ func NewSessions(options Options) (*Sessions, error) {
 	env := &environment{
 		reader: options.Reader, kubernetes: options.Kubernetes, allowed: allowed, clock: options.Clock,
 		timeout: options.Timeout, networks: options.Networks, accounts: newAccounts(options.Clock), leading: options.Leading,
-		source: auth.FromSpec,
+		source: auth.FromSpec, limiter: transport.NewReplicaLimiter(options.RequestsPerSecond, options.Burst),
 	}
 	return &Sessions{set: newSessionSet(env), ephemeral: newEphemeralPool(env)}, nil
 }

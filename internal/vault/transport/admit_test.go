@@ -108,7 +108,7 @@ func TestAFrozenVaultIsAskedByOneRequestNowAndThen(t *testing.T) {
 		server := newFront(t)
 		clk := clocktesting.NewFakePassiveClock(time.Now())
 		step := func(d time.Duration) { clk.SetTime(clk.Now().Add(d)) }
-		pool := NewPool(time.Second, clk, server.network)
+		pool := NewPool(time.Second, clk, server.network, nil)
 		conn, other := server.conn(t, pool, "", time.Second), server.conn(t, pool, "example.com", time.Second)
 		server.hangAll()
 		_, err := conn.Health(t.Context(), "us")
@@ -172,7 +172,7 @@ func TestWhatHangsIsSuspectedAndOnlyAllOfVaultIsGivenUp(t *testing.T) {
 				server := newFront(t)
 				server.hang(test.hangs)
 				const patience = 4 * time.Second
-				pool := NewPool(patience, clock.RealClock{}, server.network)
+				pool := NewPool(patience, clock.RealClock{}, server.network, nil)
 				hostile, victim := server.conn(t, pool, "", suspectAfter+patience+time.Second), server.conn(t, pool, "", patience)
 				g.Expect(hostile.transport).To(BeIdenticalTo(victim.transport))
 				var wait sync.WaitGroup
@@ -194,7 +194,7 @@ func TestWhoHasNoPatienceOpensNothing(t *testing.T) {
 		g := NewWithT(t)
 		server := newFront(t)
 		server.hang(func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/v1/slow/") })
-		pool := NewPool(time.Second, clock.RealClock{}, server.network)
+		pool := NewPool(time.Second, clock.RealClock{}, server.network, nil)
 		hasty, victim := server.conn(t, pool, "", 5*time.Millisecond), server.conn(t, pool, "", time.Second)
 		for range 100 {
 			_, err := call(t, hasty, http.MethodGet, "slow/a")
@@ -227,7 +227,7 @@ func TestConnectionsAreGivenUp(t *testing.T) {
 				server := newFront(t)
 				server.hang(func(r *http.Request) bool { return r.URL.Path == "/v1/busy" })
 				clk := clocktesting.NewFakePassiveClock(time.Now())
-				conn := server.conn(t, NewPool(time.Second, clk, server.network), "", 4*time.Second)
+				conn := server.conn(t, NewPool(time.Second, clk, server.network, nil), "", 4*time.Second)
 				go func() { _, _ = call(t, conn, http.MethodGet, "busy") }()
 				synctest.Wait()
 				g.Expect(server.count("busy")).To(Equal(1))
@@ -258,7 +258,7 @@ func TestAConnectionWhoseOtherEndVanishedHidesNoVault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
 		server := newFront(t)
-		conn := server.conn(t, NewPool(time.Second, clock.RealClock{}, server.network), "", 4*time.Second)
+		conn := server.conn(t, NewPool(time.Second, clock.RealClock{}, server.network, nil), "", 4*time.Second)
 		_, err := call(t, conn, http.MethodGet, "secret/data/a")
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(server.connected()).To(Equal(1))

@@ -31,6 +31,9 @@ func (c *Conn) Call(ctx context.Context, r Request) (answer *Response, err error
 		if err := c.limiter.wait(ctx, c.timeout, r); err != nil {
 			return nil, err
 		}
+		if err := c.pool.limiter.wait(OnBehalfOf(ctx, c.userOf(ctx)), c.timeout, r); err != nil {
+			return nil, err
+		}
 		var response Response
 		over := c.suspect(ctx)
 		span.Sent()

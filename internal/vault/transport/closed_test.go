@@ -30,7 +30,7 @@ func TestNoConnectionLeadsToAClosedAddress(t *testing.T) {
 			g := NewWithT(t)
 			guard, err := networks.NewGuard(nil, nil)
 			g.Expect(err).NotTo(HaveOccurred())
-			pool := NewPool(time.Second, clock.RealClock{}, guard)
+			pool := NewPool(time.Second, clock.RealClock{}, guard, nil)
 			config.Trust = publicTrust()
 			way, err := pool.Get(config)
 			g.Expect(err).NotTo(HaveOccurred())

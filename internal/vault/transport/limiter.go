@@ -17,15 +17,17 @@ import (
 // maxPause bounds how long Vault can make a session wait.
 const maxPause = time.Minute
 
-// RequestLimiter decides when a session's requests may be sent: as spec.limits says, and not before the time that Vault
-// named when it refused one because of a quota. Namespaces that use a VaultConfig together have their requests sent in
-// turn, one of each, and a refusal pauses the namespace whose request it was: the others find out by one of theirs, for
-// it may be the quota of a path that only the one uses. A nil RequestLimiter lets everything through.
+// RequestLimiter decides when requests may be sent. That of a session does as spec.limits says, and sends none before the
+// time that Vault named when it refused one because of a quota; that of a replica bounds those of all sessions. Namespaces
+// have their requests sent in turn, one of each, and a refusal pauses the namespace whose request it was: the others find
+// out by one of theirs, for it may be the quota of a path that only the one uses. A nil RequestLimiter lets everything
+// through.
 //
 // flowcontrol.RateLimiter would wait as long as its context allows, without saying so at once, and knows no pause.
 type RequestLimiter struct {
-	// limiter is nil where spec.limits sets no bound.
+	// limiter is nil where there is no bound, and bound is what sets it otherwise.
 	limiter *rate.Limiter
+	bound   bound
 
 	mu sync.Mutex
 	// paused has until when, by namespace.
@@ -37,9 +39,17 @@ type RequestLimiter struct {
 	timer   *time.Timer
 }
 
+// bound says in sentences what sets a limit, and what raises it.
+type bound struct{ set, raise string }
+
+var (
+	ofSpec    = bound{"spec.limits allows", "raise spec.limits.requestsPerSecond"}
+	ofReplica = bound{"one replica may ask", "raise the controller's --vault-requests-per-second, or set spec.limits of who asks most"}
+)
+
 // NewRequestLimiter returns the limiter of spec.limits.
 func NewRequestLimiter(limits *v1alpha1.VaultLimits) *RequestLimiter {
-	l := &RequestLimiter{paused: map[string]time.Time{}, waiting: map[string][]chan struct{}{}}
+	l := newRequestLimiter(ofSpec)
 	if limits != nil && limits.RequestsPerSecond != nil {
 		burst := *limits.RequestsPerSecond
 		if limits.Burst != nil {
@@ -48,6 +58,20 @@ func NewRequestLimiter(limits *v1alpha1.VaultLimits) *RequestLimiter {
 		l.limiter = rate.NewLimiter(rate.Limit(*limits.RequestsPerSecond), int(burst))
 	}
 	return l
+}
+
+// NewReplicaLimiter returns the limiter of all requests of a replica to whichever Vault; nil if they have no bound.
+func NewReplicaLimiter(requestsPerSecond, burst int) *RequestLimiter {
+	if requestsPerSecond <= 0 {
+		return nil
+	}
+	l := newRequestLimiter(ofReplica)
+	l.limiter = rate.NewLimiter(rate.Limit(requestsPerSecond), max(burst, 1))
+	return l
+}
+
+func newRequestLimiter(by bound) *RequestLimiter {
+	return &RequestLimiter{bound: by, paused: map[string]time.Time{}, waiting: map[string][]chan struct{}{}}
 }
 
 type userKey struct{}
@@ -90,9 +114,9 @@ func (l *RequestLimiter) wait(ctx context.Context, timeout time.Duration, r Requ
 	turn, delay := l.enqueue(userOf(ctx), allowed-paused) //nolint:contextcheck // its timer is for all that wait
 	if turn == nil {
 		return fault.Transient(v1alpha1.ReasonRateLimited,
-			"%s → not sent: its turn comes only in %s, for more is asked of Vault than spec.limits allows, %g requests a second (%s)",
-			r, delay.Round(100*time.Millisecond), float64(l.limiter.Limit()), r.Actor).
-			WithRemedy("raise spec.limits.requestsPerSecond")
+			"%s → not sent: its turn comes only in %s, for more is asked of Vault than %s, %g requests a second (%s)",
+			r, delay.Round(100*time.Millisecond), l.bound.set, float64(l.limiter.Limit()), r.Actor).
+			WithRemedy("%s", l.bound.raise)
 	}
 	select {
 	case <-turn:

@@ -10,9 +10,12 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"k8s.io/utils/clock"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
 	"sallyport.dev/sallyport/internal/fault"
+	"sallyport.dev/sallyport/internal/vault/transport/networks"
+	"sallyport.dev/sallyport/test/pipes"
 )
 
 func TestRequestLimiter(t *testing.T) {
@@ -150,4 +153,57 @@ func TestARefusalOfOneNamespacesRequestPausesNoOther(t *testing.T) {
 	g.Expect(get("greedy", "other")).To(MatchError(ContainSubstring("Vault wants no request for")))
 	g.Expect(get("victim", "other")).To(Succeed())
 	g.Expect(get("", "other")).To(Succeed())
+}
+
+// TestAllVaultConfigsOfAReplicaShareItsBound: one namespace's VaultConfig, which sets no limits, asks all the time; that of
+// another one, on another way, has every second turn. What connections from a Connection's keys send counts, too.
+func TestAllVaultConfigsOfAReplicaShareItsBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		var received atomic.Int32
+		server, listener := pipes.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v1/secret/data/db" {
+				received.Add(1)
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(`{"request_id":"1"}`))
+		}))
+		defer server.Close()
+		pool := NewPool(time.Second, clock.RealClock{}, networks.Within(listener.Dial), NewReplicaLimiter(10, 10))
+		connOf := func(p *Pool, namespace string) *Conn {
+			way, err := p.Get(Config{Address: server.URL})
+			g.Expect(err).NotTo(HaveOccurred())
+			return p.NewConn(way, Settings{Timeout: 10 * time.Second, Limiter: NewRequestLimiter(nil),
+				Subject: fault.Subject{Kind: fault.KindVaultConfig, Namespace: namespace, Name: "main"}})
+		}
+		read := func(ctx context.Context, conn *Conn) error {
+			_, err := conn.Call(ctx, Request{Method: http.MethodGet, Path: "secret/data/db", Actor: "us"})
+			return err
+		}
+		greedy, stop := context.WithCancel(t.Context())
+		defer stop()
+		flood := connOf(pool.Apart(), "greedy")
+		var running sync.WaitGroup
+		for range 200 {
+			running.Go(func() {
+				for greedy.Err() == nil {
+					if err := read(greedy, flood); err != nil {
+						time.Sleep(time.Second)
+					}
+				}
+			})
+		}
+		time.Sleep(3 * time.Second)
+		g.Expect(received.Load()).To(BeNumerically("~", 40, 2), "ten at once and ten a second")
+		g.Expect(read(greedy, flood)).To(MatchError(ContainSubstring(
+			"more is asked of Vault than one replica may ask, 10 requests a second (us); raise the controller's --vault-requests-per-second")))
+		victim := connOf(pool, "victim")
+		for range 20 {
+			began := time.Now()
+			g.Expect(read(t.Context(), victim)).To(Succeed())
+			g.Expect(time.Since(began)).To(BeNumerically("<", 250*time.Millisecond), "each second turn is its own")
+		}
+		stop()
+		running.Wait()
+	})
 }

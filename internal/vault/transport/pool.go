@@ -78,6 +78,8 @@ type Pool struct {
 	guard   *networks.Guard
 	// decoding bounds the large responses that are being read, by the namespace of their VaultConfig.
 	decoding *shares.Gate
+	// limiter of the requests on all transports; nil: they have no bound in common.
+	limiter *RequestLimiter
 	// apart: another Pool knows which origins are in use.
 	apart bool
 
@@ -86,16 +88,16 @@ type Pool struct {
 }
 
 // NewPool returns an empty Pool. The time-out is that of looks at sys/health, the clock says how old their results are,
-// the guard where connections may lead.
-func NewPool(timeout time.Duration, clk clock.PassiveClock, guard *networks.Guard) *Pool {
-	return &Pool{timeout: timeout, clock: clk, guard: guard, byKey: map[configKey]*Transport{},
+// the guard where connections may lead, the limiter, which may be nil, when requests may be sent.
+func NewPool(timeout time.Duration, clk clock.PassiveClock, guard *networks.Guard, limiter *RequestLimiter) *Pool {
+	return &Pool{timeout: timeout, clock: clk, guard: guard, limiter: limiter, byKey: map[configKey]*Transport{},
 		decoding: shares.NewGate(heap.Decoding, heap.DecodingShare)}
 }
 
 // Apart returns an empty Pool that shares with this one what all requests of a process have in common: where they may
-// lead, and the memory for what is being decoded.
+// lead, how many there may be, and the memory for what is being decoded.
 func (p *Pool) Apart() *Pool {
-	other := NewPool(p.timeout, p.clock, p.guard)
+	other := NewPool(p.timeout, p.clock, p.guard, p.limiter)
 	other.decoding, other.apart = p.decoding, true
 	return other
 }

@@ -25,7 +25,7 @@ func TestHTTPClientTakesNothingFromTheEnvironment(t *testing.T) {
 
 func TestTransportsAreSharedByTheSameConfigOnly(t *testing.T) {
 	g := NewWithT(t)
-	all := NewPool(time.Second, clock.RealClock{}, nil)
+	all := NewPool(time.Second, clock.RealClock{}, nil, nil)
 	get := func(change func(*Config)) *Transport {
 		config := Config{Address: "https://a", Trust: publicTrust()}
 		change(&config)
@@ -57,7 +57,7 @@ func TestTransportsAreSharedByTheSameConfigOnly(t *testing.T) {
 
 func TestAClientCertificateChangesTheTransportAndNothingElse(t *testing.T) {
 	g := NewWithT(t)
-	all := NewPool(time.Second, clock.RealClock{}, nil)
+	all := NewPool(time.Second, clock.RealClock{}, nil, nil)
 	w, err := all.Get(Config{Address: "https://a", Trust: publicTrust(), ServerName: "b"})
 	g.Expect(err).NotTo(HaveOccurred())
 	c := all.NewConn(w, Settings{Namespace: "team-a", Timeout: time.Minute, Limiter: NewRequestLimiter(nil)})
@@ -77,7 +77,7 @@ func TestAClientCertificateChangesTheTransportAndNothingElse(t *testing.T) {
 // TestWhoGoesOverAProxyIsCountedApart: a tenant's proxy that answers nothing is no failure of the Vault it was to lead to.
 func TestWhoGoesOverAProxyIsCountedApart(t *testing.T) {
 	g := NewWithT(t)
-	pool := NewPool(time.Second, clock.RealClock{}, nil)
+	pool := NewPool(time.Second, clock.RealClock{}, nil, nil)
 	direct, err := pool.Get(Config{Address: "https://vault.example.com"})
 	g.Expect(err).NotTo(HaveOccurred())
 	proxied, err := pool.Get(Config{Address: "https://vault.example.com", Proxy: "http://mine.example.com:3128"})

@@ -41,7 +41,7 @@ func TestBodiesThatWaitForTheirTurnAreNotBuffered(t *testing.T) {
 	t.Cleanup(server.Close)
 	trust, problem := newTrust(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
 	g.Expect(problem).To(BeEmpty())
-	pool := NewPool(time.Second, clock.RealClock{}, nil)
+	pool := NewPool(time.Second, clock.RealClock{}, nil, nil)
 	way, err := pool.Get(Config{Address: server.URL, Trust: trust})
 	g.Expect(err).NotTo(HaveOccurred())
 	conn := pool.NewConn(way, Settings{Timeout: 20 * time.Second, Subject: fault.Subject{Namespace: "shop"}})
@@ -63,7 +63,7 @@ func TestRequestsWithoutAnAnswerCloseNobodysConnections(t *testing.T) {
 		g := NewWithT(t)
 		server := newFront(t)
 		server.hang(func(r *http.Request) bool { return r.URL.Path == "/v1/slow" })
-		pool := NewPool(5*time.Second, clock.RealClock{}, server.network)
+		pool := NewPool(5*time.Second, clock.RealClock{}, server.network, nil)
 		victim, other := server.conn(t, pool, "", 6*time.Second), server.conn(t, pool, "", 500*time.Millisecond)
 		var running sync.WaitGroup
 		for range 20 {
@@ -92,7 +92,7 @@ func TestWritesTakeNobodysTurn(t *testing.T) {
 		g := NewWithT(t)
 		server := newFront(t)
 		clk := clocktesting.NewFakePassiveClock(time.Now())
-		pool := NewPool(time.Second, clk, server.network)
+		pool := NewPool(time.Second, clk, server.network, nil)
 		writer, reader := server.conn(t, pool, "", time.Second), server.conn(t, pool, "", time.Second)
 		server.hangAll()
 		_, _ = reader.Health(t.Context(), "us")
@@ -129,7 +129,7 @@ func TestAQuotaOfOnePathDelaysNoRenewal(t *testing.T) {
 
 func TestAPoolApartSharesTheMemoryForDecoding(t *testing.T) {
 	g := NewWithT(t)
-	pool := NewPool(time.Second, clock.RealClock{}, nil)
+	pool := NewPool(time.Second, clock.RealClock{}, nil, nil)
 	g.Expect(pool.Apart().decoding).To(BeIdenticalTo(pool.decoding))
 }
 

@@ -26,7 +26,7 @@ func connTo(t *testing.T, answer http.HandlerFunc) *Conn {
 		answer(w, r)
 	}))
 	t.Cleanup(server.Close)
-	pool := NewPool(time.Second, clock.RealClock{}, networks.Within(listener.Dial))
+	pool := NewPool(time.Second, clock.RealClock{}, networks.Within(listener.Dial), nil)
 	way, err := pool.Get(Config{Address: server.URL})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return pool.NewConn(way, Settings{Timeout: 20 * time.Second, Limiter: NewRequestLimiter(nil)})
