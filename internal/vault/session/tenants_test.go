@@ -127,13 +127,17 @@ func TestALoginOverAnotherWayHoldsUpNobody(t *testing.T) {
 	good := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { respond(w) }))
 	defer good.Close()
 	const hangsFor = time.Minute
-	arrived := make(chan struct{}, 10)
+	arrived, ended := make(chan struct{}, 10), make(chan struct{})
 	hangs := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		arrived <- struct{}{}
-		<-r.Context().Done()
+		select {
+		case <-r.Context().Done():
+		case <-ended:
+		}
 	}))
-	defer func() { hangs.CloseClientConnections(); hangs.Close() }()
+	// A login goes on without who asked for it, and one may begin after the connections were closed.
+	defer func() { close(ended); hangs.CloseClientConnections(); hangs.Close() }()
 	scheme := runtime.NewScheme()
 	g.Expect(corev1.AddToScheme(scheme)).To(Succeed())
 	objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
