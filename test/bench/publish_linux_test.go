@@ -160,7 +160,8 @@ func (r *publishRun) report(report *Report) {
 	report.atLeast("publish rate by floor"+at, ratio, 0.4)
 	if r.concurrency > 1 {
 		report.atMost("p99 by floor"+at, tail, 4)
-		report.atMost("reads for each secret when all are mounted"+at, r.reads/connections, 1)
+		// One for the volumes. The Connections are compared with Vault themselves now and then, which may fall into a turn.
+		report.atMost("reads for each secret when all are mounted"+at, r.reads/connections, 1.2)
 	}
 	// A Connection's status says how many volumes there are: once in ten seconds, however many that are.
 	report.atMost("API writes for each volume besides reviews"+at, math.Max(0, r.writes-float64(r.repeat*connections))/all, 0)
