@@ -52,9 +52,15 @@ func (r *Report) atLeast(name string, value, bound float64) {
 	r.Limits = append(r.Limits, Limit{Name: name, Value: value, Bound: bound, AtLeast: true, Held: value >= bound})
 }
 
-// goal adds what is aimed at, and fails nothing.
+// goal and goalAtLeast add what is aimed at, and fail nothing.
 func (r *Report) goal(name string, value, bound float64) {
-	r.Limits = append(r.Limits, Limit{Name: name, Value: value, Bound: bound, Held: value <= bound, Goal: true})
+	r.atMost(name, value, bound)
+	r.Limits[len(r.Limits)-1].Goal = true
+}
+
+func (r *Report) goalAtLeast(name string, value, bound float64) {
+	r.atLeast(name, value, bound)
+	r.Limits[len(r.Limits)-1].Goal = true
 }
 
 func newReport(name, about string, columns ...string) *Report {
