@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -187,9 +188,12 @@ func (p *plan) observed() []v1alpha1.ObservedSecret {
 		observed = append(observed, entry)
 	}
 	slices.SortFunc(observed, func(a, b v1alpha1.ObservedSecret) int {
-		return strings.Compare(a.VaultConfig+" "+a.Path, b.VaultConfig+" "+b.Path)
+		return cmp.Or(strings.Compare(a.VaultConfig+" "+a.Path, b.VaultConfig+" "+b.Path), cmp.Compare(a.Version, b.Version))
 	})
-	return observed
+	// A secret that is attached and named by its path, too, is one.
+	return slices.CompactFunc(observed, func(a, b v1alpha1.ObservedSecret) bool {
+		return a.VaultConfig == b.VaultConfig && a.Path == b.Path && a.Version == b.Version
+	})
 }
 
 // versions returns the versions of those secrets that have any, by path.

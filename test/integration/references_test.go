@@ -46,6 +46,7 @@ var _ = Describe("References", func() {
 		}, builder.WithSecrets(attached("app", "app", false)))
 		create(c)
 		expectCondition(c, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+		Expect(c.Status.Secrets).To(ConsistOf(HaveField("Version", BeEquivalentTo(1))), "attached, and named by its path, too, it is one")
 		response, err := mountEventually(newCaller(replica), newPod(namespace, map[string]string{"connection": "paths"}))
 		Expect(err).NotTo(HaveOccurred())
 		found := files(response)
