@@ -45,8 +45,9 @@ type applicationStatus struct {
 		Health             struct{ Status, Message string }
 	}
 	OperationState struct {
-		Phase, Message, StartedAt, FinishedAt string
-		SyncResult                            struct {
+		Phase, Message, StartedAt string
+		Operation                 struct{ InitiatedBy struct{ Username string } }
+		SyncResult                struct {
 			Revision  string
 			Resources []struct{ Kind, Name, Status, Message, HookPhase string }
 		}
@@ -157,9 +158,14 @@ func (a *application) expectRefreshed(ctx context.Context) {
 // sync starts a synchronization with the last commit, as a person does.
 func (a *application) sync(ctx context.Context, options ...string) {
 	GinkgoHelper()
+	a.syncAs(ctx, "e2e", options...)
+}
+
+func (a *application) syncAs(ctx context.Context, user string, options ...string) {
+	GinkgoHelper()
 	sync, err := json.Marshal(map[string]any{"prune": true, "revision": a.revision, "syncOptions": options})
 	Expect(err).NotTo(HaveOccurred())
-	a.patch(ctx, `{"operation":{"initiatedBy":{"username":"e2e"},"sync":`+string(sync)+`}}`)
+	a.patch(ctx, `{"operation":{"initiatedBy":{"username":"`+user+`"},"sync":`+string(sync)+`}}`)
 }
 
 func (a *application) patch(ctx context.Context, patch string) {
