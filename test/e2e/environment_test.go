@@ -18,6 +18,7 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/version"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sallyport.dev/sallyport/api/v1alpha1"
@@ -200,6 +201,11 @@ var _ = Describe("A program that reads its environment only", Ordered, func() {
 	}, SpecTimeout(2*eventual))
 
 	It("has them because its pod asks for it by an annotation", func(ctx SpecContext) {
+		server, err := clientset.Discovery().ServerVersion()
+		Expect(err).NotTo(HaveOccurred())
+		if version.MustParseGeneric(server.GitVersion).LessThan(version.MajorMinor(1, 36)) {
+			Skip("Kubernetes " + server.GitVersion + " has no MutatingAdmissionPolicy, and config/injection needs 1.36")
+		}
 		injection(ctx, "apply")
 		DeferCleanup(func(ctx SpecContext) { injection(ctx, "delete") })
 		t.put(ctx, "db", map[string]any{"password": value})
