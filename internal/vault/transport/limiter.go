@@ -17,11 +17,11 @@ import (
 // maxPause bounds how long Vault can make a session wait.
 const maxPause = time.Minute
 
-// RequestLimiter decides when requests may be sent. That of a session does as spec.limits says, and sends none before the
-// time that Vault named when it refused one because of a quota; that of a replica bounds those of all sessions. Namespaces
-// have their requests sent in turn, one of each, and a refusal pauses the namespace whose request it was: the others find
-// out by one of theirs, for it may be the quota of a path that only the one uses. A nil RequestLimiter lets everything
-// through.
+// RequestLimiter decides when requests may be sent. That of a session does as spec.limits says, and sends none before
+// the time that Vault named when it refused one because of a quota; that of a replica bounds those of all sessions.
+// Namespaces have their requests sent in turn, one of each, and a refusal pauses the namespace whose request it was:
+// the others find out by one of theirs, for it may be the quota of a path that only the one uses. A nil RequestLimiter
+// lets everything through.
 //
 // flowcontrol.RateLimiter would wait as long as its context allows, without saying so at once, and knows no pause.
 type RequestLimiter struct {
@@ -44,7 +44,9 @@ type bound struct{ set, raise string }
 
 var (
 	ofSpec    = bound{"spec.limits allows", "raise spec.limits.requestsPerSecond"}
-	ofReplica = bound{"one replica may ask", "raise the controller's --vault-requests-per-second, or set spec.limits of who asks most"}
+	ofReplica = bound{
+		"one replica may ask", "raise the controller's --vault-requests-per-second, or set spec.limits of who asks most",
+	}
 )
 
 // NewRequestLimiter returns the limiter of spec.limits.
