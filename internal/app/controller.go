@@ -150,7 +150,7 @@ func newManager(ctx context.Context, options ControllerOptions, log logr.Logger)
 	config = rest.CopyConfig(config)
 	// One limit for all clients that are made of it; each would have one of its own, for each kind, without. The leader's
 	// Lease has another one: renewals that wait behind a thousand pods would lose it.
-	config.QPS, config.Burst = -1, 0
+	config.QPS = -1
 	ofLease := rest.CopyConfig(config)
 	if options.KubeAPIQPS > 0 {
 		config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(float32(options.KubeAPIQPS), max(options.KubeAPIBurst, 1))

@@ -157,7 +157,7 @@ func (r *publishRun) report(report *Report) {
 		r.product.percentile(0.5), r.floor.percentile(0.5), r.product.percentile(0.99), r.floor.percentile(0.99), tail,
 		r.reads, r.reviews/all, r.podReads/all, r.writes, r.unpublish.rate())
 	at := fmt.Sprintf(" at concurrency %d", r.concurrency)
-	report.atLeast("publish rate by floor"+at, ratio, 0.35)
+	report.atLeast("publish rate by floor"+at, ratio, 0.4)
 	report.goalAtLeast("publish rate by floor"+at, ratio, map[int]float64{1: 0.75, 20: 0.9}[r.concurrency])
 	report.goal("p99 by floor"+at, tail, 1.5)
 	if r.concurrency > 1 {

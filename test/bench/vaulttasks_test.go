@@ -24,9 +24,8 @@ const (
 	// taskConcurrency is how many tasks the controller runs at a time.
 	taskConcurrency = 24
 	taskNamespace   = "bench-0"
-	// maxTaskTime and wantedTaskTime are how long tasks may and shall take, by what two writes of their status alone take
-	// in the same run.
-	maxTaskTime, wantedTaskTime = 2, 1.15
+	// maxTaskTime is how long tasks may take, by what two writes of their status alone take in the same run.
+	maxTaskTime = 1.15
 )
 
 // TestVaultTasks measures how fast many tasks that are created at once finish, compared with the same calls to Vault by
@@ -74,7 +73,6 @@ func TestVaultTasks(t *testing.T) {
 		bare.Seconds(), done.Seconds()/bare.Seconds(), stored.Seconds(), done.Seconds()/stored.Seconds(), done.Seconds()/(bare+stored).Seconds(),
 		writes/float64(number), reads/float64(number), events/float64(number))
 	report.atMost("tasks by two writes of status alone", done.Seconds()/stored.Seconds(), maxTaskTime)
-	report.goal("tasks by two writes of status alone", done.Seconds()/stored.Seconds(), wantedTaskTime)
 	report.publish(t)
 	phases.publish(t)
 	renewed.report(t, "vaulttasks-renewals", calm, busy)

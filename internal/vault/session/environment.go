@@ -22,14 +22,12 @@ import (
 
 // environment is what the sessions of one Sessions share.
 type environment struct {
-	reader     client.Reader
-	kubernetes kubernetes.Interface
-	allowed    transport.AllowedOrigins
-	clock      clock.PassiveClock
-	timeout    time.Duration
-	networks   *networks.Guard
-	// limiter of all requests to Vaults; nil: they have no bound in common.
-	limiter     *transport.RequestLimiter
+	reader      client.Reader
+	kubernetes  kubernetes.Interface
+	allowed     transport.AllowedOrigins
+	clock       clock.PassiveClock
+	timeout     time.Duration
+	networks    *networks.Guard
 	pool        *transport.Pool
 	revocations revocationQueue
 	leases      leaseRegister

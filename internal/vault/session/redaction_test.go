@@ -21,6 +21,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	config.Spec.Auth.Token = &v1alpha1.TokenAuth{}
 	config.Spec.URL = "https://vault"
 	env := &environment{clock: clock.RealClock{}, source: auth.FromSpec, accounts: newAccounts(clock.RealClock{})}
+	env.pool = transport.NewPool(0, env.clock, nil, nil)
 	sessions := &Sessions{set: newSessionSet(env), ephemeral: newEphemeralPool(env)}
 	session, err := newSession(env, config, nil)
 	if err != nil {
@@ -37,7 +38,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	reader := inMemory(func() map[string]string { return map[string]string{"password": secret} })
 	pool := sessions.ephemeral
 	pool.byKey[[sha256.Size]byte{}] = &entry{
-		own: newSessionSet(&environment{reader: reader, clock: clock.RealClock{}}), session: session, users: 1,
+		own: newSessionSet(&environment{reader: reader, clock: clock.RealClock{}, pool: env.pool}), session: session, users: 1,
 	}
 	redaction.Check(t, map[string]any{
 		"token holder":          session.holder,

@@ -82,8 +82,10 @@ func NewSessions(options Options) (*Sessions, error) {
 	env := &environment{
 		reader: options.Reader, kubernetes: options.Kubernetes, allowed: allowed, clock: options.Clock,
 		timeout: options.Timeout, networks: options.Networks, accounts: newAccounts(options.Clock), leading: options.Leading,
-		source: auth.FromSpec, limiter: transport.NewReplicaLimiter(options.RequestsPerSecond, options.Burst),
+		source: auth.FromSpec,
 	}
+	env.pool = transport.NewPool(
+		env.timeout, env.clock, env.networks, transport.NewReplicaLimiter(options.RequestsPerSecond, options.Burst))
 	return &Sessions{set: newSessionSet(env), ephemeral: newEphemeralPool(env)}, nil
 }
 

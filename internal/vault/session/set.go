@@ -30,9 +30,6 @@ type sessionSet struct {
 }
 
 func newSessionSet(env *environment) *sessionSet {
-	if env.pool == nil {
-		env.pool = transport.NewPool(env.timeout, env.clock, env.networks, env.limiter)
-	}
 	s := &sessionSet{environment: env, draining: newDraining(env.clock), byUID: map[types.UID]map[sessionKey]*Session{}}
 	env.connChanged = s.dropUnusedTransports
 	return s
