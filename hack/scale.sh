@@ -6,9 +6,10 @@
 #
 # By default 1,000 nodes mount 100,000 volumes with 20,000 secrets in 500 namespaces, with refreshInterval 180 s: time
 # passes a third as fast as it would with the default. SCALE_NODES, SCALE_VOLUMES, SCALE_SECRETS and SCALE_NAMESPACES say
-# how much there is, SCALE_INTERVAL the refreshInterval in seconds, SCALE_REST how long what rests is watched, and
-# SCALE_OUTAGE how long the replicas are away. It tells every ten seconds how far it is, prints a table, writes
-# SCALE_OUTPUT (bin/scale) with the logs of the replicas, and fails if a limit is not held. It is no part of `make test`.
+# how much there is, SCALE_INTERVAL the refreshInterval in seconds, SCALE_REST how long what rests is watched,
+# SCALE_OUTAGE how long the replicas are away, and SCALE_MEMORY the memory limit of a replica in MiB. It tells every ten
+# seconds how far it is, prints a table, writes SCALE_OUTPUT (bin/scale) with the logs of the replicas, and fails if a
+# limit is not held. It is no part of `make test`.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -1,5 +1,10 @@
 package heap
 
+import (
+	"math"
+	"runtime/debug"
+)
+
 // What a controller replica's memory is divided into: each is the most of its kind at one moment, in bytes, and a share
 // is the most of one namespace. Together they are what the Go runtime may use of the memory limit that
 // config/controller ships.
@@ -63,6 +68,21 @@ const (
 	// SecretIDsShare is the most of one namespace.
 	SecretIDsShare = 48 << 10
 )
+
+// ShippedLimit is limits.memory of config/controller, for which all of these are.
+const ShippedLimit = 256 << 20
+
+// Growing returns a bound, and a share, for what is remembered of each of many objects. In a larger container than the
+// shipped one an eighth of what the Go runtime may use besides is added, and that is divided as before. So who has more
+// objects gives the replicas more memory. It is to be asked for when the runtime knows its limit.
+func Growing(all, share int64) (grown, grownShare int64) {
+	limit := debug.SetMemoryLimit(-1) // negative: it is only asked
+	if limit == math.MaxInt64 {
+		return all, share
+	}
+	more := max(0, limit-ShippedLimit/100*Percent) / 8
+	return all + more, share + more*share/all
+}
 
 // Percent is how much of a container's memory the Go runtime may use: the rest is for what it does not count, such as
 // the kernel's buffers of connections.

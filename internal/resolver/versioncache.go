@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
+	"hash/maphash"
 	"strconv"
 	"sync"
 	"time"
@@ -60,15 +61,23 @@ type versionCache struct {
 	clock    clock.PassiveClock
 	instance string
 	key      []byte
+	seed     maphash.Seed
 
 	mu       sync.Mutex
 	sequence int
-	entries  *shares.Cache[string, *versionEntry]
+	entries  *shares.Cache[versionKey, *versionEntry]
 	swept    time.Time
 }
 
+// versionKey is a digest of what names a secret. There are tens of thousands, and names are long.
+type versionKey [sha256.Size]byte
+
+func versionKeyOf(key string) versionKey { return sha256.Sum256([]byte(key)) }
+
 type versionEntry struct {
-	namespace, path string
+	namespace string
+	// place is a short digest of the path: where two have the same, a change of one has both read.
+	place uint64
 	// change is another number whenever Sallyport changed it, and when it begins to be remembered: nobody joins a read
 	// that began before.
 	change int
@@ -76,13 +85,35 @@ type versionEntry struct {
 	// version of a secret that has some, and fields of one that has none.
 	version contentVersion
 	fields  map[string]versionedField
+	usedAt  time.Time
+	// rare is nil of nearly all secrets.
+	rare *rareFacts
+}
+
+// rareFacts are what is remembered of few secrets.
+type rareFacts struct {
 	// changesAt is when the secret will be another one, as it said itself; zero if it did not.
 	changesAt time.Time
 	// absence says that the last read found no such secret; version is absentVersion then.
 	absence  error
 	failure  error
 	failedAt time.Time
-	usedAt   time.Time
+}
+
+// rarely returns a copy of what few secrets have.
+func (e *versionEntry) rarely() rareFacts {
+	if e.rare == nil {
+		return rareFacts{}
+	}
+	return *e.rare
+}
+
+// setRare sets what few secrets have. Nothing of it takes no memory.
+func (e *versionEntry) setRare(facts rareFacts) {
+	e.rare = &facts
+	if facts.changesAt.IsZero() && facts.absence == nil && facts.failure == nil {
+		e.rare = nil
+	}
 }
 
 // versionedField is what is remembered of a field that some reference names, whether the secret has it or not.
@@ -102,8 +133,8 @@ func newVersionCache(clk clock.PassiveClock) *versionCache {
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // crypto/rand never fails: it ends the program instead
 	return &versionCache{
-		clock: clk, instance: rand.Text(), key: key, swept: clk.Now(),
-		entries: shares.NewCache[string, *versionEntry](heap.Versions, heap.VersionsShare),
+		clock: clk, instance: rand.Text(), key: key, seed: maphash.MakeSeed(), swept: clk.Now(),
+		entries: shares.NewCache[versionKey, *versionEntry](heap.Growing(heap.Versions, heap.VersionsShare)),
 	}
 }
 
@@ -116,19 +147,20 @@ func (c *versionCache) Get(
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.clock.Now()
-	entry, known := c.entries.Get(key)
+	entry, known := c.entries.Get(versionKeyOf(key))
 	if !known {
 		return "", false, nil
 	}
 	entry.usedAt = now
-	if entry.failure != nil && now.Sub(entry.failedAt) < failureTTL {
-		return "", true, entry.failure
+	facts := entry.rarely()
+	if facts.failure != nil && now.Sub(facts.failedAt) < failureTTL {
+		return "", true, facts.failure
 	}
 	version = c.latest(entry, wanted)
-	if version == "" || !now.Before(entry.dueAt(interval).Add(-earlySlack)) || entry.absence != nil && !toleratesAbsence {
+	if version == "" || !now.Before(entry.dueAt(interval).Add(-earlySlack)) || facts.absence != nil && !toleratesAbsence {
 		return "", false, nil
 	}
-	return version, true, entry.absence
+	return version, true, facts.absence
 }
 
 // dueAt is when the next read is due for a caller with this interval: on the grid, and so for all secrets at few
@@ -138,8 +170,8 @@ func (e *versionEntry) dueAt(interval time.Duration) time.Time {
 	if latest := e.readAt.Add(interval); due.After(latest) {
 		due = latest
 	}
-	if !e.changesAt.IsZero() && e.changesAt.Before(due) {
-		return e.changesAt
+	if changesAt := e.rarely().changesAt; !changesAt.IsZero() && changesAt.Before(due) {
+		return changesAt
 	}
 	return due
 }
@@ -171,11 +203,11 @@ func (c *versionCache) fieldVersion(entry *versionEntry, wanted []string) conten
 func (c *versionCache) BeginRead(namespace, key, path string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	entry, known := c.entries.Get(key)
+	entry, known := c.entries.Get(versionKeyOf(key))
 	if !known {
 		entry = c.newEntry(namespace)
 	}
-	entry.path = path
+	entry.place = c.placeOf(path)
 	c.keep(key, entry)
 	return key + "#" + strconv.Itoa(entry.change)
 }
@@ -192,12 +224,14 @@ func (c *versionCache) Record(key string, secret *secrets.Secret, wanted []strin
 		version = c.recordFields(entry, secret, wanted, newest, another)
 	}
 	if newest {
-		entry.readAt, entry.version, entry.changesAt, entry.failure, entry.absence = started, "", time.Time{}, nil, nil
+		facts := rareFacts{}
+		if secret.ChangesIn > 0 {
+			facts.changesAt = started.Add(max(secret.ChangesIn+time.Second, changePause))
+		}
+		entry.readAt, entry.version = started, ""
+		entry.setRare(facts)
 		if secret.Version != 0 {
 			entry.version, entry.fields = version, nil
-		}
-		if secret.ChangesIn > 0 {
-			entry.changesAt = started.Add(max(secret.ChangesIn+time.Second, changePause))
 		}
 	}
 	c.keep(key, entry)
@@ -246,7 +280,9 @@ func (c *versionCache) RecordFailure(key string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	entry := c.entry(key)
-	entry.failure, entry.failedAt = err, c.clock.Now()
+	facts := entry.rarely()
+	facts.failure, facts.failedAt = err, c.clock.Now()
+	entry.setRare(facts)
 	c.keep(key, entry)
 }
 
@@ -256,8 +292,10 @@ func (c *versionCache) RecordAbsence(key string, absence error, started time.Tim
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if entry := c.entry(key); !started.Before(entry.readAt) {
-		entry.readAt, entry.version, entry.absence = started, absentVersion, absence
-		entry.fields, entry.changesAt = nil, time.Time{}
+		facts := entry.rarely()
+		facts.absence, facts.changesAt = absence, time.Time{}
+		entry.readAt, entry.version, entry.fields = started, absentVersion, nil
+		entry.setRare(facts)
 		c.keep(key, entry)
 	}
 }
@@ -267,20 +305,23 @@ func (c *versionCache) RecordAbsence(key string, absence error, started time.Tim
 func (c *versionCache) Invalidate(path string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.entries.Each(func(_ string, entry *versionEntry) {
-		if entry.path == path {
+	place := c.placeOf(path)
+	c.entries.Each(func(_ versionKey, entry *versionEntry) {
+		if entry.place == place {
 			c.sequence++
 			entry.readAt, entry.version, entry.fields, entry.change = c.clock.Now(), "", nil, c.sequence
-			entry.absence, entry.failure = nil, nil
+			entry.setRare(rareFacts{changesAt: entry.rarely().changesAt})
 		}
 	})
 }
+
+func (c *versionCache) placeOf(path string) uint64 { return maphash.String(c.seed, path) }
 
 // Outdated tells whether another version of a secret, as far as these fields go, is known than this one.
 func (c *versionCache) Outdated(key string, wanted []string, version contentVersion) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	entry, known := c.entries.Get(key)
+	entry, known := c.entries.Get(versionKeyOf(key))
 	if !known {
 		return false
 	}
@@ -292,7 +333,7 @@ func (c *versionCache) Outdated(key string, wanted []string, version contentVers
 func (c *versionCache) NextRead(key string, interval time.Duration) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	entry, known := c.entries.Get(key)
+	entry, known := c.entries.Get(versionKeyOf(key))
 	if !known || entry.readAt.IsZero() {
 		return c.untilGrid(interval)
 	}
@@ -308,7 +349,7 @@ func (c *versionCache) untilGrid(interval time.Duration) time.Duration {
 // entry returns what is remembered of a secret that is being read. If it had to give way meanwhile, what is recorded
 // counts for no namespace. The caller holds the lock.
 func (c *versionCache) entry(key string) *versionEntry {
-	if entry, known := c.entries.Get(key); known {
+	if entry, known := c.entries.Get(versionKeyOf(key)); known {
 		return entry
 	}
 	return c.newEntry("")
@@ -316,14 +357,15 @@ func (c *versionCache) entry(key string) *versionEntry {
 
 func (c *versionCache) newEntry(namespace string) *versionEntry {
 	c.sequence++
-	return &versionEntry{namespace: namespace, change: c.sequence}
+	return &versionEntry{namespace: namespace, place: c.placeOf(""), change: c.sequence}
 }
 
-// entryPrice is for an entry beside its strings and fields, faultPrice for why there is no secret, and fieldPrice for a
-// field beside its name.
+// entryPrice is for an entry beside its fields, rarePrice for what few secrets have, such as
+// why there is none, and fieldPrice for a field beside
+// its name.
 const (
-	entryPrice = 512
-	faultPrice = 1024
+	entryPrice = 384
+	rarePrice  = 1024
 	fieldPrice = 128
 )
 
@@ -331,19 +373,19 @@ const (
 func (c *versionCache) keep(key string, entry *versionEntry) {
 	now := c.clock.Now()
 	entry.usedAt = now
-	weight := entryPrice + len(key) + len(entry.path)
-	if entry.failure != nil || entry.absence != nil {
-		weight += faultPrice
+	weight := entryPrice
+	if entry.rare != nil {
+		weight += rarePrice
 	}
 	for name := range entry.fields {
 		weight += fieldPrice + len(name)
 	}
-	c.entries.Add(entry.namespace, key, entry, int64(weight))
+	c.entries.Add(entry.namespace, versionKeyOf(key), entry, int64(weight))
 	if now.Sub(c.swept) < idleTTL {
 		return
 	}
 	c.swept = now
-	c.entries.RemoveFunc(func(_ string, e *versionEntry) bool { return now.Sub(e.usedAt) >= idleTTL })
+	c.entries.RemoveFunc(func(_ versionKey, e *versionEntry) bool { return now.Sub(e.usedAt) >= idleTTL })
 }
 
 func (c *versionCache) digest(found bool, value any) (sum [sha256.Size]byte) {

@@ -176,7 +176,7 @@ func TestFieldsOfASecretAreBounded(t *testing.T) {
 	for i := range 3 * maxFields {
 		c.Record("s", &secrets.Secret{}, []string{strconv.Itoa(i)}, clk.Now())
 	}
-	entry, _ := c.entries.Get("s")
+	entry, _ := c.entries.Get(versionKeyOf("s"))
 	g.Expect(len(entry.fields)).To(BeNumerically("<=", maxFields))
 }
 
@@ -215,7 +215,7 @@ func TestASecretThatIsMadeAnewIsAnotherOne(t *testing.T) {
 	first = c.Record("v1", &secrets.Secret{Data: map[string]any{"a": "1"}}, ab, clk.Now())
 	clk.SetTime(clk.Now().Add(idleTTL))
 	c.Record("other", &secrets.Secret{Version: 1}, ab, clk.Now())
-	_, known := c.entries.Get("v1")
+	_, known := c.entries.Get(versionKeyOf("v1"))
 	g.Expect(known).To(BeFalse())
 	g.Expect(c.Record("v1", &secrets.Secret{Data: map[string]any{"a": "2"}}, ab, clk.Now())).NotTo(Equal(first), "also after it was forgotten")
 }
@@ -241,7 +241,7 @@ func TestANamespaceTakesItsShareOfTheMemoryOfSecrets(t *testing.T) {
 	for i := range 10_000 {
 		remember("greedy", fmt.Sprint("g", i))
 	}
-	g.Expect(c.entries.Len()).To(BeNumerically("<", 5000), "as many as fit into a share")
+	g.Expect(c.entries.Len()).To(BeNumerically("<", 6000), "as many as fit into a share")
 	_, fresh, _ := c.Get("v", ab, interval, false)
 	g.Expect(fresh).To(BeTrue())
 	g.Expect(c.BeginRead("greedy", "g0", "g0")).NotTo(Equal(first),
@@ -258,11 +258,11 @@ func TestContentVersionsTellTheirNumber(t *testing.T) {
 	NewWithT(t).Expect(contentVersion(c.instance + ".1").number()).To(BeZero())
 }
 
-// TestTenThousandSecretsAreRemembered: where one is forgotten before it is due, each that comes by reads it.
-func TestTenThousandSecretsAreRemembered(t *testing.T) {
+// TestTwentyThousandSecretsAreRemembered: where one is forgotten before it is due, each that comes by reads it.
+func TestTwentyThousandSecretsAreRemembered(t *testing.T) {
 	g := NewWithT(t)
 	c, clk := newTestVersionCache()
-	const number, namespaces = 10_000, 100
+	const number, namespaces = 20_000, 100
 	key := func(i int) string {
 		return fmt.Sprintf("7d9f8a62-5c0f-4b1e-9d33-1a2b3c4d%04d/1  secret/data/bench/%d?version=0", i%namespaces, i)
 	}
@@ -275,9 +275,9 @@ func TestTenThousandSecretsAreRemembered(t *testing.T) {
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	took, strings := int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(len(key(0))+len("https://vault.example.com  secret/data/bench/0"))
-	t.Logf("%d bytes each, of which %d are strings", took/number, strings)
-	g.Expect(took/number).To(BeNumerically("<=", entryPrice+strings), "what it costs is what it is taken for")
+	took := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+	t.Logf("%d bytes each", took/number)
+	g.Expect(took/number).To(BeNumerically("<=", entryPrice), "what it costs is what it is taken for")
 	for i := range number {
 		_, fresh, _ := c.Get(key(i), ab, time.Minute, false)
 		g.Expect(fresh).To(BeTrue(), "%d", i)

@@ -14,6 +14,7 @@ import (
 	. "github.com/onsi/gomega"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"sallyport.dev/sallyport/internal/heap"
 	resolverv1 "sallyport.dev/sallyport/internal/resolver/api/v1"
 	"sallyport.dev/sallyport/test/builder"
 	"sallyport.dev/sallyport/test/env"
@@ -26,13 +27,15 @@ type cluster struct {
 	vault    *env.Vault
 	issuer   *issuer
 	replicas []*replica
+	// memory tells the replicas' runtime what it may use, as the memory limit of a container does.
+	memory string
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t *testing.T, s size) *cluster {
 	t.Helper()
 	g := NewWithT(t)
 	log.SetLogger(logr.Discard()) // of this process's clients; the replicas have logs of their own
-	c := &cluster{issuer: newIssuer(t)}
+	c := &cluster{issuer: newIssuer(t), memory: fmt.Sprintf("GOMEMLIMIT=%d", s.Memory<<20/100*heap.Percent)}
 	var err error
 	c.ControlPlane, err = env.StartControlPlane(t.Context(), c.issuer.configure)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -100,7 +103,7 @@ func (r *replica) launch(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	defer func() { _ = output.Close() }()
 	command := exec.Command(program, r.arguments...)
-	command.Env, command.Stdout, command.Stderr = []string{"KUBECONFIG=" + r.kubeconfig}, output, output
+	command.Env, command.Stdout, command.Stderr = []string{"KUBECONFIG=" + r.kubeconfig, r.cluster.memory}, output, output
 	g.Expect(command.Start()).To(Succeed())
 	r.mu.Lock()
 	defer r.mu.Unlock()

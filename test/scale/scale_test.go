@@ -39,7 +39,7 @@ func TestScale(t *testing.T) {
 	w.report = newReport(w.size)
 	defer w.report.publish(t) // what there is of it, whatever fails
 	tell("%s", w.size)
-	w.cluster = newCluster(t)
+	w.cluster = newCluster(t, w.size)
 	w.tenants = newTenants(t, w.cluster, w.size)
 	w.machines = newMachines(t, w.cluster, w.size.Nodes)
 	w.mount(t)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+
+	"sallyport.dev/sallyport/internal/heap"
 )
 
 // size is how much of everything there is, and how slowly time passes.
@@ -21,6 +23,8 @@ type size struct {
 	// Rest and Outage are how long what rests is watched, and how long the replicas are away, in seconds.
 	Rest   int `json:"rest"`
 	Outage int `json:"outage"`
+	// Memory is the memory limit of each replica, in MiB; nothing but the Go runtime holds it.
+	Memory int `json:"memory"`
 }
 
 // wanted is the size that the environment says; the full one where it says none. Not every refreshInterval is as good
@@ -32,6 +36,7 @@ func wanted(t *testing.T) size {
 		Nodes: setting(t, "SCALE_NODES", 1000), Volumes: setting(t, "SCALE_VOLUMES", 100_000),
 		Secrets: setting(t, "SCALE_SECRETS", 20_000), Namespaces: setting(t, "SCALE_NAMESPACES", 500),
 		Interval: setting(t, "SCALE_INTERVAL", 180), Rest: setting(t, "SCALE_REST", 600), Outage: setting(t, "SCALE_OUTAGE", 60),
+		Memory: setting(t, "SCALE_MEMORY", heap.ShippedLimit>>20),
 	}
 	g := NewWithT(t)
 	g.Expect(s.Nodes).To(BeNumerically(">=", 5), "SCALE_NODES: a fifth of them is drained")

@@ -63,7 +63,7 @@ const versionPrice = 64
 // NewVolumeTracker returns a tracker that knows of no volume.
 func NewVolumeTracker(clk clock.PassiveClock) *VolumeTracker {
 	return &VolumeTracker{clock: clk, connections: map[types.NamespacedName]map[VolumeID]*trackedVolume{},
-		newest: map[types.NamespacedName]*heldVersions{}, room: shares.NewGate(heap.Tracked, heap.TrackedShare)}
+		newest: map[types.NamespacedName]*heldVersions{}, room: shares.NewGate(heap.Growing(heap.Tracked, heap.TrackedShare))}
 }
 
 // NewVolumeID returns the ID of the volume of a pod that has these attributes.
