@@ -140,7 +140,7 @@ func (w *world) countReplicas() counts {
 	for _, r := range w.cluster.replicas {
 		r.look()
 		all := r.counted()
-		found[resolves] += all.sum("sallyport_resolver_requests_total")
+		found[resolves] += all.sum("sallyport_resolver_calls_total", `method="Resolve`) // and ResolveEach
 		found[vaultRequests] += all.sum("sallyport_vault_requests_total")
 		found[apiPeak] += all.sum("rest_client_requests_total")
 		found[controllerCPU] += all["process_cpu_seconds_total"]

@@ -20,6 +20,8 @@ const (
 	settling = 20 * time.Second
 	// looksAtRest is how often the replicas are looked at while nothing happens: a look costs them something.
 	looksAtRest = 20 * time.Second
+	// moments are how many there are in a refreshInterval at which volumes are due.
+	moments = 16
 )
 
 // world is all that there is.
@@ -163,6 +165,7 @@ func (w *world) rest(t *testing.T) {
 	w.report.each("a refresh: the node's CPU, ms", cost[nodesCPU]/cost[refreshes]*1000)
 	w.report.each("a secret and refreshInterval: requests to Vault", cost[vaultRequests]/float64(w.size.Secrets)/rounds)
 	w.report.each("a node and refreshInterval: requests to resolvers", cost[resolves]/float64(w.size.Nodes)/rounds)
+	w.report.atMost("requests to resolvers for each node and moment, at rest", cost[resolves]/float64(w.size.Nodes)/rounds/moments, 1.2)
 	w.report.atMost("requests to the API server for each volume and minute, at rest", authorized, 0.15)
 	w.report.atMost("writes to the API server, at rest", cost[apiWrites], 0)
 	// Each replica reads for the nodes that ask it, and the leader for its own checks, too.
