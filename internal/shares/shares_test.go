@@ -3,6 +3,7 @@ package shares
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -63,6 +64,89 @@ func TestAGateIsLeftAlone(t *testing.T) {
 		g.Expect(gate.of).To(BeEmpty())
 		g.Expect(gate.waiting).To(BeEmpty())
 	})
+}
+
+// Whoever leaves, or gives up, looks at one request of each namespace, however many wait: else a crowd would take the
+// processors from everybody.
+func TestACrowdAtAGateCostsNobodyMuch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		gate := NewGate(20, 10)
+		const crowd, others = 2000, 3
+		var order []int
+		var mu sync.Mutex
+		enter := func(namespace string, weight int64, number int) {
+			leave, err := gate.Enter(t.Context(), namespace, weight)
+			g.Expect(err).NotTo(HaveOccurred())
+			mu.Lock()
+			order = append(order, number)
+			mu.Unlock()
+			time.Sleep(time.Second)
+			leave()
+		}
+		for i := range crowd {
+			go enter("greedy", 10, i)
+			synctest.Wait() // so that it is known who came first
+		}
+		for i := range others {
+			go enter(fmt.Sprint("other", i), 5, -1-i)
+		}
+		synctest.Wait()
+		g.Expect(gate.waiting).To(HaveLen(3), "the greedy one, and two for whom there is no room yet")
+		time.Sleep((crowd + others) * time.Second)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		g.Expect(order).To(HaveLen(crowd + others))
+		var greedy []int
+		for at, number := range order {
+			if number >= 0 {
+				greedy = append(greedy, number)
+			} else {
+				g.Expect(at).To(BeNumerically("<", 10), "nobody waits for the crowd of another namespace")
+			}
+		}
+		g.Expect(slices.IsSorted(greedy)).To(BeTrue(), "first come, first served")
+		g.Expect(gate.of).To(BeEmpty())
+		g.Expect(gate.waiting).To(BeEmpty())
+	})
+}
+
+func TestWhoWeighsNothingIsInsideAlone(t *testing.T) {
+	g := NewWithT(t)
+	gate := NewGate(4, 2)
+	first, entered := gate.TryEnter("a", 0)
+	g.Expect(entered).To(BeTrue())
+	second, err := gate.Enter(t.Context(), "a", 0)
+	g.Expect(err).NotTo(HaveOccurred())
+	first()
+	second()
+	g.Expect(gate.of).To(BeEmpty())
+}
+
+func BenchmarkACrowdAtAGate(b *testing.B) {
+	for _, crowd := range []int{10, 1000} {
+		b.Run(fmt.Sprint(crowd), func(b *testing.B) {
+			gate := NewGate(10, 2)
+			ctx, cancel := context.WithCancel(b.Context())
+			var waiting sync.WaitGroup
+			leave, _ := gate.Enter(ctx, "greedy", 2)
+			for range crowd {
+				waiting.Go(func() {
+					if leave, err := gate.Enter(ctx, "greedy", 1); err == nil {
+						leave()
+					}
+				})
+			}
+			for b.Loop() {
+				leave, _ := gate.Enter(ctx, "other", 1)
+				leave()
+			}
+			cancel()
+			leave()
+			waiting.Wait()
+		})
+	}
 }
 
 func TestManyNamespacesLeaveRoomForOneMore(t *testing.T) {

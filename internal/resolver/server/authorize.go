@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -53,7 +54,7 @@ func (a *Authorizer) Authorize(
 	ctx context.Context, nodeToken string, request *resolverv1.ResolveRequest,
 ) (*Authorization, error) {
 	asked := a.grants.clock.Now()
-	node, err := a.authorizeNode(ctx, nodeToken)
+	node, err := a.caller(ctx, nodeToken)
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +169,39 @@ func (a *Authorizer) Workload(authorization *Authorization, tokens map[string]st
 			return token, nil
 		},
 	}
+}
+
+// admittedFor is how long the requests of a call are taken for those of the node that was found to make the call.
+const admittedFor = time.Second
+
+type admissionKey struct{}
+
+// admission is whose call it is, and since when that is known.
+type admission struct {
+	node *tokenClaims
+	at   time.Time
+}
+
+// admitted returns a context that knows whose call it is, so that the token, which is the same for each of hundreds of
+// requests, is hashed and looked for once.
+func (a *Authorizer) admitted(ctx context.Context, node *tokenClaims) context.Context {
+	return context.WithValue(ctx, admissionKey{}, admission{node, a.grants.clock.Now()})
+}
+
+// admittedNode is the name of the node whose call it is.
+func admittedNode(ctx context.Context) string {
+	if found, ok := ctx.Value(admissionKey{}).(admission); ok {
+		return found.node.nodeName
+	}
+	return ""
+}
+
+// caller returns the node that makes a request, of a call that was just admitted or by its token.
+func (a *Authorizer) caller(ctx context.Context, nodeToken string) (*tokenClaims, error) {
+	if found, ok := ctx.Value(admissionKey{}).(admission); ok && a.grants.clock.Since(found.at) < admittedFor {
+		return found.node, nil
+	}
+	return a.authorizeNode(ctx, nodeToken)
 }
 
 // authorizeNode makes sure that a token is the node plugin's. Every denial is a fault with reason NotAllowed.

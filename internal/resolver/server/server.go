@@ -261,8 +261,6 @@ type admittedStream struct {
 // Context is that of a known caller.
 func (s admittedStream) Context() context.Context { return s.ctx }
 
-type nodeKey struct{}
-
 // admit lets the node plugin's calls in: the context that it returns knows the node.
 func (s *Server) admit(ctx context.Context, method string) (context.Context, error) {
 	node, err := s.authorizer.authorizeNode(ctx, bearer(ctx))
@@ -279,12 +277,12 @@ func (s *Server) admit(ctx context.Context, method string) (context.Context, err
 		s.listener.known(from.Addr.String())
 	}
 	calls.WithLabelValues(path.Base(method)).Inc()
-	return context.WithValue(ctx, nodeKey{}, node.nodeName), nil
+	return s.authorizer.admitted(ctx, node), nil
 }
 
 // turn waits for one of the turns of the node that a context knows, and returns what to call afterwards.
 func (s *Server) turn(ctx context.Context) (done func(), err error) {
-	node, _ := ctx.Value(nodeKey{}).(string)
+	node := admittedNode(ctx)
 	done, err = s.nodes.Acquire(ctx, node, 1)
 	if err != nil {
 		return nil, fault.Transient(v1alpha1.ReasonInternal, "node %s has %d requests under way", node, maxRequests)

@@ -91,7 +91,7 @@ func (i *TokenIssuer) verifies(ctx context.Context, token string, claims *tokenC
 	if found == nil || *found != *claims {
 		return false
 	}
-	i.verified.tokens.Add(claims.namespace, digest, seen, 1)
+	i.verified.tokens.Add(claims.namespace, digest, seen, verifiedPrice)
 	return true
 }
 

@@ -415,16 +415,16 @@ func TestASignatureIsLookedAtOnce(t *testing.T) {
 func TestVerifiedTokensAreBoundedForANamespaceAndInAll(t *testing.T) {
 	g, v := NewWithT(t), newVerifiedTokens()
 	victim := v.digestOf("token", &tokenClaims{namespace: "victim"})
-	v.tokens.Add("victim", victim, verifiedToken{}, 1)
+	v.tokens.Add("victim", victim, verifiedToken{}, verifiedPrice)
 	for i := range 4 * maxVerified {
 		namespace := fmt.Sprint("greedy-", i%7)
-		v.tokens.Add(namespace, v.digestOf(fmt.Sprint(i), &tokenClaims{namespace: namespace}), verifiedToken{}, 1)
+		v.tokens.Add(namespace, v.digestOf(fmt.Sprint(i), &tokenClaims{namespace: namespace}), verifiedToken{}, verifiedPrice)
 	}
 	g.Expect(v.tokens.Len()).To(Equal(maxVerified))
 	_, found := v.tokens.Get(victim)
 	g.Expect(found).To(BeTrue(), "others make room")
 	for i := range 2 * maxVerified {
-		v.tokens.Add("greedy", v.digestOf(fmt.Sprint(i), &tokenClaims{namespace: "greedy"}), verifiedToken{}, 1)
+		v.tokens.Add("greedy", v.digestOf(fmt.Sprint(i), &tokenClaims{namespace: "greedy"}), verifiedToken{}, verifiedPrice)
 	}
 	g.Expect(v.tokens.Fits("greedy", 1)).To(BeFalse())
 	g.Expect(v.tokens.Len()).To(BeNumerically("<=", maxVerified))

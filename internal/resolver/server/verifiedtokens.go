@@ -7,12 +7,15 @@ import (
 	"strings"
 	"time"
 
+	"sallyport.dev/sallyport/internal/heap"
 	"sallyport.dev/sallyport/internal/shares"
 )
 
-// maxVerified bounds how many tokens are remembered whose signature was verified, and maxVerifiedOfNamespace those of
-// one namespace's pods, at some 300 bytes each. Others are verified at each refresh.
+// maxVerified is how many tokens are remembered whose signature was verified, and maxVerifiedOfNamespace those of one
+// namespace's pods, in the container that is shipped; a larger one remembers more. Others are verified at each refresh.
+// verifiedPrice is what each takes of the heap.
 const (
+	verifiedPrice          = 300
 	maxVerified            = 16_384
 	maxVerifiedOfNamespace = maxVerified / 4
 )
@@ -32,7 +35,8 @@ type verifiedToken struct {
 }
 
 func newVerifiedTokens() verifiedTokens {
-	v := verifiedTokens{tokens: shares.NewCache[tokenDigest, verifiedToken](maxVerified, maxVerifiedOfNamespace)}
+	all, share := heap.Growing(maxVerified*verifiedPrice, maxVerifiedOfNamespace*verifiedPrice)
+	v := verifiedTokens{tokens: shares.NewCache[tokenDigest, verifiedToken](all, share)}
 	_, _ = rand.Read(v.key[:]) // it ends the process rather than fail
 	return v
 }

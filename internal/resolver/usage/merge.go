@@ -76,6 +76,25 @@ func mergeSecret(secrets []v1alpha1.ServedSecret, secret v1alpha1.ServedSecret) 
 	return secrets
 }
 
+// asBefore tells, of a Connection all of whose replicas serve, whether this replica's count is what status says, or
+// differs in a time that is not worth writing: then so does the sum. It allocates nothing, for nearly all of ten thousand
+// Connections are as before.
+func asBefore(mounts *v1alpha1.ConnectionMounts, mine *v1alpha1.ReplicaMounts) bool {
+	if mounts == nil {
+		return mine.Volumes == 0
+	}
+	before, sum := &v1alpha1.ReplicaMounts{}, int32(0)
+	for i := range mounts.Replicas {
+		if mounts.Replicas[i].Name == mine.Name {
+			before = &mounts.Replicas[i]
+		}
+		sum += mounts.Replicas[i].Volumes
+	}
+	newest, known := ptr.Deref(mine.LastRefreshTime, metav1.Time{}), ptr.Deref(mounts.LastRefreshTime, metav1.Time{})
+	return before.Volumes == mine.Volumes && slices.Equal(before.Secrets, mine.Secrets) &&
+		sum == ptr.Deref(mounts.Volumes, -1) && newest.Sub(known.Time) < timeOnlyWritePause
+}
+
 // worthWriting tells whether the mounts differ in more than a time, or in that by timeOnlyWritePause.
 func worthWriting(before, next *v1alpha1.ConnectionMounts) bool {
 	if before == nil || next == nil {

@@ -51,6 +51,41 @@ func TestStatusIsNotWrittenForATimeAlone(t *testing.T) {
 	g.Expect(worthWriting(at(0, 1), at(1, 2))).To(BeTrue())
 }
 
+func TestWhatIsAsBeforeIsNotWorthWriting(t *testing.T) {
+	entry := func(name string, volumes int32, seconds, version int64) v1alpha1.ReplicaMounts {
+		when := metav1.Unix(seconds, 0)
+		return v1alpha1.ReplicaMounts{Name: name, Volumes: volumes, LastRefreshTime: &when,
+			Secrets: []v1alpha1.ServedSecret{{Path: "p", OldestVersion: version, NewestVersion: version}}}
+	}
+	serving := func(string) replicaState { return replicaServing }
+	both := mergeMounts(mergeMounts(nil, entry("a", 2, 0, 1), serving), entry("b", 3, 0, 1), serving)
+	inflated, none := both.DeepCopy(), mergeMounts(both, v1alpha1.ReplicaMounts{Name: "a"}, serving)
+	*inflated.Volumes = 9 // as it is while another replica is terminating
+	for name, row := range map[string]struct {
+		mounts   *v1alpha1.ConnectionMounts
+		mine     v1alpha1.ReplicaMounts
+		asBefore bool
+	}{
+		"nothing, ever":          {nil, v1alpha1.ReplicaMounts{Name: "a"}, true},
+		"the first":              {nil, entry("a", 1, 0, 1), false},
+		"the same":               {both, entry("a", 2, 0, 1), true},
+		"a later time":           {both, entry("a", 2, 599, 1), true},
+		"a time much later":      {both, entry("a", 2, 600, 1), false},
+		"one more":               {both, entry("a", 3, 0, 1), false},
+		"another version":        {both, entry("a", 2, 0, 2), false},
+		"none any more":          {both, v1alpha1.ReplicaMounts{Name: "a"}, false},
+		"none still":             {none, v1alpha1.ReplicaMounts{Name: "a"}, true},
+		"a sum that is too much": {inflated, entry("a", 2, 0, 1), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			g.Expect(asBefore(row.mounts, &row.mine)).To(Equal(row.asBefore))
+			g.Expect(worthWriting(row.mounts, mergeMounts(row.mounts, row.mine, serving))).To(Equal(!row.asBefore))
+			g.Expect(testing.AllocsPerRun(10, func() { asBefore(row.mounts, &row.mine) })).To(BeZero())
+		})
+	}
+}
+
 func TestAReplicaIsGoneSinceItWasFirstMissed(t *testing.T) {
 	g := NewWithT(t)
 	one, now := int32(1), time.Unix(1000, 0)

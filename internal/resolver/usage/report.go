@@ -95,6 +95,9 @@ func (r *MountStatusReporter) report(ctx context.Context) error {
 		connection := &list.Items[i]
 		mine := counts[client.ObjectKeyFromObject(connection)]
 		mine.Name = r.replica
+		if len(r.missingSince) == 0 && asBefore(connection.Status.Mounts, &mine) {
+			continue
+		}
 		next := mergeMounts(connection.Status.Mounts, mine, func(name string) replicaState {
 			since, missing := r.missingSince[name]
 			switch {
