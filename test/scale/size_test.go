@@ -8,8 +8,6 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-
-	"sallyport.dev/sallyport/internal/heap"
 )
 
 // size is how much of everything there is, and how slowly time passes.
@@ -36,7 +34,7 @@ func wanted(t *testing.T) size {
 		Nodes: setting(t, "SCALE_NODES", 1000), Volumes: setting(t, "SCALE_VOLUMES", 100_000),
 		Secrets: setting(t, "SCALE_SECRETS", 20_000), Namespaces: setting(t, "SCALE_NAMESPACES", 500),
 		Interval: setting(t, "SCALE_INTERVAL", 180), Rest: setting(t, "SCALE_REST", 600), Outage: setting(t, "SCALE_OUTAGE", 60),
-		Memory: setting(t, "SCALE_MEMORY", heap.ShippedLimit>>20),
+		Memory: setting(t, "SCALE_MEMORY", 512),
 	}
 	g := NewWithT(t)
 	g.Expect(s.Nodes).To(BeNumerically(">=", 5), "SCALE_NODES: a fifth of them is drained")

@@ -30,7 +30,8 @@ const (
 
 const (
 	// acceptedTTL is how long an accepted token of a pod is not reviewed again, and acceptedNodeTTL one of a node plugin,
-	// which comes with every request. This long, and apiServerTTL, does the token of a plugin work whose pod was deleted.
+	// which comes with every request. This long, and apiServerTTL and admittedFor, does the token of a plugin work whose pod
+	// was deleted.
 	acceptedTTL     = 10 * time.Second
 	acceptedNodeTTL = 30 * time.Second
 	// refusedTTL is how long a token that the API server refused is not reviewed again. It is short, for an API server may
