@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -17,7 +18,13 @@ import (
 // without a stack trace, for status and events say the same to whom they concern; and what is as it should be, such as
 // a conflict that another attempt settles, another replica that was the first to make something, a request to the API
 // server that nobody waits for any more, or leadership given up by a stop, which is written with more verbosity only.
-type quietSink struct{ logr.LogSink }
+//
+// The values that loggers are given are handed on with a line, and cost nothing where there is none: controller-runtime
+// gives some to a logger of its own for each of ten thousand Connections, every minute.
+type quietSink struct {
+	logr.LogSink
+	values []any
+}
 
 // newQuiet returns a logger that writes as another one does, but for that.
 func newQuiet(log logr.Logger) logr.Logger {
@@ -25,7 +32,7 @@ func newQuiet(log logr.Logger) logr.Logger {
 	if deep, ok := sink.(logr.CallDepthLogSink); ok {
 		sink = deep.WithCallDepth(1)
 	}
-	return logr.New(quietSink{sink})
+	return logr.New(quietSink{LogSink: sink})
 }
 
 // Error implements logr.LogSink.
@@ -38,9 +45,17 @@ func (s quietSink) Error(err error, message string, keysAndValues ...any) {
 		errors.Is(err, context.Canceled), leadershipGivenUp(err, message):
 		s.info(1, err, message, keysAndValues)
 	default:
-		s.LogSink.Error(err, message, keysAndValues...)
+		s.LogSink.Error(err, message, s.with(keysAndValues)...)
 	}
 }
+
+// Info implements logr.LogSink.
+func (s quietSink) Info(level int, message string, keysAndValues ...any) {
+	s.LogSink.Info(level, message, s.with(keysAndValues)...)
+}
+
+// with returns all values of a line: those of the logger come first.
+func (s quietSink) with(keysAndValues []any) []any { return slices.Concat(s.values, keysAndValues) }
 
 func (s quietSink) info(level int, err error, message string, keysAndValues []any) {
 	if s.Enabled(level) {
@@ -67,16 +82,18 @@ func leadershipGivenUp(err error, message string) bool {
 
 // WithValues implements logr.LogSink.
 func (s quietSink) WithValues(keysAndValues ...any) logr.LogSink {
-	return quietSink{s.LogSink.WithValues(keysAndValues...)}
+	return quietSink{s.LogSink, s.with(keysAndValues)}
 }
 
 // WithName implements logr.LogSink.
-func (s quietSink) WithName(name string) logr.LogSink { return quietSink{s.LogSink.WithName(name)} }
+func (s quietSink) WithName(name string) logr.LogSink {
+	return quietSink{s.LogSink.WithName(name), s.values}
+}
 
 // WithCallDepth implements logr.CallDepthLogSink.
 func (s quietSink) WithCallDepth(depth int) logr.LogSink {
 	if deep, ok := s.LogSink.(logr.CallDepthLogSink); ok {
-		return quietSink{deep.WithCallDepth(depth)}
+		return quietSink{deep.WithCallDepth(depth), s.values}
 	}
 	return s
 }

@@ -76,3 +76,24 @@ func TestLeadershipGivenUpByAStopIsNoError(t *testing.T) {
 	log.Error(lost, "problem running manager")
 	g.Expect(bytes.Count(written.Bytes(), []byte(`"level":"error"`))).To(Equal(2))
 }
+
+type marshalled struct{ times *int }
+
+func (m marshalled) MarshalText() ([]byte, error) {
+	*m.times++
+	return []byte("value"), nil
+}
+
+func TestValuesOfALoggerCostNothingWithoutALine(t *testing.T) {
+	g := NewWithT(t)
+	var written bytes.Buffer
+	times := 0
+	log := newQuiet(zap.New(zap.WriteTo(&written), zap.UseDevMode(false))).WithValues("first", marshalled{&times}).WithName("x")
+	other := log.WithValues("second", 2)
+	log.V(1).Info("not written")
+	g.Expect(times).To(BeZero())
+	other.Info("one", "third", 3)
+	log.Info("two")
+	g.Expect(times).To(Equal(2))
+	g.Expect(written.String()).To(MatchRegexp(`(?s)"logger":"x","msg":"one","first":"value","second":2,"third":3}.*"msg":"two","first":"value"}`))
+}

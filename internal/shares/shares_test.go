@@ -133,14 +133,14 @@ func BenchmarkACrowdAtAGate(b *testing.B) {
 			leave, _ := gate.Enter(ctx, "greedy", 2)
 			for range crowd {
 				waiting.Go(func() {
-					if leave, err := gate.Enter(ctx, "greedy", 1); err == nil {
-						leave()
+					if itsOwn, err := gate.Enter(ctx, "greedy", 1); err == nil {
+						itsOwn()
 					}
 				})
 			}
 			for b.Loop() {
-				leave, _ := gate.Enter(ctx, "other", 1)
-				leave()
+				others, _ := gate.Enter(ctx, "other", 1)
+				others()
 			}
 			cancel()
 			leave()

@@ -2,9 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
 	"slices"
 	"strings"
 	"time"
@@ -30,8 +27,8 @@ const (
 
 const (
 	// acceptedTTL is how long an accepted token of a pod is not reviewed again, and acceptedNodeTTL one of a node plugin,
-	// which comes with every request. This long, and apiServerTTL and admittedFor, does the token of a plugin work whose pod
-	// was deleted.
+	// which comes with every request. This long, and apiServerTTL and admittedFor, does the token of a plugin work whose
+	// pod was deleted.
 	acceptedTTL     = 10 * time.Second
 	acceptedNodeTTL = 30 * time.Second
 	// refusedTTL is how long a token that the API server refused is not reviewed again. It is short, for an API server may
@@ -54,26 +51,22 @@ type tokenClaims struct {
 }
 
 // tokenReviewer has the API server review tokens. It remembers for a moment what was accepted and what was refused, in
-// memory only, by a hash that is keyed with a key of the process: it is of no use to anybody else.
+// memory only, by a digest.
 type tokenReviewer struct {
 	reviews authenticationclient.TokenReviewInterface
 	limits  *callerLimits
-	key     [32]byte
+	hash    *tokenHash
 	// accepted and refused are what reviews said. In known are the node plugins' tokens that were accepted, for longer: to
 	// review one of these again takes nothing from what callers share that are not known.
 	accepted, refused, known *cache.LRUExpireCache
 	flights                  flight.Group[*tokenClaims]
 }
 
-type tokenDigest [sha256.Size]byte
-
 func newTokenReviewer(reviews authenticationclient.TokenReviewInterface, limits *callerLimits) *tokenReviewer {
-	r := &tokenReviewer{
-		reviews: reviews, limits: limits, accepted: cache.NewLRUExpireCache(maxAccepted),
+	return &tokenReviewer{
+		reviews: reviews, limits: limits, hash: newTokenHash(), accepted: cache.NewLRUExpireCache(maxAccepted),
 		refused: cache.NewLRUExpireCache(maxAccepted), known: cache.NewLRUExpireCache(maxAccepted),
 	}
-	_, _ = rand.Read(r.key[:]) // it ends the process rather than fail
-	return r
 }
 
 // review has a token reviewed for one audience (authentication.k8s.io/v1 TokenReview). node is the node that brought
@@ -148,11 +141,8 @@ func (r *tokenReviewer) recentlyAccepted(token, audience string) *tokenClaims {
 	return claims
 }
 
-func (r *tokenReviewer) digestOf(token, audience string) (digest tokenDigest) {
-	mac := hmac.New(sha256.New, r.key[:])
-	_, _ = mac.Write([]byte(audience + "\x00" + token)) // a hash takes every write
-	mac.Sum(digest[:0])
-	return digest
+func (r *tokenReviewer) digestOf(token, audience string) tokenDigest {
+	return r.hash.of(audience, token)
 }
 
 // unreviewed is the fault of a review without an answer. The error is the API server's and speaks of the request, not

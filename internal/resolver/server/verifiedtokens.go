@@ -1,10 +1,6 @@
 package server
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"strings"
 	"time"
 
 	"sallyport.dev/sallyport/internal/heap"
@@ -20,10 +16,10 @@ const (
 	maxVerifiedOfNamespace = maxVerified / 4
 )
 
-// verifiedTokens are tokens of pods whose signature was verified, in memory only, by a hash of the token and of what it
-// says, that is keyed with a key of the process: it is of no use to anybody else.
+// verifiedTokens are tokens of pods whose signature was verified, in memory only, by a digest of the token and of what
+// it says.
 type verifiedTokens struct {
-	key    [32]byte
+	hash   *tokenHash
 	tokens *shares.Cache[tokenDigest, verifiedToken]
 }
 
@@ -36,18 +32,11 @@ type verifiedToken struct {
 
 func newVerifiedTokens() verifiedTokens {
 	all, share := heap.Growing(maxVerified*verifiedPrice, maxVerifiedOfNamespace*verifiedPrice)
-	v := verifiedTokens{tokens: shares.NewCache[tokenDigest, verifiedToken](all, share)}
-	_, _ = rand.Read(v.key[:]) // it ends the process rather than fail
-	return v
+	return verifiedTokens{hash: newTokenHash(), tokens: shares.NewCache[tokenDigest, verifiedToken](all, share)}
 }
 
-// digestOf is the hash of a token that says this. No name and no UID holds a zero byte.
-func (v *verifiedTokens) digestOf(token string, claims *tokenClaims) (digest tokenDigest) {
-	mac := hmac.New(sha256.New, v.key[:])
-	_, _ = mac.Write([]byte(strings.Join([]string{ // a hash takes every write
-		claims.namespace, claims.serviceAccount, claims.serviceAccountUID, claims.podName, claims.podUID, claims.nodeName,
-		claims.nodeUID, token,
-	}, "\x00")))
-	mac.Sum(digest[:0])
-	return digest
+// digestOf is the digest of a token that says this. No name and no UID holds a zero byte.
+func (v *verifiedTokens) digestOf(token string, claims *tokenClaims) tokenDigest {
+	return v.hash.of(claims.namespace, claims.serviceAccount, claims.serviceAccountUID, claims.podName, claims.podUID,
+		claims.nodeName, claims.nodeUID, token)
 }

@@ -77,8 +77,8 @@ func mergeSecret(secrets []v1alpha1.ServedSecret, secret v1alpha1.ServedSecret) 
 }
 
 // asBefore tells, of a Connection all of whose replicas serve, whether this replica's count is what status says, or
-// differs in a time that is not worth writing: then so does the sum. It allocates nothing, for nearly all of ten thousand
-// Connections are as before.
+// differs in a time that is not worth writing: then so does the sum. It allocates nothing, for nearly all of ten
+// thousand Connections are as before.
 func asBefore(mounts *v1alpha1.ConnectionMounts, mine *v1alpha1.ReplicaMounts) bool {
 	if mounts == nil {
 		return mine.Volumes == 0
