@@ -203,12 +203,13 @@ func (c *versionCache) fieldVersion(entry *versionEntry, wanted []string) conten
 func (c *versionCache) BeginRead(namespace, key, path string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	entry, known := c.entries.Get(versionKeyOf(key))
+	id := versionKeyOf(key)
+	entry, known := c.entries.Get(id)
 	if !known {
 		entry = c.newEntry(namespace)
 	}
 	entry.place = c.placeOf(path)
-	c.keep(key, entry)
+	c.keep(id, entry)
 	return key + "#" + strconv.Itoa(entry.change)
 }
 
@@ -217,7 +218,8 @@ func (c *versionCache) BeginRead(namespace, key, path string) string {
 func (c *versionCache) Record(key string, secret *secrets.Secret, wanted []string, started time.Time) contentVersion {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	entry := c.entry(key)
+	id := versionKeyOf(key)
+	entry := c.entry(id)
 	newest, another := !started.Before(entry.readAt), started.After(entry.readAt)
 	version := numberedVersion(secret)
 	if secret.Version == 0 {
@@ -234,7 +236,7 @@ func (c *versionCache) Record(key string, secret *secrets.Secret, wanted []strin
 			entry.version, entry.fields = version, nil
 		}
 	}
-	c.keep(key, entry)
+	c.keep(id, entry)
 	return version
 }
 
@@ -279,11 +281,12 @@ func (c *versionCache) recordField(entry *versionEntry, secret *secrets.Secret, 
 func (c *versionCache) RecordFailure(key string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	entry := c.entry(key)
+	id := versionKeyOf(key)
+	entry := c.entry(id)
 	facts := entry.rarely()
 	facts.failure, facts.failedAt = err, c.clock.Now()
 	entry.setRare(facts)
-	c.keep(key, entry)
+	c.keep(id, entry)
 }
 
 // RecordAbsence remembers that a read that was started at the given time found no such secret.
@@ -291,12 +294,13 @@ func (c *versionCache) RecordAbsence(key string, absence error, started time.Tim
 	c.RecordFailure(key, absence)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if entry := c.entry(key); !started.Before(entry.readAt) {
+	id := versionKeyOf(key)
+	if entry := c.entry(id); !started.Before(entry.readAt) {
 		facts := entry.rarely()
 		facts.absence, facts.changesAt = absence, time.Time{}
 		entry.readAt, entry.version, entry.fields = started, absentVersion, nil
 		entry.setRare(facts)
-		c.keep(key, entry)
+		c.keep(id, entry)
 	}
 }
 
@@ -348,8 +352,8 @@ func (c *versionCache) untilGrid(interval time.Duration) time.Duration {
 
 // entry returns what is remembered of a secret that is being read. If it had to give way meanwhile, what is recorded
 // counts for no namespace. The caller holds the lock.
-func (c *versionCache) entry(key string) *versionEntry {
-	if entry, known := c.entries.Get(versionKeyOf(key)); known {
+func (c *versionCache) entry(id versionKey) *versionEntry {
+	if entry, known := c.entries.Get(id); known {
 		return entry
 	}
 	return c.newEntry("")
@@ -360,9 +364,8 @@ func (c *versionCache) newEntry(namespace string) *versionEntry {
 	return &versionEntry{namespace: namespace, place: c.placeOf(""), change: c.sequence}
 }
 
-// entryPrice is for an entry beside its fields, rarePrice for what few secrets have, such as
-// why there is none, and fieldPrice for a field beside
-// its name.
+// entryPrice is for an entry beside its fields, rarePrice for what few secrets have, such as why there is none, and
+// fieldPrice for a field beside its name.
 const (
 	entryPrice = 384
 	rarePrice  = 1024
@@ -370,7 +373,7 @@ const (
 )
 
 // keep remembers an entry that was made or has changed, and forgets idle ones. The caller holds the lock.
-func (c *versionCache) keep(key string, entry *versionEntry) {
+func (c *versionCache) keep(id versionKey, entry *versionEntry) {
 	now := c.clock.Now()
 	entry.usedAt = now
 	weight := entryPrice
@@ -380,7 +383,7 @@ func (c *versionCache) keep(key string, entry *versionEntry) {
 	for name := range entry.fields {
 		weight += fieldPrice + len(name)
 	}
-	c.entries.Add(entry.namespace, versionKeyOf(key), entry, int64(weight))
+	c.entries.Add(entry.namespace, id, entry, int64(weight))
 	if now.Sub(c.swept) < idleTTL {
 		return
 	}
